@@ -1,0 +1,43 @@
+"""Predictors: a model folder in, answers out. The same code serves, scores files and evaluates.
+
+A task `some-task` lives in the file `some_task.py` beside this one, with a function `load(folder, *, device, threads)`
+that returns a base.Predictor. Nothing else has to be told of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from bedplate_registry.errors import Refused
+from bedplate_serving.predictors.base import BadItems, Encoded, ItemError, Predictor
+
+if TYPE_CHECKING:
+    from bedplate_serving.predictors.features import FeatureExtractor
+    from bedplate_serving.predictors.text_classification import TextClassifier
+
+__all__ = ["BadItems", "Encoded", "ItemError", "Predictor", "load_predictor"]
+
+
+@overload
+def load_predictor(folder: Path, task: None, *, device: str = ..., threads: int | None = ...) -> FeatureExtractor: ...
+@overload
+def load_predictor(
+    folder: Path, task: Literal["text-classification"], *, device: str = ..., threads: int | None = ...
+) -> TextClassifier: ...
+@overload
+def load_predictor(folder: Path, task: str, *, device: str = ..., threads: int | None = ...) -> Predictor: ...
+
+
+def load_predictor(folder: Path, task: str | None, *, device: str = "auto", threads: int | None = None) -> Any:
+    """Loads the model in `folder` for `task`; without a task, the extractor of a base's features."""
+    if task is None:
+        from bedplate_serving.predictors.features import FeatureExtractor
+
+        return FeatureExtractor(folder, device, threads)
+    name = f"bedplate_serving.predictors.{task.replace('-', '_')}"
+    if not task.replace("-", "").isalpha() or "-" not in task or find_spec(name) is None:
+        raise Refused(f"Task {task!r} cannot be served by this release.", code="no-predictor")
+    return import_module(name).load(folder, device=device, threads=threads)

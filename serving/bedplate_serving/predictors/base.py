@@ -1,0 +1,128 @@
+"""The contract of a predictor: what the replica, batch scoring and evaluation may rely on, whatever the task.
+
+    raw input --parse--> Item --encode--> Encoded --forward--> Raw --answer--> JSON answer
+
+`parse` and `answer` are cheap and may run on an event loop; `encode` and `forward` are the work. `encode` may be called
+from several threads at once; `forward` from one thread at a time (an implementation guards itself with a lock).
+A task is added by one file beside this one; `bedplate_serving.predictors` finds it by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bedplate_registry.errors import Refused
+
+__all__ = ["BadItems", "Encoded", "Engine", "ItemError", "Predictor", "cut", "predict_sorted"]
+
+
+class ItemError(Refused):
+    """One input cannot be scored; the message says why. Who holds the list adds the index."""
+
+    code = "bad-item"
+
+
+class BadItems(Refused):
+    """Some inputs of a list cannot be scored: `errors` holds (index, reason) for every one of them."""
+
+    code = "bad-items"
+
+    def __init__(self, errors: Sequence[tuple[int, str]]) -> None:
+        self.errors = tuple(errors)
+        shown = "; ".join(f"item {index}: {reason}" for index, reason in self.errors[:20])
+        rest = f"; and {len(self.errors) - 20} more" if len(self.errors) > 20 else ""
+        super().__init__(shown + rest, hint="Correct or leave out these items; the others are in order.")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One item as the model reads it. `length` is its cost: a batch is cut when the sum passes the token budget."""
+
+    ids: Sequence[int]
+    type_ids: Sequence[int] | None
+    truncated: bool
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+class Engine(Protocol):
+    """The work itself, and all that batching needs to know of a model."""
+
+    token_budget: int  # the batch size in tokens that suits this device
+
+    def encode(self, items: Sequence[Any]) -> list[Encoded]:
+        """Tokenizes; texts beyond the model's context are cut and marked `truncated`."""
+
+    def forward(self, batch: Sequence[Encoded]) -> list[Any]:
+        """One pass through the model, results in the order of the batch."""
+
+
+class Predictor(Engine, Protocol):
+    """One loaded model. `Item`, `Raw` and the parameters object are the task's own; nobody else looks inside."""
+
+    task: str
+    labels: tuple[str, ...]
+    device: str
+    context_length: int
+
+    def parameters(self, raw: Mapping[str, Any]) -> Any:
+        """The task's parameters, checked; an unknown one is Refused by name with the nearest known."""
+
+    def parse(self, item: Any, parameters: Any = None) -> Any:
+        """One raw input to an Item (an Item passes as it is); raises ItemError."""
+
+    def answer(self, raw: Any, parameters: Any = None) -> Any:
+        """The JSON answer of one item."""
+
+    def predict(
+        self, items: Sequence[Any], parameters: Mapping[str, Any] | None = None, token_budget: int | None = None
+    ) -> list[Any]:
+        """The offline path: answers for a list held in memory, in its order; raises BadItems."""
+
+    # What differs on the wire and in files from task to task (dialects.py and batch.py do the rest).
+    def hub_answer(self, answers: Sequence[Any], single: bool) -> Any:
+        """The body for `huggingface_hub.InferenceClient`: `single` where the caller sent one input, not a list."""
+
+    def azure_parameters(self, raw: Mapping[str, Any]) -> Any:
+        """Parameters as Azure's callers name them."""
+
+    def azure_answer(self, answers: Sequence[Any], parameters: Any) -> Any:
+        """The body Azure's newer images answer with."""
+
+    def sample(self) -> Any:
+        """A raw input that any model of this task must be able to answer."""
+
+    def output_columns(self, parameters: Any) -> tuple[str, ...]:
+        """The columns batch scoring adds to a file."""
+
+    def output_row(self, answer: Any, parameters: Any) -> dict[str, Any]:
+        """One answer as the values of those columns."""
+
+
+def cut(lengths: Sequence[int], token_budget: int) -> Iterator[tuple[int, int]]:
+    """Ranges [start, end) of consecutive items whose rows x longest stays within the budget; always at least one."""
+    start, longest = 0, 0
+    for index, length in enumerate(lengths):
+        longest = max(longest, length)
+        if index > start and longest * (index - start + 1) > token_budget:
+            yield start, index
+            start, longest = index, length
+    if start < len(lengths):
+        yield start, len(lengths)
+
+
+def predict_sorted(engine: Engine, items: Sequence[Any], token_budget: int | None = None) -> list[Any]:
+    """Raw results of parsed items, in their order: encoded, sorted by length so that little is padded, cut, run."""
+    encoded = engine.encode(items)
+    order = sorted(range(len(encoded)), key=lambda index: encoded[index].length)
+    lengths = [encoded[index].length for index in order]
+    results: list[Any] = [None] * len(encoded)
+    for start, end in cut(lengths, token_budget or engine.token_budget):
+        places = order[start:end]
+        for place, raw in zip(places, engine.forward([encoded[i] for i in places]), strict=True):
+            results[place] = raw
+    return results
