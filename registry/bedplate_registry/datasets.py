@@ -1,0 +1,106 @@
+"""Datasets: tables of the five formats, kept as numbered versions of one file each.
+
+datasets/<org>/<name>/<version>/manifest.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any, TypeAlias
+
+from .blobs import Blobs
+from .errors import Refused
+from .names import Name, Ref, check_file_path
+from .store import Record, VersionStore
+from .tables import columns_of, format_of, read_rows
+
+__all__ = ["DatasetVersion", "Datasets"]
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """A table in the registry. It never changes."""
+
+    name: Name
+    version: int
+    filename: str
+    format: str
+    sha256: str
+    size_bytes: int
+    rows: int
+    columns: tuple[str, ...]
+    created: str
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "name": str(self.name), "ref": self.ref, "columns": list(self.columns)}
+
+
+# Named here because inside the class `list` is a method.
+_Versions: TypeAlias = list[DatasetVersion]
+_Rows: TypeAlias = list[dict[str, Any]]
+
+
+class Datasets:
+    """The datasets of a registry."""
+
+    def __init__(self, root: Path, blobs: Blobs) -> None:
+        self.blobs = blobs
+        self._store = VersionStore(root, "dataset", "Add it: bedplate datasets add {name} FILE")
+
+    def add(self, name: Name, path: Path, filename: str) -> DatasetVersion:
+        """Keep a copy of a table under a name. Every row is read once; the bytes of the newest version are a no-op."""
+        format, filename = format_of(filename), check_file_path(PurePath(filename).name)
+        blob = self.blobs.put_file(path)
+        found = {
+            "filename": filename,
+            "format": format,
+            "sha256": blob.sha256,
+            "size_bytes": blob.size_bytes,
+            **_measured(self.blobs.path(blob.sha256), format),
+        }
+
+        def find() -> Record | None:
+            numbers = self._store.numbers(name)
+            newest = self._store.read(name, numbers[-1]) if numbers else None
+            same = newest and newest.value["sha256"] == blob.sha256 and newest.value["format"] == format
+            return newest if same else None
+
+        def make(version: int, folder: Path) -> Mapping[str, Any]:
+            return {**found, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+
+        return _version(self._store.publish(name, find, make))
+
+    def get(self, ref: str | Ref) -> DatasetVersion:
+        """The version a reference means: the newest where it names none."""
+        return _version(self._store.read(*self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref)))
+
+    def list(self) -> _Versions:
+        """The newest version of each name, by name."""
+        return [_version(record) for record in self._store.newest()]
+
+    def path(self, version: DatasetVersion) -> Path:
+        """Where its bytes lie. The path has no suffix: go by `version.format`."""
+        return self.blobs.path(version.sha256)
+
+    def preview(self, version: DatasetVersion, limit: int = 10) -> _Rows:
+        return [*islice(read_rows(self.path(version), version.format), limit)]
+
+
+def _measured(path: Path, format: str) -> dict[str, Any]:
+    rows = sum(1 for _ in read_rows(path, format))
+    if not rows:
+        raise Refused("The file has no rows.", hint="Add a file with at least one row of data.", code="empty-table")
+    return {"rows": rows, "columns": columns_of(path, format)}
+
+
+def _version(record: Record) -> DatasetVersion:
+    value = {key: item for key, item in record.value.items() if key != "schema"}
+    return DatasetVersion(**{**value, "name": record.name, "columns": tuple(value["columns"])})

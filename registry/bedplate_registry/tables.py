@@ -1,0 +1,187 @@
+"""Rows in and rows out, for all floors: JSONL, JSON, CSV, TSV and Parquet, read as a stream.
+
+Cells of CSV and TSV are strings; what they mean is the business of `columns`. A row that cannot be read is named by its
+number, counted from 1 without the header.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any
+
+import orjson
+
+from .errors import Refused
+from .writers import RowWriter, open_writer
+
+__all__ = ["FORMATS", "RowWriter", "columns_of", "count_rows", "format_of", "open_writer", "read_rows"]
+
+FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
+BATCH_ROWS = 1024
+# Rows of a JSONL file that are looked at to learn its columns.
+COLUMN_SAMPLE_ROWS = 1000
+MAX_CELL_CHARACTERS = 1 << 24
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+def format_of(filename: str) -> str:
+    """The format that a file's suffix names, or Refused."""
+    suffix = PurePath(filename).suffix.lower().lstrip(".")
+    if suffix in FORMATS:
+        return suffix
+    shown = f"the suffix {'.' + suffix!r}" if suffix else "no suffix"
+    raise Refused(
+        f"The file {PurePath(filename).name!r} has {shown}.",
+        hint=f"Accepted are {', '.join('.' + name for name in FORMATS)}.",
+        code="bad-format",
+    )
+
+
+def read_rows(path: Path, format: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file, one at a time."""
+    if format in _DELIMITERS:
+        return _read_delimited(path, _DELIMITERS[format])
+    readers = {"jsonl": _read_jsonl, "json": _read_json, "parquet": _read_parquet}
+    if format not in readers:
+        raise Refused(f"{format!r} is not a table format.", hint=f"Accepted: {', '.join(FORMATS)}.", code="bad-format")
+    return readers[format](path)
+
+
+def columns_of(path: Path, format: str) -> list[str]:
+    """The names of the columns in the file's own order. Reads no more of the file than that takes."""
+    if format == "parquet":
+        return list(_open_parquet(path).schema_arrow.names)
+    if format in _DELIMITERS:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _header(_cells(file, _DELIMITERS[format]))
+    rows = islice(read_rows(path, format), COLUMN_SAMPLE_ROWS)
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def count_rows(path: Path, format: str) -> int:
+    """How many rows the file has. Parquet says so itself; JSONL is counted without being parsed."""
+    if format == "parquet":
+        return int(_open_parquet(path).metadata.num_rows)
+    if format == "jsonl":
+        with path.open("rb") as file:
+            return sum(1 for line in file if line.strip())
+    return sum(1 for _ in read_rows(path, format))
+
+
+def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield _json_object(line, number)
+
+
+def _json_object(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        value = orjson.loads(line)
+    except ValueError:
+        value = _lenient_json(line, number)
+    if not isinstance(value, dict):
+        raise _bad_row(number, f"is {_kind(value)}, not an object", "Each line is one JSON object: {…}.")
+    return value
+
+
+def _lenient_json(line: bytes, number: int) -> Any:
+    """Python writes NaN and long integers that orjson refuses: they are read. Anything else is an error."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise _bad_row(number, f"is not JSON ({exc})", "Each line is one JSON object: {…}.") from None
+
+
+def _read_json(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as exc:
+        raise _bad_table(f"The file is not JSON ({exc}).", "A .json file is one list of objects.") from None
+    if not isinstance(rows, list):
+        hint = "A .json file is one list of objects; for one object a line use the suffix .jsonl."
+        raise _bad_table(f"The file holds {_kind(rows)}, not a list.", hint)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise _bad_row(number, f"is {_kind(row)}, not an object", "A .json file is one list of objects.")
+        yield row
+
+
+def _read_delimited(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = _cells(file, delimiter)
+        header = _header(lines)
+        for number, cells in enumerate((cells for cells in lines if cells), 1):
+            if len(cells) != len(header):
+                hint = "Quote cells that hold the delimiter, a quote or a line break."
+                raise _bad_row(number, f"has {len(cells)} cells where the header has {len(header)}", hint)
+            yield dict(zip(header, cells, strict=True))
+
+
+def _cells(file: Any, delimiter: str) -> Iterator[list[str]]:
+    """The cells of each line; the reader's own errors with the row's number. `strict` tells of unclosed quotes."""
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    reader, number = csv.reader(file, delimiter=delimiter, strict=True), 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except UnicodeDecodeError:
+            raise _bad_row(max(number, 1), "or one soon after it is not UTF-8", "Save the file as UTF-8.") from None
+        except csv.Error as exc:
+            hint = 'A cell that holds a quote is itself quoted, with the quote doubled: "say ""yes""".'
+            raise _bad_row(max(number, 1), f"(line {reader.line_num}) cannot be read: {exc}", hint) from None
+        number += bool(cells)
+        yield cells
+
+
+def _header(lines: Iterator[list[str]]) -> list[str]:
+    header = next(lines, [])
+    if not header:
+        raise _bad_table("The file has no header.", "The first line of a CSV or TSV file names the columns.")
+    for name in header:
+        if not name.strip():
+            raise _bad_table("The header has a column without a name.", "Name every column in the first line.")
+        if header.count(name) > 1:
+            raise _bad_table(f"The header has the column {name!r} twice.", "Rename one of them.")
+    return header
+
+
+def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+
+    try:
+        for batch in _open_parquet(path).iter_batches(batch_size=BATCH_ROWS):
+            yield from batch.to_pylist()
+    except pa.ArrowException as exc:
+        raise _bad_table(f"The Parquet file is damaged ({exc}).", "Write it again.") from None
+
+
+def _open_parquet(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowException as exc:
+        raise _bad_table(f"The file is not Parquet ({exc}).", "Check the file, or its suffix.") from None
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _bad_row(number: int, what: str, hint: str) -> Refused:
+    return Refused(f"Row {number} {what}.", hint=hint, code="bad-row")
+
+
+def _bad_table(message: str, hint: str) -> Refused:
+    return Refused(message, hint=hint, code="bad-table")
