@@ -33,7 +33,7 @@ class BadItems(Refused):
         self.errors = tuple(errors)
         shown = "; ".join(f"item {index}: {reason}" for index, reason in self.errors[:20])
         rest = f"; and {len(self.errors) - 20} more" if len(self.errors) > 20 else ""
-        super().__init__(shown + rest, hint="Correct or leave out these items; the others are in order.")
+        super().__init__(f"{shown}{rest}.", hint="Correct or leave out these items: the others are in order.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,86 @@
+"""The few lines of ASGI that the replica and the gateway share: a body with a limit, an answer, a caller who left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from typing import Any, TypeVar
+
+from bedplate_serving.problems import Problem
+
+__all__ = [
+    "CallerLeft",
+    "Headers",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "header",
+    "read_body",
+    "send_answer",
+    "watch",
+]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[str, str]]
+T = TypeVar("T")
+
+
+class CallerLeft(Exception):
+    """The client closed the connection before it had its answer."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that (lower-case) name."""
+    value = next((value for key, value in scope["headers"] if key == name), None)
+    return None if value is None else value.decode("latin-1")
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """The whole body; beyond the limit a 413, before the rest of it was read."""
+    stated = header(scope, b"content-length")
+    if stated is not None and stated.isdigit() and int(stated) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerLeft
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> Problem:
+    hint = "Send fewer items in each request, or score a file in batch."
+    return Problem(413, "body-too-large", f"The body is larger than {max_bytes} bytes.", hint)
+
+
+async def send_answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def watch(work: Coroutine[Any, Any, T], receive: Receive) -> T:
+    """Does `work`, and cancels it when the caller hangs up: nobody pays for an answer that nobody reads."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise CallerLeft
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()

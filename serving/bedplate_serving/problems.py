@@ -1,0 +1,69 @@
+"""Errors on the wire: an RFC 9457 problem document that also holds what inference clients look for.
+
+    {"type": "urn:bedplate:problem:bad-items", "title": "Unprocessable Content", "status": 422, "code": "bad-items",
+     "detail": "item 3: text is empty.", "hint": "Correct …", "error": both, "error_type": "validation", "errors": [...]}
+
+`error` must be a string (tritonclient fails to decode anything else); `error_type` is what text_generation maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from bedplate_registry.errors import BedplateError, Conflict, Forbidden, NotFound, Refused, Unavailable
+
+__all__ = ["CONTENT_TYPE", "Problem", "problem_of"]
+
+CONTENT_TYPE = "application/problem+json"
+STATUS = {Refused: 422, NotFound: 404, Conflict: 409, Forbidden: 403, Unavailable: 503}
+ERROR_TYPES = {401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "overloaded", 500: "generation"}
+
+
+@dataclass(eq=False)  # not frozen: Python writes the traceback into what is raised
+class Problem(Exception):
+    """An answer that is an error. It is raised by whoever finds the fault and sent by the request's outer edge."""
+
+    status: int
+    code: str
+    detail: str
+    hint: str = ""
+    retry_after_seconds: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def all_headers(self) -> list[tuple[str, str]]:
+        retry = [] if self.retry_after_seconds is None else [("retry-after", str(self.retry_after_seconds))]
+        return [("content-type", CONTENT_TYPE), *retry, *self.headers]
+
+    def body(self) -> bytes:
+        document = {
+            "type": f"urn:bedplate:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "hint": self.hint,
+            "error": f"{self.detail} {self.hint}".strip(),
+            "error_type": ERROR_TYPES.get(self.status, "validation" if self.status < 500 else "unavailable"),
+        }
+        return orjson.dumps(document | dict(self.extra))
+
+
+def problem_of(error: BedplateError) -> Problem:
+    """The problem document of one of our own errors."""
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    errors = [{"index": index, "message": message} for index, message in getattr(error, "errors", ())]
+    return Problem(
+        getattr(error, "status", status),
+        error.code,
+        error.message,
+        error.hint,
+        getattr(error, "retry_after_seconds", 1 if status == 503 else None),
+        {"errors": errors} if errors else {},
+    )
