@@ -1,7 +1,7 @@
 """Errors on the wire: an RFC 9457 problem document that also holds what inference clients look for.
 
-    {"type": "urn:bedplate:problem:bad-items", "title": "Unprocessable Content", "status": 422, "code": "bad-items",
-     "detail": "item 3: text is empty.", "hint": "Correct …", "error": both, "error_type": "validation", "errors": [...]}
+    {"type": "urn:bedplate:problem:bad-items", "title": …, "status": 422, "code": "bad-items", "detail": "item 3: …",
+     "hint": "Correct …", "error": detail and hint, "error_type": "validation", "errors": [{"index", "message"}]}
 
 `error` must be a string (tritonclient fails to decode anything else); `error_type` is what text_generation maps.
 """

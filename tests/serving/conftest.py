@@ -1,0 +1,208 @@
+"""Real processes for the tests of this floor: replicas, a gateway and a stand-in control plane, on tiny models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bedplate_serving.testing import tiny_encoder, tiny_text_classifier
+
+HERE = Path(__file__).parent
+KEY = "bp_test_key_that_may_score"
+ADMIN_KEY = "bp_test_key_of_an_admin"
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come about within {seconds} s")
+
+
+@dataclass
+class Process:
+    """One process of ours and its log."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        self.popen.send_signal(number)
+        return self.popen.wait(20)
+
+
+@dataclass
+class Launcher:
+    """Starts processes and ends those that are left."""
+
+    folder: Path
+    running: list[Process] = field(default_factory=list)
+
+    def start(self, *arguments: str, **environment: str) -> Process:
+        log = self.folder / f"{len(self.running)}.log"
+        with log.open("wb") as file:
+            popen = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1", **environment},
+            )
+        self.running.append(Process(popen, log))
+        return self.running[-1]
+
+    def end(self) -> None:
+        for process in self.running:
+            if process.popen.poll() is None:
+                process.popen.kill()
+                process.popen.wait(20)
+
+
+@dataclass
+class RunningReplica:
+    process: Process
+    socket: Path
+    spec: dict[str, Any]
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://replica", timeout=30)
+
+    def is_ready(self) -> bool:
+        if self.process.popen.poll() is not None:
+            raise AssertionError(f"the replica ended: {self.process.text}")
+        try:
+            with self.client() as client:
+                return client.get("/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def start_replica(launcher: Launcher, folder: Path, model: Path, wait: bool = True, **changes: Any) -> RunningReplica:
+    number = len(launcher.running)
+    spec = {
+        "socket": str(folder / f"r{number}.sock"),
+        "model_dir": str(model),
+        "model_ref": "acme/support:1",
+        "task": "text-classification",
+        "deployment": "blue",
+        "endpoint": "support",
+        "threads": 1,
+    } | changes
+    path = folder / f"spec{number}.json"
+    path.write_text(json.dumps(spec))
+    replica = RunningReplica(
+        launcher.start("-m", "bedplate_serving.replica", str(path)), Path(str(spec["socket"])), spec
+    )
+    if wait:
+        until(replica.is_ready, 60, "a ready replica")
+    return replica
+
+
+@dataclass
+class RunningGateway:
+    process: Process
+    url: str
+    folder: Path
+    generation: int = 0
+
+    def route(self, deployments: dict[str, tuple[int, list[RunningReplica]]], **more: Any) -> None:
+        """Hands a snapshot down as the control plane does, and waits until the gateway has taken it."""
+        self.generation += 1
+        endpoints = {"support": {"task": "text-classification", "deployments": _deployments(deployments)}}
+        write_routes(self.folder / "routes.json", self.generation, endpoints, **more)
+        until(lambda: httpx.get(f"{self.url}/gateway/livez").json()["generation"] == self.generation, 5, "the snapshot")
+
+
+def _deployments(given: dict[str, tuple[int, list[RunningReplica]]]) -> dict[str, Any]:
+    return {
+        name: {
+            "model": "acme/support:1",
+            "traffic": traffic,
+            "replicas": [{"id": one.socket.stem, "socket": str(one.socket)} for one in replicas],
+        }
+        for name, (traffic, replicas) in given.items()
+    }
+
+
+def key_entry(**changes: Any) -> dict[str, Any]:
+    return {"id": "k1", "scopes": ["infer"], "endpoints": None, "expires": None} | changes
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def write_routes(path: Path, generation: int, endpoints: dict[str, Any], **more: Any) -> None:
+    keys = {digest(KEY): key_entry(), digest(ADMIN_KEY): key_entry(id="k2", scopes=["admin"])}
+    document = {"generation": generation, "keys": keys, "max_body_bytes": 1_000_000, "endpoints": endpoints} | more
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document))
+    temporary.replace(path)
+
+
+def start_gateway(launcher: Launcher, folder: Path) -> RunningGateway:
+    process = launcher.start(
+        *("-m", "bedplate_serving.gateway", "--port", "0"),
+        *("--routes", str(folder / "routes.json"), "--control", str(folder / "control.sock")),
+    )
+    line = until(lambda: "listening on" in process.text and process.text, 20, "the gateway's address")
+    return RunningGateway(process, line.split("listening on ")[1].split()[0], folder)
+
+
+def start_control(launcher: Launcher, folder: Path) -> Process:
+    socket = folder / "control.sock"
+    socket.unlink(missing_ok=True)
+    process = launcher.start(str(HERE / "control_app.py"), str(socket))
+    until(lambda: socket.exists() or process.popen.poll() is not None, 20, "the control plane's socket")
+    return process
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_text_classifier(tmp_path_factory.mktemp("tiny") / "model", ("negative", "neutral", "positive"))
+
+
+@pytest.fixture(scope="session")
+def tiny_multi_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("multi") / "model"
+    return tiny_text_classifier(folder, ("billing", "urgent", "abuse"), multi_label=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="module")
+def run_folder() -> Iterator[Path]:
+    """Short, since Unix sockets live in it."""
+    folder = Path(tempfile.mkdtemp(prefix="bps"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def launcher(run_folder: Path) -> Iterator[Launcher]:
+    launcher = Launcher(run_folder)
+    yield launcher
+    launcher.end()
