@@ -1,0 +1,79 @@
+"""/livez, /readyz, /api/v1/server, /api/v1/compute and /api/v1/keys: the server itself."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import psutil
+from fastapi import Body, Request
+
+from bedplate.api.access import Routes, WorkspaceOf
+from bedplate.kinds.base import check_keys
+
+__all__ = ["health", "routes"]
+
+health = Routes("", "health")
+routes = Routes("/api/v1", "server")
+
+
+@health.route("GET", "/livez", "open")
+def livez() -> Any:
+    return {"status": "ok"}
+
+
+@health.route("GET", "/readyz", "open")
+def readyz(workspace: WorkspaceOf) -> Any:
+    """Ready once the database answers."""
+    workspace.jobs.list(limit=1)
+    return {"status": "ok"}
+
+
+@routes.route("GET", "/server", "any-key")
+def status(workspace: WorkspaceOf) -> Any:
+    return workspace.status()
+
+
+@routes.route("POST", "/server/stop", "admin", status_code=202)
+def stop(request: Request, workspace: WorkspaceOf, everything: bool = False) -> Any:
+    """Stop the server. Jobs and replicas go on and are found again, unless `everything` is to stop."""
+    answer = workspace.status()
+    if everything:
+        workspace.stop_all()
+    request.app.state.stop()
+    return answer
+
+
+@routes.route("GET", "/compute", "any-key")
+def compute(workspace: WorkspaceOf) -> Any:
+    memory = psutil.virtual_memory()
+    return {
+        "cores": os.cpu_count(),
+        "memory_bytes": memory.total,
+        "memory_free_bytes": memory.available,
+        "gpus": [],
+        "jobs_running": [job.id for job in workspace.jobs.running()],
+        "replicas": [vars(replica) for replica in workspace.endpoints.replicas()],
+    }
+
+
+@routes.route("GET", "/keys", "admin")
+def list_keys(workspace: WorkspaceOf) -> Any:
+    return {"items": [key.to_json() for key in workspace.keys.list()]}
+
+
+@routes.route("POST", "/keys", "admin", status_code=201)
+def create_key(
+    workspace: WorkspaceOf,
+    body: Annotated[dict[str, Any], Body(examples=[{"name": "ci", "scopes": ["infer"], "days": 90}])],
+) -> Any:
+    """A new key, shown this once."""
+    check_keys("key", body, required={"name", "scopes"}, optional={"days"})
+    key, text = workspace.keys.create(str(body["name"]), list(body["scopes"]), days=body.get("days"))
+    return {**key.to_json(), "key": text}
+
+
+@routes.route("DELETE", "/keys/{key_id}", "admin")
+def revoke_key(key_id: str, workspace: WorkspaceOf) -> Any:
+    """The gateway refuses it within a second."""
+    return workspace.keys.revoke(key_id).to_json()

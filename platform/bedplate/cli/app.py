@@ -1,0 +1,354 @@
+"""The program and its top-level commands; the groups (`models`, `jobs`, …) lie beside this file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bedplate.cli import datasets, endpoints, jobs, keys, models
+from bedplate.cli.output import (
+    Format,
+    FormatOption,
+    HomeOption,
+    UrlOption,
+    connect,
+    follow,
+    pairs,
+    parse_values,
+    say,
+    show,
+)
+from bedplate_registry.errors import Refused
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="bedplate",
+    help="A self-hosted foundation-model platform: import, evaluate, fine-tune, deploy, score.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for group in (models, datasets, endpoints, jobs, keys):
+    app.add_typer(group.app)
+
+MapOption = Annotated[list[str] | None, typer.Option("--map", help="key=column, once for each key of the task.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="name=value, once for each setting.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Leave it running and return at once.")]
+TaskOption = Annotated[str | None, typer.Option("--task", help="One of the nine tasks.")]
+
+
+@app.command()
+def demo(
+    home: HomeOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and its endpoint running.")] = False,
+) -> None:
+    """The whole way on sample data, from import to batch, then what to try next."""
+    from bedplate.demo import run_demo
+
+    run_demo(home, keep=keep)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="The port (BEDPLATE_PORT, 8686).")] = None,
+    behind_proxy: Annotated[bool, typer.Option(help="A TLS proxy stands before this server.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """The server: REST and endpoints."""
+    from bedplate.gateway_process import Address
+    from bedplate.serve import serve as run_server
+    from bedplate.settings import Settings
+
+    settings = Settings.from_environment()
+    address = Address(host, settings.port if port is None else port)
+    raise typer.Exit(run_server((home or settings.home).absolute(), address, behind_proxy=behind_proxy))
+
+
+@app.command()
+def stop(
+    everything: Annotated[bool, typer.Option("--all", help="Also stop jobs and endpoints' replicas.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Stop the server of this home. Jobs and replicas go on, unless --all."""
+    from bedplate.home import Home
+    from bedplate.server_process import stop_running
+    from bedplate.settings import Settings
+
+    place = Home((home or Settings.from_environment().home).absolute())
+    say("Stopped." if stop_running(place, everything=everything) else f"No server runs for {place.path}.")
+
+
+@app.command()
+def doctor(
+    offline: Annotated[bool, typer.Option("--offline", help="Look at nothing outside this machine.")] = False,
+    home: HomeOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """What works here, each with a remedy where it does not."""
+    from bedplate.doctor import examine
+    from bedplate.settings import Settings
+
+    settings = Settings.from_environment()
+    found = examine(settings, home=home, offline=offline or settings.offline)
+    show(found, format, columns=("check", "status", "detail", "remedy"))
+    raise typer.Exit(1 if any(row["status"] == "fail" for row in found) else 0)
+
+
+@app.command("import")
+def import_(
+    model_id: Annotated[str | None, typer.Argument(metavar="[MODEL_ID]", help="org/name on the Hub.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="A folder on this disk instead.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit.")] = None,
+    task: TaskOption = None,
+    name: Annotated[str | None, typer.Option(help="Its name here; the MODEL_ID where not given.")] = None,
+    hub: Annotated[str | None, typer.Option(help="The Hub to import from.")] = None,
+    device: DeviceOption = "auto",
+    detach: DetachOption = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Import a model by its MODEL_ID, or from a folder."""
+    if (model_id is None) == (source is None):
+        raise Refused("Give either a MODEL_ID or --from DIR.", hint="For example: bedplate import org/name")
+    if source is not None and name is None:
+        raise Refused("A folder needs a name.", hint="Add --name org/name.")
+    ws = connect(home, url)
+    if source is not None:
+        assert name is not None
+        job = ws.submit_import_folder(source, name, task=task)
+    else:
+        assert model_id is not None
+        options = {"revision": revision, "task": task, "name": name, "hub": hub, "device": device}
+        job = ws.submit_import(model_id, **options)
+    if follow(job, detach=detach).is_final:
+        if job.result["already_imported"]:
+            say(f"{job.result['model']} is already here, from the same source: nothing to do.")
+        models.show_model(job.model.data, format)
+
+
+@app.command()
+def finetune(
+    model: Annotated[str, typer.Argument(metavar="REF", help="org/name, org/name:3 or org/name@alias.")],
+    task: Annotated[str | None, typer.Option("--task", help="The task to learn.")] = None,
+    train: Annotated[str | None, typer.Option("--train", help="A file or dataset.")] = None,
+    validation: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
+    test: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
+    map: MapOption = None,
+    config: Annotated[Path | None, typer.Option(help="A flat YAML file; flags override it.")] = None,
+    set: SetOption = None,
+    output: Annotated[str | None, typer.Option("--output", help="The name to register the result under.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    processes: Annotated[int | None, typer.Option("--processes", "--gpus", help="Processes, one a GPU.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve and check, start nothing.")] = False,
+    detach: DetachOption = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Fine-tune a model on data and register the result, with a report on its test rows."""
+    given = _config(config)
+    flags = {"task": task, "train": train, "validation": validation, "test": test, "output": output}
+    flags |= {"device": device, "processes": processes}
+    request: dict[str, Any] = {**given, **{k: v for k, v in flags.items() if v is not None}}
+    request["columns"] = {**(given.get("columns") or {}), **pairs(map or (), "--map")}
+    request.update(parse_values(pairs(set or (), "--set")))
+    for needed in ("task", "train", "output"):
+        if not request.get(needed):
+            raise Refused(f"finetune needs {needed}.", hint=f"Add --{needed}, or write it in --config.")
+    ws = connect(home, url)
+    if dry_run:
+        _show_plan(ws.plan_finetune(model, **request), format)
+        return
+    job = follow(ws.finetune(model, **request), detach=detach)
+    if job.is_final:
+        show(_finetuned(job.result) if format is Format.table else job.result, format)
+
+
+def _config(path: Path | None) -> dict[str, Any]:
+    import yaml
+
+    if path is None:
+        return {}
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as exc:
+        raise Refused(f"{path} cannot be read as YAML: {exc}", hint="Give a file of `name: value` lines.") from exc
+    if not isinstance(loaded, dict):
+        raise Refused(f"{path} holds no settings.", hint="Give a file of `name: value` lines.")
+    return loaded
+
+
+def _show_plan(spec: dict[str, Any], format: Format) -> None:
+    if format is Format.json:
+        show(spec, format)
+        return
+    show({key: spec[key] for key in ("model", "task", "rows", "columns", "output", "device", "processes")}, format)
+    print()
+    reasons = spec["reasons"]
+    rows = [{"setting": k, "value": v, "from": reasons.get(k, "default")} for k, v in spec["settings"].items()]
+    show(rows, format, columns=("setting", "value", "from"))
+
+
+def _finetuned(result: dict[str, Any]) -> dict[str, Any]:
+    metrics = result["test_metrics"] or result["metrics"]
+    figures = {f"test {name}": metrics[name] for name in ("accuracy", "f1_score_macro") if name in metrics}
+    baselines = {f"{name} accuracy": values["accuracy"] for name, values in (result["baselines"] or {}).items()}
+    return {"model": result["model"], **figures, **baselines, "steps": result["steps"], "seconds": result["seconds"]}
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="REF")],
+    data: Annotated[str, typer.Option("--data", help="A file or dataset to measure on.")],
+    task: TaskOption = None,
+    against: Annotated[str | None, typer.Option(help="Another model, on the same rows.")] = None,
+    train: Annotated[str | None, typer.Option(help="Training data: needed for a base, gives baselines.")] = None,
+    map: MapOption = None,
+    set: SetOption = None,
+    device: DeviceOption = "auto",
+    detach: DetachOption = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Evaluate a model; a base by a probe (frozen features and a logistic regression)."""
+    ws = connect(home, url)
+    settings = parse_values(pairs(set or (), "--set"))
+    job = ws.evaluate(
+        model,
+        data=data,
+        task=task,
+        against=against,
+        train=train,
+        columns=pairs(map or (), "--map"),
+        settings=settings,
+        device=device,
+    )
+    if follow(job, detach=detach).is_final:
+        report = job.report.data
+        show(report if format is Format.json else _figures(report), format, columns=("metric", *_sides(report)))
+
+
+def _sides(report: dict[str, Any]) -> list[str]:
+    baselines = list(report.get("baselines") or {})
+    return [report["kind"], *(["against"] if report.get("against") else []), *baselines]
+
+
+def _figures(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """One line a metric, one column for the model, the other one and each baseline."""
+    against = (report.get("against") or {}).get("metrics", {})
+    baselines = report.get("baselines") or {}
+    return [
+        {
+            "metric": name,
+            report["kind"]: value,
+            "against": against.get(name),
+            **{side: values.get(name) for side, values in baselines.items()},
+        }
+        for name, value in report["metrics"].items()
+    ]
+
+
+@app.command()
+def deploy(
+    model: Annotated[str, typer.Argument(metavar="REF")],
+    endpoint: Annotated[str, typer.Option("--endpoint", help="The endpoint's name.")],
+    deployment: Annotated[str, typer.Option(help="The deployment's name.")] = "main",
+    instances: Annotated[int, typer.Option(help="Processes that answer.")] = 1,
+    traffic: Annotated[int | None, typer.Option(help="Its share in percent; the others share the rest.")] = None,
+    device: DeviceOption = "auto",
+    detach: DetachOption = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Deploy a model to a real-time endpoint. A new endpoint's key is shown this once."""
+    ws = connect(home, url)
+    options = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
+    made = ws.deploy(model, endpoint=endpoint, wait=False, **options)
+    say(f"Endpoint {endpoint} will answer at {made.url}")
+    if not detach:
+        made.wait()
+    answer = {"name": made.name, "state": made.state, "url": made.url, "key": made.key}
+    show({k: v for k, v in answer.items() if v is not None}, format)
+    if made.key and format is Format.table:
+        body = '{"inputs": "hello"}'
+        say(f"Try: curl -H 'Authorization: Bearer {made.key}' -d '{body}' {made.url}")
+
+
+@app.command()
+def score(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
+    input: Annotated[str | None, typer.Option("--input", help="A text, or JSON: a list, an object.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="A file with the JSON of the input.")] = None,
+    set: SetOption = None,
+    home: HomeOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Score one input or a list at an endpoint; the answer is JSON."""
+    if (input is None) == (file is None):
+        raise Refused("Give either --input or --file.", hint='For example: --input "my card is lost"')
+    text = input if input is not None else _text_of(file)
+    ws = connect(home, url)
+    answer = ws.endpoints.get(endpoint).score(_parsed(text), **parse_values(pairs(set or (), "--set")))
+    print(json.dumps(answer, ensure_ascii=False))
+
+
+def _text_of(file: Path | None) -> str:
+    assert file is not None
+    try:
+        return file.read_text()
+    except OSError as exc:
+        raise Refused(f"{file} cannot be read: {exc.strerror}.", hint="Check the path.") from exc
+
+
+def _parsed(text: str) -> Any:
+    """JSON where it looks like a list, an object or a string; else the text itself."""
+    if text.lstrip()[:1] not in ("[", "{", '"'):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise Refused(f"The input is not JSON: {exc}.", hint="Quote it, or give plain text.") from exc
+
+
+@app.command()
+def batch(
+    model: Annotated[str, typer.Argument(metavar="REF|ENDPOINT")],
+    input: Annotated[Path, typer.Option("--input", help="CSV, TSV, JSONL, JSON or Parquet.")],
+    output: Annotated[Path, typer.Option("--output", help="Where to write the scored rows; the suffix tells the form.")],
+    map: MapOption = None,
+    error_threshold: Annotated[int, typer.Option(help="Bad rows that are allowed; -1: any number.")] = -1,
+    set: SetOption = None,
+    device: DeviceOption = "auto",
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Score a file of rows, in order, with a reason beside each row that could not be scored."""
+    ws = connect(home, url)
+    job = ws.batch(
+        model,
+        input=input,
+        output=output,
+        columns=pairs(map or (), "--map"),
+        error_threshold=error_threshold,
+        parameters=parse_values(pairs(set or (), "--set")),
+        device=device,
+    )
+    follow(job, detach=False)
+    show({**job.result, "output": str(output)}, format)
+
+
+@app.command()
+def compute(home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """Cores, memory and GPUs, and who holds them."""
+    show(connect(home, url).connection.get("/api/v1/compute"), format)

@@ -1,0 +1,78 @@
+"""`bedplate endpoints …`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, connect, pairs, say, show
+from bedplate_registry.errors import Refused
+
+__all__ = ["app"]
+
+app = typer.Typer(name="endpoints", help="Models that answer over HTTP.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(metavar="ENDPOINT")]
+
+
+@app.command("list")
+def list_(home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """All endpoints."""
+    items = [endpoint.data for endpoint in connect(home, url).endpoints.list()]
+    show(items, format, columns=("name", "state", "task", "url"))
+
+
+@app.command("show")
+def show_(name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """One endpoint and its deployments."""
+    data = connect(home, url).endpoints.get(name).data
+    if format is Format.json:
+        show(data, format)
+        return
+    show({key: data[key] for key in ("name", "state", "task", "url")}, format)
+    print()
+    show(data["deployments"], format, columns=("name", "model", "traffic", "instances", "ready", "device"))
+
+
+@app.command()
+def update(
+    name: NameArgument,
+    traffic: Annotated[list[str], typer.Option("--traffic", help="deployment=percent, once for each.")],
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Share the traffic among the deployments; the shares add up to 100."""
+    shares = pairs(traffic, "--traffic")
+    if not all(value.isdecimal() for value in shares.values()):
+        raise Refused(f"Traffic {shares} is not in whole percent.", hint="For example: --traffic blue=90 --traffic green=10")
+    body = {"traffic": {deployment: int(value) for deployment, value in shares.items()}}
+    ws = connect(home, url)
+    ws.connection.request("PATCH", f"/api/v1/endpoints/{name}", json=body)
+    show_(name, home=home, url=url, format=format)
+
+
+@app.command()
+def keys(name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """Another key for this endpoint, shown this once."""
+    made = connect(home, url).connection.post(f"/api/v1/endpoints/{name}/keys")
+    show(made if format is Format.json else {"id": made["id"], "key": made["key"]}, format)
+
+
+@app.command()
+def logs(
+    name: NameArgument,
+    tail: Annotated[int, typer.Option(help="Lines of each deployment.")] = 200,
+    home: HomeOption = None,
+    url: UrlOption = None,
+) -> None:
+    """The last lines of its replicas."""
+    response = connect(home, url).connection.request("GET", f"/api/v1/endpoints/{name}/logs", params={"tail": tail})
+    print(response.text, end="")
+
+
+@app.command()
+def delete(name: NameArgument, home: HomeOption = None, url: UrlOption = None) -> None:
+    """Delete an endpoint, its deployments and its keys. The models stay."""
+    connect(home, url).endpoints.get(name).delete()
+    say(f"Endpoint {name} is deleted.")

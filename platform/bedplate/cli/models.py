@@ -1,0 +1,104 @@
+"""`bedplate models …`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, connect, say, show
+from bedplate_registry.errors import BedplateError
+
+__all__ = ["app", "show_model"]
+
+app = typer.Typer(name="models", help="What is in the registry.", no_args_is_help=True)
+RefArgument = Annotated[str, typer.Argument(metavar="REF", help="org/name, org/name:3 or org/name@alias.")]
+SHOWN = ("ref", "task", "architecture", "parameters", "dtype", "size_bytes", "license", "context_length")
+
+
+@app.command("list")
+def list_(
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    license: Annotated[str | None, typer.Option(help="Only this license.")] = None,
+    finetunable_for: Annotated[str | None, typer.Option(help="Only what can be fine-tuned for this task.")] = None,
+    query: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """The newest version of each model."""
+    filters = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
+    found = [model.data for model in connect(home, url).models.list(**filters)]
+    rows = [{**row, "task": row["task"] or "(base)"} for row in found] if format is Format.table else found
+    show(rows, format, columns=("ref", "task", "parameters", "license", "created"))
+
+
+@app.command("show")
+def show_(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """The facts of one version."""
+    show_model(connect(home, url).models.get(ref).data, format)
+
+
+@app.command()
+def card(ref: RefArgument, home: HomeOption = None, url: UrlOption = None) -> None:
+    """The model card, as Markdown."""
+    print(connect(home, url).models.get(ref).card())
+
+
+@app.command()
+def files(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """Its files with their digests."""
+    show(_part(ref, "files", home, url)["items"], format, columns=("path", "size_bytes", "sha256"))
+
+
+@app.command()
+def lineage(ref: RefArgument, home: HomeOption = None, url: UrlOption = None) -> None:
+    """Where it comes from: base, data, settings, metrics, packages. JSON."""
+    show(_part(ref, "lineage", home, url), Format.json)
+
+
+@app.command()
+def verify(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """Read every file and compare it with its digest."""
+    answer = _part(ref, "verify", home, url)
+    if answer["problems"]:
+        raise BedplateError(f"{answer['model']}: {'; '.join(answer['problems'])}", hint="Import it again to repair it.")
+    say(f"{answer['model']}: every file agrees with its digest.")
+    if format is Format.json:
+        show(answer, format)
+
+
+@app.command()
+def alias(
+    ref: RefArgument,
+    name: Annotated[str, typer.Argument(help="production, for one.")],
+    why: Annotated[str, typer.Option(help="The reason, which is kept.")] = "",
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Point an alias at a version."""
+    ws = connect(home, url)
+    model = ws.models.get(ref)
+    path = f"{_path(model.ref)}/aliases/{name}"
+    show_model(ws.connection.request("PUT", path, json={"why": why}).json(), format)
+
+
+def show_model(data: dict[str, Any], format: Format) -> None:
+    if format is Format.json:
+        show(data, format)
+        return
+    facts = {name: data.get(name) for name in SHOWN}
+    facts["task"] = facts["task"] or f"(base; can be fine-tuned for {', '.join(data['finetunable_tasks']) or 'nothing'})"
+    source = data["source"]
+    where = f"@{source['commit']}" if source.get("commit") else ""
+    show({**facts, "source": f"{source['kind']} {source['id']}{where}", "aliases": data.get("aliases")}, format)
+
+
+def _part(ref: str, part: str, home: Any, url: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = connect(home, url).connection.get(f"{_path(ref)}/{part}")
+    return found
+
+
+def _path(ref: str) -> str:
+    return f"/api/v1/models/{ref if '/' in ref else f'_/{ref}'}"

@@ -1,0 +1,190 @@
+"""What all commands share: --home, --url and --format, tables and JSON, progress bars, and errors as one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bedplate_registry.errors import BedplateError, Refused
+
+if TYPE_CHECKING:
+    from bedplate.client import Job, RemoteWorkspace
+
+__all__ = ["Format", "FormatOption", "HomeOption", "Progress", "UrlOption", "connect", "follow", "pairs", "run", "say", "show"]
+
+
+class Format(str, Enum):
+    table = "table"
+    json = "json"
+
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="The folder of state (BEDPLATE_HOME).")]
+UrlOption = Annotated[str | None, typer.Option("--url", help="Another server (BEDPLATE_URL).")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+
+_format = Format.table
+
+
+def say(text: str) -> None:
+    """A message for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def connect(home: Path | None, url: str | None) -> RemoteWorkspace:
+    from bedplate.client import connect
+
+    return connect(url, home=home) if home is None else connect(home=home)
+
+
+def show(value: Any, format: Format, *, columns: Sequence[str] = ()) -> None:
+    """Data on stdout: JSON, or a table of `columns` for a list, or name and value for an object."""
+    if format is Format.json:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif isinstance(value, list):
+        _print_table([[_cell(row.get(column)) for column in columns] for row in value], columns)
+    else:
+        width = max((len(name) for name in value), default=0)
+        for name, item in value.items():
+            print(f"{name:<{width}}  {_cell(item)}")
+
+
+def _print_table(rows: list[list[str]], columns: Sequence[str]) -> None:
+    widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(columns)]
+    for row in [list(columns), *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if value < 1e6 else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def pairs(given: Iterable[str], option: str) -> dict[str, str]:
+    """`key=value` options as a mapping. Raises Refused."""
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value:
+            raise Refused(f"{option} {text!r} is not key=value.", hint=f"Write it as {option} key=value.")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def parse_values(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Settings as YAML scalars, so that numbers and booleans are what they look like; `3e-5` is a number."""
+    import yaml
+
+    def parse(text: str) -> Any:
+        try:
+            return float(text) if "e" in text.lower() else yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError):
+            return text
+
+    return {key: parse(text) for key, text in texts.items()}
+
+
+class Progress:
+    """Follows a job on stderr: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._last_line = ""
+        self._last_time = 0.0
+
+    def __call__(self, job: Job) -> None:
+        progress = job.data.get("progress")
+        if job.state == "queued":
+            self._line(f"{job.id}: waiting" + (f", {job.data['waiting']}" if job.data["waiting"] else ""))
+        elif job.is_final:
+            self._finish(f"{job.id}: {job.state}")
+        elif progress:
+            self._line(_describe(job.id, progress), key=progress["phase"])
+
+    def _line(self, text: str, key: str = "") -> None:
+        if self._is_terminal:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            sys.stderr.write(f"\r\x1b[K{text[: width - 1]}")
+            sys.stderr.flush()
+            return
+        now = time.monotonic()
+        if (key or text) != self._last_line or now - self._last_time > 5:
+            say(text)
+            self._last_line, self._last_time = key or text, now
+
+    def _finish(self, text: str) -> None:
+        say(f"\r\x1b[K{text}" if self._is_terminal else text)
+
+
+def _describe(job_id: str, progress: Mapping[str, Any]) -> str:
+    percent = progress.get("percent") or 0.0
+    filled = int(percent / 5)
+    text = f"{job_id}: {progress['phase']:<9} [{'#' * filled}{'.' * (20 - filled)}] {percent:5.1f} %"
+    if progress.get("unit"):
+        text += f"  {_amount(progress['done'])}/{_amount(progress['total'])} {progress['unit']}"
+    if progress.get("seconds_left") is not None:
+        text += f"  {_duration(progress['seconds_left'])} left"
+    return text + (f"  {progress['message']}" if progress.get("message") else "")
+
+
+def _amount(value: float) -> str:
+    return f"{value / 1e6:.1f}M" if value >= 1e6 else f"{value:g}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def follow(job: Job, *, detach: bool) -> Job:
+    """Wait with progress; Ctrl-C cancels the job and waits until it is gone."""
+    if detach:
+        say(f"{job.id} runs; follow it with: bedplate jobs wait {job.id}")
+        return job
+    try:
+        return job.wait(watch=Progress())
+    except KeyboardInterrupt:
+        say(f"\nCancelling {job.id} …")
+        job.cancel()
+        return job.wait(watch=Progress())
+
+
+def run(app: Callable[..., Any]) -> int:
+    """The outer edge: an error is one sentence that says what to do next, or an object under --format json."""
+    as_json = any(a == "--format=json" or (a == "--format" and b == "json") for a, b in zip(sys.argv, [*sys.argv[1:], ""]))
+    try:
+        app(standalone_mode=False)
+    except BedplateError as exc:
+        _print_error(exc.to_json(), as_json)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        say("Stopped.")
+        return 1
+    except typer.Exit as exc:
+        return exc.exit_code
+    except Exception as exc:
+        if not hasattr(exc, "format_message"):  # not one of click's: a defect of ours, shown as such
+            raise
+        usage = getattr(exc, "ctx", None)
+        program = usage.command_path if usage is not None else "bedplate"
+        _print_error({"code": "usage", "message": exc.format_message(), "hint": f"See: {program} --help"}, as_json)
+        return 2
+    return 0
+
+
+def _print_error(error: Mapping[str, str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"error": dict(error)}))
+    else:
+        say(f"Error: {error['message']} {error['hint']}".rstrip())

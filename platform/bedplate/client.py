@@ -1,0 +1,498 @@
+"""The Python client: `bedplate.connect()` gives a workspace, over this machine's socket or over TCP, by the same requests.
+
+    ws = bedplate.connect()                                    this machine's home
+    ws = bedplate.connect("http://gpu01:8686", token="bp_…")   another server
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from bedplate_registry.errors import BedplateError, Conflict, Forbidden, NotFound, Refused, Unavailable
+
+__all__ = ["Connection", "Endpoint", "Job", "Model", "Report", "RemoteWorkspace", "connect"]
+
+ERRORS: dict[int, type[BedplateError]] = {
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: Refused,
+    429: Unavailable,
+    503: Unavailable,
+}
+CHUNK_BYTES = 1 << 20
+POLL_SECONDS = 0.25
+Watcher = Callable[["Job"], None]
+
+
+def connect(
+    url: str | None = None, *, token: str | None = None, home: str | Path | None = None
+) -> RemoteWorkspace:
+    """A workspace on this machine's home (BEDPLATE_HOME), or on the server at `url` (BEDPLATE_URL).
+
+    Where no server runs for the home a private one is started. Raises Unavailable where nothing answers.
+    """
+    from bedplate.home import Home
+    from bedplate.server_process import ensure_server, socket_client
+    from bedplate.settings import Settings
+
+    settings = Settings.from_environment()
+    if home is None and (url := url or settings.url):
+        token = token or settings.token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return RemoteWorkspace(Connection(httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=60.0), token))
+    place = Home(Path(home).expanduser().absolute() if home else settings.home)
+    ensure_server(place)
+    return RemoteWorkspace(Connection(socket_client(place, timeout=60.0), place.token()))
+
+
+class Connection:
+    """Requests to one server; what it refuses is raised as our own errors, with code and hint."""
+
+    def __init__(self, client: httpx.Client, token: str | None) -> None:
+        self._client = client
+        self.token = token
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx.HTTPError as exc:
+            raise Unavailable(
+                f"{self._client.base_url} does not answer: {exc}.", hint="Is the server running? Start: bedplate serve"
+            ) from exc
+        if response.is_error:
+            raise error_of(response)
+        return response
+
+    def get(self, path: str, **params: Any) -> Any:
+        return self.request("GET", path, params={k: v for k, v in params.items() if v is not None}).json()
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        return self.request("POST", path, json=dict(body or {}), **options).json()
+
+    def upload(self, path: Path) -> str:
+        """Send a file once: bytes that are there already are not sent again. Returns their SHA-256."""
+        digest = _sha256(path)
+        if self._client.request("HEAD", f"/api/v1/uploads/{digest}").status_code != 200:
+            with path.open("rb") as file:
+                self.request("PUT", f"/api/v1/uploads/{digest}", content=iter(lambda: file.read(CHUNK_BYTES), b""))
+        return digest
+
+    def download(self, path: str, target: Path) -> None:
+        """Stream an answer to a file, which appears under its name when it is whole."""
+        temporary = target.with_name(f".{target.name}.part")
+        with self._client.stream("GET", path) as response:
+            if response.is_error:
+                response.read()
+                raise error_of(response)
+            with temporary.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        temporary.replace(target)
+
+    def endpoint_url(self, url: str) -> str:
+        """Where to score: over TCP the server that we talk to, whatever it calls itself; else the gateway it names."""
+        if self._client.base_url.host == "bedplate":
+            return url
+        return str(self._client.base_url).rstrip("/") + urlsplit(url).path
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def error_of(response: httpx.Response) -> BedplateError:
+    """The error that a problem document tells of."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    kind = ERRORS.get(response.status_code, BedplateError)
+    message = body.get("detail") or f"The server answered {response.status_code}."
+    return kind(message, hint=body.get("hint", ""), code=body.get("code") or kind.code)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version of a model in the registry. `data` is all that REST tells of it."""
+
+    ref: str
+    data: dict[str, Any] = field(repr=False)
+    _ws: RemoteWorkspace = field(repr=False, compare=False)
+
+    @property
+    def task(self) -> str | None:
+        task: str | None = self.data["task"]
+        return task
+
+    def card(self) -> str:
+        return self._ws.connection.request("GET", f"{_model_path(self.ref)}/card").text
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation. `metrics` by the names of the docs; `data` is all of it."""
+
+    id: str
+    data: dict[str, Any] = field(repr=False)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        metrics: dict[str, float] = self.data["metrics"]
+        return metrics
+
+
+class Job:
+    """A job on the server. `data` is what REST told at the last look."""
+
+    def __init__(self, workspace: RemoteWorkspace, data: dict[str, Any]) -> None:
+        self._ws, self.data = workspace, data
+        self._output: Path | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.data["id"])
+
+    @property
+    def state(self) -> str:
+        return str(self.data["state"])
+
+    @property
+    def is_final(self) -> bool:
+        return bool(self.data["is_final"])
+
+    def refresh(self) -> Job:
+        self.data = self._ws.connection.get(f"/api/v1/jobs/{self.id}")
+        return self
+
+    def wait(self, *, watch: Watcher | None = None, timeout_seconds: float | None = None) -> Job:
+        """Until the job has ended; the output of a batch job is then at its path. Raises what the job failed with.
+
+        `watch` is called with the job at every look. Raises TimeoutError.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while not self.refresh().is_final:
+            if watch:
+                watch(self)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"Job {self.id} is still {self.state} after {timeout_seconds} s.")
+            time.sleep(POLL_SECONDS)
+        if watch:
+            watch(self)
+        self._raise_failure()
+        if self._output is not None:
+            self._ws.connection.download(f"/api/v1/jobs/{self.id}/outputs/{self._output.name}", self._output)
+        return self
+
+    def _raise_failure(self) -> None:
+        if self.state == "failed":
+            error = self.data["error"]
+            raise BedplateError(error["message"], hint=error.get("hint", ""), code=error.get("code"))
+        if self.state == "cancelled":
+            raise Conflict(f"Job {self.id} was cancelled.", hint=f"Go on with: bedplate jobs resume {self.id}")
+
+    def cancel(self) -> Job:
+        self.data = self._ws.connection.post(f"/api/v1/jobs/{self.id}/cancel")
+        return self
+
+    def resume(self) -> Job:
+        self.data = self._ws.connection.post(f"/api/v1/jobs/{self.id}/resume")
+        return self
+
+    def metrics(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._ws.connection.get(f"/api/v1/jobs/{self.id}/metrics")["items"]
+        return items
+
+    def logs(self, tail: int = 200) -> str:
+        return self._ws.connection.request("GET", f"/api/v1/jobs/{self.id}/log", params={"tail": tail}).text
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return dict(self.data.get("result") or {})
+
+    @property
+    def model(self) -> Model:
+        """The model that an import or a fine-tune registered."""
+        return self._ws.models.get(self.result["model"])
+
+    @property
+    def report(self) -> Report:
+        """The evaluation of an evaluate job, or the test report of a fine-tune."""
+        evaluation = self.result["evaluation"]
+        return Report(evaluation, self._ws.connection.get(f"/api/v1/evaluations/{evaluation}"))
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, {self.state!r})"
+
+
+class Endpoint:
+    """A real-time endpoint."""
+
+    def __init__(self, workspace: RemoteWorkspace, data: dict[str, Any]) -> None:
+        self._ws, self.data = workspace, data
+        self.key: str | None = data.get("key")
+
+    @property
+    def name(self) -> str:
+        return str(self.data["name"])
+
+    @property
+    def url(self) -> str:
+        return str(self.data["url"])
+
+    @property
+    def state(self) -> str:
+        return str(self.data["state"])
+
+    def refresh(self) -> Endpoint:
+        self.data = self._ws.connection.get(f"/api/v1/endpoints/{self.name}")
+        return self
+
+    def wait(self, *, timeout_seconds: float = 600.0) -> Endpoint:
+        """Until all instances answer. Raises BedplateError with the replica's last lines where they do not start."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.refresh().state != "ready":
+            for deployment in self.data["deployments"]:
+                error = deployment["error"]
+                if error and error.get("starts", 0) >= 3:
+                    raise BedplateError(error["message"], hint=error["hint"], code=error["code"])
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Endpoint {self.name} is still {self.state} after {timeout_seconds} s.")
+            time.sleep(POLL_SECONDS)
+        return self
+
+    def score(self, inputs: Any, **parameters: Any) -> Any:
+        """The answer for one input, or a list of answers for a list of inputs."""
+        headers = {"Authorization": f"Bearer {self.key or self._ws.connection.token}"}
+        url = self._ws.connection.endpoint_url(self.data["url"])
+        body = {"inputs": inputs, "parameters": parameters}
+        try:
+            response = httpx.post(url, json=body, headers=headers, timeout=120.0)
+        except httpx.HTTPError as exc:
+            raise Unavailable(f"{url} does not answer: {exc}.", hint="Is the gateway running?") from exc
+        if response.is_error:
+            raise error_of(response)
+        answers = response.json()
+        return answers if isinstance(inputs, list) else answers[0]
+
+    def delete(self) -> None:
+        self._ws.connection.request("DELETE", f"/api/v1/endpoints/{self.name}")
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.name!r}, {self.state!r}, url={self.url!r})"
+
+
+class _Models:
+    def __init__(self, workspace: RemoteWorkspace) -> None:
+        self._ws = workspace
+
+    def list(self, **filters: str | None) -> list[Model]:
+        """The newest version of each model; filters: task, license, finetunable_for, query."""
+        items = self._ws.connection.get("/api/v1/models", **filters)["items"]
+        return [Model(item["ref"], item, self._ws) for item in items]
+
+    def get(self, ref: str) -> Model:
+        data = self._ws.connection.get(_model_path(ref))
+        return Model(data["ref"], data, self._ws)
+
+
+class _Datasets:
+    def __init__(self, workspace: RemoteWorkspace) -> None:
+        self._ws = workspace
+
+    def add(self, name: str, path: str | Path) -> dict[str, Any]:
+        """Register a file as a new version of a dataset."""
+        body = {"name": name, **self._ws.upload(path)}
+        added: dict[str, Any] = self._ws.connection.post("/api/v1/datasets", body)
+        return added
+
+    def list(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._ws.connection.get("/api/v1/datasets")["items"]
+        return items
+
+    def get(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._ws.connection.get(f"/api/v1/datasets/{name}")
+        return found
+
+    def preview(self, name: str, limit: int = 10) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._ws.connection.get(f"/api/v1/datasets/{name}/preview", limit=limit)["items"]
+        return items
+
+
+class _Jobs:
+    def __init__(self, workspace: RemoteWorkspace) -> None:
+        self._ws = workspace
+
+    def list(self, **filters: Any) -> list[Job]:
+        return [Job(self._ws, item) for item in self._ws.connection.get("/api/v1/jobs", **filters)["items"]]
+
+    def get(self, job_id: str) -> Job:
+        return Job(self._ws, self._ws.connection.get(f"/api/v1/jobs/{job_id}"))
+
+
+class _Endpoints:
+    def __init__(self, workspace: RemoteWorkspace) -> None:
+        self._ws = workspace
+
+    def list(self) -> list[Endpoint]:
+        return [Endpoint(self._ws, item) for item in self._ws.connection.get("/api/v1/endpoints")["items"]]
+
+    def get(self, name: str) -> Endpoint:
+        return Endpoint(self._ws, self._ws.connection.get(f"/api/v1/endpoints/{name}"))
+
+
+class RemoteWorkspace:
+    """What one server can do, from anywhere. A path is always the caller's: files are uploaded, outputs downloaded."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.models, self.datasets = _Models(self), _Datasets(self)
+        self.jobs, self.endpoints = _Jobs(self), _Endpoints(self)
+
+    def __enter__(self) -> RemoteWorkspace:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.connection.close()
+
+    # --- import ---
+
+    def import_model(self, model_id: str, *, watch: Watcher | None = None, **options: Any) -> Model:
+        """Import by MODEL_ID and wait. Options: revision, task, name, hub, device."""
+        return self.submit_import(model_id, **options).wait(watch=watch).model
+
+    def submit_import(self, model_id: str, **options: Any) -> Job:
+        return self.submit("import", {"model_id": model_id, **options})
+
+    def submit_import_folder(self, folder: str | Path, name: str, *, task: str | None = None) -> Job:
+        """Import a folder of the caller's own disk."""
+        root = Path(folder)
+        if not root.is_dir():
+            raise NotFound(f"There is no folder {str(folder)!r}.", hint="Give the folder that holds config.json.")
+        files = [
+            {
+                "path": path.relative_to(root).as_posix(),
+                "sha256": self.connection.upload(path),
+                "size_bytes": path.stat().st_size,
+            }
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+        ]
+        return self.submit("import", {"files": files, "name": name, "task": task})
+
+    # --- fine-tune, evaluate, batch ---
+
+    def finetune(self, model: Model | str, *, task: str, train: str | Path, output: str, **options: Any) -> Job:
+        """Submit a fine-tune. `train`, `validation` and `test` are files or datasets.
+
+        Options: validation, test, columns, device, processes; any other one is a training setting such as learning_rate.
+        """
+        return self.submit("finetune", self._finetune_request(model, task, train, output, options))
+
+    def plan_finetune(
+        self, model: Model | str, *, task: str, train: str | Path, output: str, **options: Any
+    ) -> dict[str, Any]:
+        """What `finetune` would run, resolved and checked, without starting it."""
+        body = {"kind": "finetune", **self._finetune_request(model, task, train, output, options)}
+        spec: dict[str, Any] = self.connection.post("/api/v1/jobs", body, params={"dry_run": True})["spec"]
+        return spec
+
+    def _finetune_request(
+        self, model: Model | str, task: str, train: str | Path, output: str, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        known = ("columns", "device", "processes")
+        request = {"model": _ref(model), "task": task, "train": self.data(train), "output": output}
+        for part in ("validation", "test"):
+            given = options.pop(part, None)
+            request[part] = given if given in (None, "auto") else self.data(given)
+        request |= {key: options.pop(key) for key in known if key in options}
+        settings = {**options.pop("settings", {}), **options}
+        return {**request, "settings": settings}
+
+    def evaluate(
+        self,
+        model: Model | str,
+        *,
+        data: str | Path,
+        task: str | None = None,
+        against: Model | str | None = None,
+        train: str | Path | None = None,
+        **options: Any,
+    ) -> Job:
+        """Submit an evaluation; a base needs `train`. Options: columns, settings, device."""
+        chosen = task or (self.models.get(model) if isinstance(model, str) else model).task
+        request = {
+            "model": _ref(model),
+            "task": chosen,
+            "data": self.data(data),
+            "against": _ref(against) if against is not None else None,
+            "train": self.data(train) if train is not None else None,
+            **options,
+        }
+        return self.submit("evaluate", request)
+
+    def batch(self, model: Model | Endpoint | str, *, input: str | Path, output: str | Path, **options: Any) -> Job:
+        """Submit a batch job; `wait()` leaves its rows at `output`. Options: columns, parameters, error_threshold, device."""
+        target = Path(output)
+        if not target.absolute().parent.is_dir():
+            raise NotFound(f"There is no folder {str(target.absolute().parent)!r} for the output.", hint="Make it first.")
+        name = model.name if isinstance(model, Endpoint) else _ref(model)
+        job = self.submit("batch", {"model": name, "input": self.data(input), "output": target.name, **options})
+        job._output = target
+        return job
+
+    # --- deploy ---
+
+    def deploy(self, model: Model | str, *, endpoint: str, wait: bool = True, **options: Any) -> Endpoint:
+        """Deploy and wait until it answers. Options: deployment, instances, traffic, device."""
+        body = {"name": endpoint, "model": _ref(model), **{k: v for k, v in options.items() if v is not None}}
+        made = Endpoint(self, self.connection.post("/api/v1/endpoints", body))
+        return made.wait() if wait else made
+
+    # --- pieces ---
+
+    def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None) -> Job:
+        body = {"kind": kind, **{k: v for k, v in request.items() if v is not None}}
+        headers = {"Idempotency-Key": client_key} if client_key else {}
+        return Job(self, self.connection.post("/api/v1/jobs", body, headers=headers))
+
+    def upload(self, path: str | Path) -> dict[str, str]:
+        """Send a file once; the reference to it."""
+        file = Path(path)
+        if not file.is_file():
+            raise NotFound(f"There is no file {str(path)!r}.", hint="Check the path.")
+        return {"upload": self.connection.upload(file), "filename": file.name}
+
+    def data(self, value: str | Path) -> str | dict[str, str]:
+        """A file of the caller's, uploaded; or the name of a dataset, as it is."""
+        path = Path(value)
+        if path.is_file():
+            return self.upload(path)
+        if isinstance(value, Path) or path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
+            raise NotFound(f"There is no file {str(value)!r}.", hint="Check the path, or give the name of a dataset.")
+        return value
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.connection.get("/api/v1/server")
+        return status
+
+
+def _ref(model: Model | str) -> str:
+    return model.ref if isinstance(model, Model) else model
+
+
+def _model_path(ref: str) -> str:
+    return f"/api/v1/models/{ref if '/' in ref else f'_/{ref}'}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

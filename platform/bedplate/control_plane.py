@@ -1,0 +1,149 @@
+"""The control plane: `python -m bedplate.control_plane --home DIR (--private | --host H --port P)`.
+
+REST on two Unix sockets (one for this machine's user, one for the gateway) and the loop that works on jobs and
+endpoints. One a home: it takes the lock or leaves. No torch, no transformers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bedplate.api.app import create_app
+from bedplate.gateway_process import Address
+from bedplate.home import Home, HomeLock
+from bedplate.processes import die_with_parent
+from bedplate.settings import Settings
+from bedplate.workspace import Workspace
+from bedplate_registry.errors import BedplateError
+from bedplate_serving.unix_sockets import short_path
+
+__all__ = ["main"]
+
+log = logging.getLogger("bedplate")
+LEAVE_SECONDS = 1.0  # how often a private server asks itself whether it is still wanted
+
+
+class _SameUser(HttpToolsProtocol):
+    """HTTP for callers of our own uid (or root) only: SO_PEERCRED, besides the folder's mode."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        peer = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, uid, _ = struct.unpack("3i", peer)
+        super().connection_made(transport)
+        if uid not in (os.getuid(), 0):
+            transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn would raise a caught signal again when it is done, which would end us before we have cleaned up."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parse(argv)
+    if arguments.parent:
+        die_with_parent(arguments.parent)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = replace(Settings.from_environment(), home=Path(arguments.home).absolute())
+        address = None if arguments.private else Address(arguments.host, arguments.port)
+        home = Home(settings.home)
+        home.prepare()
+        lock = HomeLock(home)
+        lock.take()
+        workspace = Workspace(settings, address=address)
+    except BedplateError as exc:
+        print(f"{exc.message} {exc.hint}", file=sys.stderr)
+        return 1
+    asyncio.run(_serve(workspace))
+    lock.release()
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bedplate.control_plane")
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--private", action="store_true")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8686)
+    parser.add_argument("--parent", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+async def _serve(workspace: Workspace) -> None:
+    server: uvicorn.Server
+
+    def stop() -> None:
+        server.should_exit = True
+
+    config = uvicorn.Config(
+        create_app(workspace, stop),
+        http=_SameUser,
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+    )
+    server = _Server(config)
+    loop = threading.Thread(target=workspace.run, name="workspace", daemon=True)
+    loop.start()
+    sockets = [_listen(workspace.home.gateway_socket), _listen(workspace.home.socket)]
+    leaving = asyncio.create_task(_leave_when_idle(workspace, stop))
+    try:
+        await server.serve(sockets=sockets)
+    finally:
+        leaving.cancel()
+        workspace.stop()
+        await asyncio.to_thread(loop.join, 10)
+        workspace.database.close()
+        for path in (workspace.home.socket, workspace.home.gateway_socket):
+            path.unlink(missing_ok=True)
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that appears under its name only once it is listening, so that nobody finds it half made."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(short_path(temporary))
+    temporary.chmod(0o600)
+    listener.listen(256)
+    temporary.replace(path)
+    return listener
+
+
+async def _leave_when_idle(workspace: Workspace, stop: Any) -> None:
+    while True:
+        await asyncio.sleep(LEAVE_SECONDS)
+        if await asyncio.to_thread(lambda: workspace.may_leave):
+            log.info("private server: unused for %.0f s, leaving", workspace.settings.idle_seconds)
+            stop()
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

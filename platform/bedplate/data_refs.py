@@ -1,0 +1,63 @@
+"""Data that a request names: an uploaded file, or a registered dataset. Both are blobs with a digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bedplate_registry.columns import map_columns
+from bedplate_registry.errors import NotFound, Refused
+from bedplate_registry.registry import Registry
+from bedplate_registry.tables import columns_of, format_of
+
+__all__ = ["DataRef"]
+
+
+@dataclass(frozen=True)
+class DataRef:
+    """Bytes by digest, with the name and format they came under."""
+
+    sha256: str
+    filename: str
+    format: str
+    dataset: str | None = None
+
+    @classmethod
+    def resolve(cls, registry: Registry, value: object, what: str) -> DataRef:
+        """From `{"upload": sha256, "filename": name}`, or from a dataset reference as text.
+
+        Raises Refused or NotFound, which name `what` the data was for.
+        """
+        if isinstance(value, str):
+            version = registry.datasets.get(value)
+            return cls(version.sha256, version.filename, version.format, version.ref)
+        if not isinstance(value, Mapping) or not {"upload", "filename"} <= set(value):
+            raise Refused(
+                f"{what}={value!r} is neither a dataset nor an upload.",
+                hint='Give a dataset name, or {"upload": SHA256, "filename": NAME} after PUT /api/v1/uploads/SHA256.',
+            )
+        sha256, filename = str(value["upload"]), str(value["filename"])
+        if not registry.blobs.has(sha256):
+            raise NotFound(f"The upload {sha256!r} for {what} is not here.", hint="Upload the file first.")
+        return cls(sha256, Path(filename).name, format_of(filename))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DataRef:
+        return cls(**data)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def path(self, registry: Registry) -> Path:
+        return registry.blobs.path(self.sha256)
+
+    def check_columns(
+        self, registry: Registry, task: str, columns: Mapping[str, str], *, need_label: bool, what: str
+    ) -> None:
+        """Raises Refused, naming `what` the data is for, where the columns that the task needs are not there."""
+        try:
+            map_columns(task, columns_of(self.path(registry), self.format), columns, need_label=need_label)
+        except Refused as exc:
+            raise Refused(f"{what} ({self.filename}): {exc.message}", hint=exc.hint, code=exc.code) from exc

@@ -1,0 +1,207 @@
+"""Endpoints as desired state: deployments of model versions, their instances and share of the traffic."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from bedplate.database import Database, deployments, endpoints, replicas
+from bedplate_registry.errors import Conflict, NotFound, Refused
+
+__all__ = ["Deployment", "Endpoint", "EndpointStore", "Replica"]
+
+NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
+MAX_INSTANCES = 16
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One model version behind an endpoint. `traffic` is in percent."""
+
+    endpoint: str
+    name: str
+    model: str
+    instances: int
+    device: str
+    traffic: int
+    created: float
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A name that is scored at /endpoints/NAME."""
+
+    name: str
+    task: str
+    created: float
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One process of a deployment. States: starting, ready, stopping, failed."""
+
+    id: str
+    endpoint: str
+    deployment: str
+    state: str
+    created: float
+
+
+class EndpointStore:
+    """All reading and writing of endpoint rows. It changes what is wished; reconcile.py makes it so."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list(self) -> list[Endpoint]:
+        return [Endpoint(**row) for row in self._database.rows(sa.select(endpoints).order_by(endpoints.c.name))]
+
+    def get(self, name: str) -> Endpoint:
+        row = self._database.row(sa.select(endpoints).where(endpoints.c.name == name))
+        if row is None:
+            raise NotFound(
+                f"There is no endpoint {name!r}.", hint=f"Make it with: bedplate deploy MODEL --endpoint {name}"
+            )
+        return Endpoint(**row)
+
+    def deployments(self, endpoint: str | None = None) -> list[Deployment]:
+        query = sa.select(deployments).order_by(deployments.c.created)
+        if endpoint is not None:
+            query = query.where(deployments.c.endpoint == endpoint)
+        return [Deployment(**row) for row in self._database.rows(query)]
+
+    def replicas(self, endpoint: str | None = None, deployment: str | None = None) -> list[Replica]:
+        query = sa.select(replicas).order_by(replicas.c.created)
+        if endpoint is not None:
+            query = query.where(replicas.c.endpoint == endpoint)
+        if deployment is not None:
+            query = query.where(replicas.c.deployment == deployment)
+        return [Replica(**row) for row in self._database.rows(query)]
+
+    def model_of(self, name: str) -> str | None:
+        """The model version that holds most of the endpoint's traffic; None where there is no such endpoint."""
+        found = self.deployments(name)
+        return max(found, key=lambda deployment: deployment.traffic).model if found else None
+
+    def deploy(
+        self,
+        endpoint: str,
+        model: str,
+        task: str,
+        *,
+        deployment: str = "main",
+        instances: int = 1,
+        device: str = "auto",
+        traffic: int | None = None,
+    ) -> bool:
+        """Wish for a deployment; a new endpoint is made for it. Says whether the endpoint is new.
+
+        A deployment's model never changes under its name while it is there: give the new version another name.
+        Without `traffic` the first deployment gets 100 % and later ones 0 %.
+        """
+        _check_name(endpoint), _check_name(deployment)
+        if not 1 <= instances <= MAX_INSTANCES:
+            raise Refused(f"instances={instances} is not accepted.", hint=f"Give 1 to {MAX_INSTANCES}.")
+        if traffic is not None and not 0 <= traffic <= 100:
+            raise Refused(f"traffic={traffic} is not accepted.", hint="Give a percentage from 0 to 100.")
+        now = time.time()
+        existing = {row.name: row for row in self.deployments(endpoint)}
+        same = existing.get(deployment)
+        if same is not None and same.model != model:
+            raise Conflict(
+                f"Deployment {deployment!r} of {endpoint!r} already serves {same.model}.",
+                hint=f"Give the new one a name: --deployment NAME, then shift traffic to it.",
+            )
+        known = {row.name: row for row in self.list()}.get(endpoint)
+        if known is not None and known.task != task:
+            raise Conflict(f"Endpoint {endpoint!r} does {known.task}, not {task}.", hint="Choose another endpoint name.")
+        share = (traffic if traffic is not None else (0 if set(existing) - {deployment} else 100))
+        values = {"model": model, "instances": instances, "device": device, "traffic": share, "error": None}
+        with self._database.begin() as connection:
+            if known is None:
+                connection.execute(endpoints.insert().values(name=endpoint, task=task, created=now))
+            if same is None:
+                connection.execute(deployments.insert().values(endpoint=endpoint, name=deployment, created=now, **values))
+            else:
+                connection.execute(_of(deployments, endpoint, deployment).values(**values))
+            if traffic is not None:
+                _share_rest(connection, endpoint, deployment, 100 - share, existing)
+        return known is None
+
+    def set_traffic(self, endpoint: str, shares: dict[str, int]) -> None:
+        """Set all shares at once; they add up to 100, and a deployment that is not named gets 0."""
+        self.get(endpoint)
+        names = {deployment.name for deployment in self.deployments(endpoint)}
+        if unknown := set(shares) - names:
+            raise NotFound(f"Endpoint {endpoint!r} has no deployment {min(unknown)!r}.", hint=f"It has: {sorted(names)}.")
+        if sum(shares.values()) != 100 or min(shares.values()) < 0:
+            raise Refused(f"Traffic {shares} does not add up to 100.", hint="Give percentages that add up to 100.")
+        with self._database.begin() as connection:
+            for name in names:
+                connection.execute(_of(deployments, endpoint, name).values(traffic=shares.get(name, 0)))
+
+    def delete(self, endpoint: str, deployment: str | None = None) -> None:
+        """Forget the wish; reconcile.py then stops the replicas."""
+        self.get(endpoint)
+        mine = deployments.c.endpoint == endpoint
+        with self._database.begin() as connection:
+            if deployment is not None:
+                connection.execute(deployments.delete().where(mine, deployments.c.name == deployment))
+                return
+            connection.execute(deployments.delete().where(mine))
+            connection.execute(endpoints.delete().where(endpoints.c.name == endpoint))
+
+    # --- for reconcile.py ---
+
+    def add_replica(self, deployment: Deployment) -> Replica:
+        replica = Replica(
+            secrets.token_hex(4), deployment.endpoint, deployment.name, "starting", time.time()
+        )
+        with self._database.begin() as connection:
+            connection.execute(replicas.insert().values(**vars(replica)))
+        return replica
+
+    def move_replica(self, replica: Replica, state: str) -> None:
+        with self._database.begin() as connection:
+            connection.execute(replicas.update().where(replicas.c.id == replica.id).values(state=state))
+
+    def drop_replica(self, replica: Replica) -> None:
+        with self._database.begin() as connection:
+            connection.execute(replicas.delete().where(replicas.c.id == replica.id))
+
+    def set_error(self, deployment: Deployment, error: dict[str, Any] | None) -> None:
+        with self._database.begin() as connection:
+            connection.execute(_of(deployments, deployment.endpoint, deployment.name).values(error=error))
+
+
+def _of(table: sa.Table, endpoint: str, name: str) -> sa.Update:
+    return table.update().where(table.c.endpoint == endpoint, table.c.name == name)
+
+
+def _share_rest(
+    connection: sa.Connection, endpoint: str, deployment: str, rest: int, existing: dict[str, Deployment]
+) -> None:
+    """What one deployment leaves goes to the largest of the others, so that shares always add up."""
+    others = [row for name, row in existing.items() if name != deployment]
+    if not others:
+        connection.execute(_of(deployments, endpoint, deployment).values(traffic=100))
+        return
+    largest = max(others, key=lambda row: row.traffic)
+    for row in others:
+        share = rest if row is largest else 0
+        connection.execute(_of(deployments, endpoint, row.name).values(traffic=share))
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise Refused(
+            f"{name!r} is not a name for an endpoint or deployment.",
+            hint="Use 3 to 32 lower-case letters, digits and dashes, beginning with a letter.",
+            code="bad-name",
+        )

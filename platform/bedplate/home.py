@@ -1,0 +1,119 @@
+"""BEDPLATE_HOME: where everything of one server lies on disk, and the lock that lets one server own it.
+
+    registry/              models, datasets, evaluations, blobs (bedplate_registry)
+    jobs/<job-id>/         one folder a job (job_folder.py)
+    run/                   lock, sockets, the loopback token, routes.json, replicas; mode 0700
+    logs/                  control plane, gateway and replicas
+    bedplate.db            metadata database
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from bedplate_registry.durable import write_bytes
+from bedplate_registry.errors import Conflict, Refused
+
+__all__ = ["Home", "HomeLock"]
+
+
+@dataclass(frozen=True)
+class Home:
+    """The paths of one BEDPLATE_HOME."""
+
+    path: Path
+
+    @property
+    def registry(self) -> Path:
+        return self.path / "registry"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "bedplate.db"
+
+    @property
+    def socket(self) -> Path:
+        """Where this machine's own user talks to the control plane; the peer's uid decides."""
+        return self.run / "bedplate.sock"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Where the gateway passes on what came in over TCP; a key decides."""
+        return self.run / "control.sock"
+
+    @property
+    def routes(self) -> Path:
+        """The routing snapshot that the gateway reads."""
+        return self.run / "routes.json"
+
+    @property
+    def token_file(self) -> Path:
+        return self.run / "token"
+
+    def prepare(self) -> None:
+        """Create what is missing. `run` is for this user alone: whoever reaches a socket in it is this user."""
+        try:
+            for folder in (self.registry, self.jobs, self.logs, self.run):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.run.chmod(0o700)
+        except OSError as exc:
+            raise Refused(
+                f"BEDPLATE_HOME {str(self.path)!r} cannot be used: {exc.strerror}.",
+                hint="Set BEDPLATE_HOME to a folder that you may write to.",
+            ) from exc
+        if not self.token_file.exists():
+            write_bytes(self.token_file, secrets.token_urlsafe(32).encode())
+            self.token_file.chmod(0o600)
+
+    def token(self) -> str | None:
+        """The loopback token, or None where no server has run yet."""
+        return self.token_file.read_text().strip() if self.token_file.exists() else None
+
+
+class HomeLock:
+    """Held by the one control plane of a home for as long as it lives; the kernel lets go when it dies."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.run / "lock"
+        self._file: TextIO | None = None
+
+    def take(self) -> None:
+        """Raises Conflict, which names the process that holds it."""
+        file = self._path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise Conflict(
+                f"Another server (process {holder}) owns {str(self._path.parent.parent)!r}.",
+                hint="Use it, stop it, or choose another folder with --home.",
+                code="home-owned",
+            ) from exc
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,203 @@
+"""The folder of one job: what its worker writes and its owner reads.
+
+    spec.json             resolved and immutable: enough to run the job again
+    events.jsonl          {"seq", "epoch", "time", "type": "progress" | "message" | "metrics", …}
+    metrics.jsonl         {"epoch", "step", name: value, …}
+    worker.log            standard output and error of every attempt
+    result-EPOCH.json     written last by an attempt that succeeded
+    error-EPOCH.json      written by an attempt that knows why it failed
+    checkpoints/          what the next attempt resumes from
+    outputs/              files for the user
+
+The epoch is the number of the attempt. The owner reads only what the current epoch wrote, so what a stale worker still
+writes is void: no lock is needed, and the folder tells the story when no server runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bedplate_registry.durable import write_json
+from bedplate_registry.errors import BedplateError
+
+__all__ = ["JobFolder", "JobReporter", "run_worker"]
+
+PROGRESS_SECONDS = 0.25  # progress lines come no faster
+TAIL_BYTES = 1 << 16
+
+
+class JobFolder:
+    """Paths and reading; writing is the worker's (JobReporter)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "worker.log"
+        self.events_file = path / "events.jsonl"
+        self.metrics_file = path / "metrics.jsonl"
+        self.outputs = path / "outputs"
+        self.checkpoints = path / "checkpoints"
+
+    def create(self, spec: Mapping[str, Any]) -> None:
+        for folder in (self.path, self.outputs, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "spec.json", dict(spec))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((self.path / "spec.json").read_text())
+        return data
+
+    def result(self, epoch: int) -> dict[str, Any] | None:
+        return _read_json(self.path / f"result-{epoch}.json")
+
+    def error(self, epoch: int) -> dict[str, Any] | None:
+        return _read_json(self.path / f"error-{epoch}.json")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All steps, each once: where an attempt repeated steps of the one before it, the later one counts."""
+        by_step = {(line.get("step"), *sorted(line)): line for line in _lines(self.metrics_file)}
+        return list(by_step.values())
+
+    def events(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Events whose `seq` is above `after`."""
+        return (event for event in _lines(self.events_file) if event["seq"] > after)
+
+    def last_progress(self, epoch: int) -> dict[str, Any] | None:
+        for line in reversed(_tail(self.events_file)):
+            event = _parse(line)
+            if event and event.get("type") == "progress" and event.get("epoch") == epoch:
+                return event
+        return None
+
+    def log_tail(self, lines: int = 20) -> list[str]:
+        return [line.decode("utf-8", "replace") for line in _tail(self.log)[-lines:]]
+
+
+class JobReporter:
+    """The worker's side: a `bedplate_registry.progress.Reporter` that appends to the job's folder."""
+
+    def __init__(self, folder: JobFolder, epoch: int) -> None:
+        self.folder, self.epoch = folder, epoch
+        self._seq = sum(1 for _ in _lines(folder.events_file))
+        self._last_progress = 0.0
+        self._phase = ""
+        self._phase_started = time.time()
+        self._phase_base = 0.0
+
+    def progress(self, phase: str, done: float, total: float, unit: str = "", message: str = "") -> None:
+        now = time.time()
+        if phase != self._phase:
+            self._phase, self._phase_started, self._phase_base = phase, now, done
+        elif now - self._last_progress < PROGRESS_SECONDS and done < total:
+            return
+        self._last_progress = now
+        self._event(
+            "progress",
+            phase=phase,
+            done=done,
+            total=total,
+            unit=unit,
+            message=message,
+            percent=round(100 * done / total, 1) if total else None,
+            seconds_left=self._seconds_left(done, total, now),
+        )
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        _append(self.folder.metrics_file, {"epoch": self.epoch, "step": step, **values})
+        self._event("metrics", step=step, values=dict(values))
+
+    def message(self, text: str) -> None:
+        print(text, flush=True)
+        self._event("message", text=text)
+
+    def _seconds_left(self, done: float, total: float, now: float) -> float | None:
+        gained, spent = done - self._phase_base, now - self._phase_started
+        return round(spent / gained * (total - done), 1) if gained > 0 and spent > 0.5 else None
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        self._seq += 1
+        _append(
+            self.folder.events_file,
+            {"seq": self._seq, "epoch": self.epoch, "time": round(time.time(), 3), "type": kind, **fields},
+        )
+
+
+def run_worker(work: Callable[[JobFolder, JobReporter, dict[str, Any]], Mapping[str, Any]]) -> None:
+    """The outer edge of a job worker: `python -m bedplate.workers.KIND FOLDER EPOCH`, secrets on standard input.
+
+    What `work` returns becomes the result. An error of ours is kept with its code and hint; any other one is kept as
+    `worker-failed` with its last line, and its traceback goes to worker.log only.
+    """
+    folder, epoch = JobFolder(Path(sys.argv[1])), int(sys.argv[2])
+    text = "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()
+    secrets = json.loads(text) if text.strip() else {}
+    try:
+        result = work(folder, JobReporter(folder, epoch), secrets)
+    except BedplateError as exc:
+        traceback.print_exc()
+        write_json(folder.path / f"error-{epoch}.json", exc.to_json())
+        sys.exit(1)
+    except Exception as exc:  # noqa: BLE001 - the process's outer edge
+        traceback.print_exc()
+        write_json(folder.path / f"error-{epoch}.json", _unexpected(exc))
+        sys.exit(1)
+    if os.environ.get("RANK", "0") == "0":
+        write_json(folder.path / f"result-{epoch}.json", dict(result))
+
+
+def _unexpected(exc: Exception) -> dict[str, str]:
+    lines = str(exc).strip().splitlines()
+    summary = f"{type(exc).__name__}: {lines[-1] if lines else ''}".rstrip(": ")
+    return {
+        "code": "worker-failed",
+        "message": f"The worker stopped on an error it did not expect: {summary}.",
+        "hint": "Read its log with: bedplate jobs logs JOB",
+    }
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    """One write of one line; not synced, since progress that a crash swallows is no loss."""
+    with path.open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if (parsed := _parse(line)) is not None:
+                yield parsed
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """A line cut short by a kill is not there yet."""
+    try:
+        parsed: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return parsed
+
+
+def _tail(path: Path) -> list[bytes]:
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL_BYTES))
+        return file.read().splitlines()
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return data

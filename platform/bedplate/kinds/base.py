@@ -1,0 +1,78 @@
+"""What a kind of job is: how its request is checked and resolved, which worker does it, what its end means."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bedplate.home import Home
+from bedplate.settings import Settings
+from bedplate_registry.errors import Refused, nearest
+from bedplate_registry.registry import Registry
+
+__all__ = ["Command", "Context", "Kind", "check_keys", "choose_device", "worker"]
+
+
+class EndpointLookup(Protocol):
+    def model_of(self, name: str) -> str | None:
+        """The model version that holds most of an endpoint's traffic."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What kinds may use of the server."""
+
+    settings: Settings
+    home: Home
+    registry: Registry
+    endpoints: EndpointLookup
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to start the worker of one attempt."""
+
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job.
+
+    prepare  checks a request (REST body) and resolves it into the spec that is kept; raises Refused, NotFound, Conflict
+    command  the worker of one attempt
+    finish   what the owner does with a worker's result, such as publishing; its answer is what the user sees. It may
+             run twice after a crash, so it must be idempotent.
+    """
+
+    name: str
+    prepare: Callable[[Context, Mapping[str, Any]], dict[str, Any]]
+    command: Callable[[Context, Mapping[str, Any], Path, int], Command]
+    finish: Callable[[Context, str, Mapping[str, Any], dict[str, Any]], dict[str, Any]]
+    network: bool = False
+    secrets: Callable[[Context], dict[str, str]] = lambda context: {}
+
+
+def worker(module: str, context: Context, folder: Path, epoch: int) -> Command:
+    """A plain worker: `python -m MODULE FOLDER EPOCH` with the home in its environment."""
+    return Command([sys.executable, "-m", module, str(folder), str(epoch)], {"BEDPLATE_HOME": str(context.home.path)})
+
+
+def check_keys(kind: str, request: Mapping[str, Any], *, required: set[str], optional: set[str]) -> None:
+    """Refuse what is missing and what is unknown, by name."""
+    for name in sorted(set(request) - required - optional):
+        raise Refused(f"{kind} has no setting {name!r}.", hint=nearest(name, required | optional), code="unknown-setting")
+    for name in sorted(required - {key for key, value in request.items() if value not in (None, "")}):
+        raise Refused(f"{kind} needs {name!r}.", hint=f"Give {name}.", code="missing-setting")
+
+
+def choose_device(value: object) -> str:
+    """`auto`, `cpu` or `cuda`; whether a card is there is the worker's to find out."""
+    device = "auto" if value in (None, "") else str(value)
+    if device not in ("auto", "cpu", "cuda"):
+        raise Refused(f"There is no device {device!r}.", hint="Use auto, cpu or cuda.", code="bad-device")
+    return device

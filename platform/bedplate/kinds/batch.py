@@ -1,0 +1,62 @@
+"""Score a file of rows with a model version, in a worker of its own and never through live replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bedplate.data_refs import DataRef
+from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
+from bedplate_registry.errors import Conflict, Refused
+from bedplate_registry.models import ModelVersion
+from bedplate_registry.tables import format_of
+
+__all__ = ["KIND"]
+
+REQUIRED = {"model", "input", "output"}
+OPTIONAL = {"columns", "parameters", "error_threshold", "device"}
+
+
+def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
+    check_keys("batch", request, required=REQUIRED, optional=OPTIONAL)
+    version = _version(context, str(request["model"]))
+    if version.facts.task is None:
+        raise Conflict(
+            f"{version.ref} is a base without a head: it cannot score.", hint="Fine-tune it first.", code="base-model"
+        )
+    data = DataRef.resolve(context.registry, request["input"], "input")
+    columns = {str(k): str(v) for k, v in (request.get("columns") or {}).items()}
+    data.check_columns(context.registry, version.facts.task, columns, need_label=False, what="input")
+    output = Path(str(request["output"])).name
+    threshold = request.get("error_threshold", -1)
+    if not isinstance(threshold, int) or isinstance(threshold, bool) or threshold < -1:
+        raise Refused(f"error_threshold={threshold!r} is not accepted.", hint="Give -1 (any number of bad rows) or more.")
+    return {
+        "model": version.ref,
+        "task": version.facts.task,
+        "input": data.to_json(),
+        "output": output,
+        "output_format": format_of(output),
+        "columns": columns,
+        "parameters": dict(request.get("parameters") or {}),
+        "error_threshold": threshold,
+        "device": choose_device(request.get("device")),
+    }
+
+
+def _version(context: Context, name: str) -> ModelVersion:
+    """A model of that name, or the version that holds most traffic of the endpoint of that name."""
+    served = context.endpoints.model_of(name) if "/" not in name else None
+    return context.registry.models.get(served or name)
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
+    return worker("bedplate.workers.batch", context, folder, epoch)
+
+
+def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    return result
+
+
+KIND = Kind("batch", _prepare, _command, _finish)

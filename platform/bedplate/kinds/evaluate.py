@@ -1,0 +1,70 @@
+"""Evaluate a model on data, alone or against another one; a base by a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bedplate.data_refs import DataRef
+from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
+from bedplate_registry.errors import Conflict, Refused
+from bedplate_registry.models import ModelVersion
+from bedplate_registry.tasks import get_task
+
+__all__ = ["KIND"]
+
+REQUIRED = {"model", "task", "data"}
+OPTIONAL = {"against", "train", "columns", "settings", "device"}
+
+
+def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
+    check_keys("evaluate", request, required=REQUIRED, optional=OPTIONAL)
+    task = get_task(str(request["task"])).name
+    models = context.registry.models
+    model = models.get(str(request["model"]))
+    against = models.get(str(request["against"])) if request.get("against") else None
+    data = DataRef.resolve(context.registry, request["data"], "data")
+    train = DataRef.resolve(context.registry, request["train"], "train") if request.get("train") else None
+    for version in (model, against):
+        if version is not None:
+            _check_model(version, task, train)
+    columns = {str(k): str(v) for k, v in (request.get("columns") or {}).items()}
+    for ref, what in ((data, "data"), (train, "train")):
+        if ref is not None:
+            ref.check_columns(context.registry, task, columns, need_label=True, what=what)
+    return {
+        "task": task,
+        "model": model.ref,
+        "against": against.ref if against else None,
+        "data": data.to_json(),
+        "train": train.to_json() if train else None,
+        "columns": columns,
+        "settings": dict(request.get("settings") or {}),
+        "device": choose_device(request.get("device")),
+    }
+
+
+def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> None:
+    if version.facts.task is None and train is None:
+        raise Refused(
+            f"{version.ref} is a base without a head: evaluating it fits a probe, which needs training data.",
+            hint="Give --train FILE as well.",
+            code="needs-train",
+        )
+    if version.facts.task not in (None, task):
+        raise Conflict(f"{version.ref} does {version.facts.task}, not {task}.", hint=f"Use --task {version.facts.task}.")
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
+    return worker("bedplate.workers.evaluate", context, folder, epoch)
+
+
+def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    report = {**result["report"], "model": spec["model"], "job": job_id}
+    if report.get("against"):
+        report["against"] = {**report["against"], "model": spec["against"]}
+    return {"evaluation": context.registry.evaluations.add(report), "metrics": report["metrics"], "kind": report["kind"]}
+
+
+KIND = Kind("evaluate", _prepare, _command, _finish)

@@ -1,0 +1,111 @@
+"""Fine-tune a model of the registry on data, and register the result with its lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bedplate.data_refs import DataRef
+from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device
+from bedplate_registry.errors import Conflict, Refused
+from bedplate_registry.models import ModelDraft, ModelVersion
+from bedplate_registry.names import Name
+from bedplate_registry.tables import count_rows
+from bedplate_registry.tasks import get_task
+from bedplate_trainers.launch import launch_command, launch_environment
+from bedplate_trainers.settings import FinetuneSettings, resolve
+
+__all__ = ["KIND"]
+
+REQUIRED = {"model", "task", "train", "output"}
+OPTIONAL = {"validation", "test", "columns", "settings", "device", "processes"}
+
+
+def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
+    check_keys("finetune", request, required=REQUIRED, optional=OPTIONAL)
+    task = get_task(str(request["task"])).name
+    model = context.registry.models.get(str(request["model"]))
+    _check_finetunable(model, task)
+    data = {part: _data(context, request.get(part), part) for part in ("train", "validation", "test")}
+    columns = {str(k): str(v) for k, v in (request.get("columns") or {}).items()}
+    for part, ref in data.items():
+        if isinstance(ref, DataRef):
+            ref.check_columns(context.registry, task, columns, need_label=True, what=part)
+    train = data["train"]
+    assert isinstance(train, DataRef)
+    settings = FinetuneSettings.from_mapping(request.get("settings") or {})
+    device = choose_device(request.get("device"))
+    rows = count_rows(train.path(context.registry), train.format)
+    resolved = resolve(settings, model.facts, rows, device)
+    return {
+        "task": task,
+        "model": model.ref,
+        "model_digest": model.digest,
+        **{part: ref.to_json() if isinstance(ref, DataRef) else ref for part, ref in data.items()},
+        "columns": columns,
+        "settings": resolved.values,
+        "reasons": resolved.reasons,
+        "output": str(Name.parse(str(request["output"]))),
+        "device": device,
+        "processes": _processes(request.get("processes")),
+        "rows": rows,
+    }
+
+
+def _check_finetunable(model: ModelVersion, task: str) -> None:
+    if task not in model.facts.finetunable_tasks:
+        able = ", ".join(model.facts.finetunable_tasks) or "nothing"
+        raise Conflict(
+            f"{model.ref} cannot be fine-tuned for {task}.",
+            hint=f"It can be fine-tuned for: {able}.",
+            code="not-finetunable",
+        )
+
+
+def _data(context: Context, value: object, part: str) -> DataRef | str | None:
+    """A file or dataset; for validation and test also `auto` (split off by seed), which is the default."""
+    if part != "train" and value in (None, "", "auto"):
+        return "auto"
+    return DataRef.resolve(context.registry, value, part)
+
+
+def _processes(value: object) -> int:
+    if value in (None, ""):
+        return 1
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 64:
+        raise Refused(f"processes={value!r} is not accepted.", hint="Give a whole number from 1 to 64.")
+    return value
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
+    device, processes = spec["device"], spec["processes"]
+    argv = launch_command(
+        "bedplate.workers.finetune", [str(folder), str(epoch)], device=device, processes=processes
+    )
+    env = {"BEDPLATE_HOME": str(context.home.path), **launch_environment(device=device, processes=processes)}
+    return Command(argv, env)
+
+
+def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Publish the model (once: its source is this job) and keep its test report beside it."""
+    version = context.registry.models.publish(ModelDraft.from_json(result["draft"]))
+    report = result["report"]
+    evaluation = None
+    if report is not None:
+        evaluation = context.registry.evaluations.add({**report, "model": version.ref, "job": job_id})
+    return {
+        "model": version.ref,
+        "evaluation": evaluation,
+        "metrics": result["metrics"],
+        "test_metrics": report["metrics"] if report else None,
+        "baselines": report["baselines"] if report else {},
+        "rows": result["rows"],
+        "steps": result["steps"],
+        "best_step": result["best_step"],
+        "seconds": result["seconds"],
+        "samples_per_second": result["samples_per_second"],
+    }
+
+
+KIND = Kind("finetune", _prepare, _command, _finish)

@@ -1,0 +1,85 @@
+"""Import a model: from the Hub by MODEL_ID, or from files that the caller uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
+from bedplate_registry.errors import Refused, Unavailable
+from bedplate_registry.models import ModelDraft
+from bedplate_registry.names import Name
+from bedplate_registry.tasks import get_task
+
+__all__ = ["KIND"]
+
+OPTIONAL = {"revision", "task", "name", "hub", "device", "accept_license"}
+
+
+def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
+    if "files" in request:
+        check_keys("import", request, required={"files", "name"}, optional={"task", "device"})
+        return {**_common(request), "files": _files(context, request["files"]), "name": str(Name.parse(request["name"]))}
+    check_keys("import", request, required={"model_id"}, optional=OPTIONAL)
+    if context.settings.offline:
+        raise Unavailable(
+            "BEDPLATE_OFFLINE is set: nothing is fetched from a Hub.",
+            hint="Import a folder on this disk with: bedplate import --from DIR --name NAME",
+            code="offline",
+        )
+    hub = str(request.get("hub") or context.settings.hub_url).rstrip("/")
+    _refuse_own_hub(context, hub)
+    return {
+        **_common(request),
+        "model_id": str(Name.parse(str(request["model_id"]))),
+        "revision": request.get("revision") or None,
+        "name": str(Name.parse(request["name"])) if request.get("name") else None,
+        "hub": hub,
+    }
+
+
+def _common(request: Mapping[str, Any]) -> dict[str, Any]:
+    task = request.get("task") or None
+    if task is not None:
+        get_task(str(task))
+    return {"task": task, "device": choose_device(request.get("device"))}
+
+
+def _files(context: Context, files: Any) -> list[dict[str, Any]]:
+    """The uploaded files of a folder: [{"path", "sha256", "size_bytes"}]."""
+    if not isinstance(files, list) or not files:
+        raise Refused("import needs a list of files.", hint='Give [{"path", "sha256", "size_bytes"}, …].')
+    for file in files:
+        if not context.registry.blobs.has(str(file.get("sha256", ""))):
+            raise Refused(f"The file {file.get('path')!r} was not uploaded.", hint="Upload it first.")
+    return [{key: file[key] for key in ("path", "sha256", "size_bytes")} for file in files]
+
+
+def _refuse_own_hub(context: Context, hub: str) -> None:
+    if hub.startswith(("http://127.0.0.1", "http://localhost")) and hub.endswith(f":{context.settings.port}/hub"):
+        raise Refused(
+            f"{hub} is this registry's own Hub: a model cannot be imported from itself.",
+            hint="Give another --hub, or unset HF_ENDPOINT.",
+            code="own-hub",
+        )
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
+    command = worker("bedplate.workers.import_model", context, folder, epoch)
+    return replace(command, env={**command.env, "HF_HUB_OFFLINE": "0"})  # the one kind of worker that goes out
+
+
+def _secrets(context: Context) -> dict[str, str]:
+    return {"hf_token": context.settings.hf_token} if context.settings.hf_token else {}
+
+
+def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    if "draft" not in result:
+        return {"model": result["model"], "already_imported": True}
+    version = context.registry.models.publish(ModelDraft.from_json(result["draft"]))
+    return {"model": version.ref, "task": version.facts.task, "already_imported": False}
+
+
+KIND = Kind("import", _prepare, _command, _finish, network=True, secrets=_secrets)

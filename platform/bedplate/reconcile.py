@@ -1,0 +1,217 @@
+"""Make the endpoints that are wished for real: replicas started, watched, replaced, stopped; routes handed down.
+
+A replica gets traffic only after it answered its own smoke request (its /health says so). One that is to go leaves
+the routes first and is stopped after the gateway has read them. `tick()` is called over and over by one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bedplate import spawn
+from bedplate.endpoints import Deployment, EndpointStore, Replica
+from bedplate.home import Home
+from bedplate.keys import KeyStore, digest
+from bedplate_registry.durable import write_json
+from bedplate_registry.errors import BedplateError
+from bedplate_registry.registry import Registry
+from bedplate_serving.unix_sockets import short_path
+
+__all__ = ["Reconciler"]
+
+log = logging.getLogger(__name__)
+
+EPOCH = 1  # a replica is started once; its successor is another replica
+HEALTH_SECONDS = 2.0  # between two looks at a ready replica
+HEALTH_FAILURES = 5  # looks without an answer before a replica counts as frozen
+START_SECONDS = 600.0  # a large model may take minutes to load
+MAX_STARTS = 3  # failed starts in a row before the deployment is said to be broken
+DRAIN_SECONDS = 1.0  # the gateway reads new routes within a fifth of that
+MAX_BODY_BYTES = 8 << 20
+
+
+class Reconciler:
+    """Replicas of all deployments, and routes.json."""
+
+    def __init__(self, home: Home, registry: Registry, store: EndpointStore, keys: KeyStore) -> None:
+        self._home, self._registry, self._store, self._keys = home, registry, store, keys
+        self._failures: dict[str, int] = {}
+        self._looked: dict[str, float] = {}
+        self._stopping: dict[str, float] = {}
+        self._routes: dict[str, Any] | None = None
+
+    def tick(self) -> None:
+        wished = {(row.endpoint, row.name): row for row in self._store.deployments()}
+        for replica in self._store.replicas():
+            self._watch(replica, wished.get((replica.endpoint, replica.deployment)))
+        for deployment in wished.values():
+            self._scale(deployment)
+        self._write_routes()
+
+    def folder(self, replica_id: str) -> Path:
+        return self._home.run / "r" / replica_id
+
+    def log_file(self, endpoint: str, deployment: str) -> Path:
+        return self._home.logs / f"{endpoint}-{deployment}.log"
+
+    # --- one replica ---
+
+    def _watch(self, replica: Replica, deployment: Deployment | None) -> None:
+        held = spawn.Held(self.folder(replica.id), EPOCH)
+        if held.exit is not None or held.is_lost:
+            self._gone(replica, deployment)
+        elif replica.state == "stopping":
+            self._stop(replica, held)
+        elif deployment is None:
+            self._store.move_replica(replica, "stopping")
+        elif replica.state == "starting":
+            self._await_ready(replica, held)
+        else:
+            self._look(replica, held)
+
+    def _await_ready(self, replica: Replica, held: spawn.Held) -> None:
+        if self._is_healthy(replica):
+            self._store.move_replica(replica, "ready")
+            self._failures.pop(replica.id, None)
+        elif time.time() - replica.created > START_SECONDS:
+            held.kill()
+
+    def _look(self, replica: Replica, held: spawn.Held) -> None:
+        if time.time() - self._looked.get(replica.id, 0) < HEALTH_SECONDS:
+            return
+        self._looked[replica.id] = time.time()
+        failures = 0 if self._is_healthy(replica) else self._failures.get(replica.id, 0) + 1
+        self._failures[replica.id] = failures
+        if failures >= HEALTH_FAILURES:
+            log.warning("replica %s of %s answers no more; it is replaced", replica.id, replica.endpoint)
+            held.kill()
+
+    def _is_healthy(self, replica: Replica) -> bool:
+        socket = self.folder(replica.id) / "s"
+        if not socket.exists():
+            return False
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=short_path(socket)), timeout=1.0) as client:
+                return client.get("http://replica/health").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _stop(self, replica: Replica, held: spawn.Held) -> None:
+        since = self._stopping.setdefault(replica.id, time.time())
+        if time.time() - since > DRAIN_SECONDS:
+            held.stop()
+
+    def _gone(self, replica: Replica, deployment: Deployment | None) -> None:
+        """Its process has ended: forget it, and count a start that failed."""
+        log.info("replica %s of %s/%s has ended", replica.id, replica.endpoint, replica.deployment)
+        if replica.state == "starting" and deployment is not None:
+            self._count_failed_start(deployment)
+        self._store.drop_replica(replica)
+        shutil.rmtree(self.folder(replica.id), ignore_errors=True)
+        for memory in (self._failures, self._looked, self._stopping):
+            memory.pop(replica.id, None)
+
+    def _count_failed_start(self, deployment: Deployment) -> None:
+        starts = (deployment.error or {}).get("starts", 0) + 1
+        log_file = self.log_file(deployment.endpoint, deployment.name)
+        lines = log_file.read_text(errors="replace").splitlines() if log_file.exists() else []
+        tail = " | ".join([line for line in lines if line.strip()][-3:])
+        self._store.set_error(
+            deployment,
+            {
+                "code": "replica-failed",
+                "starts": starts,
+                "message": f"A replica of {deployment.model} did not start. Its last lines: {tail}",
+                "hint": f"Read more with: bedplate endpoints logs {deployment.endpoint}",
+            },
+        )
+
+    # --- one deployment ---
+
+    def _scale(self, deployment: Deployment) -> None:
+        alive = [row for row in self._store.replicas(deployment.endpoint, deployment.name) if row.state != "stopping"]
+        for replica in alive[deployment.instances :]:
+            self._store.move_replica(replica, "stopping")
+        if (deployment.error or {}).get("starts", 0) >= MAX_STARTS:
+            return
+        for _ in range(deployment.instances - len(alive)):
+            self._start(deployment)
+        if deployment.error and sum(row.state == "ready" for row in alive) >= deployment.instances:
+            self._store.set_error(deployment, None)
+
+    def _start(self, deployment: Deployment) -> None:
+        try:
+            version = self._registry.models.get(deployment.model)
+            files = self._registry.models.files_dir(version)
+        except BedplateError as exc:
+            self._store.set_error(deployment, {**exc.to_json(), "starts": MAX_STARTS})
+            return
+        replica = self._store.add_replica(deployment)
+        folder = self.folder(replica.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        spec = {
+            "socket": str(folder / "s"),
+            "model_dir": str(files),
+            "model_ref": version.ref,
+            "task": version.facts.task,
+            "endpoint": deployment.endpoint,
+            "deployment": deployment.name,
+            "device": deployment.device,
+            "threads": os.cpu_count() or 1,
+            "sample": version.sample,
+        }
+        write_json(folder / "replica.json", spec)
+        spawn.start(
+            folder,
+            EPOCH,
+            [sys.executable, "-m", "bedplate_serving.replica", str(folder / "replica.json")],
+            log=self.log_file(deployment.endpoint, deployment.name),
+        )
+
+    # --- the gateway's snapshot ---
+
+    def _write_routes(self) -> None:
+        routes = {"max_body_bytes": MAX_BODY_BYTES, "keys": self._key_table(), "endpoints": self._endpoint_table()}
+        if routes != self._routes:
+            generation = int(time.time() * 1000)
+            write_json(self._home.routes, {"generation": generation, **routes})
+            self._routes = json.loads(json.dumps(routes))
+
+    def _key_table(self) -> dict[str, Any]:
+        table: dict[str, Any] = {
+            key.sha256: {
+                "id": key.id,
+                "scopes": list(key.scopes),
+                "endpoints": [key.endpoint] if key.endpoint else None,
+                "expires": key.expires,
+            }
+            for key in self._keys.list()
+            if key.is_valid
+        }
+        if token := self._home.token():
+            table[digest(token)] = {"id": "loopback-token", "scopes": ["admin"], "endpoints": None, "expires": None}
+        return table
+
+    def _endpoint_table(self) -> dict[str, Any]:
+        ready: dict[tuple[str, str], list[dict[str, str]]] = {}
+        for replica in self._store.replicas():
+            if replica.state == "ready":
+                entry = {"id": replica.id, "socket": str(self.folder(replica.id) / "s")}
+                ready.setdefault((replica.endpoint, replica.deployment), []).append(entry)
+        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.list()}
+        for row in self._store.deployments():
+            table[row.endpoint]["deployments"][row.name] = {
+                "model": row.model,
+                "traffic": row.traffic,
+                "replicas": ready.get((row.endpoint, row.name), []),
+            }
+        return table

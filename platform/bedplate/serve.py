@@ -1,0 +1,105 @@
+"""`bedplate serve`: keeps a control plane running for a home, and says where it is.
+
+This process is small on purpose: it starts the control plane, starts it again when it dies, and at the end stops it
+and the gateway. Jobs and replicas outlive all of them and are found again by the next one.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from bedplate.gateway_process import Address, GatewayProcess
+from bedplate.home import Home
+from bedplate.server_process import stop_running, wait_until_ready
+from bedplate_registry.errors import Refused, Unavailable
+
+__all__ = ["check_address", "serve"]
+
+RESTART_SECONDS = 0.5
+READY_SECONDS = 30.0
+
+
+def check_address(address: Address, *, behind_proxy: bool) -> None:
+    """Refuse to open a port to other machines without protection; the message says which setting is missing."""
+    if not address.is_loopback and not behind_proxy:
+        raise Refused(
+            f"{address.host} can be reached from other machines, and this server speaks plain HTTP.",
+            hint="Put a TLS proxy before it and add --behind-proxy, or use --host 127.0.0.1.",
+            code="needs-tls",
+        )
+
+
+def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> int:
+    """Run until SIGTERM or SIGINT. A private server of this home is asked to make room; its jobs go on."""
+    check_address(address, behind_proxy=behind_proxy)
+    home = Home(home_path)
+    home.prepare()
+    gateway = GatewayProcess(home)
+    stop_running(home)
+    if gateway.address != address:
+        _await_free(gateway, address)
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stopping.append(number))
+    child = _start(home, address)
+    if not _announce(home, address, child):
+        return 1
+    while not stopping:
+        if child.poll() is not None:
+            if child.returncode == 0:
+                break  # asked to stop over REST
+            print(f"The control plane ended ({child.returncode}); starting it again.", file=sys.stderr, flush=True)
+            time.sleep(RESTART_SECONDS)
+            child = _start(home, address)
+        time.sleep(0.1)
+    child.terminate()
+    child.wait(timeout=15)
+    gateway.stop()
+    return 0
+
+
+def _await_free(gateway: GatewayProcess, address: Address) -> None:
+    """The gateway of a private server leaves its port; anything else that holds ours is an error."""
+    gateway.stop()
+    deadline = time.monotonic() + 5
+    while gateway.address is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    address.check_free()
+
+
+def _start(home: Home, address: Address) -> subprocess.Popen[bytes]:
+    import os
+
+    argv = [sys.executable, "-m", "bedplate.control_plane", "--home", str(home.path), "--parent", str(os.getpid())]
+    argv += ["--host", address.host, "--port", str(address.port)]
+    log = (home.logs / "server.log").open("ab")
+    return subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> bool:
+    try:
+        wait_until_ready(home, child, READY_SECONDS)
+        _await_gateway(address)
+    except Unavailable as exc:
+        print(f"{exc.message} {exc.hint}", file=sys.stderr)
+        child.terminate()
+        return False
+    print(f"Bedplate serves {home.path} at {address.url} (token in {home.token_file})", flush=True)
+    return True
+
+
+def _await_gateway(address: Address) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{address.url}/livez", timeout=1).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    raise Unavailable(f"The gateway did not open {address.url}.", hint="Its log is logs/gateway.log in BEDPLATE_HOME.")

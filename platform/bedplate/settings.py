@@ -1,0 +1,71 @@
+"""Every environment variable that Bedplate reads, and each default, in one place.
+
+A bad value stops the program with the variable, the value and what is accepted. Secrets are hidden in `repr`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bedplate_registry.errors import Refused
+
+__all__ = ["DEFAULT_HUB_URL", "DEFAULT_PORT", "Settings"]
+
+DEFAULT_PORT = 8686
+DEFAULT_HUB_URL = "https://huggingface.co"
+TRUE = ("1", "true", "yes", "on")
+FALSE = ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says. `home` is BEDPLATE_HOME, and so on for the rest."""
+
+    home: Path
+    url: str | None = None
+    token: str | None = field(default=None, repr=False)
+    port: int = DEFAULT_PORT
+    offline: bool = False
+    hub_url: str = DEFAULT_HUB_URL
+    hf_token: str | None = field(default=None, repr=False)
+    database_url: str | None = field(default=None, repr=False)
+    max_jobs: int = 1
+    idle_seconds: float = 600.0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings. Raises Refused, which names the variable."""
+        env = os.environ if environ is None else environ
+        return cls(
+            home=Path(env.get("BEDPLATE_HOME") or "~/.bedplate").expanduser().absolute(),
+            url=env.get("BEDPLATE_URL") or None,
+            token=env.get("BEDPLATE_TOKEN") or None,
+            port=_integer(env, "BEDPLATE_PORT", DEFAULT_PORT, 0, 65535),
+            offline=_flag(env, "BEDPLATE_OFFLINE") or _flag(env, "HF_HUB_OFFLINE"),
+            hub_url=(env.get("BEDPLATE_HUB_URL") or env.get("HF_ENDPOINT") or DEFAULT_HUB_URL).rstrip("/"),
+            hf_token=env.get("HF_TOKEN") or None,
+            database_url=env.get("BEDPLATE_DATABASE_URL") or None,
+            max_jobs=_integer(env, "BEDPLATE_MAX_JOBS", 1, 1, 1024),
+            idle_seconds=float(_integer(env, "BEDPLATE_IDLE_SECONDS", 600, 1, 10**7)),
+        )
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").strip().lower()
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    raise Refused(f"{name}={env[name]!r} is neither on nor off.", hint=f"Set {name} to 1 or 0.")
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise Refused(f"{name}={text!r} is not accepted.", hint=f"Set {name} to a whole number from {low} to {high}.")
+    return int(text)

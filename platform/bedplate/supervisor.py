@@ -1,0 +1,131 @@
+"""One small process that holds one worker: `python -m bedplate.supervisor SPEC.json`, secrets on standard input.
+
+It starts the worker in a cage and a process group of its own, keeps a heartbeat, and on SIGTERM ends the whole group:
+SIGTERM, then SIGKILL after the grace time. It outlives the server; the server finds it again by pid, start time and
+epoch in `started-EPOCH.json`, and reads how the worker ended in `exit-EPOCH.json`, which is written last. Should it be
+killed itself, the kernel kills the worker (cage.py). Standard library only, so that it costs little memory.
+
+    SPEC = {"argv", "env", "log", "folder", "epoch", "grace_seconds", "network"}
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bedplate.processes import ProcessId
+from bedplate_registry.durable import write_json
+
+__all__ = ["HEARTBEAT_SECONDS", "main"]
+
+HEARTBEAT_SECONDS = 1.0
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> int:
+    spec: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    secrets = sys.stdin.buffer.read()
+    folder, epoch = Path(spec["folder"]), spec["epoch"]
+    # Grandchildren that lose their parent come to us, so that none is left over at the end.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    stopping = _Stop()
+    worker = _start_worker(spec, secrets)
+    me = ProcessId.of(os.getpid())
+    assert me is not None
+    write_json(folder / f"started-{epoch}.json", {**me.to_json(), "epoch": epoch, "worker": worker.pid})
+    _watch(worker, folder / "heartbeat", stopping, spec["grace_seconds"])
+    _kill_leftovers(worker.pid)
+    write_json(
+        folder / f"exit-{epoch}.json",
+        {"epoch": epoch, "returncode": worker.returncode, "stopped": stopping.asked, "time": time.time()},
+    )
+    return 0
+
+
+class _Stop:
+    """Whether SIGTERM or SIGINT came, and when."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.since = self.since or time.monotonic()
+
+    @property
+    def asked(self) -> bool:
+        return self.since is not None
+
+
+def _start_worker(spec: dict[str, Any], secrets: bytes) -> subprocess.Popen[bytes]:
+    network = ["--network"] if spec["network"] else []
+    argv = [sys.executable, "-m", "bedplate.cage", str(os.getpid()), *network, "--", *spec["argv"]]
+    with Path(spec["log"]).open("ab") as log:
+        worker = subprocess.Popen(
+            argv, env=spec["env"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd=spec["folder"]
+        )
+    assert worker.stdin is not None
+    try:
+        worker.stdin.write(secrets)
+        worker.stdin.close()
+    except BrokenPipeError:
+        pass  # it has already ended; its exit code tells
+    return worker
+
+
+def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_seconds: float) -> None:
+    told = False
+    while True:
+        try:
+            worker.wait(timeout=0.1)
+            return
+        except subprocess.TimeoutExpired:
+            _beat(heartbeat)
+        if stop.since is None:
+            continue
+        if not told:
+            _signal_group(worker.pid, signal.SIGTERM)
+            told = True
+        elif time.monotonic() - stop.since > grace_seconds:
+            _signal_group(worker.pid, signal.SIGKILL)
+
+
+def _beat(heartbeat: Path) -> None:
+    if not heartbeat.exists() or time.time() - heartbeat.stat().st_mtime > HEARTBEAT_SECONDS:
+        heartbeat.touch()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass  # already gone, as wished
+
+
+def _kill_leftovers(group: int) -> None:
+    """The group first, then whatever left the group and became our child."""
+    _signal_group(group, signal.SIGKILL)
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        if not children:
+            return
+        for pid in children:
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+                os.waitpid(int(pid), 0)
+            except (ProcessLookupError, ChildProcessError):
+                continue
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

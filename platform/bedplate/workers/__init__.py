@@ -1,0 +1,1 @@
+"""The mains of job workers: `python -m bedplate.workers.KIND FOLDER EPOCH`. Only these processes import torch."""

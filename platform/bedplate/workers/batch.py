@@ -1,0 +1,52 @@
+"""Score a file of rows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bedplate.data_refs import DataRef
+from bedplate.job_folder import JobFolder, JobReporter, run_worker
+from bedplate_registry.columns import map_columns
+from bedplate_registry.registry import Registry
+from bedplate_registry.tables import columns_of
+from bedplate_serving.batch import score_file
+from bedplate_serving.predictors import load_predictor
+
+__all__ = ["work"]
+
+
+def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
+    spec = folder.spec
+    registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
+    data = DataRef.from_json(spec["input"])
+    path = data.path(registry)
+    columns = map_columns(spec["task"], columns_of(path, data.format), spec["columns"], need_label=False)
+    reporter.progress("load", 0, 1)
+    model = registry.models.files_dir(registry.models.get(spec["model"]))
+    predictor = load_predictor(model, spec["task"], device=spec["device"], threads=os.cpu_count())
+    reporter.progress("load", 1, 1)
+    summary = score_file(
+        predictor,
+        path,
+        data.format,
+        folder.outputs / spec["output"],
+        spec["output_format"],
+        columns,
+        spec["parameters"],
+        reporter,
+        error_threshold=spec["error_threshold"],
+        state_dir=folder.checkpoints,
+    )
+    return {
+        "output": spec["output"],
+        "rows": summary.rows,
+        "errors": summary.errors,
+        "seconds": summary.seconds,
+        "model": spec["model"],
+    }
+
+
+if __name__ == "__main__":
+    run_worker(work)

@@ -1,0 +1,50 @@
+"""Import one model: resolve, plan, fetch, verify, inspect, load once. The owner publishes what this prepares."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bedplate.job_folder import JobFolder, JobReporter, run_worker
+from bedplate.workers.load_check import load_check
+from bedplate_registry.hub import Hub
+from bedplate_registry.importing import prepare_folder_import, prepare_hub_import
+from bedplate_registry.models import FileEntry, ModelVersion
+from bedplate_registry.registry import Registry
+
+__all__ = ["work"]
+
+
+def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
+    spec = folder.spec
+    registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
+    check = partial(load_check, device=spec["device"])
+    if "files" in spec:
+        with tempfile.TemporaryDirectory(dir=folder.path) as staging:
+            view = registry.models.stage([FileEntry(**file) for file in spec["files"]], Path(staging) / "model")
+            prepared = prepare_folder_import(
+                registry, view, name=spec["name"], task=spec["task"], check=check, reporter=reporter
+            )
+    else:
+        hub = Hub(spec["hub"], token=secrets.get("hf_token"))
+        prepared = prepare_hub_import(
+            registry,
+            hub,
+            spec["model_id"],
+            revision=spec["revision"],
+            task=spec["task"],
+            name=spec["name"],
+            check=check,
+            reporter=reporter,
+        )
+    if isinstance(prepared, ModelVersion):
+        reporter.message(f"{prepared.ref} is already here, from the same commit: nothing was fetched.")
+        return {"model": prepared.ref}
+    return {"draft": prepared.to_json()}
+
+
+if __name__ == "__main__":
+    run_worker(work)

@@ -1,0 +1,210 @@
+"""What one server can do, as plain calls. The REST routes and Studio call these and nothing below them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bedplate import spawn
+from bedplate.database import Database
+from bedplate.endpoints import EndpointStore
+from bedplate.gateway_process import Address, GatewayProcess
+from bedplate.home import Home
+from bedplate.jobs import FINAL, Job, JobStore
+from bedplate.keys import KeyStore
+from bedplate.kinds import KINDS, Context
+from bedplate.reconcile import Reconciler
+from bedplate.scheduler import Scheduler
+from bedplate.settings import Settings
+from bedplate_registry.errors import Conflict, NotFound, Refused, nearest
+from bedplate_registry.registry import Registry
+
+__all__ = ["Workspace"]
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.2
+
+
+class Workspace:
+    """The stores of one home, and the loop that works on them."""
+
+    def __init__(self, settings: Settings, *, address: Address | None) -> None:
+        """`address` is where the gateway is to listen; None for a private server, whose gateway waits for an endpoint."""
+        self.settings = settings
+        self.home = Home(settings.home)
+        self.home.prepare()
+        self.database = Database(self.home.database, settings.database_url)
+        self.registry = Registry(self.home.registry)
+        self.jobs = JobStore(self.database)
+        self.keys = KeyStore(self.database)
+        self.endpoints = EndpointStore(self.database)
+        self.context = Context(settings, self.home, self.registry, self.endpoints)
+        self.scheduler = Scheduler(self.context, self.jobs)
+        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self.keys)
+        self.gateway = GatewayProcess(self.home)
+        self.is_private = address is None
+        self._address = address or Address("127.0.0.1", settings.port)
+        self._stop = threading.Event()
+        self.last_used = time.monotonic()
+        self.gateway_problem: str | None = None
+
+    # --- jobs ---
+
+    def submit(
+        self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None, owner: str = ""
+    ) -> Job:
+        """Check and queue a job. Raises Refused, NotFound or Conflict before anything is started."""
+        return self.jobs.submit(kind, self.prepare(kind, request), client_key=client_key, owner=owner)
+
+    def prepare(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The resolved spec of a job that is not submitted: what `--dry-run` shows."""
+        if kind not in KINDS:
+            raise Refused(f"There is no kind of job {kind!r}.", hint=nearest(kind, KINDS), code="unknown-kind")
+        return KINDS[kind].prepare(self.context, request)
+
+    def describe_job(self, job: Job) -> dict[str, Any]:
+        """The job as REST shows it: its row and the last progress of its current attempt."""
+        folder = self.scheduler.folder(job.id)
+        progress = folder.last_progress(job.epoch) if job.state == "running" else None
+        return {
+            "id": job.id,
+            "kind": job.kind,
+            "state": job.state,
+            "is_final": job.is_final,
+            "attempt": job.epoch,
+            "created": job.created,
+            "started": job.started,
+            "finished": job.finished,
+            "waiting": job.waiting if job.state == "queued" else None,
+            "progress": progress,
+            "result": job.result,
+            "error": job.error,
+            "owner": job.owner,
+            "spec": job.spec,
+        }
+
+    def job_output(self, job_id: str, name: str) -> Path:
+        """A file in the job's outputs. Raises NotFound."""
+        self.jobs.get(job_id)
+        outputs = self.scheduler.folder(job_id).outputs
+        path = outputs / name
+        if Path(name).name != name or not path.is_file():
+            have = sorted(file.name for file in outputs.glob("*")) or ["nothing yet"]
+            raise NotFound(f"Job {job_id} has no output {name!r}.", hint=f"It has: {', '.join(have)}.")
+        return path
+
+    # --- endpoints ---
+
+    def deploy(self, name: str, model: str, **options: Any) -> dict[str, Any]:
+        """Wish for a deployment. A new endpoint comes with a key, shown this once.
+
+        Raises Conflict for a base, which has no head to answer with, or where the port is taken.
+        """
+        version = self.registry.models.get(model)
+        if version.facts.task is None:
+            raise Conflict(
+                f"{version.ref} is a base without a head: it cannot be deployed.",
+                hint=f"Fine-tune it first: bedplate finetune {version.ref} --task TASK --train FILE --output NAME",
+                code="base-model",
+            )
+        if self.gateway.address is None:
+            self.gateway.ensure(self._address)
+        is_new = self.endpoints.deploy(name, version.ref, version.facts.task, **options)
+        described = self.describe_endpoint(name)
+        if is_new:
+            _, described["key"] = self.keys.create(f"endpoint {name}", ["infer"], endpoint=name)
+        return described
+
+    def describe_endpoint(self, name: str) -> dict[str, Any]:
+        endpoint = self.endpoints.get(name)
+        replicas = self.endpoints.replicas(name)
+        deployments = []
+        for row in self.endpoints.deployments(name):
+            mine = [replica for replica in replicas if replica.deployment == row.name]
+            ready = sum(replica.state == "ready" for replica in mine)
+            deployments.append({**vars(row), "ready": ready, "replicas": [vars(replica) for replica in mine]})
+        states = [_state(row) for row in deployments]
+        return {
+            "name": name,
+            "task": endpoint.task,
+            "created": endpoint.created,
+            "url": f"{self._address.url}/endpoints/{name}",
+            "state": max(states, key=("ready", "starting", "failed").index) if states else "empty",
+            "deployments": deployments,
+        }
+
+    def delete_endpoint(self, name: str) -> None:
+        self.endpoints.delete(name)
+        self.keys.drop_endpoint(name)
+
+    # --- the loop ---
+
+    def run(self) -> None:
+        """Work until `stop()`. An error in one round is logged and the next round tries again."""
+        while not self._stop.wait(TICK_SECONDS):
+            for work in (spawn.reap, self.scheduler.tick, self.reconciler.tick, self._ensure_gateway):
+                try:
+                    work()
+                except Exception:  # noqa: BLE001 - the loop's outer edge: one bad round must not end all work
+                    log.exception("%s failed; trying again", work)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    @property
+    def address(self) -> Address:
+        return self._address
+
+    @property
+    def may_leave(self) -> bool:
+        """A private server leaves when nobody has used it for a while and nothing runs."""
+        idle = time.monotonic() - self.last_used > self.settings.idle_seconds
+        return self.is_private and idle and self.scheduler.is_idle and not self.endpoints.list()
+
+    def _ensure_gateway(self) -> None:
+        if self.is_private and not self.endpoints.list():
+            return
+        try:
+            self.gateway.ensure(self._address)
+            self.gateway_problem = None
+        except Conflict as exc:
+            if self.gateway_problem is None:
+                log.error("%s %s", exc.message, exc.hint)
+            self.gateway_problem = exc.message
+
+    def stop_all(self) -> None:
+        """Stop what outlives the server: jobs (they can be resumed), replicas and the gateway."""
+        self.stop()
+        for job in self.jobs.list(limit=1000):
+            if job.state not in FINAL:
+                self.jobs.ask_cancel(job.id)
+        for job in self.jobs.running():
+            spawn.Held(self.scheduler.folder(job.id).path, job.epoch).stop()
+        for replica in self.endpoints.replicas():
+            spawn.Held(self.reconciler.folder(replica.id), 1).stop()
+        self.gateway.stop()
+
+    def status(self) -> dict[str, Any]:
+        address = self.gateway.address
+        return {
+            "home": str(self.home.path),
+            "pid": os.getpid(),
+            "private": self.is_private,
+            "url": address.url if address else None,
+            "gateway_problem": self.gateway_problem,
+            "jobs_running": len(self.jobs.running()),
+            "jobs_queued": len(self.jobs.queue()),
+            "endpoints": len(self.endpoints.list()),
+        }
+
+
+def _state(deployment: dict[str, Any]) -> str:
+    if deployment["ready"] >= deployment["instances"]:
+        return "ready"
+    return "failed" if (deployment["error"] or {}).get("starts", 0) >= 3 else "starting"
