@@ -108,6 +108,14 @@ class Blobs:
             )
         return self._settle(partial, found)
 
+    def adopt_hashed(self, partial: Path, blob: Blob) -> Blob:
+        """The same for a file whose bytes the caller hashed as it wrote them, under `partial_lock`."""
+        if partial.stat().st_size != blob.size_bytes:
+            raise Refused(
+                f"{partial.stat().st_size} bytes were written, not {blob.size_bytes}.", code="digest-mismatch"
+            )
+        return self._settle(partial, blob)
+
     def _copy(self, source: Path, target: Path) -> Blob:
         digest, size = hashlib.sha256(), 0
         with source.open("rb") as reader, target.open("wb") as writer:

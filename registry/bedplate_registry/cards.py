@@ -1,0 +1,56 @@
+"""What a model card says in its front matter: license, languages, task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CardFacts", "card_facts", "read_card"]
+
+MAX_FRONT_BYTES = 256 << 10
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """The parts of a card that Bedplate goes by. None and () where the card does not say."""
+
+    license: str | None = None
+    languages: tuple[str, ...] = ()
+    pipeline_tag: str | None = None
+
+
+def card_facts(value: Mapping[str, Any]) -> CardFacts:
+    """The facts in a card's metadata, as the Hub gives it or as the front matter holds it."""
+    license = _texts(value.get("license"))
+    tag = value.get("pipeline_tag")
+    return CardFacts(
+        license=license[0].lower() if license else None,
+        languages=tuple(_texts(value.get("language"))),
+        pipeline_tag=tag if isinstance(tag, str) else None,
+    )
+
+
+def read_card(path: Path) -> CardFacts:
+    """The facts in a README.md. A card without readable front matter says nothing; that is no error."""
+    import yaml
+
+    if not path.is_file():
+        return CardFacts()
+    with path.open("rb") as file:
+        text = file.read(MAX_FRONT_BYTES).decode("utf-8", "replace").replace("\r\n", "\n")
+    front, end, _ = text.removeprefix("---\n").partition("\n---")
+    if not text.startswith("---\n") or not end:
+        return CardFacts()
+    try:
+        value = yaml.safe_load(front)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return CardFacts()
+    return card_facts(value) if isinstance(value, dict) else CardFacts()
+
+
+def _texts(value: Any) -> list[str]:
+    """A card writes one text or a list of them. YAML 1.1 reads the language `no` (Norwegian) as false."""
+    items = value if isinstance(value, list) else [value]
+    return ["no" if item is False else item for item in items if isinstance(item, str) or item is False]

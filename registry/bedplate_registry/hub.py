@@ -1,0 +1,189 @@
+"""The Hugging Face Hub as a source of models: resolve, list and authenticate through the released client.
+
+Bytes are not fetched here but by `fetch`. The token stays in this object: it is in no message, manifest or log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from .cards import card_facts
+from .errors import BedplateError, Forbidden, NotFound, Refused, Unavailable
+from .names import Name, check_file_path
+
+__all__ = ["Hub", "HubFile", "HubModel"]
+
+TIMEOUT_SECONDS = 20.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a model on the Hub, with the digest its bytes must have."""
+
+    path: str
+    size_bytes: int
+    git_sha1: str
+    sha256: str | None = None  # of files kept in LFS: weights
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model as it is at one commit."""
+
+    model_id: str
+    commit: str
+    files: tuple[HubFile, ...]
+    pipeline_tag: str | None = None
+    license: str | None = None
+    languages: tuple[str, ...] = ()
+    gated: bool = False
+
+
+class Hub:
+    """One Hub. Making one opens no connection."""
+
+    def __init__(self, url: str, token: str | None = None, *, offline: bool = False) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Refused(f"{_shown(url)!r} is not the address of a Hub.", hint="Give it as https://huggingface.co.")
+        if parts.username or parts.password:
+            raise Refused(
+                "The address of the Hub holds a user name or a password.", hint="Give the token as HF_TOKEN instead."
+            )
+        self.url = url.rstrip("/")
+        self.offline = offline
+        self._token = token
+
+    def __repr__(self) -> str:
+        return f"Hub({self.url!r})"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request for bytes needs. Holds the token: for `fetch` alone."""
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+    def file_url(self, model: HubModel, file: HubFile) -> str:
+        return f"{self.url}/{model.model_id}/resolve/{model.commit}/{quote(file.path)}"
+
+    def resolve(self, model_id: str, revision: str | None = None) -> HubModel:
+        """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now."""
+        name = str(Name.parse(model_id))
+        if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+            raise Refused(f"{_shown(revision)!r} is not a revision.", hint="Give a branch, a tag or a commit.")
+        self.check_online()
+        with self._explained(name, revision):
+            info = self._api().model_info(name, revision=revision, timeout=TIMEOUT_SECONDS)
+            commit = self._commit(info)
+            tree = list(self._api().list_repo_tree(info.id, revision=commit, recursive=True))
+        return self._model(info, commit, tree)
+
+    def check_online(self) -> None:
+        """Unavailable where this machine was told to stay offline."""
+        if self.offline:
+            raise Unavailable(
+                "Bedplate is set to work offline, so nothing is fetched from the Hub.",
+                hint="Unset BEDPLATE_OFFLINE, or take a folder on this disk: bedplate import --from DIR --name NAME",
+                code="offline",
+            )
+
+    def _api(self) -> Any:
+        from huggingface_hub import HfApi
+
+        # False, not None: None would send whatever token lies in the user's cache to this address.
+        return HfApi(endpoint=self.url, token=self._token or False, library_name="bedplate")
+
+    def _commit(self, info: Any) -> str:
+        if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
+            raise Unavailable(f"{self.url} named no commit for the model.", hint="Is this address a Hub?")
+        return info.sha
+
+    def _model(self, info: Any, commit: str, tree: list[Any]) -> HubModel:
+        card = card_facts(info.card_data.to_dict() if info.card_data is not None else {})
+        return HubModel(
+            model_id=str(Name.parse(info.id)),
+            commit=commit,
+            files=tuple(_file(entry) for entry in tree if hasattr(entry, "size")),
+            pipeline_tag=info.pipeline_tag or card.pipeline_tag,
+            license=card.license,
+            languages=card.languages,
+            gated=bool(info.gated),
+        )
+
+    @contextmanager
+    def _explained(self, name: str, revision: str | None) -> Iterator[None]:
+        """Turn the client's errors into ours. Only its type and the status are kept: its text may hold the URL."""
+        import httpx2
+        from huggingface_hub import errors
+
+        try:
+            yield
+        except errors.GatedRepoError:
+            raise self._gated(name) from None
+        except errors.RepositoryNotFoundError as exc:
+            raise self._missing(name, exc.response.status_code) from None
+        except errors.RevisionNotFoundError:
+            raise NotFound(
+                f"The model '{name}' has no revision {revision!r}.", hint=f"See {self.url}/{name}/commits/main."
+            ) from None
+        except errors.OfflineModeIsEnabled:
+            raise Unavailable(
+                "The Hub's client is set to work offline.", hint="Unset HF_HUB_OFFLINE to import.", code="offline"
+            ) from None
+        except errors.HFValidationError:
+            raise Refused(f"The Hub's client refuses the name '{name}'.", hint="Check the MODEL_ID.") from None
+        except errors.HfHubHTTPError as exc:
+            raise self._failed(name, exc.response.status_code) from None
+        except (httpx2.HTTPError, OSError):
+            raise self._no_connection() from None
+        except (KeyError, TypeError, ValueError):
+            raise Unavailable(f"{self.url} did not answer as a Hub does.", hint="Check the address.") from None
+
+    def _gated(self, name: str) -> BedplateError:
+        return Forbidden(
+            f"The model '{name}' is gated: its owner grants access to each reader.",
+            hint=f"Ask for access at {self.url}/{name}, then set HF_TOKEN to a token of that account.",
+            code="gated",
+        )
+
+    def _missing(self, name: str, status: int) -> BedplateError:
+        # To a caller without a token the Hub says 401 for what is private and for what is not there alike.
+        hint = "Check the spelling." if self._token else "Check the spelling. If it is private, set HF_TOKEN."
+        return NotFound(f"{self.url} has no model '{name}' (status {status}).", hint=hint)
+
+    def _failed(self, name: str, status: int) -> BedplateError:
+        if status in (401, 403):
+            return Forbidden(f"{self.url} refuses the token (status {status}).", hint="Check HF_TOKEN.", code="token")
+        return Unavailable(f"{self.url} answered {status} when asked for '{name}'.", hint="Try again in a while.")
+
+    def _no_connection(self) -> BedplateError:
+        return Unavailable(
+            f"No connection to {self.url}.",
+            hint="Check the network, a proxy (HTTPS_PROXY) or the address (BEDPLATE_HUB_URL). "
+            "Without a Hub: bedplate import --from DIR --name N",
+            code="no-connection",
+        )
+
+
+def _file(entry: Any) -> HubFile:
+    sha256 = entry.lfs.sha256 if entry.lfs is not None else None
+    if not isinstance(entry.size, int) or entry.size < 0 or not _COMMIT.fullmatch(entry.blob_id):
+        raise Refused(f"The Hub lists {_shown(entry.path)!r} without a size or digest.", hint="Is this a Hub?")
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise Refused(f"The Hub lists {_shown(entry.path)!r} with a wrong digest.", hint="Is this a Hub?")
+    return HubFile(check_file_path(entry.path), entry.size, entry.blob_id, sha256)
+
+
+def _shown(text: str) -> str:
+    """A URL without user and password, anything else cut short."""
+    parts = urlsplit(text) if "://" in text else None
+    if parts and "@" in parts.netloc:
+        text = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return text[:100]

@@ -1,0 +1,152 @@
+"""Which files of a model are wanted, before any of them is fetched: one format of the weights, and never code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol, TypeVar
+
+from .errors import Refused
+from .names import check_file_path
+
+__all__ = ["Listed", "check_room", "choose_files"]
+
+# Tokenizers and cards stay well below; what is larger and not weights is data that nothing here reads.
+MAX_SMALL_FILE_BYTES = 64 << 20
+# Room that must stay on the disk beside the model itself.
+SPARE_BYTES = 64 << 20
+
+_SHARD = re.compile(r"model-(\d{5,6})-of-(\d{5,6})\.safetensors")
+_SMALL_NAMES = re.compile(
+    r"[\w.\-]+\.json|vocab\.\w+|merges\.txt|[\w.\-]+\.(txt|jinja|tiktoken)|README\.md|LICENSE(\.\w+)?|LICENCE(\.\w+)?"
+    r"|NOTICE(\.\w+)?|(tokenizer|spiece|spm|sentencepiece(\.bpe)?|source|target)\.(model|spm)"
+)
+# sentence-transformers keeps one numbered folder for each module, and templates have a folder of their own.
+_SMALL_PATHS = re.compile(r"\d+_\w+/config\.json|additional_chat_templates/[\w.\-]+\.jinja")
+_UNWANTED = frozenset(("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"))
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".msgpack", ".h5", ".keras")
+_OTHERS = {".gguf": "GGUF", ".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".mlmodel": "Core ML", ".ot": "rust_model"}
+
+
+class Listed(Protocol):
+    """A file that a Hub or a folder offers."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+F = TypeVar("F", bound=Listed)
+
+
+def choose_files(files: Iterable[F]) -> list[F]:
+    """The files to take, or Refused: no safetensors, no config.json, unsafe names."""
+    listed = {check_file_path(file.path): file for file in files}
+    _refuse_case_twins(listed)
+    weights = _weights(list(listed))
+    if "config.json" not in listed:
+        raise _no_config(list(listed))
+    small = [path for path, file in listed.items() if _is_small(path) and file.size_bytes <= MAX_SMALL_FILE_BYTES]
+    return [listed[path] for path in sorted({*weights, *small})]
+
+
+def check_room(root: Path, needed_bytes: int) -> None:
+    """Refused where the disk under `root` has no room for so many bytes more."""
+    while not root.exists():
+        root = root.parent
+    free = shutil.disk_usage(root).free
+    if needed_bytes + SPARE_BYTES > free:
+        raise Refused(
+            f"The model needs {_readable(needed_bytes)}, and the disk of BEDPLATE_HOME has {_readable(free)} free.",
+            hint="Make room, or set BEDPLATE_HOME to a folder on a larger disk.",
+            code="disk-full",
+        )
+
+
+def _weights(paths: Sequence[str]) -> list[str]:
+    """The safetensors to take: the whole file, or its shards, as transformers would choose."""
+    if "model.safetensors" in paths:
+        return ["model.safetensors"]
+    shards = [path for path in paths if _SHARD.fullmatch(path)]
+    if shards and "model.safetensors.index.json" in paths:
+        _refuse_missing_shards(shards)
+        return shards
+    raise _no_weights(paths)
+
+
+def _refuse_missing_shards(shards: Sequence[str]) -> None:
+    matches = [match for shard in shards if (match := _SHARD.fullmatch(shard))]
+    totals = {int(match[2]) for match in matches}
+    if len(totals) != 1 or {int(match[1]) for match in matches} != set(range(1, max(totals) + 1)):
+        raise Refused(
+            f"The model's weights are incomplete: {len(shards)} of {max(totals)} files are there.",
+            hint="Get the whole model; the files are numbered model-00001-of-….",
+            code="no-weights",
+        )
+
+
+def _is_small(path: str) -> bool:
+    if "/" in path:
+        return bool(_SMALL_PATHS.fullmatch(path))
+    return bool(_SMALL_NAMES.fullmatch(path)) and path not in _UNWANTED and not path.endswith(".bin.index.json")
+
+
+def _no_weights(paths: Sequence[str]) -> Refused:
+    if "adapter_model.safetensors" in paths:
+        return Refused(
+            "The model is an adapter (adapter_model.safetensors): it holds only the difference to another model.",
+            hint="Merge it into its base elsewhere (merge_and_unload), then: bedplate import --from DIR --name NAME",
+            code="adapter-only",
+        )
+    suffixes = {PurePosixPath(path).suffix.lower(): path for path in sorted(paths, reverse=True)}
+    pickles = [suffixes[suffix] for suffix in _PICKLES if suffix in suffixes]
+    if pickles:
+        return Refused(
+            f"The model has no safetensors weights, only {pickles[0]}: a format that can run code when it is loaded.",
+            hint="Convert it on a machine you can spare: AutoModel.from_pretrained(ID).save_pretrained(DIR), then the "
+            "tokenizer the same way, and: bedplate import --from DIR --name NAME",
+            code="pickle-weights",
+        )
+    others = [(kind, suffixes[suffix]) for suffix, kind in _OTHERS.items() if suffix in suffixes]
+    if others:
+        return Refused(
+            f"The model has no safetensors weights, only {others[0][0]} ({others[0][1]}).",
+            hint="Import the model it was made from: its card names it.",
+            code=f"{others[0][0].lower().replace(' ', '-')}-weights",
+        )
+    return Refused(
+        "The model has no model.safetensors.",
+        hint="Bedplate imports models in the layout of transformers: config.json beside model.safetensors.",
+        code="no-weights",
+    )
+
+
+def _no_config(paths: Sequence[str]) -> Refused:
+    hint = "Bedplate imports models in the layout of transformers: config.json beside model.safetensors."
+    if "model_index.json" in paths:
+        hint = "It is a pipeline of diffusers; these are not imported yet."
+    return Refused("The model has no config.json.", hint=hint, code="no-config")
+
+
+def _refuse_case_twins(paths: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for path in paths:
+        if (twin := seen.setdefault(path.lower(), path)) != path:
+            raise Refused(
+                f"The model has two files whose names differ only in case: {twin} and {path}.",
+                hint="They would be one file on some disks. Rename one in a copy and import that with --from DIR.",
+                code="case-twin",
+            )
+
+
+def _readable(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"

@@ -1,0 +1,96 @@
+"""Reading the JSON files of a model that nobody vouches for.
+
+Duplicate keys (the last would win silently), code to be fetched or run, internal switches of the loading library, and
+files too large or too deep to be a configuration are refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import Refused
+
+__all__ = ["check_config", "load_json", "read_json"]
+
+MAX_CONFIG_BYTES = 4 << 20
+# Keys that make a loader run code from the model's repository, at any depth and in any case.
+_CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "custom_generate")
+# Underscore keys that saved configurations are known to hold and that change nothing when they are read.
+_HARMLESS = frozenset(
+    ("_name_or_path", "_class_name", "_diffusers_version", "_num_labels", "_attn_implementation_autoset")
+)
+
+
+def read_json(path: Path, name: str) -> Any:
+    """The value of a JSON file, which messages call `name`."""
+    if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
+        raise _bad(name, f"has {size} bytes", "A configuration is smaller than 4 MiB.")
+    return load_json(path.read_bytes(), name)
+
+
+def load_json(data: bytes, name: str) -> Any:
+    """The value that `data` spells, or Refused: not JSON, a key twice in one object, not a finite number, too deep."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Pairs(name), parse_constant=_no_constant)
+    except RecursionError:
+        raise _bad(name, "is nested too deep", "A configuration is a few levels deep.") from None
+    except ValueError as exc:
+        raise _bad(name, f"is not JSON ({exc})", "Get the file again from where the model came from.") from None
+
+
+def check_config(value: Any, name: str, *, internal_keys: bool = True) -> None:
+    """Refuse keys that would make the loader run code, and (in config.json) its internal switches."""
+    for path, key in _keys(value):
+        lowered = key.lower()
+        if any(word in lowered for word in _CODE_KEYS):
+            raise Refused(
+                f"{name} has the key {path!r}: this model needs Python code of its own to run.",
+                hint="Bedplate runs no code from a model's repository. Choose a model that transformers knows itself.",
+                code="remote-code",
+            )
+        if internal_keys and key.startswith("_") and key not in _HARMLESS:
+            raise Refused(
+                f"{name} has the internal key {path!r}, which changes how the model is loaded.",
+                hint="Ask the model's author, or take the key out of a copy and import that with --from DIR.",
+                code="internal-key",
+            )
+
+
+class _Pairs:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise Refused(
+                f"{self.name} has the key {twice[:80]!r} twice in one object.",
+                hint="Readers differ in which one they take. Fix a copy and import that with --from DIR.",
+                code="duplicate-key",
+            )
+        return found
+
+
+def _keys(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else key
+            yield here, key
+            yield from _keys(item, here)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _keys(item, f"{path}[{number}]")
+
+
+def _no_constant(text: str) -> Any:
+    # Python's reader takes NaN and Infinity, which JSON does not have and no size or rate should be.
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _bad(name: str, what: str, hint: str) -> Refused:
+    return Refused(f"{name} {what}.", hint=hint, code="bad-json")
