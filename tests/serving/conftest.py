@@ -201,8 +201,35 @@ def run_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@dataclass
+class Floor:
+    """All a test needs to run this floor for real. (Test modules cannot import this file, so it comes as a fixture.)"""
+
+    folder: Path
+    launcher: Launcher
+    key: str = KEY
+    admin_key: str = ADMIN_KEY
+
+    def replica(self, model: Path, wait: bool = True, **changes: Any) -> RunningReplica:
+        return start_replica(self.launcher, self.folder, model, wait, **changes)
+
+    def gateway(self) -> RunningGateway:
+        return start_gateway(self.launcher, self.folder)
+
+    def control(self) -> Process:
+        return start_control(self.launcher, self.folder)
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    until = staticmethod(until)
+    digest = staticmethod(digest)
+    key_entry = staticmethod(key_entry)
+
+
 @pytest.fixture(scope="module")
-def launcher(run_folder: Path) -> Iterator[Launcher]:
+def floor(run_folder: Path) -> Iterator[Floor]:
     launcher = Launcher(run_folder)
-    yield launcher
+    yield Floor(run_folder, launcher)
     launcher.end()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from bedplate_registry.errors import Refused
 
-__all__ = ["BadItems", "Encoded", "Engine", "ItemError", "Predictor", "cut", "predict_sorted"]
+__all__ = ["BadItems", "Encoded", "Engine", "ItemError", "Predictor", "cut", "forward_sorted", "predict_sorted"]
 
 
 class ItemError(Refused):
@@ -116,8 +116,12 @@ def cut(lengths: Sequence[int], token_budget: int) -> Iterator[tuple[int, int]]:
 
 
 def predict_sorted(engine: Engine, items: Sequence[Any], token_budget: int | None = None) -> list[Any]:
-    """Raw results of parsed items, in their order: encoded, sorted by length so that little is padded, cut, run."""
-    encoded = engine.encode(items)
+    """Raw results of parsed items, in their order."""
+    return forward_sorted(engine, engine.encode(items), token_budget)
+
+
+def forward_sorted(engine: Engine, encoded: Sequence[Encoded], token_budget: int | None = None) -> list[Any]:
+    """Raw results in the given order; run in the order of length, so that little is padded, and cut by the budget."""
     order = sorted(range(len(encoded)), key=lambda index: encoded[index].length)
     lengths = [encoded[index].length for index in order]
     results: list[Any] = [None] * len(encoded)

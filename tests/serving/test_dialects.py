@@ -1,0 +1,123 @@
+"""The bodies of the Hub's and of Azure's callers, as reference documents and client code show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from bedplate_registry.errors import Refused
+from bedplate_serving.dialects import parse_azure, parse_hub
+from bedplate_serving.predictors import BadItems, Predictor, load_predictor
+from bedplate_serving.predictors.encoder import TextItem
+from bedplate_serving.problems import Problem
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny: Path) -> Predictor:
+    return load_predictor(tiny, "text-classification", device="cpu", threads=1)
+
+
+def azure(body: Any, predictor: Predictor) -> list[TextItem]:
+    return list(parse_azure(orjson.dumps(body), predictor).items)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input_data": ["a", "b"], "params": {}},
+        {"input_data": ["a", "b"]},
+        {"inputs": {"input_string": ["a", "b"]}, "parameters": {"top_k": 1}},
+        {"input_data": {"input_string": ["a", "b"], "parameters": {"top_k": 1}}},
+        {"input_data": {"columns": ["input_string"], "index": [0, 1], "data": ["a", "b"]}},
+        {"input_data": {"columns": ["text"], "index": [0, 1], "data": [["a"], ["b"]]}},
+        {"input_data": {"columns": ["text"], "data": [{"text": "a"}, {"text": "b"}]}},
+        {"input_data": {"text": ["a", "b"]}},
+    ],
+)
+def test_every_form_of_azures_body_gives_the_same_items(body: Any, predictor: Predictor) -> None:
+    assert azure(body, predictor) == [TextItem("a"), TextItem("b")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input_data": [{"text": "a", "text_pair": "b"}]},
+        {"input_data": {"columns": ["text", "text_pair"], "index": [0], "data": [["a", "b"]]}},
+        {"input_data": {"columns": ["sentence1", "sentence2"], "data": [["a", "b"]]}},
+        {"input_data": {"text": ["a"], "text_pair": ["b"]}},
+        {"input_data": {"text": "a", "text_pair": "b"}},
+    ],
+)
+def test_a_pair_is_one_item_in_azures_body_too(body: Any, predictor: Predictor) -> None:
+    assert azure(body, predictor) == [TextItem("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "no value for input_data"),
+        ({"input_data": ["a"], "inputs": ["a"]}, "both input_data and inputs"),
+        ({"input_data": ["a"], "param": {}}, "unknown key 'param'"),
+        ({"input_data": ["a"], "params": {"top_k": 1}, "parameters": {"top_k": 2}}, "given twice"),
+        ({"input_data": ["a"], "params": {"return_all_scores": 1}}, "must be true or false"),
+        ({"input_data": {"columns": "text", "data": ["a"]}}, "columns must be a list"),
+        ({"input_data": {"columns": ["text"], "data": "a"}}, "data must be a list"),
+        ({"input_data": {"columns": ["text"], "index": [0], "data": ["a", "b"]}}, "2 rows and 1 index"),
+        ({"input_data": {"columns": ["text"], "rows": []}}, "unknown key 'rows'"),
+        ({"input_data": {"text": ["a"], "text_pair": ["b", "c"]}}, "differ in length"),
+        (["a"], "must be a JSON object, not list"),
+    ],
+)
+def test_a_wrong_azure_body_is_refused_with_its_reason(body: Any, message: str, predictor: Predictor) -> None:
+    with pytest.raises(Refused, match=message):
+        azure(body, predictor)
+
+
+def test_a_table_row_of_the_wrong_width_is_a_bad_item(predictor: Predictor) -> None:
+    table = {"columns": ["text", "text_pair"], "data": [["a", "b"], ["a"], ["a", "b", "c"]]}
+    with pytest.raises(BadItems) as caught:
+        azure({"input_data": table}, predictor)
+    assert [index for index, _ in caught.value.errors] == [1, 2]
+
+
+def test_a_list_of_two_strings_is_two_items_and_a_pair_has_keys(predictor: Predictor) -> None:
+    two = parse_hub(b'{"inputs": ["a", "b"]}', predictor)
+    assert (list(two.items), two.single) == ([TextItem("a"), TextItem("b")], False)
+    pair = parse_hub(b'{"inputs": {"text": "a", "text_pair": "b"}}', predictor)
+    assert (list(pair.items), pair.single) == ([TextItem("a", "b")], True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"not json",
+        b'{"inputs": NaN}',
+        b'{"inputs": "\\ud800"}',
+        b'{"inputs": "\xff"}',
+        b"[" * 200_000,
+        b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+    ids=["empty", "cut", "text", "nan", "surrogate", "latin-1", "deep", "deep-and-closed"],
+)
+def test_what_is_not_json_is_a_400_without_a_traceback(body: bytes, predictor: Predictor) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_hub(body, predictor)
+    assert caught.value.status == 400
+    assert "Traceback" not in caught.value.body().decode()
+
+
+def test_a_deep_value_inside_json_is_a_bad_item(predictor: Predictor) -> None:
+    body = b'{"inputs": ["fine", ' + b"[" * 500 + b"]" * 500 + b"]}"
+    with pytest.raises(BadItems, match="item 1"):
+        parse_hub(body, predictor)
+
+
+def test_the_hubs_options_are_taken_and_other_keys_refused(predictor: Predictor) -> None:
+    parse_hub(b'{"inputs": "a", "parameters": null, "options": {"wait_for_model": true}}', predictor)
+    with pytest.raises(Refused, match="unknown key 'input'"):
+        parse_hub(b'{"input": "a"}', predictor)

@@ -1,0 +1,196 @@
+"""The predictors agree with transformers' own forward pass, cut what is too long and refuse what they cannot read."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from bedplate_registry.errors import Refused
+from bedplate_serving.predictors import BadItems, ItemError, load_predictor
+from bedplate_serving.predictors.base import cut
+from bedplate_serving.testing import WORDS
+
+NAMED_MODELS = ("tiny", "tiny_multi_label")
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    source = random.Random(seed)
+    return [" ".join(source.choices(WORDS, k=source.randint(1, 90))) for _ in range(count)]
+
+
+def reference_logits(folder: Path, items: list[Any]) -> Any:
+    """One text at a time through transformers alone: no padding, no batch, nothing of ours."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    rows = []
+    for item in items:
+        pair = (item["text"], item["text_pair"]) if isinstance(item, dict) else (item,)
+        with torch.inference_mode():
+            rows.append(model(**tokenizer(*pair, truncation=True, return_tensors="pt")).logits[0])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", NAMED_MODELS)
+def test_probabilities_equal_transformers_own_forward(name: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(name)
+    items: list[Any] = texts(40)
+    items += [{"text": a, "text_pair": b} for a, b in zip(texts(20, 1), texts(20, 2), strict=True)]
+    logits = reference_logits(folder, items)
+    expected = torch.sigmoid(logits) if "multi" in name else torch.softmax(logits, -1)
+    got = load_predictor(folder, "text-classification", device="cpu", threads=1).probabilities(items)
+    assert np.abs(got - expected.numpy()).max() < 1e-5
+    assert expected.std(0).min() > 1e-3, "a model that says the same of every text would pass with anything"
+
+
+def test_predict_keeps_the_order_whatever_the_batches(tiny: Path) -> None:
+    predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+    items = texts(50)
+    alone = [predictor.predict([item])[0] for item in items]
+    for budget in (1, 64, 300, 100_000):
+        together = predictor.predict(items, token_budget=budget)
+        assert [answer[0]["label"] for answer in together] == [answer[0]["label"] for answer in alone]
+        assert max(abs(a[0]["score"] - b[0]["score"]) for a, b in zip(together, alone, strict=True)) < 1e-5
+
+
+def test_answers_are_sorted_and_follow_the_parameters(tiny: Path) -> None:
+    predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+    [answer] = predictor.predict(["my card is lost"])
+    assert {one["label"] for one in answer} == {"negative", "neutral", "positive"}
+    assert [one["score"] for one in answer] == sorted((one["score"] for one in answer), reverse=True)
+    assert sum(one["score"] for one in answer) == pytest.approx(1.0)
+    [top] = predictor.predict(["my card is lost"], {"top_k": 1})
+    assert top == answer[:1]
+    [raw] = predictor.predict(["my card is lost"], {"function_to_apply": "none"})
+    logits = reference_logits(tiny, ["my card is lost"])[0]
+    assert raw[0]["score"] == pytest.approx(float(logits.max()), abs=1e-5)
+    [sigmoid] = predictor.predict(["my card is lost"], {"function_to_apply": "sigmoid"})
+    assert sigmoid[0]["score"] == pytest.approx(float(torch.sigmoid(logits.max())), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"topk": 1}, "no parameter 'topk'"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": True}, "top_k is True"),
+        ({"top_k": "3"}, "top_k is '3'"),
+        ({"function_to_apply": "relu"}, "function_to_apply is 'relu'"),
+        ({"function_to_apply": ["softmax"]}, "function_to_apply is"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name_and_value(tiny: Path, parameters: Any, message: str) -> None:
+    predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+    with pytest.raises(Refused, match=message):
+        predictor.parameters(parameters)
+
+
+def test_an_unknown_parameter_is_answered_with_the_nearest_known(tiny: Path) -> None:
+    predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+    with pytest.raises(Refused) as caught:
+        predictor.parameters({"topk": 1})
+    assert caught.value.hint == "Did you mean 'top_k'?"
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (3, "not int"),
+        (None, "not null"),
+        (["a", "b"], "not a list"),
+        ("", "text is empty"),
+        (" \n", "text is empty"),
+        ({}, 'no "text"'),
+        ({"text": 1}, "text must be a string, not int"),
+        ({"text": "a", "text_pair": ["b"]}, "text_pair must be a string, not list"),
+        ({"text": "a", "pair": "b"}, "unknown key 'pair'"),
+        ("half \ud800 a pair", "half a surrogate pair at character 5"),
+    ],
+)
+def test_an_item_that_is_no_text_says_why(tiny: Path, item: Any, reason: str) -> None:
+    with pytest.raises(ItemError, match=reason):
+        load_predictor(tiny, "text-classification", device="cpu", threads=1).parse(item)
+
+
+def test_predict_names_every_bad_item_by_its_index(tiny: Path) -> None:
+    with pytest.raises(BadItems) as caught:
+        load_predictor(tiny, "text-classification", device="cpu", threads=1).predict(["fine", 3, "fine too", ""])
+    assert [index for index, _ in caught.value.errors] == [1, 3]
+
+
+def test_a_text_beyond_the_context_is_cut_and_marked(tiny: Path) -> None:
+    predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+    short, long, book, blanks = predictor.encode(
+        [predictor.parse(text) for text in ("card", "card " * 70, "refund money " * 100_000, " " * 50_000 + "card")]
+    )
+    assert [one.truncated for one in (short, long, book, blanks)] == [False, True, True, False]
+    assert long.length == book.length == predictor.context_length == 64
+    assert list(blanks.ids) == list(short.ids), "blanks cost no tokens: nothing of this text may be lost"
+    expected = torch.softmax(reference_logits(tiny, ["refund money " * 40]), -1)[0]
+    assert predictor.probabilities(["refund money " * 100_000])[0] == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_features_are_the_mean_of_the_last_hidden_states(tiny_base: Path) -> None:
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny_base), AutoModel.from_pretrained(tiny_base).eval()
+    items = texts(10)
+    expected = []
+    for item in items:
+        with torch.inference_mode():
+            inputs = tokenizer(item, truncation=True, return_tensors="pt")
+            expected.append(model(**inputs).last_hidden_state[0].mean(0).numpy())
+    got = load_predictor(tiny_base, None, device="cpu", threads=1).features(items)
+    assert np.abs(got - np.stack(expected)).max() < 1e-5
+
+
+def test_a_base_asked_to_classify_is_refused_instead_of_answering_at_random(tiny_base: Path) -> None:
+    with pytest.raises(Refused, match=r"no head for text-classification.*classifier") as caught:
+        load_predictor(tiny_base, "text-classification", device="cpu")
+    assert caught.value.code == "no-head"
+
+
+@pytest.mark.parametrize("task", ["base", "check", "text", "../secrets-x", "text-generation-x", "Text_Classification"])
+def test_a_task_without_a_predictor_is_refused(tiny: Path, task: str) -> None:
+    with pytest.raises(Refused, match="cannot be served"):
+        load_predictor(tiny, task)
+
+
+@pytest.mark.parametrize("budget", [1, 7, 100])
+def test_cut_covers_all_items_once_within_the_budget(budget: int) -> None:
+    lengths = [1, 2, 3, 8, 8, 9, 30]
+    ranges = list(cut(lengths, budget))
+    assert [index for start, end in ranges for index in range(start, end)] == list(range(len(lengths)))
+    for start, end in ranges:
+        assert end == start + 1 or max(lengths[start:end]) * (end - start) <= budget
+    assert list(cut([], budget)) == []
+
+
+def check(*arguments: str) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "bedplate_serving.predictors.check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return done.returncode, json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_the_load_check_answers_a_sample(tiny: Path) -> None:
+    code, report = check(str(tiny), "--task", "text-classification")
+    assert code == 0
+    assert report["ok"]
+    assert {one["label"] for one in report["sample"]["answer"]} == {"negative", "neutral", "positive"}
+
+
+def test_the_load_check_of_a_damaged_model_is_one_line_of_json(tiny: Path, tmp_path: Path) -> None:
+    for file in tiny.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    code, report = check(str(tmp_path), "--task", "text-classification")
+    assert code == 1
+    assert report["error"]["code"] == "load-failed"
+    assert str(tmp_path) not in json.dumps(report)
