@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both do all set-up themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Beside any other busy process, spinning OpenMP threads are 7 to 35 times slower.
+export OMP_WAIT_POLICY := passive
+
+.PHONY: demo test check bench clean help
+help:
+	@echo "make demo    set up, then the main job from import to batch on sample data"
+	@echo "make test    set up, then all tests"
+	@echo "make check   ruff, mypy, import-linter, and the guard against a shadowed platform module"
+	@echo "make bench   the benchmarks that docs/performance.md quotes (long)"
+
+# The environment is made anew when what it is made from changes.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Bedplate needs Python 3.11 or newer; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/bedplate demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -c "import uuid, platform; platform.system()"
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
