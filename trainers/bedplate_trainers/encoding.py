@@ -1,0 +1,104 @@
+"""Tokenized rows, kept as flat arrays of integers (a list of Python integers would take ten times the memory), and the
+batches made of them: padded to the longest row of the batch, never to a maximum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bedplate_registry.progress import Reporter
+
+from .data import Example
+
+__all__ = ["EncodedRows", "Reordered", "encode_texts", "same"]
+
+CHUNK_ROWS = 1000
+Batch = dict[str, torch.Tensor]
+Vector = np.ndarray[Any, Any]
+
+
+class EncodedRows:
+    """Rows as the model takes them, with their targets. A loader asks for a whole batch at once."""
+
+    def __init__(
+        self, columns: dict[str, list[Vector]], targets: Vector, pads: dict[str, int], multiple: int = 1
+    ) -> None:
+        self.lengths = np.fromiter((len(row) for row in columns["input_ids"]), dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        self._flat = {name: np.concatenate(rows) for name, rows in columns.items()}
+        self._targets = torch.from_numpy(targets)
+        self._pads, self._multiple = pads, multiple
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        longest = int(self.lengths[list(rows)].max())
+        longest += -longest % self._multiple
+        mask = np.zeros((len(rows), longest), dtype=np.int64)
+        padded = {name: np.full(mask.shape, self._pads[name], dtype=np.int64) for name in self._flat}
+        for place, row in enumerate(rows):
+            start, end = self._starts[row], self._starts[row + 1]
+            mask[place, : end - start] = 1
+            for name, flat in self._flat.items():
+                padded[name][place, : end - start] = flat[start:end]
+        batch = {name: torch.from_numpy(values) for name, values in (padded | {"attention_mask": mask}).items()}
+        return batch | {"labels": self._targets[torch.as_tensor(rows)]}
+
+    def longest_first(self) -> Reordered:
+        """The same rows in an order in which batches of consecutive rows are padded little."""
+        return Reordered(self, np.argsort(-self.lengths, kind="stable"))
+
+
+class Reordered:
+    """Rows in another order."""
+
+    def __init__(self, rows: EncodedRows, order: Vector) -> None:
+        self._rows, self._order = rows, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, place: int) -> Batch:
+        return self.__getitems__([place])
+
+    def __getitems__(self, places: Sequence[int]) -> Batch:
+        return self._rows.__getitems__([int(self._order[place]) for place in places])
+
+
+def encode_texts(
+    tokenizer: Any, examples: Sequence[Example], targets: Vector, limit: int, reporter: Reporter, multiple: int = 1
+) -> EncodedRows:
+    """Tokenizes once, without padding; texts beyond `limit` tokens are cut, of a pair the longer one first."""
+    columns: dict[str, list[Vector]] = {}
+    for at in range(0, len(examples), CHUNK_ROWS):
+        chunk = examples[at : at + CHUNK_ROWS]
+        for name, rows in _tokenize(tokenizer, chunk, limit).items():
+            columns.setdefault(name, []).extend(np.asarray(row, dtype=np.int32) for row in rows)
+        reporter.progress("tokenize", at + len(chunk), len(examples), "rows")
+    pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+    return EncodedRows(columns, targets, pads, multiple)
+
+
+def _tokenize(tokenizer: Any, examples: Sequence[Example], limit: int) -> dict[str, list[list[int]]]:
+    texts, pairs = [row.text for row in examples], [row.pair for row in examples]
+    encoded = tokenizer(
+        texts,
+        pairs if pairs[0] is not None else None,
+        truncation=True,
+        max_length=limit,
+        padding=False,
+        return_attention_mask=False,
+    )
+    return {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
+
+
+def same(batch: Batch) -> Batch:
+    """A loader's collate function for rows that come as a batch."""
+    return batch

@@ -1,0 +1,117 @@
+"""What crosses into and out of a training or an evaluation worker, as plain JSON. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["AUTO", "DataFile", "EvaluateRequest", "FinetuneRequest", "FinetuneResult", "Held"]
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A table on disk. The path of a registered dataset has no suffix, so the format is told."""
+
+    path: Path
+    format: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"path": str(self.path), "format": self.format}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, str]) -> DataFile:
+        return cls(Path(value["path"]), value["format"])
+
+
+Held = DataFile | str | None  # a file, "auto": split off the training rows, or None: do without
+
+
+@dataclass(frozen=True)
+class FinetuneRequest:
+    """A fine-tune, resolved enough to run it again."""
+
+    task: str
+    model_dir: Path
+    train: DataFile
+    validation: Held
+    test: Held
+    columns: dict[str, str]
+    settings: dict[str, Any]
+    work_dir: Path  # checkpoints
+    output_dir: Path  # the final model
+    device: str = AUTO  # auto | cpu | cuda
+    processes: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FinetuneRequest:
+        paths = {name: Path(value[name]) for name in ("model_dir", "work_dir", "output_dir")}
+        held = {name: _held(value.get(name)) for name in ("validation", "test")}
+        return cls(**{**value, **paths, **held, "train": DataFile.from_json(value["train"])})
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What a fine-tune came to: `metrics` of the validation rows, `report` of the test rows (None: there are none)."""
+
+    metrics: dict[str, float]
+    report: dict[str, Any] | None
+    baselines: dict[str, Any]
+    labels: tuple[str, ...]
+    steps: int
+    best_step: int
+    epochs: float
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    seconds: float
+    samples_per_second: float
+    resolved: dict[str, Any]  # settings.Resolved.to_json()
+    packages: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"labels": list(self.labels)}
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """An evaluation of one model, or of two on the same rows. A base needs `train`: its probe learns from it."""
+
+    task: str
+    model_dir: Path
+    data: DataFile
+    columns: dict[str, str]
+    against_dir: Path | None = None
+    train: DataFile | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    device: str = AUTO
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> EvaluateRequest:
+        against, train = value.get("against_dir"), value.get("train")
+        parsed = {
+            "model_dir": Path(value["model_dir"]),
+            "against_dir": Path(against) if against else None,
+            "data": DataFile.from_json(value["data"]),
+            "train": DataFile.from_json(train) if train else None,
+        }
+        return cls(**{**value, **parsed})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, DataFile):
+        return value.to_json()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _held(value: Any) -> Held:
+    return DataFile.from_json(value) if isinstance(value, Mapping) else value

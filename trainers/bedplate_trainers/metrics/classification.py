@@ -1,0 +1,207 @@
+"""The metrics of classification, by the names of the task's description.
+
+`score` computes them; `classification_metric` gives the same as an `evaluate.Metric`, so that they can be combined,
+saved and used wherever `evaluate` is. Inputs are probabilities [rows, labels] and targets: label numbers [rows], or 0
+and 1 [rows, labels] where a row may have several labels.
+
+    weighted_accuracy    each row weighs as its class is frequent in the targets
+    norm_macro_recall    max(0, (recall - 1/n) / (1 - 1/n)), recall averaged over the n classes that the targets have
+    *_binary             of two labels, the second is the positive one
+    AUC_*, average_precision_score_*   one label against the rest; macro and weighted over labels that have both
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.tasks import get_task
+
+__all__ = ["Predictions", "applicable", "classification_metric", "predict", "score", "score_what_applies"]
+
+Array = np.ndarray[Any, Any]
+TASK = "text-classification"
+THRESHOLD = 0.5
+SINGLE_ONLY = ("balanced_accuracy", "weighted_accuracy", "norm_macro_recall", "log_loss", "matthews_correlation")
+RANKED = ("AUC", "average_precision_score")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a classifier said, beside what was right."""
+
+    probabilities: Array  # [rows, labels]
+    targets: Array  # [rows], or [rows, labels] of 0 and 1
+
+    @property
+    def multi_label(self) -> bool:
+        return bool(self.targets.ndim == 2)
+
+    @property
+    def labels(self) -> int:
+        return int(self.probabilities.shape[1])
+
+    @property
+    def chosen(self) -> Array:
+        return predict(self.probabilities, self.multi_label)
+
+    @property
+    def hot(self) -> Array:
+        """Targets as 0 and 1 per label."""
+        return self.targets if self.multi_label else np.eye(self.labels, dtype=np.int64)[self.targets]
+
+
+def predict(probabilities: Array, multi_label: bool) -> Array:
+    """The label with the highest probability, or every label above one half."""
+    if multi_label:
+        return np.asarray(probabilities >= THRESHOLD).astype(np.int64)
+    return np.asarray(probabilities.argmax(axis=1))
+
+
+def applicable(labels: int, multi_label: bool) -> tuple[str, ...]:
+    """The names that mean something for this many labels."""
+    names = get_task(TASK).metrics
+    if multi_label:
+        return tuple(name for name in names if name not in SINGLE_ONLY and not name.endswith("_binary"))
+    return names if labels == 2 else tuple(name for name in names if not name.endswith("_binary"))
+
+
+def score(predictions: Predictions, names: Iterable[str]) -> dict[str, float]:
+    """The metrics asked for; Refused by name where one cannot be computed from these rows."""
+    scores = {}
+    for name in names:
+        if name not in applicable(predictions.labels, predictions.multi_label):
+            raise _impossible(name, _why_not_applicable(name, predictions))
+        scores[name] = _score(name, predictions)
+    return scores
+
+
+def score_what_applies(predictions: Predictions) -> tuple[dict[str, float], dict[str, str]]:
+    """Every metric that can be computed, and for the others of this kind of data the reason why not."""
+    scores, missing = dict[str, float](), dict[str, str]()
+    for name in applicable(predictions.labels, predictions.multi_label):
+        try:
+            scores[name] = _score(name, predictions)
+        except Refused as problem:
+            missing[name] = problem.hint
+    return scores, missing
+
+
+def _score(name: str, predictions: Predictions) -> float:
+    base, _, average = name.rpartition("_")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of labels that nobody has or chose; they count as 0
+        if name in _PLAIN:
+            value = _PLAIN[name](predictions)
+        elif base in RANKED:
+            value = _ranked(name, base, average, predictions)
+        else:
+            value = _averaged(base, average, predictions)
+    return float(value)
+
+
+def _averaged(base: str, average: str, predictions: Predictions) -> float:
+    function = getattr(sk, base)
+    return float(function(predictions.targets, predictions.chosen, average=average, zero_division=0))
+
+
+def _ranked(name: str, base: str, average: str, predictions: Predictions) -> float:
+    function = sk.roc_auc_score if base == "AUC" else sk.average_precision_score
+    hot, probabilities = predictions.hot, predictions.probabilities
+    if average == "binary":
+        hot, probabilities, average = hot[:, 1:], probabilities[:, 1:], "macro"
+    both = (hot.sum(axis=0) > 0) & (hot.sum(axis=0) < len(hot))
+    if not both.any():
+        raise _impossible(name, "every label is in all of these rows or in none")
+    if average != "micro":
+        hot, probabilities = hot[:, both], probabilities[:, both]
+    return float(function(hot, probabilities, average=average))
+
+
+def _weighted_accuracy(predictions: Predictions) -> float:
+    frequency = np.bincount(predictions.targets, minlength=predictions.labels) / len(predictions.targets)
+    weights = frequency[predictions.targets]
+    return float(sk.accuracy_score(predictions.targets, predictions.chosen, sample_weight=weights))
+
+
+def _norm_macro_recall(predictions: Predictions) -> float:
+    present = len(np.unique(predictions.targets))
+    if present < 2:
+        raise _impossible("norm_macro_recall", "these rows have only one label")
+    recall = sk.balanced_accuracy_score(predictions.targets, predictions.chosen)
+    return max(0.0, (float(recall) - 1 / present) / (1 - 1 / present))
+
+
+def _log_loss(predictions: Predictions) -> float:
+    """Of probabilities that sum to one in double precision: scikit-learn warns of float32 rounding."""
+    probabilities = predictions.probabilities.astype(np.float64)
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return float(sk.log_loss(predictions.targets, probabilities, labels=np.arange(predictions.labels)))
+
+
+_PLAIN: dict[str, Callable[[Predictions], float]] = {
+    "accuracy": lambda p: sk.accuracy_score(p.targets, p.chosen),
+    "balanced_accuracy": lambda p: sk.balanced_accuracy_score(p.targets, p.chosen),
+    "weighted_accuracy": _weighted_accuracy,
+    "norm_macro_recall": _norm_macro_recall,
+    "log_loss": _log_loss,
+    "matthews_correlation": lambda p: sk.matthews_corrcoef(p.targets, p.chosen),
+}
+
+
+def _why_not_applicable(name: str, predictions: Predictions) -> str:
+    if name not in get_task(TASK).metrics:
+        return "there is no such metric"
+    kind = "rows with several labels" if predictions.multi_label else f"{predictions.labels} labels"
+    return f"it does not apply to {kind}"
+
+
+def _impossible(name: str, why: str) -> Refused:
+    return Refused(f"The metric {name} cannot be computed.", hint=f"{why[0].upper()}{why[1:]}.", code="metric")
+
+
+def classification_metric(names: Iterable[str] | None = None, *, labels: int, multi_label: bool = False) -> Any:
+    """An `evaluate.Metric` that computes `names`, or all that apply. Predictions are probabilities."""
+    wanted = tuple(names) if names is not None else applicable(labels, multi_label)
+    return _metric_class()(wanted=wanted, multi_label=multi_label)
+
+
+@lru_cache(maxsize=1)
+def _metric_class() -> Any:
+    """Made on first use: importing `evaluate` takes seconds."""
+    import datasets
+    import evaluate
+
+    class ClassificationMetric(evaluate.Metric):  # type: ignore[misc]
+        def __init__(self, wanted: tuple[str, ...], multi_label: bool) -> None:
+            self._wanted, self._multi_label = wanted, multi_label
+            super().__init__(config_name=TASK, keep_in_memory=True)
+
+        def _build_data_dir(self) -> str:
+            """Without the folder under the home that `evaluate` would make: all is kept in memory."""
+            return tempfile.gettempdir()
+
+        def _info(self) -> Any:
+            target = datasets.Value("int64")
+            references = datasets.Sequence(target) if self._multi_label else target
+            features = {"predictions": datasets.Sequence(datasets.Value("float64")), "references": references}
+            return evaluate.MetricInfo(
+                description=__doc__ or "",
+                citation="",
+                inputs_description="predictions: probabilities per label; references: label numbers, or 0 and 1",
+                features=datasets.Features(features),
+            )
+
+        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+            given = Predictions(np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.int64))
+            return score(given, self._wanted)
+
+    return ClassificationMetric

@@ -1,0 +1,154 @@
+"""Settings as frozen dataclasses: each field says its kind, its range and what it is for, and one function checks them.
+
+Values may come from YAML, JSON or a command line, so a number written as text (`3e-5` in YAML is one) is read as such.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, field, fields
+from typing import Any, NoReturn, TypeVar
+
+from bedplate_registry.errors import Refused, nearest
+
+__all__ = ["AUTO", "choice", "flag", "integer", "names", "parse_settings", "real", "text"]
+
+AUTO = "auto"
+T = TypeVar("T")
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def real(default: Any, low: float, high: float, doc: str, *, auto: bool = False) -> Any:
+    return _field(default, kind="real", low=low, high=high, auto=auto, doc=doc)
+
+
+def integer(default: Any, low: int, high: int, doc: str, *, auto: bool = False, also: Iterable[int] = ()) -> Any:
+    return _field(default, kind="integer", low=low, high=high, auto=auto, also=tuple(also), doc=doc)
+
+
+def choice(default: str, options: Iterable[str], doc: str) -> Any:
+    return _field(default, kind="choice", options=tuple(options), doc=doc)
+
+
+def flag(default: bool, doc: str) -> Any:
+    return _field(default, kind="flag", doc=doc)
+
+
+def text(default: str, doc: str) -> Any:
+    return _field(default, kind="text", doc=doc)
+
+
+def names(doc: str) -> Any:
+    return _field((), kind="names", doc=doc)
+
+
+def _field(default: Any, **about: Any) -> Any:
+    return field(default=default, metadata=about)
+
+
+def parse_settings(
+    kind: type[T], values: Mapping[str, Any], renamed: Mapping[str, str], unsupported: Mapping[str, str]
+) -> T:
+    """The settings of a mapping, or Refused naming the first one that is unknown or wrong."""
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    parsed = {}
+    for name, value in values.items():
+        if name not in known:
+            _unknown(str(name), known, renamed, unsupported)
+        parsed[name] = _parse(known[name], value)
+    return kind(**parsed)
+
+
+def _unknown(name: str, known: Iterable[str], renamed: Mapping[str, str], unsupported: Mapping[str, str]) -> NoReturn:
+    if name in renamed:
+        raise Refused(f"There is no setting {name!r}.", hint=f"Here it is {renamed[name]}.", code="renamed-setting")
+    if name in unsupported:
+        hint = f"Leave it out: {unsupported[name]}."
+        raise Refused(f"The setting {name!r} is not supported.", hint=hint, code="unsupported-setting")
+    raise Refused(f"There is no setting {name!r}.", hint=nearest(name, known), code="unknown-setting")
+
+
+def _parse(spec: Field[Any], value: Any) -> Any:
+    about = spec.metadata
+    if about.get("auto") and value == AUTO:
+        return AUTO
+    if value is None and spec.default is not MISSING:
+        return spec.default
+    return _PARSERS[about["kind"]](spec.name, value, about)
+
+
+def _real(name: str, value: Any, about: Mapping[str, Any]) -> float:
+    number = _number(value)
+    if number is None or not about["low"] <= number <= about["high"]:
+        _wrong(name, value, f"a number from {about['low']:g} to {about['high']:g}", about)
+    return number
+
+
+def _integer(name: str, value: Any, about: Mapping[str, Any]) -> int:
+    number = _number(value)
+    fits = number is not None and number == int(number)
+    if not fits or not (about["low"] <= int(number or 0) <= about["high"] or number in about["also"]):
+        also = "".join(f" or {other}" for other in about["also"])
+        _wrong(name, value, f"a whole number from {about['low']} to {about['high']}{also}", about)
+    return int(number or 0)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _choice(name: str, value: Any, about: Mapping[str, Any]) -> str:
+    # YAML reads a bare `no` as False, and `no` is a choice of eval_strategy.
+    wanted = "no" if value is False and "no" in about["options"] else str(value)
+    if wanted not in about["options"]:
+        _wrong(name, value, "one of " + ", ".join(about["options"]), about)
+    return wanted
+
+
+def _flag(name: str, value: Any, about: Mapping[str, Any]) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() not in _TRUTH:
+        _wrong(name, value, "true or false", about)
+    return _TRUTH[str(value).lower()]
+
+
+def _text(name: str, value: Any, about: Mapping[str, Any]) -> str:
+    if not isinstance(value, str) or not value.strip():
+        _wrong(name, value, "a text", about)
+    return value.strip()
+
+
+def _names(name: str, value: Any, about: Mapping[str, Any]) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
+        _wrong(name, value, "a list of names", about)
+    stripped = tuple(item.strip() for item in items)
+    if len(set(stripped)) < len(stripped):
+        _wrong(name, value, "a list of names without a double", about)
+    return stripped
+
+
+_PARSERS = {
+    "real": _real,
+    "integer": _integer,
+    "choice": _choice,
+    "flag": _flag,
+    "text": _text,
+    "names": _names,
+}
+
+
+def _wrong(name: str, value: Any, accepted: str, about: Mapping[str, Any]) -> NoReturn:
+    raise Refused(
+        f"The setting {name} is {value!r}; it must be {accepted}{', or auto' if about.get('auto') else ''}.",
+        hint=f"{name}: {about['doc']}.",
+        code="bad-setting",
+    )

@@ -1,0 +1,140 @@
+"""The evaluation report: one shape for a fine-tune's test, an evaluation, and the probe of a base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from .confidence import compare, intervals, row_counts
+from .data import Examples
+from .labels import LabelSet
+from .linear import targets_of
+from .metrics.classification import Predictions, classification_metric, score_what_applies
+from .settings import EvaluateSettings
+
+__all__ = ["Judged", "difference", "make_report"]
+
+Array = np.ndarray[Any, Any]
+WORST_ROWS = 20
+WORST_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's probabilities on labeled rows, and how long they took."""
+
+    kind: str  # model | probe
+    labels: LabelSet
+    examples: Examples
+    probabilities: Array
+    seconds: float
+
+    @property
+    def predictions(self) -> Predictions:
+        return Predictions(self.probabilities, targets_of(self.examples, self.labels))
+
+    def over(self, names: tuple[str, ...]) -> Judged:
+        """The same over more labels, or in another order; labels it does not know it never says."""
+        places = {name: place for place, name in enumerate(names)}
+        wider = np.zeros((len(self.probabilities), len(names)))
+        wider[:, [places[name] for name in self.labels.names]] = self.probabilities
+        return replace(self, labels=replace(self.labels, names=names), probabilities=wider)
+
+    @property
+    def counts(self) -> Array:
+        predictions = self.predictions
+        return row_counts(predictions.targets, predictions.chosen, predictions.labels)
+
+
+def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
+    """The report of one model; `model`, `data`, `baselines` and `against` are added by who knows them."""
+    metrics, missing = _metrics(judged.predictions, settings.metrics)
+    draws = settings.confidence_draws
+    return {
+        "task": "text-classification",
+        "kind": judged.kind,
+        "model": None,
+        "rows": len(judged.examples),
+        "multi_label": judged.labels.multi_label,
+        "metrics": metrics,
+        "not_computed": missing,
+        "confidence": intervals(judged.counts, draws, settings.seed) if draws else {},
+        "classes": _classes(judged),
+        "confusion": _confusion(judged),
+        "baselines": {},
+        "against": None,
+        "difference": {},
+        "seconds": round(judged.seconds, 3),
+        "samples_per_second": round(len(judged.examples) / max(judged.seconds, 1e-9), 1),
+        "worst": _worst(judged),
+    }
+
+
+def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
+    """How far `mine` is from `other` on the same rows, with intervals."""
+    names = tuple(dict.fromkeys((*mine.labels.names, *other.labels.names)))
+    first, second = (judged.over(names).counts for judged in (mine, other))
+    return compare(first, second, max(settings.confidence_draws, 1), settings.seed)
+
+
+def _metrics(predictions: Predictions, wanted: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
+    """Those asked for, or it is refused; without a wish, all that can be computed. Through the `evaluate` module."""
+    missing: dict[str, str] = {}
+    if not wanted:
+        scores, missing = score_what_applies(predictions)
+        wanted = tuple(scores)
+    metric = classification_metric(wanted, labels=predictions.labels, multi_label=predictions.multi_label)
+    found = metric.compute(predictions=predictions.probabilities.tolist(), references=predictions.targets.tolist())
+    return {name: float(found[name]) for name in wanted}, missing
+
+
+def _classes(judged: Judged) -> list[dict[str, Any]]:
+    predictions = judged.predictions
+    numbers = list(range(predictions.labels))
+    columns = sk.precision_recall_fscore_support(
+        predictions.targets, predictions.chosen, labels=numbers, average=None, zero_division=0
+    )
+    return [
+        {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+        for name, p, r, f, n in zip(judged.labels.names, *columns, strict=True)
+    ]
+
+
+def _confusion(judged: Judged) -> dict[str, Any]:
+    """Rows are right labels, columns what was said. With several labels a row: per label [[tn, fp], [fn, tp]]."""
+    predictions, names = judged.predictions, list(judged.labels.names)
+    if judged.labels.multi_label:
+        each = sk.multilabel_confusion_matrix(predictions.targets, predictions.chosen)
+        return {"labels": names, "matrix": [], "per_label": each.tolist()}
+    matrix = sk.confusion_matrix(predictions.targets, predictions.chosen, labels=np.arange(len(names)))
+    return {"labels": names, "matrix": matrix.tolist()}
+
+
+def _worst(judged: Judged) -> list[dict[str, Any]]:
+    """Wrong rows, the surest first."""
+    predictions = judged.predictions
+    chosen, hot = predictions.chosen, predictions.hot.astype(bool)
+    said = chosen.astype(bool) if predictions.multi_label else np.eye(predictions.labels, dtype=bool)[chosen]
+    # How sure the model was of its wrongest label: of one it said and should not have, or left out and should not have.
+    sure = np.where(said & ~hot, judged.probabilities, np.where(hot & ~said, 1 - judged.probabilities, -1.0))
+    wrongness = sure.max(axis=1) if predictions.multi_label else np.where(said & ~hot, judged.probabilities, -1).max(1)
+    order = [int(place) for place in np.argsort(-wrongness, kind="stable")[:WORST_ROWS] if wrongness[place] >= 0]
+    return [_wrong_row(judged, place, said[place], float(wrongness[place])) for place in order]
+
+
+def _wrong_row(judged: Judged, place: int, said: Array, confidence: float) -> dict[str, Any]:
+    row, names = judged.examples.rows[place], judged.labels.names
+    predicted = [name for name, is_said in zip(names, said, strict=True) if is_said]
+    many = judged.labels.multi_label
+    texts = {name: value[:WORST_CHARACTERS] for name, value in row.input.items()}
+    return {
+        "row": row.row,
+        **texts,
+        "label": list(row.labels) if many else row.labels[0],
+        "predicted": predicted if many else predicted[0],
+        "confidence": round(confidence, 6),
+    }

@@ -1,0 +1,180 @@
+"""The settings of a fine-tune and of an evaluation, under their Hugging Face names. Imports no torch: the control plane
+checks settings with this module before any job is made.
+
+    settings = FinetuneSettings.from_mapping({"learning_rate": 3e-5})
+    resolved = resolve(settings, facts, rows=9000, device="cpu")     every `auto` replaced, each with its reason
+"""
+
+# ruff: noqa: RUF009 - the calls describe fields; what they return is a dataclasses.field
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
+
+from bedplate_registry.errors import Refused, nearest
+from bedplate_registry.tasks import get_task
+
+from .defaults import Choice, Situation, choose
+from .parsing import AUTO, choice, flag, integer, names, parse_settings, real, text
+from .setting_names import RENAMED, RENAMED_METRICS, UNSUPPORTED
+
+__all__ = ["EvaluateSettings", "FinetuneSettings", "ModelFigures", "Resolved", "check_metric", "resolve"]
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What a user may set. `auto` is worked out by `resolve` from the model's size and the data."""
+
+    learning_rate: float | Auto = real(AUTO, 1e-9, 1.0, "the highest learning rate", auto=True)
+    num_train_epochs: float | Auto = real(AUTO, 0.01, 10_000, "passes over the training rows", auto=True)
+    max_steps: int = integer(-1, 1, 10**9, "stop after this many optimizer steps; overrides epochs", also=(-1,))
+    per_device_train_batch_size: int | Auto = integer(AUTO, 1, 65_536, "rows per step and device", auto=True)
+    per_device_eval_batch_size: int | Auto = integer(AUTO, 1, 65_536, "rows per evaluation step", auto=True)
+    gradient_accumulation_steps: int = integer(1, 1, 65_536, "batches summed before one optimizer step")
+    optim: str = choice("adamw_torch_fused", ("adamw_torch_fused", "adamw_torch", "adafactor"), "the optimizer")
+    weight_decay: float = real(0.01, 0.0, 10.0, "decoupled weight decay, not on biases and layer norms")
+    adam_beta1: float = real(0.9, 0.0, 0.999999, "decay of Adam's first moment")
+    adam_beta2: float = real(0.999, 0.0, 0.99999999, "decay of Adam's second moment")
+    adam_epsilon: float = real(1e-8, 0.0, 1.0, "Adam's term for numerical stability")
+    max_grad_norm: float = real(1.0, 0.0, 1e9, "gradients are clipped to this norm; 0 switches it off")
+    lr_scheduler_type: str = choice(
+        "linear",
+        ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"),
+        "how the learning rate falls",
+    )
+    warmup_steps: float = real(0.1, 0.0, 10**9, "steps of rising learning rate; below 1: a part of all steps")
+    label_smoothing_factor: float = real(0.0, 0.0, 0.99, "share of each label spread over the others")
+    class_weights: str = choice("none", ("none", "balanced"), "balanced: rare classes weigh more in the loss")
+    seed: int = integer(42, 0, 2**32 - 1, "the seed of weights, order and dropout")
+    enable_full_determinism: bool = flag(False, "deterministic kernels; slower on a GPU")
+    precision: str = choice("auto", ("auto", "fp32", "bf16", "fp16"), "auto: the best the device is built for")
+    activation_checkpointing: bool = flag(False, "less memory for about a third more time")
+    max_seq_length: int | Auto = integer(AUTO, 8, 1_000_000, "longer texts are cut to this many tokens", auto=True)
+    ignore_mismatched_sizes: bool = flag(True, "a head for other labels is replaced; false: refuse it")
+    class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …")
+    validation_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for validation where it is automatic")
+    test_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for the test where it is automatic")
+    split_seed: int = integer(42, 0, 2**32 - 1, "the seed of the automatic split")
+    metric_for_best_model: str = text(AUTO, "the validation metric whose best checkpoint is kept")
+    eval_strategy: str = choice("epoch", ("epoch", "steps", "no"), "when the validation rows are scored")
+    eval_steps: float | Auto = real(AUTO, 1e-6, 10**9, "steps between evaluations; below 1: a part of all", auto=True)
+    save_steps: int | Auto = integer(AUTO, 0, 10**9, "steps between further checkpoints; 0: none", auto=True)
+    save_total_limit: int = integer(2, 1, 10_000, "checkpoints kept; the best is always among them")
+    logging_steps: int | Auto = integer(AUTO, 1, 10**9, "steps between figures in the log", auto=True)
+    early_stopping_patience: int = integer(0, 0, 10_000, "evaluations without a better metric before it stops; 0: off")
+    early_stopping_threshold: float = real(0.0, 0.0, 1e9, "what counts as better by how much")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], task: str = "text-classification") -> FinetuneSettings:
+        """The settings given, or Refused naming the first that is unknown, not supported or out of range."""
+        cleaned = {name: AUTO if _means_auto(name, value) else value for name, value in values.items()}
+        parsed = parse_settings(cls, cleaned, RENAMED, UNSUPPORTED)
+        if parsed.metric_for_best_model not in (AUTO, "loss"):
+            check_metric(parsed.metric_for_best_model, task, also=("loss",))
+        _check_together(parsed)
+        return parsed
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What a user may set for an evaluation."""
+
+    metrics: tuple[str, ...] = names("the metrics wanted; all that apply where none is given")
+    class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …")
+    confidence_draws: int = integer(1000, 0, 100_000, "bootstrap draws for the 95 % intervals; 0: none")
+    seed: int = integer(42, 0, 2**32 - 1, "the seed of the bootstrap")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], task: str = "text-classification") -> EvaluateSettings:
+        parsed = parse_settings(cls, values, {"class_labels": "class_names"}, {})
+        for name in parsed.metrics:
+            check_metric(name, task)
+        return parsed
+
+
+class ModelFigures(Protocol):
+    """What defaults depend on; bedplate_registry.models.ModelFacts has it."""
+
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def model_type(self) -> str | None: ...
+    @property
+    def context_length(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings without an `auto`, and why each automatic value was chosen."""
+
+    settings: FinetuneSettings
+    reasons: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"values": self.settings.to_json(), "reasons": dict(self.reasons)}
+
+
+def resolve(
+    settings: FinetuneSettings,
+    facts: ModelFigures,
+    rows: int,
+    device: str,
+    *,
+    labels: int | None = None,
+    processes: int = 1,
+) -> Resolved:
+    """Every `auto` replaced by a value. `rows` are the training rows; `labels` is how many there are, if known."""
+    given = {name: value for name, value in asdict(settings).items() if value != AUTO}
+    situation = Situation(
+        parameters=facts.parameters,
+        model_type=facts.model_type or "",
+        context_length=facts.context_length,
+        rows=rows,
+        labels=labels,
+        on_gpu=device.startswith("cuda"),
+        processes=processes,
+        max_steps=settings.max_steps,
+        accumulation=settings.gradient_accumulation_steps,
+    )
+    chosen = choose(situation, given)
+    return Resolved(replace(settings, **_values(chosen)), {name: item.reason for name, item in chosen.items()})
+
+
+def check_metric(name: str, task: str, also: tuple[str, ...] = ()) -> None:
+    """Refused with the nearest where `name` is not a metric of the task."""
+    known = (*get_task(task).metrics, *also)
+    if name in known:
+        return
+    hint = f"Here it is {RENAMED_METRICS[name]}." if name in RENAMED_METRICS else nearest(name, known)
+    raise Refused(f"{task} has no metric {name!r}.", hint=hint, code="unknown-metric")
+
+
+def _values(chosen: Mapping[str, Choice]) -> dict[str, Any]:
+    return {name: item.value for name, item in chosen.items()}
+
+
+def _means_auto(name: str, value: Any) -> bool:
+    return name == "max_seq_length" and value in (-1, "-1")
+
+
+def _check_together(settings: FinetuneSettings) -> None:
+    if settings.early_stopping_patience and settings.eval_strategy == "no":
+        raise Refused(
+            "early_stopping_patience needs evaluations, and eval_strategy is 'no'.",
+            hint="Set eval_strategy to epoch or steps.",
+            code="bad-setting",
+        )
+    if settings.validation_fraction + settings.test_fraction > 0.9:
+        raise Refused(
+            f"validation_fraction and test_fraction leave less than a tenth of the rows for training "
+            f"({settings.validation_fraction:g} + {settings.test_fraction:g}).",
+            hint="Make them smaller.",
+            code="bad-setting",
+        )
