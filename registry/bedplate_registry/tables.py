@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePath
@@ -26,6 +27,8 @@ BATCH_ROWS = 1024
 COLUMN_SAMPLE_ROWS = 1000
 MAX_CELL_CHARACTERS = 1 << 24
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
+# orjson makes a rounded float of an integer beyond 64 bits; an id must not change on the way.
+_LONG_INTEGER = re.compile(rb"\d{19}")
 
 
 def format_of(filename: str) -> str:
@@ -83,8 +86,8 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def _json_object(line: bytes, number: int) -> dict[str, Any]:
     try:
-        value = orjson.loads(line)
-    except ValueError:
+        value = _lenient_json(line, number) if _LONG_INTEGER.search(line) else orjson.loads(line)
+    except orjson.JSONDecodeError:
         value = _lenient_json(line, number)
     if not isinstance(value, dict):
         raise _bad_row(number, f"is {_kind(value)}, not an object", "Each line is one JSON object: {…}.")
@@ -92,7 +95,7 @@ def _json_object(line: bytes, number: int) -> dict[str, Any]:
 
 
 def _lenient_json(line: bytes, number: int) -> Any:
-    """Python writes NaN and long integers that orjson refuses: they are read. Anything else is an error."""
+    """Python writes NaN, which orjson refuses, and integers of any length: they are read. Anything else is an error."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as exc:

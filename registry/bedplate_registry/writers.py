@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO
 
 import orjson
 
@@ -100,11 +100,21 @@ class _JsonWriter(_Writer):
         self._file.close()
 
 
+class _Lines:
+    """Ends lines with a line feed. The csv module quotes a carriage return only when it is part of its own line end."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(line.removesuffix("\r\n") + "\n")
+
+
 class _DelimitedWriter(_Writer):
     def __init__(self, path: Path, columns: Sequence[str], delimiter: str) -> None:
         super().__init__(path, columns)
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._csv = csv.writer(self._file, delimiter=delimiter, lineterminator="\n")
+        self._csv = csv.writer(_Lines(self._file), delimiter=delimiter, lineterminator="\r\n")
         self._csv.writerow([_harmless(column) for column in columns])
 
     def _add(self, row: Mapping[str, Any]) -> None:

@@ -1,0 +1,120 @@
+"""Which column holds which key."""
+
+from __future__ import annotations
+
+import pytest
+
+from bedplate_registry.columns import map_columns
+from bedplate_registry.errors import Refused
+
+TEXT = "text-classification"
+
+
+def test_a_column_with_the_keys_own_name_needs_no_mapping() -> None:
+    columns = map_columns(TEXT, ["label", "sentence1", "other"])
+    assert columns.columns == {"sentence1": "sentence1", "label": "label"}
+    assert columns.pick({"sentence1": "hi", "label": 3, "other": 0}) == {"sentence1": "hi", "label": 3}
+
+
+def test_a_mapping_names_other_columns_and_a_pair() -> None:
+    columns = map_columns(TEXT, ["a", "b", "y"], {"sentence1": "a", "sentence2": "b", "label": "y"})
+    assert columns.pick({"a": "x", "b": 7, "y": "yes"}) == {"sentence1": "x", "sentence2": "7", "label": "yes"}
+
+
+def test_scoring_needs_no_label_and_leaves_a_mapped_one_out() -> None:
+    columns = map_columns(TEXT, ["a"], {"sentence1": "a", "label": "gone"}, need_label=False)
+    assert columns.columns == {"sentence1": "a"} and not columns.has_label
+
+
+def test_a_dot_reaches_into_objects_and_a_whole_name_with_a_dot_wins() -> None:
+    row = {"doc": {"body": {"text": "deep"}}, "label": 1, "doc.title": "whole"}
+    pick = lambda column: map_columns(TEXT, list(row), {"sentence1": column}).pick(row)["sentence1"]  # noqa: E731
+    assert pick("doc.body.text") == "deep"
+    assert pick("doc.title") == "whole"
+
+
+def test_an_object_in_a_csv_cell_is_reached_into() -> None:
+    columns = map_columns(TEXT, ["doc", "label"], {"sentence1": "doc.text"})
+    assert columns.pick({"doc": '{"text": "in json"}', "label": "x"})["sentence1"] == "in json"
+
+
+@pytest.mark.parametrize(
+    ("available", "mapping", "code", "hint"),
+    [
+        (["text", "label"], {}, "missing-column", "--map sentence1=COLUMN"),
+        (["text", "label"], {"sentense1": "text"}, "unknown-column-key", "sentence1"),
+        (["text", "label"], {"sentence1": "txt"}, "unknown-column", "'text'"),
+        (["text"], {"sentence1": "text"}, "missing-column", "text"),
+        (["text", "label"], {"sentence1": "txt.body"}, "unknown-column", ""),
+    ],
+)
+def test_what_is_wrong_with_a_mapping_is_named(
+    available: list[str], mapping: dict[str, str], code: str, hint: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        map_columns(TEXT, available, mapping)
+    assert caught.value.code == code and hint in caught.value.hint
+
+
+def test_an_unknown_task_is_refused_with_the_nearest() -> None:
+    with pytest.raises(Refused, match="text-clasification") as caught:
+        map_columns("text-clasification", ["a"])
+    assert TEXT in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cell", "label"),
+    [
+        ("card", "card"),
+        ("3", "3"),
+        (3, 3),
+        (3.0, 3),
+        (True, "true"),
+        ('["a", "b"]', ["a", "b"]),
+        (["a", 1], ["a", "1"]),
+        ("[brackets", "[brackets"),
+        ("[unread]", "[unread]"),
+        ("[]", []),
+    ],
+)
+def test_labels_are_texts_integers_or_lists(cell: object, label: object) -> None:
+    assert map_columns(TEXT, ["sentence1", "label"]).pick({"sentence1": "x", "label": cell})["label"] == label
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"sentence1": None, "label": "x"},
+        {"sentence1": ["x"], "label": "x"},
+        {"sentence1": float("nan"), "label": "x"},
+        {"sentence1": "x", "label": None},
+        {"sentence1": "x", "label": ""},
+        {"sentence1": "x", "label": 1.5},
+        {"sentence1": "x", "label": {}},
+        {"sentence1": "x"},
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_its_column(row: dict[str, object]) -> None:
+    with pytest.raises(Refused, match="'(sentence1|label)'") as caught:
+        map_columns(TEXT, ["sentence1", "label"]).pick(row)
+    assert caught.value.code == "bad-value"
+
+
+def test_tokens_and_tags_in_csv_are_json_lists() -> None:
+    columns = map_columns("token-classification", ["tokens", "tags"])
+    assert columns.pick({"tokens": '["a", "b"]', "tags": [0, 1]}) == {"tokens": ["a", "b"], "tags": [0, 1]}
+    with pytest.raises(Refused, match="'tokens'"):
+        columns.pick({"tokens": "not a list", "tags": []})
+
+
+def test_answers_may_be_an_object_or_mapped_by_their_parts() -> None:
+    task, row = "question-answering", {"q": "who", "c": "ana did", "t": ["ana"], "s": "[0]"}
+    mapping = {"question": "q", "context": "c", "answers.text": "t", "answers.answer_start": "s"}
+    picked = map_columns(task, list(row), mapping).pick(row)
+    assert picked == {"question": "who", "context": "ana did", "answers": {"text": ["ana"], "answer_start": [0]}}
+    whole = {"question": "who", "context": "x", "answers": '{"text": [], "answer_start": []}', "id": 7}
+    picked = map_columns(task, list(whole)).pick(whole)
+    assert picked["answers"] == {"text": [], "answer_start": []} and picked["id"] == "7"
+    del mapping["answers.text"]
+    with pytest.raises(Refused, match=r"answers\.text"):
+        map_columns(task, list(row), mapping)

@@ -1,0 +1,74 @@
+"""Datasets and evaluation reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bedplate_registry.errors import NotFound, Refused
+from bedplate_registry.names import Name
+from bedplate_registry.registry import Registry
+
+TICKETS = Name.parse("tickets")
+
+
+@pytest.fixture
+def tickets(tmp_path: Path) -> Path:
+    path = tmp_path / "upload-7f3a"
+    path.write_bytes(b'text,label\r\n"lost\r\ncard",card\r\nrefund please,refund\r\n')
+    return path
+
+
+def test_a_dataset_is_counted_described_and_previewed(registry: Registry, tickets: Path) -> None:
+    version = registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    assert (version.ref, version.rows, version.columns, version.format) == ("tickets:1", 2, ("text", "label"), "csv")
+    assert registry.datasets.path(version).read_bytes() == tickets.read_bytes()
+    assert registry.datasets.preview(version, 1) == [{"text": "lost\r\ncard", "label": "card"}]
+    assert registry.datasets.get("tickets") == registry.datasets.list()[0] == version
+    assert json.loads(json.dumps(version.to_json()))["ref"] == "tickets:1"
+
+
+def test_the_same_bytes_again_are_no_new_version_and_others_are(registry: Registry, tickets: Path) -> None:
+    first = registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    assert registry.datasets.add(TICKETS, tickets, "tickets.csv") == first
+    tickets.write_bytes(tickets.read_bytes() + b"hello,greeting\r\n")
+    assert registry.datasets.add(TICKETS, tickets, "tickets.csv").ref == "tickets:2"
+    assert registry.datasets.get("tickets:1").rows == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "filename", "code"),
+    [
+        (b"a,b\n1\n", "x.csv", "bad-row"),
+        (b"a,b\n", "x.csv", "empty-table"),
+        (b"", "x.jsonl", "empty-table"),
+        (b"a,b\n1,2\n", "x.xlsx", "bad-format"),
+        (b"a,b\n1,2\n", "x.parquet", "bad-table"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_when_it_is_added(
+    registry: Registry, tmp_path: Path, data: bytes, filename: str, code: str
+) -> None:
+    (tmp_path / "upload").write_bytes(data)
+    with pytest.raises(Refused) as caught:
+        registry.datasets.add(TICKETS, tmp_path / "upload", filename)
+    assert caught.value.code == code
+    assert registry.datasets.list() == []
+
+
+def test_a_dataset_that_is_not_there_says_how_to_add_it(registry: Registry) -> None:
+    with pytest.raises(NotFound) as caught:
+        registry.datasets.get("tickets")
+    assert "bedplate datasets add tickets FILE" in caught.value.hint
+
+
+def test_evaluations_are_kept_by_time_and_found_by_model(registry: Registry) -> None:
+    ids = [registry.evaluations.add({"model": f"acme/x:{n}", "metrics": {"accuracy": 0.5}}) for n in (1, 2, 1)]
+    assert registry.evaluations.get(ids[0])["metrics"] == {"accuracy": 0.5}
+    assert [report["id"] for report in registry.evaluations.list()] == ids[::-1]
+    assert [report["id"] for report in registry.evaluations.list("acme/x:1")] == [ids[2], ids[0]]
+    for wrong in ("ev-1", "../models", "", ids[0] + "/.."):
+        with pytest.raises(NotFound):
+            registry.evaluations.get(wrong)

@@ -1,0 +1,187 @@
+"""Rows in and rows out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.tables import FORMATS, columns_of, count_rows, format_of, open_writer, read_rows
+
+ROWS: list[dict[str, Any]] = [
+    {"text": "card lost", "label": "card", "n": 1},
+    {"text": 'he said "no",\r\nthen\nleft\t!', "label": "ü", "n": 2},
+    {"text": "", "label": "refund", "n": -3},
+]
+
+
+def put(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_written_reads_back(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"rows.{format}"
+    with open_writer(path, format, ["text", "label", "n"]) as writer:
+        for row in ROWS:
+            writer.write(row)
+    as_text = [{**row, "n": str(row["n"])} for row in ROWS] if format in ("csv", "tsv") else ROWS
+    assert list(read_rows(path, format_of(path.name))) == as_text
+    assert columns_of(path, format) == ["text", "label", "n"]
+    assert count_rows(path, format) == 3
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.txt", "rows.jsonl.gz"])
+def test_a_suffix_that_is_no_table_is_named_with_the_accepted_ones(name: str) -> None:
+    with pytest.raises(Refused) as caught:
+        format_of(name)
+    assert caught.value.code == "bad-format" and ".jsonl" in caught.value.hint and ".parquet" in caught.value.hint
+
+
+def test_csv_with_crlf_quoted_newlines_and_a_byte_order_mark(tmp_path: Path) -> None:
+    path = put(tmp_path / "x.csv", b'\xef\xbb\xbftext,label\r\n"two\r\nlines",a\r\n\r\n"say ""yes""",b\r\n')
+    assert list(read_rows(path, "csv")) == [
+        {"text": "two\r\nlines", "label": "a"},
+        {"text": 'say "yes"', "label": "b"},
+    ]
+    assert columns_of(path, "csv") == ["text", "label"] and count_rows(path, "csv") == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ("a,b\n1,2\n1\n", "Row 2 has 1 cells where the header has 2"),
+        ("a,b\n1,2,3\n", "Row 1 has 3 cells"),
+        ('a,b\n1,2\n3,"open\n', "Row 2"),
+        ('a,b\n1,2\n"x"y,2\n', "Row 2"),
+        (b"a,b\n1,\xff\xfe\n", "UTF-8"),
+        ("", "no header"),
+        ("a,,b\n1,2,3\n", "without a name"),
+        ("a,b,a\n1,2,3\n", "'a' twice"),
+    ],
+)
+def test_a_csv_file_that_is_wrong_is_refused_by_row(tmp_path: Path, data: bytes | str, what: str) -> None:
+    with pytest.raises(Refused, match=what) as caught:
+        list(read_rows(put(tmp_path / "x.csv", data), "csv"))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ('{"a": 1}\n{"a": \n', "Row 2 is not JSON"),
+        ('{"a": 1}\n[1]\n', "Row 2 is a list, not an object"),
+        ("3\n", "Row 1 is a number"),
+        ("[" * 100_000 + "\n", "Row 1 is not JSON"),
+        (b'{"a": "\xff"}\n', "Row 1 is not JSON"),
+    ],
+)
+def test_a_jsonl_file_that_is_wrong_is_refused_by_row(tmp_path: Path, data: bytes | str, what: str) -> None:
+    with pytest.raises(Refused, match=what):
+        list(read_rows(put(tmp_path / "x.jsonl", data), "jsonl"))
+
+
+def test_jsonl_takes_what_python_writes(tmp_path: Path) -> None:
+    big = 12345678901234567890123
+    path = put(tmp_path / "x.jsonl", f'\ufeff{{"a": NaN}}\n\n{{"a": {big}}}\r\n{{"a": "x\u2028y"}}')
+    rows = list(read_rows(path, "jsonl"))
+    assert rows[0]["a"] != rows[0]["a"] and rows[1:] == [{"a": big}, {"a": "x\u2028y"}]
+    assert count_rows(path, "jsonl") == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "what"), [('{"a": 1}', "not a list"), ("[1]", "Row 1 is a number"), ("[", "not JSON")]
+)
+def test_a_json_file_is_a_list_of_objects(tmp_path: Path, data: str, what: str) -> None:
+    with pytest.raises(Refused, match=what):
+        list(read_rows(put(tmp_path / "x.json", data), "json"))
+
+
+def test_columns_of_jsonl_are_those_of_all_the_rows_looked_at(tmp_path: Path) -> None:
+    assert columns_of(put(tmp_path / "x.jsonl", '{"a": 1}\n{"b": 1, "a": 2}\n'), "jsonl") == ["a", "b"]
+
+
+def test_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    for call in (columns_of, count_rows, lambda path, format: list(read_rows(path, format))):
+        with pytest.raises(Refused) as caught:
+            call(put(tmp_path / "x.parquet", b"PAR1 nonsense"), "parquet")
+        assert caught.value.code == "bad-table"
+
+
+def test_csv_neutralizes_formulas_but_no_numbers(tmp_path: Path) -> None:
+    texts = ["=1+1", "-2+3", "@x", "+cmd", "\tx", "\rx", "-1.5", "-1e-7", "+1", "-", "a=b", "5"]
+    with open_writer(tmp_path / "x.csv", "csv", ["=head", "n"]) as writer:
+        for text in texts:
+            writer.write({"=head": text, "n": -1.5})
+    with (tmp_path / "x.csv").open(newline="") as file:
+        header, *cells = list(csv.reader(file))
+    assert header == ["'=head", "n"]
+    assert [cell for cell, _ in cells] == [
+        *("'=1+1", "'-2+3", "'@x", "'+cmd", "'\tx", "'\rx", "-1.5", "-1e-7", "+1", "'-", "a=b", "5")
+    ]
+    assert {number for _, number in cells} == {"-1.5"}
+
+
+def test_lists_in_csv_are_json_and_nothing_is_empty(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "x.tsv", "tsv", ["a", "b", "c"]) as writer:
+        writer.write({"a": ["x", "ü"], "b": None, "c": True})
+    assert list(read_rows(tmp_path / "x.tsv", "tsv")) == [{"a": '["x","ü"]', "b": "", "c": "true"}]
+
+
+def test_a_key_that_is_no_column_is_refused(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "x.jsonl", "jsonl", ["a"]) as writer, pytest.raises(Refused, match="'b'"):
+        writer.write({"b": 1})
+
+
+def test_parquet_columns_widen_when_later_rows_need_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    with open_writer(path, "parquet", ["n", "error"]) as writer:
+        for number in range(5000):
+            writer.write({"n": number, "error": None})
+        writer.write({"n": 0.5, "error": "too long"})
+    rows = list(read_rows(path, "parquet"))
+    assert len(rows) == 5001 and rows[7] == {"n": 7.0, "error": None} and rows[-1] == {"n": 0.5, "error": "too long"}
+    assert [each.name for each in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_parquet_column_of_mixed_values_is_refused_by_name(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path / "x.parquet", "parquet", ["n"])
+    for value in (1, "x"):
+        writer.write({"n": value})
+    with pytest.raises(Refused, match="'n'"):
+        writer.__exit__(None, None, None)
+
+
+def test_an_empty_output_is_a_readable_file(tmp_path: Path) -> None:
+    for format in FORMATS:
+        with open_writer(tmp_path / f"x.{format}", format, ["a"]):
+            pass
+        assert list(read_rows(tmp_path / f"x.{format}", format)) == []
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+def test_reading_is_a_stream(tmp_path: Path, format: str) -> None:
+    """A file several times larger than the memory that reading it may take."""
+    path = tmp_path / f"big.{format}"
+    with open_writer(path, format, ["text"]) as writer:
+        for number in range(3000):
+            writer.write({"text": f"{number} " + "x" * 20_000})
+    program = (
+        "import resource, sys; from pathlib import Path; from bedplate_registry.tables import *;"
+        f"path, format = Path({str(path)!r}), {format!r}; next(read_rows(path, format));"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "n = sum(1 for _ in read_rows(path, format)); columns_of(path, format); count_rows(path, format);"
+        "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    rows, grown_kib = map(int, done.stdout.split())
+    assert rows == 3000
+    # Parquet decodes a row group's page at a time; the text formats hold one row.
+    assert grown_kib < (200_000 if format == "parquet" else 10_000), json.dumps({format: grown_kib})
