@@ -1,7 +1,7 @@
 """Run one worker in a cage: `python -m bedplate.cage PARENT [--network] -- ARGV…`, then exec.
 
-The worker dies with its supervisor, gains no privileges, leaves no core file, and, unless it imports, has no network but
-a loopback of its own. Where the kernel allows no network namespace, the worker runs without one and says so in its
+The worker dies with its supervisor, gains no privileges, leaves no core file, and, unless it imports, has no network
+but a loopback of its own. Where the kernel allows no network namespace, the worker runs without one and says so in its
 log; `bedplate doctor` reports the same. Standard library only: it runs before every worker.
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
         print(f"cage: running with the machine's network ({problem})", file=sys.stderr, flush=True)
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted
 
 
 def isolate_network() -> str | None:

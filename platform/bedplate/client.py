@@ -1,7 +1,7 @@
-"""The Python client: `bedplate.connect()` gives a workspace, over this machine's socket or over TCP, by the same requests.
+"""The Python client: `bedplate.connect()` gives a workspace, over this machine's socket or over TCP, by one REST API.
 
-    ws = bedplate.connect()                                    this machine's home
-    ws = bedplate.connect("http://gpu01:8686", token="bp_…")   another server
+ws = bedplate.connect()                                    this machine's home
+ws = bedplate.connect("http://gpu01:8686", token="bp_…")   another server
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import httpx
 
 from bedplate_registry.errors import BedplateError, Conflict, Forbidden, NotFound, Refused, Unavailable
 
-__all__ = ["Connection", "Endpoint", "Job", "Model", "Report", "RemoteWorkspace", "connect"]
+__all__ = ["Connection", "Endpoint", "Job", "Model", "RemoteWorkspace", "Report", "connect"]
 
 ERRORS: dict[int, type[BedplateError]] = {
     401: Forbidden,
@@ -32,11 +32,10 @@ ERRORS: dict[int, type[BedplateError]] = {
 CHUNK_BYTES = 1 << 20
 POLL_SECONDS = 0.25
 Watcher = Callable[["Job"], None]
+Rows = list[dict[str, Any]]
 
 
-def connect(
-    url: str | None = None, *, token: str | None = None, home: str | Path | None = None
-) -> RemoteWorkspace:
+def connect(url: str | None = None, *, token: str | None = None, home: str | Path | None = None) -> RemoteWorkspace:
     """A workspace on this machine's home (BEDPLATE_HOME), or on the server at `url` (BEDPLATE_URL).
 
     Where no server runs for the home a private one is started. Raises Unavailable where nothing answers.
@@ -314,16 +313,16 @@ class _Datasets:
         added: dict[str, Any] = self._ws.connection.post("/api/v1/datasets", body)
         return added
 
-    def list(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self._ws.connection.get("/api/v1/datasets")["items"]
+    def list(self) -> Rows:
+        items: Rows = self._ws.connection.get("/api/v1/datasets")["items"]
         return items
 
     def get(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self._ws.connection.get(f"/api/v1/datasets/{name}")
         return found
 
-    def preview(self, name: str, limit: int = 10) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self._ws.connection.get(f"/api/v1/datasets/{name}/preview", limit=limit)["items"]
+    def preview(self, name: str, limit: int = 10) -> Rows:
+        items: Rows = self._ws.connection.get(f"/api/v1/datasets/{name}/preview", limit=limit)["items"]
         return items
 
 
@@ -393,7 +392,7 @@ class RemoteWorkspace:
     def finetune(self, model: Model | str, *, task: str, train: str | Path, output: str, **options: Any) -> Job:
         """Submit a fine-tune. `train`, `validation` and `test` are files or datasets.
 
-        Options: validation, test, columns, device, processes; any other one is a training setting such as learning_rate.
+        Options: validation, test, columns, device, processes; any other one is a setting such as learning_rate.
         """
         return self.submit("finetune", self._finetune_request(model, task, train, output, options))
 
@@ -440,10 +439,15 @@ class RemoteWorkspace:
         return self.submit("evaluate", request)
 
     def batch(self, model: Model | Endpoint | str, *, input: str | Path, output: str | Path, **options: Any) -> Job:
-        """Submit a batch job; `wait()` leaves its rows at `output`. Options: columns, parameters, error_threshold, device."""
+        """Submit a batch job; `wait()` leaves its rows at `output`.
+
+        Options: columns, parameters, error_threshold, device.
+        """
         target = Path(output)
         if not target.absolute().parent.is_dir():
-            raise NotFound(f"There is no folder {str(target.absolute().parent)!r} for the output.", hint="Make it first.")
+            raise NotFound(
+                f"There is no folder {str(target.absolute().parent)!r} for the output.", hint="Make it first."
+            )
         name = model.name if isinstance(model, Endpoint) else _ref(model)
         job = self.submit("batch", {"model": name, "input": self.data(input), "output": target.name, **options})
         job._output = target

@@ -43,7 +43,9 @@ class _SameUser(HttpToolsProtocol):
     """HTTP for callers of our own uid (or root) only: SO_PEERCRED, besides the folder's mode."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        peer = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        peer = transport.get_extra_info("socket").getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+        )
         _, uid, _ = struct.unpack("3i", peer)
         super().connection_made(transport)
         if uid not in (os.getuid(), 0):

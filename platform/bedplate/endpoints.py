@@ -59,7 +59,7 @@ class EndpointStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self) -> list[Endpoint]:
+    def all(self) -> list[Endpoint]:
         return [Endpoint(**row) for row in self._database.rows(sa.select(endpoints).order_by(endpoints.c.name))]
 
     def get(self, name: str) -> Endpoint:
@@ -105,7 +105,8 @@ class EndpointStore:
         A deployment's model never changes under its name while it is there: give the new version another name.
         Without `traffic` the first deployment gets 100 % and later ones 0 %.
         """
-        _check_name(endpoint), _check_name(deployment)
+        _check_name(endpoint)
+        _check_name(deployment)
         if not 1 <= instances <= MAX_INSTANCES:
             raise Refused(f"instances={instances} is not accepted.", hint=f"Give 1 to {MAX_INSTANCES}.")
         if traffic is not None and not 0 <= traffic <= 100:
@@ -116,18 +117,22 @@ class EndpointStore:
         if same is not None and same.model != model:
             raise Conflict(
                 f"Deployment {deployment!r} of {endpoint!r} already serves {same.model}.",
-                hint=f"Give the new one a name: --deployment NAME, then shift traffic to it.",
+                hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
             )
-        known = {row.name: row for row in self.list()}.get(endpoint)
+        known = {row.name: row for row in self.all()}.get(endpoint)
         if known is not None and known.task != task:
-            raise Conflict(f"Endpoint {endpoint!r} does {known.task}, not {task}.", hint="Choose another endpoint name.")
-        share = (traffic if traffic is not None else (0 if set(existing) - {deployment} else 100))
+            raise Conflict(
+                f"Endpoint {endpoint!r} does {known.task}, not {task}.", hint="Choose another endpoint name."
+            )
+        share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
         values = {"model": model, "instances": instances, "device": device, "traffic": share, "error": None}
         with self._database.begin() as connection:
             if known is None:
                 connection.execute(endpoints.insert().values(name=endpoint, task=task, created=now))
             if same is None:
-                connection.execute(deployments.insert().values(endpoint=endpoint, name=deployment, created=now, **values))
+                connection.execute(
+                    deployments.insert().values(endpoint=endpoint, name=deployment, created=now, **values)
+                )
             else:
                 connection.execute(_of(deployments, endpoint, deployment).values(**values))
             if traffic is not None:
@@ -139,7 +144,9 @@ class EndpointStore:
         self.get(endpoint)
         names = {deployment.name for deployment in self.deployments(endpoint)}
         if unknown := set(shares) - names:
-            raise NotFound(f"Endpoint {endpoint!r} has no deployment {min(unknown)!r}.", hint=f"It has: {sorted(names)}.")
+            raise NotFound(
+                f"Endpoint {endpoint!r} has no deployment {min(unknown)!r}.", hint=f"It has: {sorted(names)}."
+            )
         if sum(shares.values()) != 100 or min(shares.values()) < 0:
             raise Refused(f"Traffic {shares} does not add up to 100.", hint="Give percentages that add up to 100.")
         with self._database.begin() as connection:
@@ -160,9 +167,7 @@ class EndpointStore:
     # --- for reconcile.py ---
 
     def add_replica(self, deployment: Deployment) -> Replica:
-        replica = Replica(
-            secrets.token_hex(4), deployment.endpoint, deployment.name, "starting", time.time()
-        )
+        replica = Replica(secrets.token_hex(4), deployment.endpoint, deployment.name, "starting", time.time())
         with self._database.begin() as connection:
             connection.execute(replicas.insert().values(**vars(replica)))
         return replica

@@ -1,10 +1,10 @@
 """BEDPLATE_HOME: where everything of one server lies on disk, and the lock that lets one server own it.
 
-    registry/              models, datasets, evaluations, blobs (bedplate_registry)
-    jobs/<job-id>/         one folder a job (job_folder.py)
-    run/                   lock, sockets, the loopback token, routes.json, replicas; mode 0700
-    logs/                  control plane, gateway and replicas
-    bedplate.db            metadata database
+registry/              models, datasets, evaluations, blobs (bedplate_registry)
+jobs/<job-id>/         one folder a job (job_folder.py)
+run/                   lock, sockets, the loopback token, routes.json, replicas; mode 0700
+logs/                  control plane, gateway and replicas
+bedplate.db            metadata database
 """
 
 from __future__ import annotations

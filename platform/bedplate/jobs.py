@@ -68,8 +68,9 @@ class JobStore:
 
     def submit(self, kind: str, spec: dict[str, Any], *, client_key: str | None = None, owner: str = "") -> Job:
         """A new queued job, or the one this client key already made."""
+        job_id = f"{kind}-{secrets.token_hex(4)}"
         values = {
-            "id": f"{kind}-{secrets.token_hex(4)}",
+            "id": job_id,
             "kind": kind,
             "state": "queued",
             "spec": spec,
@@ -83,7 +84,7 @@ class JobStore:
                 if same is not None:
                     return Job(**same)
             connection.execute(table.insert().values(**values))
-        return self.get(values["id"])
+        return self.get(job_id)
 
     def get(self, job_id: str) -> Job:
         row = self._database.row(sa.select(table).where(table.c.id == job_id))
@@ -91,7 +92,7 @@ class JobStore:
             raise NotFound(f"There is no job {job_id!r}.", hint="List them with: bedplate jobs list")
         return Job(**row)
 
-    def list(self, *, kind: str | None = None, state: str | None = None, limit: int = 100) -> list[Job]:
+    def find(self, *, kind: str | None = None, state: str | None = None, limit: int = 100) -> list[Job]:
         """Newest first."""
         query = sa.select(table).order_by(table.c.created.desc()).limit(limit)
         if kind:

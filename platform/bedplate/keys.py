@@ -66,9 +66,9 @@ class KeyStore:
         if unknown or not scopes:
             raise Refused(f"Scopes {scopes!r} are not accepted.", hint=f"Choose from: {', '.join(SCOPES)}.")
         text = f"bp_{secrets.token_urlsafe(32)}"
-        now = time.time()
+        now, key_id = time.time(), f"key-{secrets.token_hex(4)}"
         values = {
-            "id": f"key-{secrets.token_hex(4)}",
+            "id": key_id,
             "name": name,
             "sha256": digest(text),
             "scopes": scopes,
@@ -78,7 +78,7 @@ class KeyStore:
         }
         with self._database.begin() as connection:
             connection.execute(table.insert().values(**values))
-        return self.get(values["id"]), text
+        return self.get(key_id), text
 
     def get(self, key_id: str) -> Key:
         row = self._database.row(sa.select(table).where(table.c.id == key_id))
@@ -91,7 +91,7 @@ class KeyStore:
         row = self._database.row(sa.select(table).where(table.c.sha256 == digest(text)))
         return _key(row) if row is not None and _key(row).is_valid else None
 
-    def list(self) -> list[Key]:
+    def all(self) -> list[Key]:
         return [_key(row) for row in self._database.rows(sa.select(table).order_by(table.c.created))]
 
     def revoke(self, key_id: str) -> Key:

@@ -124,13 +124,13 @@ class Reconciler:
         starts = (deployment.error or {}).get("starts", 0) + 1
         log_file = self.log_file(deployment.endpoint, deployment.name)
         lines = log_file.read_text(errors="replace").splitlines() if log_file.exists() else []
-        tail = " | ".join([line for line in lines if line.strip()][-3:])
+        last = next((line for line in reversed(lines) if line.strip()), "nothing")
         self._store.set_error(
             deployment,
             {
                 "code": "replica-failed",
                 "starts": starts,
-                "message": f"A replica of {deployment.model} did not start. Its last lines: {tail}",
+                "message": f"A replica of {deployment.model} did not start. Its last line: {last}",
                 "hint": f"Read more with: bedplate endpoints logs {deployment.endpoint}",
             },
         )
@@ -167,7 +167,6 @@ class Reconciler:
             "deployment": deployment.name,
             "device": deployment.device,
             "threads": os.cpu_count() or 1,
-            "sample": version.sample,
         }
         write_json(folder / "replica.json", spec)
         spawn.start(
@@ -194,7 +193,7 @@ class Reconciler:
                 "endpoints": [key.endpoint] if key.endpoint else None,
                 "expires": key.expires,
             }
-            for key in self._keys.list()
+            for key in self._keys.all()
             if key.is_valid
         }
         if token := self._home.token():
@@ -207,7 +206,7 @@ class Reconciler:
             if replica.state == "ready":
                 entry = {"id": replica.id, "socket": str(self.folder(replica.id) / "s")}
                 ready.setdefault((replica.endpoint, replica.deployment), []).append(entry)
-        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.list()}
+        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all()}
         for row in self._store.deployments():
             table[row.endpoint]["deployments"][row.name] = {
                 "model": row.model,

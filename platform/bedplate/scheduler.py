@@ -130,7 +130,9 @@ class Scheduler:
             )
         else:
             log.warning("job %s: %s; it goes on from its last checkpoint", job.id, how)
-            self._store.move(job, "queued", deaths=job.deaths + 1, waiting=f"{how}; it goes on from its last checkpoint")
+            self._store.move(
+                job, "queued", deaths=job.deaths + 1, waiting=f"{how}; it goes on from its last checkpoint"
+            )
 
     def _fail(self, job: Job, error: dict[str, Any]) -> None:
         self._store.move(job, "failed", finished=time.time(), error=error)

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,13 @@ def _start_worker(spec: dict[str, Any], secrets: bytes) -> subprocess.Popen[byte
     argv = [sys.executable, "-m", "bedplate.cage", str(os.getpid()), *network, "--", *spec["argv"]]
     with Path(spec["log"]).open("ab") as log:
         worker = subprocess.Popen(
-            argv, env=spec["env"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd=spec["folder"]
+            argv,
+            env=spec["env"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=spec["folder"],
         )
     assert worker.stdin is not None
     try:
@@ -104,10 +111,8 @@ def _beat(heartbeat: Path) -> None:
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # already gone, as wished
         os.killpg(group, number)
-    except ProcessLookupError:
-        pass  # already gone, as wished
 
 
 def _kill_leftovers(group: int) -> None:

@@ -35,7 +35,7 @@ class Workspace:
     """The stores of one home, and the loop that works on them."""
 
     def __init__(self, settings: Settings, *, address: Address | None) -> None:
-        """`address` is where the gateway is to listen; None for a private server, whose gateway waits for an endpoint."""
+        """`address` is where the gateway listens; None for a private server, whose gateway waits for an endpoint."""
         self.settings = settings
         self.home = Home(settings.home)
         self.home.prepare()
@@ -56,9 +56,7 @@ class Workspace:
 
     # --- jobs ---
 
-    def submit(
-        self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None, owner: str = ""
-    ) -> Job:
+    def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None, owner: str = "") -> Job:
         """Check and queue a job. Raises Refused, NotFound or Conflict before anything is started."""
         return self.jobs.submit(kind, self.prepare(kind, request), client_key=client_key, owner=owner)
 
@@ -151,7 +149,7 @@ class Workspace:
             for work in (spawn.reap, self.scheduler.tick, self.reconciler.tick, self._ensure_gateway):
                 try:
                     work()
-                except Exception:  # noqa: BLE001 - the loop's outer edge: one bad round must not end all work
+                except Exception:
                     log.exception("%s failed; trying again", work)
 
     def stop(self) -> None:
@@ -165,10 +163,10 @@ class Workspace:
     def may_leave(self) -> bool:
         """A private server leaves when nobody has used it for a while and nothing runs."""
         idle = time.monotonic() - self.last_used > self.settings.idle_seconds
-        return self.is_private and idle and self.scheduler.is_idle and not self.endpoints.list()
+        return self.is_private and idle and self.scheduler.is_idle and not self.endpoints.all()
 
     def _ensure_gateway(self) -> None:
-        if self.is_private and not self.endpoints.list():
+        if self.is_private and not self.endpoints.all():
             return
         try:
             self.gateway.ensure(self._address)
@@ -181,7 +179,7 @@ class Workspace:
     def stop_all(self) -> None:
         """Stop what outlives the server: jobs (they can be resumed), replicas and the gateway."""
         self.stop()
-        for job in self.jobs.list(limit=1000):
+        for job in self.jobs.find(limit=1000):
             if job.state not in FINAL:
                 self.jobs.ask_cancel(job.id)
         for job in self.jobs.running():
@@ -200,7 +198,7 @@ class Workspace:
             "gateway_problem": self.gateway_problem,
             "jobs_running": len(self.jobs.running()),
             "jobs_queued": len(self.jobs.queue()),
-            "endpoints": len(self.endpoints.list()),
+            "endpoints": len(self.endpoints.all()),
         }
 
 

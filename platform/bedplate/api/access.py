@@ -1,7 +1,8 @@
 """Who is calling, and whether they may. Every route declares its policy when it registers.
 
-Over the home's own Unix socket the caller is this machine's user: the kernel lets nobody else in (mode 0700, and the
-peer's uid is checked). Over TCP the gateway passes requests on to another socket, where a key or the loopback token decides.
+Over the home's own Unix socket the caller is this machine's user: the kernel lets nobody else in (mode 0700, and
+the peer's uid is checked). Over TCP the gateway passes requests on to another socket, where a key or the loopback
+token decides.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def find_caller(workspace: Workspace, scope: dict[str, Any], authorization: str 
     if listener.startswith(workspace.home.socket.name):
         return Caller("local user", frozenset(SCOPES))
     if workspace.address.is_loopback and host.rsplit(":", 1)[0] not in LOOPBACK_HOSTS:
-        raise Forbidden(f"Host {host!r} is not this server.", hint="Call it as 127.0.0.1 or localhost.", code="bad-host")
+        raise Forbidden(
+            f"Host {host!r} is not this server.", hint="Call it as 127.0.0.1 or localhost.", code="bad-host"
+        )
     kind, _, text = (authorization or "").partition(" ")
     if kind.lower() != "bearer" or not text:
         raise Unauthorized("A key is needed.", hint="Send the header Authorization: Bearer KEY.")
@@ -95,7 +98,9 @@ class Routes:
     def __init__(self, prefix: str, tag: str) -> None:
         self.router = APIRouter(prefix=prefix, tags=[tag])
 
-    def route(self, method: str, path: str, policy: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def route(
+        self, method: str, path: str, policy: str, **options: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         if policy not in POLICIES:
             raise ValueError(f"{policy!r} is not a policy")
 

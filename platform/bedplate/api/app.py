@@ -59,9 +59,7 @@ class _Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", [])}
         try:
-            caller = find_caller(
-                self._workspace, dict(scope), headers.get(b"authorization"), headers.get(b"host", "")
-            )
+            caller = find_caller(self._workspace, dict(scope), headers.get(b"authorization"), headers.get(b"host", ""))
             if not caller.may("any-key"):
                 raise BedplateError("An endpoint's key opens nothing but that endpoint.", code="forbidden")
         except BedplateError as exc:

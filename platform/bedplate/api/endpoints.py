@@ -35,7 +35,7 @@ def deploy(
 
 @routes.route("GET", "", "any-key")
 def list_endpoints(workspace: WorkspaceOf) -> Any:
-    return {"items": [workspace.describe_endpoint(row.name) for row in workspace.endpoints.list()]}
+    return {"items": [workspace.describe_endpoint(row.name) for row in workspace.endpoints.all()]}
 
 
 @routes.route("GET", "/{name}", "any-key")

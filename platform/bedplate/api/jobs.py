@@ -11,6 +11,7 @@ from fastapi import Body, Header, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
 from bedplate.api.access import Caller, Routes, WorkspaceOf, find_caller
+from bedplate.job_folder import JobFolder
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Forbidden
 
@@ -39,7 +40,7 @@ def submit(
     dry_run: bool = False,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Any:
-    """Submit a job: `kind` and what that kind needs. With `dry_run` nothing is started and the resolved spec returned."""
+    """Submit a job: `kind` and what that kind needs. With `dry_run` nothing is started, and the spec is shown."""
     kind = str(body.pop("kind", ""))
     caller = _require(request, workspace, SCOPE_OF.get(kind, "admin"))
     if dry_run:
@@ -51,7 +52,7 @@ def submit(
 @routes.route("GET", "", "any-key")
 def list_jobs(workspace: WorkspaceOf, kind: str | None = None, state: str | None = None, limit: int = 100) -> Any:
     """Newest first."""
-    jobs = workspace.jobs.list(kind=kind, state=state, limit=max(1, min(limit, 1000)))
+    jobs = workspace.jobs.find(kind=kind, state=state, limit=max(1, min(limit, 1000)))
     return {"items": [workspace.describe_job(job) for job in jobs]}
 
 
@@ -94,9 +95,7 @@ def output(job_id: str, name: str, workspace: WorkspaceOf) -> Any:
 
 
 @routes.route("GET", "/{job_id}/events", "any-key")
-def events(
-    job_id: str, workspace: WorkspaceOf, last_event_id: Annotated[int, Header()] = 0
-) -> StreamingResponse:
+def events(job_id: str, workspace: WorkspaceOf, last_event_id: Annotated[int, Header()] = 0) -> StreamingResponse:
     """Server-sent events: `progress`, `metrics`, `message`, and at the end `state`. Resumes after Last-Event-ID."""
     workspace.jobs.get(job_id)
     return StreamingResponse(_follow(workspace, job_id, last_event_id), media_type="text/event-stream")
@@ -106,13 +105,17 @@ async def _follow(workspace: Workspace, job_id: str, seq: int) -> AsyncIterator[
     folder = workspace.scheduler.folder(job_id)
     while True:
         job = await asyncio.to_thread(workspace.jobs.get, job_id)
-        for event in await asyncio.to_thread(lambda after=seq: list(folder.events(after))):
+        for event in await asyncio.to_thread(_events, folder, seq):
             seq = event["seq"]
             yield f"id: {seq}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n"
         if job.is_final:
             yield f"event: state\ndata: {json.dumps(workspace.describe_job(job))}\n\n"
             return
         await asyncio.sleep(POLL_SECONDS)
+
+
+def _events(folder: JobFolder, after: int) -> list[dict[str, Any]]:
+    return list(folder.events(after))
 
 
 def _require(request: Request, workspace: Workspace, scope: str) -> Caller:

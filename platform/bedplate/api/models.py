@@ -71,9 +71,7 @@ def part(org: str, name: str, part: str, workspace: WorkspaceOf) -> Any:
 
 
 @routes.route("PUT", "/{org}/{name}/aliases/{alias}", "admin")
-def alias(
-    org: str, name: str, alias: str, workspace: WorkspaceOf, body: Annotated[dict[str, Any], Body()]
-) -> Any:
+def alias(org: str, name: str, alias: str, workspace: WorkspaceOf, body: Annotated[dict[str, Any], Body()]) -> Any:
     """Point an alias at the version that `name` carries: {"why": TEXT}."""
     models = workspace.registry.models
     models.set_alias(_ref(org, name), alias, by=str(body.get("by") or "user"), why=str(body.get("why") or ""))

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: a stable `code`, what happened, what to do next; never a path or a traceback."""
+"""Errors as RFC 9457 problem documents: a stable `code`, what happened, what to do next; no path, no traceback."""
 
 from __future__ import annotations
 
@@ -30,7 +30,15 @@ STATUS: tuple[tuple[type[BedplateError], int, str], ...] = (
 
 
 def problem(status: int, title: str, code: str, detail: str, hint: str = "", **more: Any) -> JSONResponse:
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, "hint": hint, **more}
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "hint": hint,
+        **more,
+    }
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -53,7 +61,9 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, exc: HTTPException) -> JSONResponse:
-        return problem(exc.status_code, str(exc.detail), "not-found" if exc.status_code == 404 else "http", str(exc.detail))
+        return problem(
+            exc.status_code, str(exc.detail), "not-found" if exc.status_code == 404 else "http", str(exc.detail)
+        )
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, exc: Exception) -> JSONResponse:

@@ -25,7 +25,7 @@ def livez() -> Any:
 @health.route("GET", "/readyz", "open")
 def readyz(workspace: WorkspaceOf) -> Any:
     """Ready once the database answers."""
-    workspace.jobs.list(limit=1)
+    workspace.jobs.find(limit=1)
     return {"status": "ok"}
 
 
@@ -59,7 +59,7 @@ def compute(workspace: WorkspaceOf) -> Any:
 
 @routes.route("GET", "/keys", "admin")
 def list_keys(workspace: WorkspaceOf) -> Any:
-    return {"items": [key.to_json() for key in workspace.keys.list()]}
+    return {"items": [key.to_json() for key in workspace.keys.all()]}
 
 
 @routes.route("POST", "/keys", "admin", status_code=201)

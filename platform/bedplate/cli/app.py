@@ -44,14 +44,11 @@ TaskOption = Annotated[str | None, typer.Option("--task", help="One of the nine 
 
 
 @app.command()
-def demo(
-    home: HomeOption = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and its endpoint running.")] = False,
-) -> None:
+def demo(home: HomeOption = None) -> None:
     """The whole way on sample data, from import to batch, then what to try next."""
     from bedplate.demo import run_demo
 
-    run_demo(home, keep=keep)
+    run_demo(home)
 
 
 @app.command()
@@ -130,7 +127,7 @@ def import_(
         job = ws.submit_import(model_id, **options)
     if follow(job, detach=detach).is_final:
         if job.result["already_imported"]:
-            say(f"{job.result['model']} is already here, from the same source: nothing to do.")
+            say(f"{job.result['model']} is already imported from this very commit: nothing was fetched.")
         models.show_model(job.model.data, format)
 
 
@@ -155,8 +152,8 @@ def finetune(
 ) -> None:
     """Fine-tune a model on data and register the result, with a report on its test rows."""
     given = _config(config)
-    flags = {"task": task, "train": train, "validation": validation, "test": test, "output": output}
-    flags |= {"device": device, "processes": processes}
+    flags: dict[str, Any] = {"task": task, "train": train, "validation": validation, "test": test}
+    flags |= {"output": output, "device": device, "processes": processes}
     request: dict[str, Any] = {**given, **{k: v for k, v in flags.items() if v is not None}}
     request["columns"] = {**(given.get("columns") or {}), **pairs(map or (), "--map")}
     request.update(parse_values(pairs(set or (), "--set")))
@@ -192,8 +189,8 @@ def _show_plan(spec: dict[str, Any], format: Format) -> None:
         return
     show({key: spec[key] for key in ("model", "task", "rows", "columns", "output", "device", "processes")}, format)
     print()
-    reasons = spec["reasons"]
-    rows = [{"setting": k, "value": v, "from": reasons.get(k, "default")} for k, v in spec["settings"].items()]
+    values, reasons = spec["forecast"]["values"], spec["forecast"]["reasons"]
+    rows = [{"setting": k, "value": v, "from": reasons.get(k, "given or default")} for k, v in values.items()]
     show(rows, format, columns=("setting", "value", "from"))
 
 
@@ -324,7 +321,9 @@ def _parsed(text: str) -> Any:
 def batch(
     model: Annotated[str, typer.Argument(metavar="REF|ENDPOINT")],
     input: Annotated[Path, typer.Option("--input", help="CSV, TSV, JSONL, JSON or Parquet.")],
-    output: Annotated[Path, typer.Option("--output", help="Where to write the scored rows; the suffix tells the form.")],
+    output: Annotated[
+        Path, typer.Option("--output", help="Where to write the scored rows; the suffix tells the form.")
+    ],
     map: MapOption = None,
     error_threshold: Annotated[int, typer.Option(help="Bad rows that are allowed; -1: any number.")] = -1,
     set: SetOption = None,

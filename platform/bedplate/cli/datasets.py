@@ -35,7 +35,9 @@ def list_(home: HomeOption = None, url: UrlOption = None, format: FormatOption =
 
 
 @app.command("show")
-def show_(name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def show_(
+    name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """One dataset."""
     show(connect(home, url).datasets.get(name), format)
 

@@ -23,7 +23,9 @@ def list_(home: HomeOption = None, url: UrlOption = None, format: FormatOption =
 
 
 @app.command("show")
-def show_(name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def show_(
+    name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """One endpoint and its deployments."""
     data = connect(home, url).endpoints.get(name).data
     if format is Format.json:
@@ -45,7 +47,9 @@ def update(
     """Share the traffic among the deployments; the shares add up to 100."""
     shares = pairs(traffic, "--traffic")
     if not all(value.isdecimal() for value in shares.values()):
-        raise Refused(f"Traffic {shares} is not in whole percent.", hint="For example: --traffic blue=90 --traffic green=10")
+        raise Refused(
+            f"Traffic {shares} is not in whole percent.", hint="For example: --traffic blue=90 --traffic green=10"
+        )
     body = {"traffic": {deployment: int(value) for deployment, value in shares.items()}}
     ws = connect(home, url)
     ws.connection.request("PATCH", f"/api/v1/endpoints/{name}", json=body)
@@ -53,7 +57,9 @@ def update(
 
 
 @app.command()
-def keys(name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def keys(
+    name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """Another key for this endpoint, shown this once."""
     made = connect(home, url).connection.post(f"/api/v1/endpoints/{name}/keys")
     show(made if format is Format.json else {"id": made["id"], "key": made["key"]}, format)

@@ -31,7 +31,9 @@ def list_(
 
 
 @app.command("show")
-def show_(job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def show_(
+    job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """One job."""
     data = connect(home, url).jobs.get(job).data
     show(data if format is Format.json else {name: data[name] for name in SHOWN if data[name] is not None}, format)
@@ -64,14 +66,18 @@ def wait(job: JobArgument, home: HomeOption = None, url: UrlOption = None, forma
 
 
 @app.command()
-def cancel(job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def cancel(
+    job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """Cancel a job and all its processes."""
     data = connect(home, url).jobs.get(job).cancel().data
     show({"id": data["id"], "state": data["state"]}, format)
 
 
 @app.command()
-def resume(job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def resume(
+    job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """Queue a failed or cancelled job again; it goes on from its last complete checkpoint."""
     data = connect(home, url).jobs.get(job).resume().data
     show({"id": data["id"], "state": data["state"]}, format)

@@ -34,7 +34,9 @@ def list_(
 
 
 @app.command("show")
-def show_(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def show_(
+    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """The facts of one version."""
     show_model(connect(home, url).models.get(ref).data, format)
 
@@ -46,7 +48,9 @@ def card(ref: RefArgument, home: HomeOption = None, url: UrlOption = None) -> No
 
 
 @app.command()
-def files(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def files(
+    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """Its files with their digests."""
     show(_part(ref, "files", home, url)["items"], format, columns=("path", "size_bytes", "sha256"))
 
@@ -58,7 +62,9 @@ def lineage(ref: RefArgument, home: HomeOption = None, url: UrlOption = None) ->
 
 
 @app.command()
-def verify(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+def verify(
+    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """Read every file and compare it with its digest."""
     answer = _part(ref, "verify", home, url)
     if answer["problems"]:
@@ -89,7 +95,9 @@ def show_model(data: dict[str, Any], format: Format) -> None:
         show(data, format)
         return
     facts = {name: data.get(name) for name in SHOWN}
-    facts["task"] = facts["task"] or f"(base; can be fine-tuned for {', '.join(data['finetunable_tasks']) or 'nothing'})"
+    facts["task"] = (
+        facts["task"] or f"(base; can be fine-tuned for {', '.join(data['finetunable_tasks']) or 'nothing'})"
+    )
     source = data["source"]
     where = f"@{source['commit']}" if source.get("commit") else ""
     show({**facts, "source": f"{source['kind']} {source['id']}{where}", "aliases": data.get("aliases")}, format)

@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +19,22 @@ from bedplate_registry.errors import BedplateError, Refused
 if TYPE_CHECKING:
     from bedplate.client import Job, RemoteWorkspace
 
-__all__ = ["Format", "FormatOption", "HomeOption", "Progress", "UrlOption", "connect", "follow", "pairs", "run", "say", "show"]
+__all__ = [
+    "Format",
+    "FormatOption",
+    "HomeOption",
+    "Progress",
+    "UrlOption",
+    "connect",
+    "follow",
+    "pairs",
+    "run",
+    "say",
+    "show",
+]
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     table = "table"
     json = "json"
 
@@ -30,7 +43,7 @@ HomeOption = Annotated[Path | None, typer.Option("--home", help="The folder of s
 UrlOption = Annotated[str | None, typer.Option("--url", help="Another server (BEDPLATE_URL).")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 
-_format = Format.table
+PLAIN_SECONDS = 5.0  # where there is no terminal, a new line no sooner than that, unless the phase changes
 
 
 def say(text: str) -> None:
@@ -101,28 +114,29 @@ class Progress:
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
-        self._last_line = ""
+        self._last_key = self._last_text = ""
         self._last_time = 0.0
 
     def __call__(self, job: Job) -> None:
         progress = job.data.get("progress")
         if job.state == "queued":
-            self._line(f"{job.id}: waiting" + (f", {job.data['waiting']}" if job.data["waiting"] else ""))
+            why = job.data["waiting"]
+            self._line(f"{job.id}: waiting" + (f", {why}" if why else ""), key=f"waiting {why}")
         elif job.is_final:
             self._finish(f"{job.id}: {job.state}")
         elif progress:
             self._line(_describe(job.id, progress), key=progress["phase"])
 
-    def _line(self, text: str, key: str = "") -> None:
+    def _line(self, text: str, key: str) -> None:
         if self._is_terminal:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             sys.stderr.write(f"\r\x1b[K{text[: width - 1]}")
             sys.stderr.flush()
             return
         now = time.monotonic()
-        if (key or text) != self._last_line or now - self._last_time > 5:
+        if key != self._last_key or (text != self._last_text and now - self._last_time > PLAIN_SECONDS):
             say(text)
-            self._last_line, self._last_time = key or text, now
+            self._last_key, self._last_text, self._last_time = key, text, now
 
     def _finish(self, text: str) -> None:
         say(f"\r\x1b[K{text}" if self._is_terminal else text)
@@ -162,7 +176,7 @@ def follow(job: Job, *, detach: bool) -> Job:
 
 def run(app: Callable[..., Any]) -> int:
     """The outer edge: an error is one sentence that says what to do next, or an object under --format json."""
-    as_json = any(a == "--format=json" or (a == "--format" and b == "json") for a, b in zip(sys.argv, [*sys.argv[1:], ""]))
+    as_json = "--format=json" in sys.argv or ("--format", "json") in pairwise(sys.argv)
     try:
         app(standalone_mode=False)
     except BedplateError as exc:

@@ -5,6 +5,4 @@ from bedplate.kinds.base import Context, Kind
 
 __all__ = ["KINDS", "Context", "Kind"]
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (import_model.KIND, finetune.KIND, evaluate.KIND, batch.KIND)
-}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (import_model.KIND, finetune.KIND, evaluate.KIND, batch.KIND)}

@@ -65,7 +65,9 @@ def worker(module: str, context: Context, folder: Path, epoch: int) -> Command:
 def check_keys(kind: str, request: Mapping[str, Any], *, required: set[str], optional: set[str]) -> None:
     """Refuse what is missing and what is unknown, by name."""
     for name in sorted(set(request) - required - optional):
-        raise Refused(f"{kind} has no setting {name!r}.", hint=nearest(name, required | optional), code="unknown-setting")
+        raise Refused(
+            f"{kind} has no setting {name!r}.", hint=nearest(name, required | optional), code="unknown-setting"
+        )
     for name in sorted(required - {key for key, value in request.items() if value not in (None, "")}):
         raise Refused(f"{kind} needs {name!r}.", hint=f"Give {name}.", code="missing-setting")
 

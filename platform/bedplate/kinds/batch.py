@@ -31,7 +31,9 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     output = Path(str(request["output"])).name
     threshold = request.get("error_threshold", -1)
     if not isinstance(threshold, int) or isinstance(threshold, bool) or threshold < -1:
-        raise Refused(f"error_threshold={threshold!r} is not accepted.", hint="Give -1 (any number of bad rows) or more.")
+        raise Refused(
+            f"error_threshold={threshold!r} is not accepted.", hint="Give -1 (any number of bad rows) or more."
+        )
     return {
         "model": version.ref,
         "task": version.facts.task,

@@ -11,6 +11,7 @@ from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_devic
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tasks import get_task
+from bedplate_trainers.settings import EvaluateSettings
 
 __all__ = ["KIND"]
 
@@ -29,6 +30,8 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     for version in (model, against):
         if version is not None:
             _check_model(version, task, train)
+    settings = dict(request.get("settings") or {})
+    EvaluateSettings.from_mapping(settings, task)  # refuses what is unknown, by name
     columns = {str(k): str(v) for k, v in (request.get("columns") or {}).items()}
     for ref, what in ((data, "data"), (train, "train")):
         if ref is not None:
@@ -40,7 +43,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "data": data.to_json(),
         "train": train.to_json() if train else None,
         "columns": columns,
-        "settings": dict(request.get("settings") or {}),
+        "settings": settings,
         "device": choose_device(request.get("device")),
     }
 
@@ -53,7 +56,9 @@ def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> Non
             code="needs-train",
         )
     if version.facts.task not in (None, task):
-        raise Conflict(f"{version.ref} does {version.facts.task}, not {task}.", hint=f"Use --task {version.facts.task}.")
+        raise Conflict(
+            f"{version.ref} does {version.facts.task}, not {task}.", hint=f"Use --task {version.facts.task}."
+        )
 
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
@@ -64,7 +69,11 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     report = {**result["report"], "model": spec["model"], "job": job_id}
     if report.get("against"):
         report["against"] = {**report["against"], "model": spec["against"]}
-    return {"evaluation": context.registry.evaluations.add(report), "metrics": report["metrics"], "kind": report["kind"]}
+    return {
+        "evaluation": context.registry.evaluations.add(report),
+        "metrics": report["metrics"],
+        "kind": report["kind"],
+    }
 
 
 KIND = Kind("evaluate", _prepare, _command, _finish)

@@ -34,21 +34,22 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             ref.check_columns(context.registry, task, columns, need_label=True, what=part)
     train = data["train"]
     assert isinstance(train, DataRef)
-    settings = FinetuneSettings.from_mapping(request.get("settings") or {})
+    settings = FinetuneSettings.from_mapping(request.get("settings") or {}, task)
     device = choose_device(request.get("device"))
     rows = count_rows(train.path(context.registry), train.format)
-    resolved = resolve(settings, model.facts, rows, device)
+    processes = _processes(request.get("processes"))
+    forecast = resolve(settings, model.facts, rows, device, processes=processes)
     return {
         "task": task,
         "model": model.ref,
         "model_digest": model.digest,
         **{part: ref.to_json() if isinstance(ref, DataRef) else ref for part, ref in data.items()},
         "columns": columns,
-        "settings": resolved.values,
-        "reasons": resolved.reasons,
+        "settings": settings.to_json(),
+        "forecast": forecast.to_json(),  # the worker resolves again, knowing the split and the labels
         "output": str(Name.parse(str(request["output"]))),
         "device": device,
-        "processes": _processes(request.get("processes")),
+        "processes": processes,
         "rows": rows,
     }
 
@@ -80,9 +81,7 @@ def _processes(value: object) -> int:
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
     device, processes = spec["device"], spec["processes"]
-    argv = launch_command(
-        "bedplate.workers.finetune", [str(folder), str(epoch)], device=device, processes=processes
-    )
+    argv = launch_command("bedplate.workers.finetune", [str(folder), str(epoch)], device=device, processes=processes)
     env = {"BEDPLATE_HOME": str(context.home.path), **launch_environment(device=device, processes=processes)}
     return Command(argv, env)
 

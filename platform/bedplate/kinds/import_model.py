@@ -21,7 +21,11 @@ OPTIONAL = {"revision", "task", "name", "hub", "device", "accept_license"}
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     if "files" in request:
         check_keys("import", request, required={"files", "name"}, optional={"task", "device"})
-        return {**_common(request), "files": _files(context, request["files"]), "name": str(Name.parse(request["name"]))}
+        return {
+            **_common(request),
+            "files": _files(context, request["files"]),
+            "name": str(Name.parse(request["name"])),
+        }
     check_keys("import", request, required={"model_id"}, optional=OPTIONAL)
     if context.settings.offline:
         raise Unavailable(

@@ -9,8 +9,8 @@ from typing import Any
 from bedplate.data_refs import DataRef
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate_registry.registry import Registry
-from bedplate_trainers.evaluation import EvaluateRequest, evaluate
-from bedplate_trainers.requests import DataFile
+from bedplate_trainers.evaluation import evaluate
+from bedplate_trainers.messages import DataFile, EvaluateRequest
 
 __all__ = ["work"]
 

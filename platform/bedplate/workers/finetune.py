@@ -17,7 +17,7 @@ from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
 from bedplate_trainers.finetune import finetune
-from bedplate_trainers.requests import AUTO, DataFile, FinetuneRequest, FinetuneResult, Held
+from bedplate_trainers.messages import AUTO, DataFile, FinetuneRequest, FinetuneResult, Held
 
 __all__ = ["work"]
 
@@ -42,7 +42,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         processes=spec["processes"],
     )
     result = finetune(request, reporter if is_first else SILENT, resume=reporter.epoch > 1)
-    if not is_first:
+    if result is None:  # not the first process
         return {}
     draft = _draft(registry, folder, base, request, result, reporter)
     return {
@@ -70,7 +70,7 @@ def _draft(
     prepared = prepare_folder_import(
         registry,
         request.output_dir,
-        name=spec["output"],
+        name=Name.parse(spec["output"]),
         task=spec["task"],
         check=lambda view, facts: load_check(view, facts, device=spec["device"]),
         reporter=reporter,

@@ -12,7 +12,8 @@ from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate.workers.load_check import load_check
 from bedplate_registry.hub import Hub
 from bedplate_registry.importing import prepare_folder_import, prepare_hub_import
-from bedplate_registry.models import FileEntry, ModelVersion
+from bedplate_registry.models import ModelVersion
+from bedplate_registry.names import Name, check_file_path
 from bedplate_registry.registry import Registry
 
 __all__ = ["work"]
@@ -24,9 +25,14 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     check = partial(load_check, device=spec["device"])
     if "files" in spec:
         with tempfile.TemporaryDirectory(dir=folder.path) as staging:
-            view = registry.models.stage([FileEntry(**file) for file in spec["files"]], Path(staging) / "model")
+            _lay_out(registry, spec["files"], Path(staging))
             prepared = prepare_folder_import(
-                registry, view, name=spec["name"], task=spec["task"], check=check, reporter=reporter
+                registry,
+                Path(staging),
+                name=Name.parse(spec["name"]),
+                task=spec["task"],
+                check=check,
+                reporter=reporter,
             )
     else:
         hub = Hub(spec["hub"], token=secrets.get("hf_token"))
@@ -36,14 +42,21 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
             spec["model_id"],
             revision=spec["revision"],
             task=spec["task"],
-            name=spec["name"],
+            name=Name.parse(spec["name"]) if spec["name"] else None,
             check=check,
             reporter=reporter,
         )
     if isinstance(prepared, ModelVersion):
-        reporter.message(f"{prepared.ref} is already here, from the same commit: nothing was fetched.")
         return {"model": prepared.ref}
     return {"draft": prepared.to_json()}
+
+
+def _lay_out(registry: Registry, files: list[dict[str, Any]], folder: Path) -> None:
+    """The uploaded files under their names again, as hard links to their blobs: no byte is copied."""
+    for file in files:
+        target = folder / check_file_path(file["path"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(registry.blobs.path(file["sha256"]))
 
 
 if __name__ == "__main__":
