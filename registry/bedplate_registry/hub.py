@@ -159,6 +159,8 @@ class Hub:
         return NotFound(f"{self.url} has no model '{name}' (status {status}).", hint=hint)
 
     def _failed(self, name: str, status: int) -> BedplateError:
+        if status == 401 and not self._token:
+            return self._missing(name, status)
         if status in (401, 403):
             return Forbidden(f"{self.url} refuses the token (status {status}).", hint="Check HF_TOKEN.", code="token")
         return Unavailable(f"{self.url} answered {status} when asked for '{name}'.", hint="Try again in a while.")

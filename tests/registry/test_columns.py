@@ -95,7 +95,7 @@ def test_labels_are_texts_integers_or_lists(cell: object, label: object) -> None
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_by_its_column(row: dict[str, object]) -> None:
-    with pytest.raises(Refused, match="'(sentence1|label)'") as caught:
+    with pytest.raises(Refused, match=r"'(sentence1|label)'") as caught:
         map_columns(TEXT, ["sentence1", "label"]).pick(row)
     assert caught.value.code == "bad-value"
 

@@ -50,7 +50,10 @@ def seed_defect():
         from bedplate_registry.blobs import Blobs
         from bedplate_registry.models import Models
         late, settle = [], Blobs._settle
-        Blobs._settle = lambda self, temp, blob: late.append((self, temp.rename(temp.with_suffix(".late")), blob)) or blob
+        def keep(self, temp, blob):
+            late.append((self, temp.rename(temp.with_suffix(".late")), blob))
+            return blob
+        Blobs._settle = keep
         Models._check_there = lambda self, entry: None
         commit = durable.publish_folder
         durable.publish_folder = lambda temp, final: (commit(temp, final), [settle(*each) for each in late])

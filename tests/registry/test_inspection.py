@@ -1,0 +1,215 @@
+"""What a model is, read from its files, and what is refused before anything loads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedplate_registry.cards import CardFacts, read_card
+from bedplate_registry.errors import Refused
+from bedplate_registry.inspection import check_configs, inspect_folder
+
+MakeModel = Callable[..., Path]
+
+
+def test_a_classifier_is_described_from_its_files(model_folder: Path) -> None:
+    facts = inspect_folder(model_folder)
+    assert (facts.task, facts.architecture, facts.model_type) == (
+        "text-classification",
+        "BertForSequenceClassification",
+        "bert",
+    )
+    assert facts.parameters == 32 * 8 + 8 * 8 + 3 * 8 + 3  # without the position ids
+    assert facts.dtype == "float32" and facts.labels == ("card", "refund", "login")
+    assert facts.context_length == 16 and facts.license == "apache-2.0" and facts.languages == ("en", "no")
+    assert "token-classification" in facts.finetunable_tasks
+    assert facts.size_bytes == sum(path.stat().st_size for path in model_folder.iterdir())
+
+
+def test_a_model_without_a_head_is_a_base_whatever_its_tag(base_folder: Path) -> None:
+    for tag in (None, "sentence-similarity", "feature-extraction", "text-classification"):
+        facts = inspect_folder(base_folder, pipeline_tag=tag)
+        assert facts.task is None and facts.labels == ()
+
+
+@pytest.mark.parametrize("task", ["text-classification", "fill-mask", "summarization"])
+def test_a_task_whose_head_is_missing_is_refused_by_name(base_folder: Path, task: str) -> None:
+    with pytest.raises(Refused, match=f"no head for {task}: its architecture is BertModel") as caught:
+        inspect_folder(base_folder, task=task)
+    assert caught.value.code == "no-head" and "without --task" in caught.value.hint
+
+
+def test_an_architecture_that_promises_a_head_the_weights_lack_is_no_classifier(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    folder = make_model(tmp_path / "liar", tensors={"embeddings.weight": ("F32", (4, 4))})
+    assert inspect_folder(folder).task is None
+    with pytest.raises(Refused, match="its weights hold none"):
+        inspect_folder(folder, task="text-classification")
+
+
+def test_a_task_outside_the_nine_is_refused(model_folder: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        inspect_folder(model_folder, task="object-detection")
+    assert caught.value.code == "unknown-task"
+
+
+def test_what_the_hub_says_goes_before_the_readme(model_folder: Path) -> None:
+    facts = inspect_folder(model_folder, card=CardFacts("mit", (), None))
+    assert facts.license == "mit" and facts.languages == ("en", "no")
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "shown"),
+    [
+        ({"auto_map": {"AutoModel": "modeling.Evil"}}, "remote-code", "auto_map"),
+        ({"text_config": {"AUTO_MAP": {}}}, "remote-code", "text_config.AUTO_MAP"),
+        ({"layers": [{"x": {"trust_remote_code": True}}]}, "remote-code", "layers[0].x.trust_remote_code"),
+        ({"custom_pipelines": {}}, "remote-code", "custom_pipelines"),
+        ({"_attn_implementation_internal": "org/kernel"}, "internal-key", "_attn_implementation_internal"),
+        ({"_commit_hash": "abc"}, "internal-key", "_commit_hash"),
+        ({"vision_config": {"_experts_implementation": "x"}}, "internal-key", "vision_config._experts_implementation"),
+    ],
+)
+def test_keys_that_run_code_or_steer_the_loader_are_refused_by_name(
+    make_model: MakeModel, tmp_path: Path, given: dict[str, Any], code: str, shown: str
+) -> None:
+    folder = make_model(tmp_path / "m", config=given)
+    with pytest.raises(Refused) as caught:
+        inspect_folder(folder)
+    assert caught.value.code == code and shown in caught.value.message
+
+
+def test_a_key_written_with_escapes_is_the_same_key(model_folder: Path) -> None:
+    (model_folder / "config.json").write_text('{"\\u0061uto_map": {}}')
+    with pytest.raises(Refused, match="auto_map"):
+        check_configs(model_folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json", "1_Pooling/config.json"])
+def test_every_configuration_is_looked_at(model_folder: Path, name: str) -> None:
+    (model_folder / name).parent.mkdir(exist_ok=True)
+    (model_folder / name).write_text('{"auto_map": {"AutoTokenizer": ["x.Y", null]}}')
+    with pytest.raises(Refused, match=name):
+        inspect_folder(model_folder)
+
+
+def test_harmless_underscore_keys_and_the_tokenizers_own_are_kept(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", config={"_name_or_path": "someone/else", "_num_labels": 3})
+    (folder / "tokenizer_config.json").write_text('{"_internal_of_a_tokenizer": 1}')
+    assert inspect_folder(folder).task == "text-classification"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"a": 1, "a": 2}', "duplicate-key"),
+        ('{"x": {"model_type": "bert", "b": [], "model_type": "evil"}}', "duplicate-key"),
+        ("{", "bad-json"),
+        ('{"a": NaN}', "bad-json"),
+        ('{"a": -Infinity}', "bad-json"),
+        ('{"a":' * 100_000, "bad-json"),
+        ("[" * 200_000, "bad-json"),
+        ('{"a": "' + "x" * (5 << 20) + '"}', "bad-json"),
+        ("[]", "bad-json"),
+    ],
+)
+def test_a_config_that_readers_could_read_differently_is_refused(model_folder: Path, text: str, code: str) -> None:
+    (model_folder / "config.json").write_text(text)
+    with pytest.raises(Refused) as caught:
+        inspect_folder(model_folder)
+    assert caught.value.code == code and "config.json" in caught.value.message
+
+
+def test_duplicate_labels_in_a_vocabulary_are_the_tokenizers_business(model_folder: Path) -> None:
+    (model_folder / "vocab.json").write_text('{"a": 1, "a": 2, "auto_map": 3}')
+    assert inspect_folder(model_folder).task == "text-classification"
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [
+        ({"id2label": {"1": "b", "0": "a", "2": "c"}}, ("a", "b", "c")),
+        ({"id2label": None, "num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"id2label": {}}, ("LABEL_0", "LABEL_1")),
+    ],
+)
+def test_labels_are_in_the_order_of_the_outputs(
+    make_model: MakeModel, tmp_path: Path, given: dict[str, Any], labels: tuple[str, ...]
+) -> None:
+    assert inspect_folder(make_model(tmp_path / "m", config=given)).labels == labels
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"id2label": {"0": "a", "2": "b"}}, {"id2label": {"x": "a"}}, {"id2label": {}, "num_labels": 10**9}],
+)
+def test_labels_that_make_no_sense_are_refused(make_model: MakeModel, tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        inspect_folder(make_model(tmp_path / "m", config=given))
+    assert caught.value.code == "bad-config"
+
+
+@pytest.mark.parametrize(
+    ("given", "tokenizer", "length"),
+    [
+        ({"max_position_embeddings": 512}, {"model_max_length": 256}, 256),
+        ({"max_position_embeddings": 512}, {"model_max_length": 10**30}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, {}, 512),
+        ({"max_position_embeddings": None}, {}, None),
+    ],
+)
+def test_the_context_length_is_what_the_positions_and_the_tokenizer_allow(
+    make_model: MakeModel, tmp_path: Path, given: dict[str, Any], tokenizer: dict[str, int], length: int | None
+) -> None:
+    folder = make_model(tmp_path / "m", config=given)
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    assert inspect_folder(folder).context_length == length
+
+
+def test_sharded_weights_are_read_through_their_index(
+    model_folder: Path, safetensors_bytes: Callable[..., bytes]
+) -> None:
+    (model_folder / "model.safetensors").unlink()
+    shards = {
+        "model-00001-of-00002.safetensors": {"embeddings.weight": ("F16", (4, 4))},
+        "model-00002-of-00002.safetensors": {"classifier.weight": ("F16", (3, 4))},
+    }
+    for name, tensors in shards.items():
+        (model_folder / name).write_bytes(safetensors_bytes(tensors))
+    places = {tensor: name for name, tensors in shards.items() for tensor in tensors}
+    index = model_folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    facts = inspect_folder(model_folder)
+    assert (facts.parameters, facts.dtype, facts.task) == (28, "float16", "text-classification")
+    for wrong, what in [
+        ({**places, "lost": "model-00001-of-00002.safetensors"}, "'lost'"),
+        ({**places, "x": "../../etc/passwd"}, "not there"),
+        ({"embeddings.weight": "model-00001-of-00002.safetensors"}, ""),
+        ([], "weight_map"),
+    ]:
+        index.write_text(json.dumps({"weight_map": wrong}))
+        if wrong == {"embeddings.weight": "model-00001-of-00002.safetensors"}:
+            assert inspect_folder(model_folder).task is None
+            continue
+        with pytest.raises(Refused, match=what):
+            inspect_folder(model_folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no front matter",
+        "---\n: : [\n---\n",
+        "---\n- a list\n---\n",
+        "---\nlicense: 3\nlanguage: {a: b}\n---\n",
+        "---\nopen",
+    ],
+)
+def test_a_card_that_says_nothing_readable_is_no_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(text)
+    assert read_card(tmp_path / "README.md") == CardFacts()

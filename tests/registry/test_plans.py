@@ -1,0 +1,115 @@
+"""Which files are wanted, and which models are refused by what they consist of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.hub import HubFile, HubModel
+from bedplate_registry.importing import plan_import
+from bedplate_registry.plans import check_room
+
+MINILM = [
+    *(".gitattributes", "1_Pooling/config.json", "README.md", "config.json", "config_sentence_transformers.json"),
+    *("data_config.json", "model.safetensors", "modules.json", "onnx/model.onnx", "onnx/model_O1.onnx"),
+    *("openvino/openvino_model.bin", "openvino/openvino_model.xml", "pytorch_model.bin", "rust_model.ot"),
+    *("sentence_bert_config.json", "special_tokens_map.json", "tf_model.h5", "tokenizer.json"),
+    *("tokenizer_config.json", "train_script.py", "vocab.txt"),
+]
+
+
+def model(*paths: str, size: int = 10) -> HubModel:
+    return HubModel("org/name", "0" * 40, tuple(HubFile(path, size, "0" * 40) for path in paths))
+
+
+def chosen(*paths: str) -> list[str]:
+    return [file.path for file in plan_import(model(*paths)).files]
+
+
+def test_of_many_formats_only_safetensors_and_what_goes_with_it_is_taken() -> None:
+    assert chosen(*MINILM) == [
+        *("1_Pooling/config.json", "README.md", "config.json", "config_sentence_transformers.json"),
+        *("data_config.json", "model.safetensors", "modules.json", "sentence_bert_config.json"),
+        *("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"),
+    ]
+
+
+def test_python_files_are_never_taken() -> None:
+    paths = chosen("config.json", "model.safetensors", "modeling_x.py", "a/b.py", "handler.py", "setup.cfg")
+    assert paths == ["config.json", "model.safetensors"]
+
+
+def test_tokenizers_licenses_and_templates_are_taken() -> None:
+    extra = [
+        *("LICENSE", "NOTICE.txt", "added_tokens.json", "chat_template.jinja", "merges.txt"),
+        *("sentencepiece.bpe.model", "source.spm", "spiece.model", "target.spm", "tokenizer.model", "vocab.json"),
+    ]
+    assert set(extra) <= set(chosen("config.json", "model.safetensors", *extra))
+
+
+def test_other_precisions_optimizers_and_modules_weights_are_left() -> None:
+    paths = chosen(
+        *("config.json", "model.safetensors", "model.fp16.safetensors", "optimizer.pt", "training_args.bin"),
+        *(
+            "trainer_state.json",
+            "consolidated.safetensors",
+            "2_Dense/model.safetensors",
+            "pytorch_model.bin.index.json",
+        ),
+    )
+    assert paths == ["config.json", "model.safetensors"]
+
+
+def test_shards_are_taken_with_their_index_and_only_all_of_them() -> None:
+    shards = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    assert chosen("config.json", "model.safetensors.index.json", *shards) == [
+        *("config.json", *shards, "model.safetensors.index.json")
+    ]
+    with pytest.raises(Refused, match="2 of 3 files"):
+        chosen("config.json", "model.safetensors.index.json", *shards[:2])
+
+
+@pytest.mark.parametrize(
+    ("paths", "code", "shown"),
+    [
+        (["config.json", "pytorch_model.bin"], "pickle-weights", "pytorch_model.bin"),
+        (["config.json", "weights.pth", "model.onnx"], "pickle-weights", "weights.pth"),
+        (["config.json", "tf_model.h5"], "pickle-weights", "tf_model.h5"),
+        (["model-q4.gguf"], "gguf-weights", "model-q4.gguf"),
+        (["config.json", "model.onnx"], "onnx-weights", "ONNX"),
+        (["adapter_config.json", "adapter_model.safetensors"], "adapter-only", "adapter"),
+        (["config.json", "README.md"], "no-weights", "model.safetensors"),
+        (["model.safetensors"], "no-config", "config.json"),
+        (["config.json", "model.safetensors", "Vocab.txt", "vocab.txt"], "case-twin", "Vocab.txt"),
+        (["config.json", "model.safetensors", "../evil"], "bad-path", "../evil"),
+        (["config.json", "model.safetensors", "a\\..\\b"], "bad-path", "a"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_by_name(paths: list[str], code: str, shown: str) -> None:
+    with pytest.raises(Refused) as caught:
+        plan_import(model(*paths))
+    assert caught.value.code == code and shown in caught.value.message and caught.value.hint
+
+
+def test_pickle_is_refused_with_the_way_to_convert_it() -> None:
+    with pytest.raises(Refused) as caught:
+        plan_import(model("config.json", "pytorch_model.bin"))
+    assert "save_pretrained" in caught.value.hint and "--from DIR" in caught.value.hint
+
+
+def test_a_task_outside_the_nine_is_refused_in_the_plan() -> None:
+    with pytest.raises(Refused, match="'object-detection'"):
+        plan_import(model("config.json", "model.safetensors"), "object-detection")
+
+
+def test_a_plan_counts_its_bytes() -> None:
+    assert plan_import(model("config.json", "model.safetensors", "big.py", size=7)).size_bytes == 14
+
+
+def test_a_disk_without_room_is_refused_with_both_figures(tmp_path: Path) -> None:
+    check_room(tmp_path / "not" / "yet", 1000)
+    with pytest.raises(Refused, match=r"needs 5,000,000\.0 TB, .* free") as caught:
+        check_room(tmp_path / "not" / "yet", 5 * 10**18)
+    assert caught.value.code == "disk-full" and "BEDPLATE_HOME" in caught.value.hint
