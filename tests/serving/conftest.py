@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from bedplate_serving.testing import tiny_encoder, tiny_text_classifier
+from bedplate_serving.unix_sockets import short_path
 
 HERE = Path(__file__).parent
 KEY = "bp_test_key_that_may_score"
@@ -85,11 +86,14 @@ class RunningReplica:
     spec: dict[str, Any]
 
     def client(self) -> httpx.Client:
-        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://replica", timeout=30)
+        transport = httpx.HTTPTransport(uds=short_path(self.socket))
+        return httpx.Client(transport=transport, base_url="http://replica", timeout=30)
 
     def is_ready(self) -> bool:
         if self.process.popen.poll() is not None:
             raise AssertionError(f"the replica ended: {self.process.text}")
+        if not self.socket.exists():  # httpcore leaks the socket of a failed connection, and warnings are errors
+            return False
         try:
             with self.client() as client:
                 return client.get("/health").status_code == 200

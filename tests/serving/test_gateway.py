@@ -1,0 +1,313 @@
+"""The gateway as a real process, before real replicas and a stand-in control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+
+
+@pytest.fixture(scope="module")
+def running(floor: Any, tiny: Path) -> Any:
+    """A gateway, a control plane and two deployments of one model: blue with all traffic, green with none."""
+    blue = [floor.replica(tiny, wait=False, deployment="blue")]
+    green = [floor.replica(tiny, wait=False, deployment="green")]
+    floor.control()
+    gateway = floor.gateway()
+    for replica in blue + green:
+        floor.until(replica.is_ready, 60)
+    gateway.deployments = {"blue": (100, blue), "green": (0, green)}
+    return gateway
+
+
+@pytest.fixture
+def house(running: Any) -> Any:
+    """The same for each test, whatever routes the one before it left."""
+    running.route(running.deployments)
+    return running
+
+
+def post(house: Any, headers: dict[str, str], path: str = "", **body: Any) -> httpx.Response:
+    return httpx.post(
+        f"{house.url}/endpoints/support{path}", headers=headers, json=body or {"inputs": "hi"}, timeout=30
+    )
+
+
+# --- the released client
+
+
+def test_the_hubs_own_client_gets_typed_answers(house: Any, floor: Any) -> None:
+    client = InferenceClient(model=f"{house.url}/endpoints/support", token=floor.key)
+    answer = client.text_classification("my card is lost")
+    assert [one.label for one in answer] and {one.label for one in answer} == {"negative", "neutral", "positive"}
+    assert sum(one.score for one in answer) == pytest.approx(1.0)
+    assert len(client.text_classification("my card is lost", top_k=2)) == 2
+    raw = client.text_classification("my card is lost", function_to_apply="none")
+    assert sum(one.score for one in raw) != pytest.approx(1.0)
+
+
+def test_the_hubs_own_client_sees_the_reason_of_an_error(house: Any, floor: Any) -> None:
+    client = InferenceClient(model=f"{house.url}/endpoints/support", token=floor.key)
+    with pytest.raises(HfHubHTTPError) as caught:
+        client.text_classification("")
+    assert caught.value.response.status_code == 422
+    assert caught.value.response.json()["errors"] == [{"index": 0, "message": "text is empty"}]
+    with pytest.raises(HfHubHTTPError) as caught:
+        InferenceClient(model=f"{house.url}/endpoints/support", token="wrong").text_classification("hi")
+    assert caught.value.response.status_code == 401
+
+
+def test_a_flat_answer_would_be_noticed_by_these_tests(house: Any) -> None:
+    """The client takes a wrongly shaped answer without an error; only the number of labels tells."""
+    from huggingface_hub import TextClassificationOutputElement
+
+    flat = [{"label": "negative", "score": 0.6}, {"label": "positive", "score": 0.4}]
+    parsed = TextClassificationOutputElement.parse_obj_as_list(flat)[0]
+    assert not isinstance(parsed, list)
+
+
+def test_azures_callers_are_served_on_score_with_their_deployment_header(house: Any, floor: Any) -> None:
+    headers = floor.authorization | {"azureml-model-deployment": "green"}
+    response = post(house, headers, "/score", input_data=["a", "b"], params={})
+    assert [set(one) for one in response.json()] == [{"label", "score"}] * 2
+    assert response.headers["x-bedplate-deployment"] == "green"
+
+
+def test_health_and_info_of_an_endpoint_are_the_replicas(house: Any, floor: Any) -> None:
+    url = f"{house.url}/endpoints/support"
+    assert httpx.get(f"{url}/health", headers=floor.authorization).json() == {"status": "ready"}
+    assert httpx.get(f"{url}/info", headers=floor.authorization).json()["endpoint"] == "support"
+    assert httpx.get(f"{url}/health").status_code == 401
+
+
+# --- keys, deployments, limits
+
+
+def test_keys_open_what_they_are_for_and_nothing_else(house: Any, floor: Any) -> None:
+    keys = {
+        floor.digest("infer"): floor.key_entry(id="infer"),
+        floor.digest("admin"): floor.key_entry(id="admin", scopes=["admin"]),
+        floor.digest("train"): floor.key_entry(id="train", scopes=["train", "batch"]),
+        floor.digest("other"): floor.key_entry(id="other", endpoints=["another"]),
+        floor.digest("this"): floor.key_entry(id="this", endpoints=["support"]),
+        floor.digest("old"): floor.key_entry(id="old", expires=time.time() - 1),
+        floor.digest("new"): floor.key_entry(id="new", expires=time.time() + 60),
+    }
+    house.route(house.deployments, keys=keys)
+    got = {
+        key: post(house, {"Authorization": f"Bearer {key}"}).status_code
+        for key in ("infer", "admin", "train", "other", "this", "old", "new", "unknown")
+    }
+    assert got == {
+        "infer": 200,
+        "admin": 200,
+        "this": 200,
+        "new": 200,
+        "train": 403,
+        "other": 403,
+        "old": 401,
+        "unknown": 401,
+    }
+    assert post(house, {}).status_code == 401
+    assert post(house, {"Authorization": "Basic infer"}).status_code == 401
+    assert post(house, {"Authorization": "bearer infer"}).status_code == 200
+    refused = post(house, {})
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert refused.json()["code"] == "unauthorized"
+
+
+def test_a_key_is_revoked_within_a_fifth_of_a_second(house: Any, floor: Any) -> None:
+    assert post(house, floor.authorization).status_code == 200
+    path = house.folder / "routes.json"
+    document = json.loads(path.read_text())
+    document["keys"], document["generation"] = {}, document["generation"] + 1
+    path.with_suffix(".tmp").write_text(json.dumps(document))
+    path.with_suffix(".tmp").replace(path)
+    time.sleep(0.25)
+    assert post(house, floor.authorization).status_code == 401
+    house.generation += 1
+
+
+def test_a_broken_snapshot_leaves_the_old_one_in_force(house: Any, floor: Any) -> None:
+    path = house.folder / "routes.json"
+    for text in ('{"generation": 99, "endpo', "[]", '{"generation": 99, "keys": {"x": 1}}'):
+        path.with_suffix(".tmp").write_text(text)
+        path.with_suffix(".tmp").replace(path)
+        time.sleep(0.25)
+        assert post(house, floor.authorization).status_code == 200
+    house.route(house.deployments)
+    assert "keeping the old" in house.process.text
+
+
+def test_a_deployment_is_chosen_by_header_or_by_traffic(house: Any, floor: Any) -> None:
+    assert {post(house, floor.authorization).headers["x-bedplate-deployment"] for _ in range(20)} == {"blue"}
+    chosen = post(house, floor.authorization | {"X-Bedplate-Deployment": "green"})
+    assert chosen.headers["x-bedplate-deployment"] == "green"
+    unknown = post(house, floor.authorization | {"X-Bedplate-Deployment": "red"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "no-deployment")
+    (_, blue), (_, green) = house.deployments["blue"], house.deployments["green"]
+    house.route({"blue": (50, blue), "green": (50, green)})
+    assert {post(house, floor.authorization).headers["x-bedplate-deployment"] for _ in range(40)} == {"blue", "green"}
+    house.route({"blue": (100, []), "green": (1, green)})
+    assert post(house, floor.authorization).headers["x-bedplate-deployment"] == "green"
+    house.route({"blue": (0, blue)})
+    idle = post(house, floor.authorization)
+    assert (idle.status_code, idle.json()["code"]) == (503, "no-replica")
+    assert idle.headers["retry-after"]
+
+
+def test_an_unknown_endpoint_is_a_404_and_only_for_those_who_may_know(house: Any, floor: Any) -> None:
+    url = f"{house.url}/endpoints/nothing"
+    assert httpx.post(url, json={"inputs": "a"}).status_code == 401
+    response = httpx.post(url, json={"inputs": "a"}, headers=floor.authorization)
+    assert (response.status_code, response.json()["code"]) == (404, "no-endpoint")
+
+
+def test_a_body_beyond_the_snapshots_limit_is_a_413(house: Any, floor: Any) -> None:
+    url = f"{house.url}/endpoints/support"
+    big = httpx.post(url, content=b"x" * 1_000_001, headers=floor.authorization)
+    assert (big.status_code, big.json()["code"]) == (413, "body-too-large")
+    streamed = httpx.post(url, content=iter([b"x" * 100_000] * 11), headers=floor.authorization)
+    assert streamed.status_code == 413
+
+
+def test_the_replicas_errors_pass_through_unchanged(house: Any, floor: Any) -> None:
+    response = post(house, floor.authorization, inputs=["fine", ""])
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["errors"] == [{"index": 1, "message": "text is empty"}]
+    assert post(house, floor.authorization, inputs="long " * 100).headers["x-bedplate-truncated"] == "0"
+
+
+def test_a_request_keeps_its_id_and_gets_one_where_it_has_none(house: Any, floor: Any) -> None:
+    given = post(house, floor.authorization | {"X-Request-Id": "abc-1"})
+    assert given.headers.get_list("x-request-id") == ["abc-1"]
+    assert len(post(house, floor.authorization).headers["x-request-id"]) == 32
+    assert len(post(house, {}).headers["x-request-id"]) == 32
+    too_long = post(house, floor.authorization | {"X-Request-Id": "x" * 500})
+    assert len(too_long.headers["x-request-id"]) == 32
+
+
+def test_headers_beyond_the_limit_are_refused_while_they_arrive(house: Any) -> None:
+    host, port = house.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nx-big: ")
+        answer = b""
+        try:
+            for _ in range(200):
+                connection.sendall(b"a" * 10_000)
+                time.sleep(0.001)
+            answer = connection.recv(1000)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    assert answer == b"" or b" 431 " in answer
+    assert httpx.get(f"{house.url}/gateway/livez").status_code == 200
+
+
+# --- the way to the control plane
+
+
+def test_everything_else_reaches_the_control_plane_byte_by_byte(house: Any) -> None:
+    response = httpx.request(
+        "PATCH",
+        f"{house.url}/api/v1/models/a%2Fb%20c?q=%20x&q=y",
+        content=b"body",
+        headers={"Connection": "close, x-private", "X-Private": "1", "X-Mine": "2", "TE": "trailers"},
+    )
+    seen = response.json()
+    assert seen["method"] == "PATCH"
+    assert seen["raw_path"] == "/api/v1/models/a%2Fb%20c"
+    assert seen["query"] == "q=%20x&q=y"
+    assert seen["body"] == "body"
+    headers = dict(map(tuple, seen["headers"]))
+    assert headers["x-mine"] == "2"
+    assert headers["host"] == house.url.removeprefix("http://")
+    assert not {"x-private", "te"} & set(headers)
+    assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
+
+
+def test_the_gateways_mark_cannot_be_sent_by_a_client(house: Any) -> None:
+    response = httpx.get(f"{house.url}/x", headers=[("X-Bedplate-Forwarded", "me"), ("x-bedplate-forwarded", "you")])
+    marks = [value for key, value in response.json()["headers"] if key == "x-bedplate-forwarded"]
+    assert marks == ["gateway"]
+    assert "x-bedplate-forwarded" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/endpoints/support"),
+        ("POST", "/endpoints"),
+        ("POST", "/endpoints/support/x"),
+        ("GET", "/gateway/other"),
+    ],
+)
+def test_what_is_no_scoring_route_is_the_control_planes(house: Any, method: str, path: str) -> None:
+    assert httpx.request(method, house.url + path).json()["raw_path"] == path
+
+
+def test_a_head_request_has_no_body(house: Any) -> None:
+    assert httpx.head(f"{house.url}/x").status_code == 200
+
+
+def test_a_large_upload_streams_through(house: Any) -> None:
+    size = 30_000_000
+    response = httpx.post(f"{house.url}/sink", content=(b"x" * 100_000 for _ in range(300)), timeout=30)
+    assert response.text == str(size)
+
+
+def test_events_arrive_as_they_are_sent_and_stop_when_the_caller_leaves(house: Any, floor: Any) -> None:
+    with httpx.stream("GET", f"{house.url}/events", timeout=10) as response:
+        lines = response.iter_lines()
+        assert next(lines) == "data: 1"
+    control = next(process for process in floor.launcher.running if "control_app" in str(process.popen.args))
+    floor.until(lambda: "caller left the events" in control.text, 5)
+
+
+def test_websockets_pass_both_ways_with_text_bytes_subprotocol_and_close(house: Any) -> None:
+    async def talk() -> None:
+        async with aiohttp.ClientSession() as session:
+            async with session.ws_connect(f"{house.url}/ws", protocols=("chat", "other")) as ws:
+                assert ws.protocol == "chat"
+                await ws.send_str("hello")
+                assert await ws.receive_str() == "hello"
+                await ws.send_bytes(b"\x00\xff" * 500_000)
+                assert await ws.receive_bytes() == b"\x00\xff" * 500_000
+                await ws.send_str("close")
+                assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+                assert ws.close_code == 4001
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await session.ws_connect(f"{house.url}/forbidden")
+            assert caught.value.status == 403
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
+
+
+def test_a_websocket_closed_by_the_client_is_closed_at_the_control_plane(house: Any, floor: Any) -> None:
+    async def talk() -> None:
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{house.url}/ws") as ws:
+            await ws.close(code=4321)
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
+    control = next(process for process in floor.launcher.running if "control_app" in str(process.popen.args))
+    floor.until(lambda: "websocket closed 4321" in control.text, 5)
+
+
+def test_the_gateway_imports_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys, bedplate_serving.gateway; "
+        "print([m for m in ('torch', 'transformers', 'numpy', 'pandas', 'bedplate', 'fastapi') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,180 @@
+"""One replica as a real process on its Unix socket."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+
+@pytest.fixture(scope="module")
+def replica(floor: Any, tiny: Path) -> Any:
+    return floor.replica(tiny, max_body_bytes=200_000, max_queue=40)
+
+
+@pytest.fixture
+def client(replica: Any) -> Any:
+    with replica.client() as client:
+        yield client
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert {"type", "title", "status", "detail", "code", "error", "error_type"} <= set(document)
+    assert (document["status"], document["code"]) == (status, code)
+    assert isinstance(document["error"], str)
+    assert "Traceback" not in response.text
+    return document
+
+
+def test_every_answer_names_model_and_deployment(client: httpx.Client) -> None:
+    for response in (client.post("/", json={"inputs": "hi"}), client.get("/health"), client.post("/", content=b"{")):
+        assert response.headers["x-bedplate-model"] == "acme/support:1"
+        assert response.headers["x-bedplate-deployment"] == "blue"
+
+
+def test_one_input_is_a_list_in_a_list_and_n_inputs_are_n_lists(client: httpx.Client) -> None:
+    single = client.post("/", json={"inputs": "my card is lost"}).json()
+    assert len(single) == 1
+    assert [set(one) for one in single[0]] == [{"label", "score"}] * 3
+    many = client.post("/", json={"inputs": ["my card is lost", "b", {"text": "a", "text_pair": "b"}]}).json()
+    assert len(many) == 3
+    assert many[0][0]["label"] == single[0][0]["label"]
+    assert client.post("/", json={"inputs": []}).json() == []
+
+
+def test_azures_callers_get_one_object_an_item_and_all_scores_when_they_ask(client: httpx.Client) -> None:
+    for body in ({"input_data": ["a", "b"], "params": {}}, {"inputs": {"input_string": ["a", "b"]}}):
+        answer = client.post("/score", json=body).json()
+        assert [set(one) for one in answer] == [{"label", "score"}] * 2
+    every = client.post("/score", json={"input_data": ["a", "b"], "params": {"return_all_scores": True}}).json()
+    assert [len(one) for one in every] == [3, 3]
+    some = client.post("/score", json={"input_data": ["a"], "params": {"top_k": 2}}).json()
+    assert [len(one) for one in some] == [2]
+    assert [one["label"] for one in some[0]] == [one["label"] for one in every[0][:2]]
+
+
+def test_bad_items_are_a_422_that_names_each_by_index(client: httpx.Client) -> None:
+    response = client.post("/", json={"inputs": ["fine", 3, "fine", "", {"text": None}]})
+    document = assert_problem(response, 422, "bad-items")
+    assert [error["index"] for error in document["errors"]] == [1, 3, 4]
+    assert document["errors"][1]["message"] == "text is empty"
+    assert "item 3: text is empty" in document["detail"]
+    assert document["error_type"] == "validation"
+
+
+def test_wrong_requests_are_problem_documents(client: httpx.Client) -> None:
+    assert_problem(client.post("/", content=b'{"inputs": '), 400, "bad-json")
+    assert_problem(client.post("/", content=b"[" * 100_000), 400, "bad-json")
+    assert_problem(client.post("/", json={"inputs": "a", "parameters": {"topk": 1}}), 422, "unknown-parameter")
+    assert_problem(client.post("/", json={"text": "a"}), 422, "unknown-key")
+    assert_problem(client.get("/"), 404, "no-route")
+    assert_problem(client.post("/", content=b"x", headers={"content-encoding": "gzip"}), 415, "encoded-body")
+
+
+def test_a_body_beyond_the_limit_is_a_413_stated_or_streamed(client: httpx.Client) -> None:
+    assert_problem(client.post("/", content=b"x" * 300_000), 413, "body-too-large")
+    assert_problem(client.post("/", content=iter([b"x" * 1000] * 300)), 413, "body-too-large")
+
+
+def test_items_cut_at_the_context_length_are_told_by_index(client: httpx.Client) -> None:
+    response = client.post("/", json={"inputs": ["short", "long " * 100, "short", "long " * 200]})
+    assert response.status_code == 200
+    assert response.headers["x-bedplate-truncated"] == "1,3"
+    assert "x-bedplate-truncated" not in client.post("/", json={"inputs": "short"}).headers
+
+
+def test_info_says_what_is_served(client: httpx.Client) -> None:
+    info = client.get("/info").json()
+    assert info["model"] == "acme/support:1"
+    assert info["task"] == "text-classification"
+    assert info["labels"] == ["negative", "neutral", "positive"]
+    assert info["waiting"] == 0
+
+
+def test_only_the_owner_may_connect(replica: Any) -> None:
+    assert stat.S_IMODE(replica.socket.stat().st_mode) == 0o600
+
+
+def test_an_overfull_queue_says_when_to_come_back_and_accepted_requests_are_answered(replica: Any) -> None:
+    statuses: list[int] = []
+    waits: list[str] = []
+
+    def call() -> None:
+        with replica.client() as client:
+            response = client.post("/", json={"inputs": ["please help " * 25] * 39})
+            statuses.append(response.status_code)
+            if response.status_code != 200:
+                assert assert_problem(response, 429, "queue-full")["error_type"] == "overloaded"
+                waits.append(response.headers["retry-after"])
+
+    threads = [threading.Thread(target=call) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(statuses) == 24
+    assert set(statuses) == {200, 429}
+    assert all(1 <= int(wait) <= 60 for wait in waits)
+    with replica.client() as client:
+        assert client.post("/", json={"inputs": "after the storm"}).status_code == 200
+        assert client.get("/info").json()["waiting"] == 0
+
+
+@pytest.fixture(scope="module")
+def second(floor: Any, tiny: Path) -> Any:
+    """A replica on its way up, under a path that no socket address can hold."""
+    folder = floor.folder / ("deep" * 20) / ("er" * 20)
+    folder.mkdir(parents=True)
+    assert len(str(folder)) > 108
+    return floor.replica(tiny, wait=False, socket=str(folder / "replica.sock"), max_queue=10_000)
+
+
+def test_health_is_503_until_the_model_has_answered_its_sample(floor: Any, second: Any) -> None:
+    floor.until(second.socket.exists, 20)
+    with second.client() as client:
+        assert_problem(client.get("/health"), 503, "loading")
+        response = client.post("/", json={"inputs": "too early"})
+        assert_problem(response, 503, "loading")
+        assert response.headers["retry-after"]
+        floor.until(second.is_ready, 60)
+        assert client.post("/", json={"inputs": "now"}).status_code == 200
+
+
+def test_the_work_of_a_caller_who_hung_up_is_dropped(floor: Any, second: Any) -> None:
+    with second.client() as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/", json={"inputs": ["please help " * 20] * 5000}, timeout=0.3)
+        floor.until(lambda: client.get("/info").json()["waiting"] == 0, 10)
+        assert client.get("/info").json()["items"] < 5000
+
+
+def test_sigterm_answers_what_is_inside_and_ends_with_0(floor: Any, second: Any) -> None:
+    answers: list[int] = []
+
+    def call() -> None:
+        with second.client() as client:
+            answers.append(client.post("/", json={"inputs": ["please help " * 20] * 1500}).status_code)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    with second.client() as client:
+        floor.until(lambda: client.get("/info").json()["waiting"] > 0, 10)
+    assert second.process.kill(signal.SIGTERM) == 0
+    thread.join(30)
+    assert answers == [200]
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_process_with_one_line_of_json(floor: Any, tiny_base: Path) -> None:
+    replica = floor.replica(tiny_base, wait=False)
+    assert replica.process.popen.wait(60) == 1
+    error = json.loads(replica.process.text.strip().splitlines()[-1])["error"]
+    assert error["code"] == "no-head"
