@@ -217,25 +217,49 @@ class Loopback:
         return Hub(self.url)
 
 
+class Slot:
+    """A uvicorn server in a thread that answers as the test which holds it says. Servers outlive tests: stopping one
+    takes a tenth of a second."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        config = uvicorn.Config(
+            self._app, "127.0.0.1", 0, log_level="critical", lifespan="off", ws="none", interface="asgi3"
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.005)
+        self.url = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
+
+    async def _app(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        await self.faults(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def slots() -> Iterator[list[Slot]]:
+    made: list[Slot] = []
+    yield made
+    for slot in made:
+        slot.server.should_exit = slot.server.force_exit = True
+    for slot in made:
+        slot.thread.join(timeout=10)
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Loopback]]:
+def serve(slots: list[Slot]) -> Callable[..., Loopback]:
     """Start a Hub over a source, or over one folder under a MODEL_ID."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    free = list(slots)
 
     def start(source: HubSource | Path, *, model_id: str = "acme/intents", **info: Any) -> Loopback:
         if isinstance(source, Path):
             source = FolderSource({model_id: (source, COMMIT, info)})
-        faults = Faults(create_hub_app(source))
-        config = uvicorn.Config(faults, "127.0.0.1", 0, log_level="critical", lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        while not server.started:
-            time.sleep(0.005)
-        return Loopback(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", faults)
+        if not free:
+            slots.append(Slot())
+            free.append(slots[-1])
+        slot = free.pop()
+        slot.faults = Faults(create_hub_app(source))
+        return Loopback(slot.url, slot.faults)
 
-    yield start
-    for server, thread in running:
-        server.should_exit = server.force_exit = True
-        thread.join(timeout=10)
+    return start

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,15 @@ def test_one_file_that_fails_stops_the_others_and_what_they_have_stays(
         fetch_files(loopback.hub, model, [listed(model, WEIGHTS), wrong], blobs, recorder)
     assert time.monotonic() - start < 1.5
     assert blobs.partial(f"sha256:{listed(model, WEIGHTS).sha256}").exists()
+
+
+def test_many_fetchers_of_one_file_make_one_transfer(serve: Serve, big_folder: Path, blobs: Blobs) -> None:
+    loopback = serve(big_folder, model_id="acme/big")
+    model = loopback.hub.resolve("acme/big")
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(fetch_file, loopback.hub, model, listed(model, WEIGHTS), blobs) for _ in range(8)]
+    assert {future.result().sha256 for future in found} == {sha256(big_folder / WEIGHTS)}
+    assert ranges(loopback) == [None]
 
 
 def test_a_disk_that_fills_up_is_said_and_the_download_goes_on_later(
