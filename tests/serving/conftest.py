@@ -25,6 +25,7 @@ from bedplate_serving.unix_sockets import short_path
 HERE = Path(__file__).parent
 KEY = "bp_test_key_that_may_score"
 ADMIN_KEY = "bp_test_key_of_an_admin"
+LIMITS = {"max_queue": 40, "max_body_bytes": 2_000_000}
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> Any:
@@ -197,7 +198,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_encoder(tmp_path_factory.mktemp("base") / "model")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run_folder() -> Iterator[Path]:
     """Short, since Unix sockets live in it."""
     folder = Path(tempfile.mkdtemp(prefix="bps"))
@@ -213,12 +214,29 @@ class Floor:
     launcher: Launcher
     key: str = KEY
     admin_key: str = ADMIN_KEY
+    _pair: list[RunningReplica] = field(default_factory=list)
+    _gateway: RunningGateway | None = None
 
     def replica(self, model: Path, wait: bool = True, **changes: Any) -> RunningReplica:
         return start_replica(self.launcher, self.folder, model, wait, **changes)
 
+    def pair(self, model: Path) -> list[RunningReplica]:
+        """Two replicas shared by all tests, since each takes seconds to start; killed ones are started anew."""
+        names = ("blue", "green")
+        for place, name in enumerate(names):
+            if len(self._pair) <= place:
+                self._pair.append(self.replica(model, wait=False, deployment=name, **LIMITS))
+            elif self._pair[place].process.popen.poll() is not None:
+                self._pair[place] = self.replica(model, wait=False, deployment=name, **LIMITS)
+        for replica in self._pair:
+            until(replica.is_ready, 60, "a ready replica")
+        return self._pair
+
+    @property
     def gateway(self) -> RunningGateway:
-        return start_gateway(self.launcher, self.folder)
+        if self._gateway is None:
+            self._gateway = start_gateway(self.launcher, self.folder)
+        return self._gateway
 
     def control(self) -> Process:
         return start_control(self.launcher, self.folder)
@@ -232,7 +250,7 @@ class Floor:
     key_entry = staticmethod(key_entry)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def floor(run_folder: Path) -> Iterator[Floor]:
     launcher = Launcher(run_folder)
     yield Floor(run_folder, launcher)

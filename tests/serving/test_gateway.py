@@ -21,14 +21,10 @@ from huggingface_hub.errors import HfHubHTTPError
 @pytest.fixture(scope="module")
 def running(floor: Any, tiny: Path) -> Any:
     """A gateway, a control plane and two deployments of one model: blue with all traffic, green with none."""
-    blue = [floor.replica(tiny, wait=False, deployment="blue")]
-    green = [floor.replica(tiny, wait=False, deployment="green")]
+    blue, green = floor.pair(tiny)
     floor.control()
-    gateway = floor.gateway()
-    for replica in blue + green:
-        floor.until(replica.is_ready, 60)
-    gateway.deployments = {"blue": (100, blue), "green": (0, green)}
-    return gateway
+    floor.gateway.deployments = {"blue": (100, [blue]), "green": (0, [green])}
+    return floor.gateway
 
 
 @pytest.fixture
