@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +74,13 @@ class Blobs:
         finally:
             temp.unlink(missing_ok=True)
 
-    def put_file(self, path: Path, *, move: bool = False) -> Blob:
+    def put_file(self, path: Path, *, move: bool = False, on_bytes: Callable[[int], None] = lambda count: None) -> Blob:
         """Take in a copy of a file, hashed while it is written. `move` takes the file itself (same file system)."""
         if move:
             return self._settle(path, digest_of(path))
         temp = self._incoming(f"{secrets.token_hex(8)}.tmp")
         try:
-            return self._settle(temp, self._copy(path, temp))
+            return self._settle(temp, self._copy(path, temp, on_bytes))
         finally:
             temp.unlink(missing_ok=True)
 
@@ -116,13 +116,14 @@ class Blobs:
             )
         return self._settle(partial, blob)
 
-    def _copy(self, source: Path, target: Path) -> Blob:
+    def _copy(self, source: Path, target: Path, on_bytes: Callable[[int], None]) -> Blob:
         digest, size = hashlib.sha256(), 0
         with source.open("rb") as reader, target.open("wb") as writer:
             while chunk := reader.read(CHUNK_BYTES):
                 durable.write_chunk(writer, chunk, target)
                 digest.update(chunk)
                 size += len(chunk)
+                on_bytes(len(chunk))
         return Blob(digest.hexdigest(), size)
 
     def _settle(self, temp: Path, blob: Blob) -> Blob:

@@ -223,11 +223,16 @@ def _copy(registry: Registry, files: list[FolderFile], task: str | None, reporte
 
 
 def _take(registry: Registry, files: list[FolderFile], reporter: Reporter) -> list[FileEntry]:
-    total, taken = sum(file.size_bytes for file in files), list[FileEntry]()
+    total, done, taken = sum(file.size_bytes for file in files), 0, []
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        reporter.progress("copy", done, total, "bytes")
+
     for file in files:
-        blob = registry.blobs.put_file(file.real)
+        blob = registry.blobs.put_file(file.real, on_bytes=count)
         taken.append(FileEntry(file.path, blob.size_bytes, blob.sha256))
-        reporter.progress("copy", sum(entry.size_bytes for entry in taken), total, "bytes")
     return taken
 
 

@@ -15,19 +15,30 @@ from .errors import Refused
 
 __all__ = ["check_config", "load_json", "read_json"]
 
-MAX_CONFIG_BYTES = 4 << 20
+# The index of a model in hundreds of shards is the largest there is, at some 10 MiB.
+MAX_CONFIG_BYTES = 32 << 20
 # Keys that make a loader run code from the model's repository, at any depth and in any case.
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "custom_generate")
 # Underscore keys that saved configurations are known to hold and that change nothing when they are read.
 _HARMLESS = frozenset(
     ("_name_or_path", "_class_name", "_diffusers_version", "_num_labels", "_attn_implementation_autoset")
 )
+# With or without the underscore these choose the code that computes; any other value names a repository to run.
+_IMPLEMENTATIONS = frozenset(
+    f"{start}{kind}_implementation{end}"
+    for start in ("", "_")
+    for kind in ("attn", "experts")
+    for end in ("", "_internal")
+)
+_KNOWN_IMPLEMENTATIONS = frozenset(
+    (*("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"), "batched_mm", "grouped_mm")
+)
 
 
 def read_json(path: Path, name: str) -> Any:
     """The value of a JSON file, which messages call `name`."""
     if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
-        raise _bad(name, f"has {size} bytes", "A configuration is smaller than 4 MiB.")
+        raise _bad(name, f"has {size} bytes", "A configuration is smaller than 32 MiB.")
     return load_json(path.read_bytes(), name)
 
 
@@ -43,15 +54,14 @@ def load_json(data: bytes, name: str) -> Any:
 
 def check_config(value: Any, name: str, *, internal_keys: bool = True) -> None:
     """Refuse keys that would make the loader run code, and (in config.json) its internal switches."""
-    for path, key in _keys(value):
+    for path, key, item in _keys(value):
         lowered = key.lower()
         if any(word in lowered for word in _CODE_KEYS):
-            raise Refused(
-                f"{name} has the key {path!r}: this model needs Python code of its own to run.",
-                hint="Bedplate runs no code from a model's repository. Choose a model that transformers knows itself.",
-                code="remote-code",
-            )
-        if internal_keys and key.startswith("_") and key not in _HARMLESS:
+            raise _remote_code(name, path)
+        if lowered in _IMPLEMENTATIONS:
+            if item is not None and (not isinstance(item, str) or item not in _KNOWN_IMPLEMENTATIONS):
+                raise _remote_code(name, path)
+        elif internal_keys and key.startswith("_") and key not in _HARMLESS and item is not None:
             raise Refused(
                 f"{name} has the internal key {path!r}, which changes how the model is loaded.",
                 hint="Ask the model's author, or take the key out of a copy and import that with --from DIR.",
@@ -76,15 +86,26 @@ class _Pairs:
         return found
 
 
-def _keys(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            here = f"{path}.{key}" if path else key
-            yield here, key
-            yield from _keys(item, here)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _keys(item, f"{path}[{number}]")
+def _keys(value: Any) -> Iterator[tuple[str, str, Any]]:
+    """Every key at any depth: its path, itself, its value. No recursion: depth is the file's to choose."""
+    waiting = [("", value)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            for key, item in value.items():
+                here = f"{path}.{key}" if path else key
+                yield here[-200:], key, item
+                waiting.append((here, item))
+        elif isinstance(value, list):
+            waiting.extend((f"{path}[{number}]", item) for number, item in enumerate(value))
+
+
+def _remote_code(name: str, path: str) -> Refused:
+    return Refused(
+        f"{name} has the key {path!r}: this model needs code from a repository to run.",
+        hint="Bedplate runs no code from a model's repository. Choose a model that transformers knows itself.",
+        code="remote-code",
+    )
 
 
 def _no_constant(text: str) -> Any:

@@ -124,7 +124,7 @@ def test_a_task_outside_the_nine_is_refused_before_anything_is_asked(
     ("name", "data", "code"),
     [
         ("config.json", b'{"auto_map": {"AutoModel": "m.X"}, "architectures": ["BertModel"]}', "remote-code"),
-        ("config.json", b'{"architectures": ["BertModel"], "_attn_implementation_internal": "x/y"}', "internal-key"),
+        ("config.json", b'{"architectures": ["BertModel"], "_attn_implementation_internal": "x/y"}', "remote-code"),
         ("config.json", b'{"a": 1, "a": 2}', "duplicate-key"),
         ("tokenizer_config.json", b'{"auto_map": {}}', "remote-code"),
     ],

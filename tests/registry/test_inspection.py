@@ -70,9 +70,12 @@ def test_what_the_hub_says_goes_before_the_readme(model_folder: Path) -> None:
         ({"text_config": {"AUTO_MAP": {}}}, "remote-code", "text_config.AUTO_MAP"),
         ({"layers": [{"x": {"trust_remote_code": True}}]}, "remote-code", "layers[0].x.trust_remote_code"),
         ({"custom_pipelines": {}}, "remote-code", "custom_pipelines"),
-        ({"_attn_implementation_internal": "org/kernel"}, "internal-key", "_attn_implementation_internal"),
+        ({"_attn_implementation_internal": "org/kernel"}, "remote-code", "_attn_implementation_internal"),
+        ({"attn_implementation": "org/kernel"}, "remote-code", "attn_implementation"),
+        ({"text_config": {"_attn_implementation": "a/b@v1:c"}}, "remote-code", "text_config._attn_implementation"),
+        ({"experts_implementation": {"": "org/kernel"}}, "remote-code", "experts_implementation"),
         ({"_commit_hash": "abc"}, "internal-key", "_commit_hash"),
-        ({"vision_config": {"_experts_implementation": "x"}}, "internal-key", "vision_config._experts_implementation"),
+        ({"vision_config": {"_from_auto": True}}, "internal-key", "vision_config._from_auto"),
     ],
 )
 def test_keys_that_run_code_or_steer_the_loader_are_refused_by_name(
@@ -99,7 +102,7 @@ def test_every_configuration_is_looked_at(model_folder: Path, name: str) -> None
 
 
 def test_harmless_underscore_keys_and_the_tokenizers_own_are_kept(make_model: MakeModel, tmp_path: Path) -> None:
-    folder = make_model(tmp_path / "m", config={"_name_or_path": "someone/else", "_num_labels": 3})
+    folder = make_model(tmp_path / "m", config={"_name_or_path": "someone/else", "_commit_hash": None})
     (folder / "tokenizer_config.json").write_text('{"_internal_of_a_tokenizer": 1}')
     assert inspect_folder(folder).task == "text-classification"
 
@@ -114,7 +117,7 @@ def test_harmless_underscore_keys_and_the_tokenizers_own_are_kept(make_model: Ma
         ('{"a": -Infinity}', "bad-json"),
         ('{"a":' * 100_000, "bad-json"),
         ("[" * 200_000, "bad-json"),
-        ('{"a": "' + "x" * (5 << 20) + '"}', "bad-json"),
+        ('{"a": "' + "x" * (33 << 20) + '"}', "bad-json"),
         ("[]", "bad-json"),
     ],
 )
@@ -123,6 +126,17 @@ def test_a_config_that_readers_could_read_differently_is_refused(model_folder: P
     with pytest.raises(Refused) as caught:
         inspect_folder(model_folder)
     assert caught.value.code == code and "config.json" in caught.value.message
+
+
+def test_a_known_way_to_compute_may_be_named(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", config={"attn_implementation": "sdpa", "_attn_implementation": "eager"})
+    assert inspect_folder(folder).task == "text-classification"
+
+
+def test_a_deep_config_hides_no_key(model_folder: Path) -> None:
+    (model_folder / "config.json").write_text('{"a":' * 500 + '{"auto_map": 1}' + "}" * 500)
+    with pytest.raises(Refused, match=r"auto_map|too deep"):
+        check_configs(model_folder)
 
 
 def test_duplicate_labels_in_a_vocabulary_are_the_tokenizers_business(model_folder: Path) -> None:
