@@ -1,0 +1,178 @@
+"""The recipe of text classification on rows of our own: it learns, and what it leaves is a model like any other."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.progress import SILENT
+from bedplate_trainers.finetune import DataFile, FinetuneRequest, FinetuneResult, finetune
+
+Maker = Callable[..., FinetuneRequest]
+Synthetic = Callable[..., list[dict[str, Any]]]
+
+
+def tuned(request: FinetuneRequest, reporter: Any = SILENT) -> FinetuneResult:
+    result = finetune(request, reporter, resume=False)
+    assert result is not None
+    return result
+
+
+def test_it_learns_a_synthetic_set_and_reports_the_test(make_request: Maker, recorder: Any) -> None:
+    request = make_request()
+    result = tuned(request, recorder)
+    report = result.report
+    assert report is not None
+    assert report["metrics"]["accuracy"] > 0.9  # a plain loop with these settings came to 1.0
+    assert report["baselines"]["majority"]["accuracy"] < 0.6
+    assert result.labels == ("access", "money", "parcel")
+    assert (result.train_rows, result.validation_rows, result.test_rows) == (324, 36, 40)
+    assert result.packages["torch"]
+    assert json.loads(json.dumps(result.to_json()))["resolved"]["values"]["learning_rate"] == 5e-3
+
+    figures = dict(recorder.figures)
+    assert {"eval_loss", "eval_accuracy"} <= set(figures[result.steps])
+    losses = [step for step, values in recorder.figures if "loss" in values]
+    assert losses == list(range(1, result.steps + 1))
+    phases = list(dict.fromkeys(phase for phase, *_ in recorder.phases))
+    assert phases == ["load", "tokenize", "train", "evaluate", "save", "test", "baselines"]
+    trained = [(done, total) for phase, done, total, _ in recorder.phases if phase == "train"]
+    assert trained == [(step, result.steps) for step in range(1, result.steps + 1)]
+
+
+def test_with_shuffled_labels_it_falls_to_chance(make_request: Maker, synthetic: Synthetic) -> None:
+    rows = synthetic(400)
+    labels = [row["label"] for row in rows]
+    random.Random(1).shuffle(labels)
+    report = tuned(make_request([row | {"label": label} for row, label in zip(rows, labels, strict=True)])).report
+    assert report is not None
+    assert report["metrics"]["accuracy"] < 0.6
+
+
+def test_the_model_folder_is_plain_and_loads_as_transformers_loads_it(make_request: Maker) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from bedplate_serving.predictors import load_predictor
+
+    request = make_request(settings={"num_train_epochs": 1})
+    tuned(request)
+    names = {path.name for path in request.output_dir.iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    config = json.loads((request.output_dir / "config.json").read_text())
+    assert config["id2label"] == {"0": "access", "1": "money", "2": "parcel"}
+    assert str(request.model_dir) not in json.dumps(config)
+
+    texts = ["my invoice was late", "login please", "why"]
+    model = AutoModelForSequenceClassification.from_pretrained(request.output_dir).eval()
+    tokenizer = AutoTokenizer.from_pretrained(request.output_dir)
+    logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.detach()
+    predicted = load_predictor(request.output_dir, "text-classification", device="cpu").probabilities(texts)
+    assert np.allclose(predicted, logits.softmax(-1).numpy(), atol=1e-5)
+
+
+def test_pairs_are_told_apart_by_their_second_text(make_request: Maker, synthetic: Synthetic) -> None:
+    rows = [{"first": "please help", "second": row["text"], "label": row["label"]} for row in synthetic(400)]
+    result = tuned(make_request(rows, columns={"sentence1": "first", "sentence2": "second"}))
+    assert result.report is not None
+    assert result.report["metrics"]["accuracy"] > 0.8
+    assert {"text", "text_pair"} <= set((result.report["worst"] or [{"text": 1, "text_pair": 1}])[0])
+
+
+def test_rows_with_several_labels_are_learned(make_request: Maker, synthetic: Synthetic) -> None:
+    one, other = synthetic(500, seed=1), synthetic(500, seed=2)
+    word = {"access": "login", "money": "refund", "parcel": "late"}
+    rows = [
+        {"text": f"{a['text']} {word[b['label']]}", "label": sorted({a["label"], b["label"]})}
+        for a, b in zip(one, other, strict=True)
+    ]
+    request = make_request(rows)
+    report = tuned(request).report
+    assert report is not None
+    assert report["multi_label"]
+    assert report["metrics"]["f1_score_micro"] > 0.85
+    assert json.loads((request.output_dir / "config.json").read_text())["problem_type"] == "multi_label_classification"
+    assert np.array(report["confusion"]["per_label"]).shape == (3, 2, 2)
+
+
+def test_class_weights_and_smoothing_train_too(make_request: Maker) -> None:
+    settings = {
+        "class_weights": "balanced",
+        "label_smoothing_factor": 0.1,
+        "gradient_accumulation_steps": 2,
+        "per_device_train_batch_size": 16,
+    }
+    report = tuned(make_request(settings=settings)).report
+    assert report is not None
+    assert report["metrics"]["accuracy"] > 0.8
+
+
+def test_it_stops_early_and_keeps_the_best(make_request: Maker, recorder: Any) -> None:
+    settings = {"num_train_epochs": 50, "early_stopping_patience": 2, "metric_for_best_model": "accuracy"}
+    request = make_request(settings=settings)
+    result = tuned(request, recorder)
+    assert result.epochs < 50
+    assert any(message.startswith("Stopped early") for message in recorder.messages)
+    scores = {step: values["eval_accuracy"] for step, values in recorder.figures if "eval_accuracy" in values}
+    assert result.best_step == max(scores, key=lambda step: (scores[step], -step))
+    assert result.metrics["accuracy"] == pytest.approx(scores[result.best_step])
+
+
+def test_it_trains_without_validation_and_test(make_request: Maker) -> None:
+    result = tuned(make_request(validation=None, test=None, settings={"max_steps": 5}))
+    assert (result.steps, result.metrics, result.report) == (5, {}, None)
+
+
+def test_a_head_for_the_same_labels_is_kept_and_another_replaced(
+    make_request: Maker, tmp_path: Path, synthetic: Synthetic
+) -> None:
+    from bedplate_serving.testing import tiny_text_classifier
+
+    same = tiny_text_classifier(tmp_path / "same", labels=("parcel", "money", "access"))
+    other = tiny_text_classifier(tmp_path / "other", labels=("x", "y", "z"))
+    few = {"max_steps": 1, "learning_rate": 1e-9}
+    kept = tuned(make_request(model_dir=same, settings=few))
+    assert kept.labels == ("parcel", "money", "access")
+    replaced = tuned(make_request(model_dir=other, settings=few))
+    assert replaced.labels == ("access", "money", "parcel")
+    with pytest.raises(Refused, match="a head for 3 other labels"):
+        tuned(make_request(model_dir=other, settings=few | {"ignore_mismatched_sizes": False}))
+
+
+def test_a_test_label_that_training_lacks_is_refused_before_training(
+    make_request: Maker, write_rows: Callable[..., DataFile], recorder: Any
+) -> None:
+    test = write_rows([{"text": "hello", "label": "weather"}], "test.jsonl")
+    with pytest.raises(Refused, match=r"The test data has labels .*'weather' \(row 1\)"):
+        tuned(make_request(test=test), recorder)
+    assert "train" not in {phase for phase, *_ in recorder.phases}
+
+
+def test_inputs_in_both_training_and_test_are_counted(
+    make_request: Maker, write_rows: Callable[..., DataFile], synthetic: Synthetic, recorder: Any
+) -> None:
+    rows = synthetic(60)
+    test = write_rows([row | {"text": row["text"].upper()} for row in rows[:3]], "test.jsonl")
+    tuned(make_request(rows, test=test, validation=None, settings={"max_steps": 1}), recorder)
+    assert "3 of 3 test rows have an input that the training rows have too." in recorder.messages
+
+
+def test_too_few_rows_are_refused(make_request: Maker, synthetic: Synthetic) -> None:
+    with pytest.raises(Refused, match="There are 8 rows to train on; at least 10 are needed"):
+        tuned(make_request(synthetic(8), validation=None, test=None))
+
+
+def test_a_task_without_a_recipe_is_refused_by_name(make_request: Maker) -> None:
+    with pytest.raises(Refused, match="translation cannot be fine-tuned by this release"):
+        tuned(make_request(task="translation"))
+
+
+def test_a_request_survives_json(make_request: Maker) -> None:
+    request = make_request()
+    assert FinetuneRequest.from_json(json.loads(json.dumps(request.to_json()))) == request

@@ -1,0 +1,53 @@
+"""How workers are started: real processes, as many as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bedplate_registry.errors import BedplateError
+from bedplate_registry.progress import SILENT
+from bedplate_trainers.finetune import FinetuneRequest, finetune
+from bedplate_trainers.launch import check_world, launch_command, launch_environment
+
+Maker = Callable[..., FinetuneRequest]
+
+
+def test_two_processes_train_one_model(
+    make_request: Maker, start_worker: Callable[..., Any], result_of: Callable[..., Any]
+) -> None:
+    request = make_request(processes=2, settings={"per_device_train_batch_size": 16})
+    result = result_of(start_worker(request))
+    # 16 rows in each of two processes make the steps of 32 rows in one.
+    assert result["steps"] == 12 * -(-result["train_rows"] // 32)
+    assert result["report"]["metrics"]["accuracy"] > 0.8
+
+
+def test_a_worker_that_runs_alone_where_two_were_asked_for_stops(make_request: Maker) -> None:
+    with pytest.raises(BedplateError, match="2 training processes were asked for, and 1 run"):
+        finetune(make_request(processes=2), SILENT, resume=False)
+
+
+def test_a_world_of_the_wrong_size_is_refused() -> None:
+    with pytest.raises(BedplateError, match="1 training process was asked for, and 4 run") as caught:
+        check_world(1, 4)
+    assert caught.value.code == "world-size"
+
+
+def test_one_process_on_a_cpu_needs_no_distributed_start() -> None:
+    command = launch_command("worker", ["spec.json"], device="cpu", processes=1)
+    assert "--cpu" in command
+    assert "--multi_gpu" not in command
+    assert command[-3:] == ["-m", "worker", "spec.json"]
+
+
+def test_several_processes_on_a_cpu_never_use_the_flag_that_runs_one() -> None:
+    command = launch_command("worker", [], device="cpu", processes=2)
+    assert "--cpu" not in command
+    assert launch_environment(device="cpu", processes=2)["ACCELERATE_USE_CPU"] == "true"
+
+
+def test_every_worker_waits_passively() -> None:
+    assert launch_environment(device="cuda", processes=4)["OMP_WAIT_POLICY"] == "passive"

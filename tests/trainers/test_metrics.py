@@ -1,0 +1,160 @@
+"""Metrics against numbers worked out by hand, and intervals against draws of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.tasks import get_task
+from bedplate_trainers.confidence import compare, intervals, row_counts
+from bedplate_trainers.metrics.classification import (
+    Predictions,
+    applicable,
+    classification_metric,
+    score,
+    score_what_applies,
+)
+
+# Right:   0 0 0 0 0 0 1 1 1 2      said: 0 0 0 0 0 1 1 1 2 2
+TARGETS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
+CHOSEN = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
+THREE = Predictions(np.full((10, 3), 0.1) + 0.7 * np.eye(3)[CHOSEN], TARGETS)
+TWO = Predictions(np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.8, 0.2]]), np.array([0, 0, 1, 1]))
+# Rows with several labels: sigmoid scores above one half are said.
+SEVERAL = Predictions(
+    np.array([[0.9, 0.2, 0.1], [0.8, 0.7, 0.4], [0.2, 0.6, 0.3]]), np.array([[1, 0, 0], [1, 0, 1], [0, 1, 0]])
+)
+
+
+def test_metrics_of_three_labels_are_those_worked_out_by_hand() -> None:
+    recalls = np.array([5 / 6, 2 / 3, 1.0])
+    precisions = np.array([1.0, 2 / 3, 1 / 2])
+    f1 = 2 * recalls * precisions / (recalls + precisions)
+    weights = np.array([0.6, 0.3, 0.1])
+    found = score(THREE, applicable(3, multi_label=False))
+    # weighted_accuracy: a right row counts 0.6, 0.3 or 0.1, as its label is frequent.
+    right, all_rows = 5 * 0.6 + 2 * 0.3 + 1 * 0.1, 6 * 0.6 + 3 * 0.3 + 1 * 0.1
+    expected = {
+        "accuracy": 0.8,
+        "balanced_accuracy": recalls.mean(),
+        "weighted_accuracy": right / all_rows,
+        "norm_macro_recall": (recalls.mean() - 1 / 3) / (1 - 1 / 3),
+        "log_loss": -(8 * np.log(0.8) + 2 * np.log(0.1)) / 10,
+        "f1_score_macro": f1.mean(),
+        "f1_score_micro": 0.8,
+        "f1_score_weighted": (f1 * weights).sum(),
+        "precision_score_macro": precisions.mean(),
+        "precision_score_weighted": (precisions * weights).sum(),
+        "recall_score_macro": recalls.mean(),
+        "recall_score_weighted": 0.8,
+        # AUC of a label against the rest, by hand: pairs ordered right, ties one half.
+        "AUC_macro": np.mean([(20 + 4 * 0.5) / 24, (2 * 6 + 1 * 6 * 0.5 + 2 * 0.5) / 21, (8 + 0.5) / 9]),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value), name
+
+
+def test_norm_macro_recall_is_never_below_zero() -> None:
+    wrong = Predictions(np.eye(2)[1 - TWO.targets], TWO.targets)
+    assert score(wrong, ["norm_macro_recall"]) == {"norm_macro_recall": 0.0}
+
+
+def test_matthews_correlation_of_two_labels_is_that_worked_out_by_hand() -> None:
+    # tp 1, tn 2, fp 0, fn 1
+    assert score(TWO, ["matthews_correlation"])["matthews_correlation"] == pytest.approx(2 / np.sqrt(1 * 2 * 2 * 3))
+
+
+def test_binary_metrics_take_the_second_label_as_positive() -> None:
+    found = score(TWO, [name for name in applicable(2, multi_label=False) if name.endswith("_binary")])
+    expected = {
+        "f1_score_binary": 2 / 3,
+        "precision_score_binary": 1.0,
+        "recall_score_binary": 0.5,
+        "AUC_binary": 3 / 4,
+        "average_precision_score_binary": 0.5 * 1 + 0.5 * 2 / 3,
+    }
+    assert found == pytest.approx(expected)
+
+
+def test_several_labels_a_row_drop_what_does_not_apply() -> None:
+    names = applicable(3, multi_label=True)
+    assert not {"matthews_correlation", "weighted_accuracy", "f1_score_binary"} & set(names)
+    found = score(SEVERAL, names)
+    assert found["accuracy"] == pytest.approx(2 / 3)  # rows with all labels right
+    assert found["f1_score_micro"] == pytest.approx(2 * 3 / (2 * 3 + 1 + 1))
+    assert found["f1_score_macro"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_all_names_are_those_of_the_task_and_all_values_are_floats() -> None:
+    found, missing = score_what_applies(TWO)
+    assert set(found) == set(get_task("text-classification").metrics)
+    assert not missing
+    assert all(type(value) is float for value in found.values())
+
+
+def test_a_metric_that_cannot_be_computed_is_refused_by_name() -> None:
+    one_label = Predictions(TWO.probabilities, np.zeros(4, dtype=np.int64))
+    with pytest.raises(Refused, match="AUC_macro"):
+        score(one_label, ["accuracy", "AUC_macro"])
+    with pytest.raises(Refused, match="f1_score_binary"):
+        score(THREE, ["f1_score_binary"])
+    found, missing = score_what_applies(one_label)
+    assert found["accuracy"] == 0.75
+    assert {"AUC_macro", "norm_macro_recall"} <= set(missing)
+
+
+def test_a_label_that_the_rows_lack_does_not_spoil_the_auc() -> None:
+    wider = Predictions(np.c_[TWO.probabilities, np.zeros(4)], TWO.targets)
+    assert score(wider, ["AUC_macro"]) == pytest.approx(score(TWO, ["AUC_macro"]))
+
+
+def test_the_evaluate_module_gives_the_same_without_the_hub_or_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    metric = classification_metric(labels=3)
+    metric.add_batch(predictions=THREE.probabilities[:4].tolist(), references=TARGETS[:4].tolist())
+    metric.add_batch(predictions=THREE.probabilities[4:].tolist(), references=TARGETS[4:].tolist())
+    assert metric.compute() == pytest.approx(score(THREE, applicable(3, multi_label=False)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_evaluate_module_takes_rows_with_several_labels() -> None:
+    metric = classification_metric(["f1_score_micro"], labels=3, multi_label=True)
+    found = metric.compute(predictions=SEVERAL.probabilities.tolist(), references=SEVERAL.targets.tolist())
+    assert found == {"f1_score_micro": pytest.approx(0.75)}
+
+
+def test_intervals_are_those_of_drawing_rows() -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 3, size=400)
+    chosen = np.where(generator.random(400) < 0.8, targets, generator.integers(0, 3, size=400))
+    found = intervals(row_counts(targets, chosen, 3), draws=2000, seed=1)
+    drawn = [np.mean((targets == chosen)[generator.integers(0, 400, size=400)]) for _ in range(2000)]
+    assert found["accuracy"] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
+    low, high = found["f1_score_macro"]
+    assert low < score(Predictions(np.eye(3)[chosen], targets), ["f1_score_macro"])["f1_score_macro"] < high
+
+
+def test_intervals_are_the_same_for_the_same_seed() -> None:
+    counts = row_counts(TARGETS, CHOSEN, 3)
+    assert intervals(counts, 200, 5) == intervals(counts, 200, 5)
+
+
+def test_a_model_does_not_differ_from_itself() -> None:
+    counts = row_counts(TARGETS, CHOSEN, 3)
+    assert compare(counts, counts, 200, 0)["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
+
+
+def test_a_difference_has_mcnemars_exact_p_value() -> None:
+    targets = np.zeros(20, dtype=np.int64)
+    mine, other = targets.copy(), targets.copy()
+    other[:8] = 1  # wrong in eight rows that the first has right
+    mine[19] = 1  # and right in one that the first has wrong
+    found = compare(row_counts(targets, mine, 2), row_counts(targets, other, 2), 500, 0)["accuracy"]
+    assert found["value"] == pytest.approx(7 / 20)
+    assert found["low"] > 0
+    assert found["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)

@@ -1,0 +1,117 @@
+"""A worker that is killed and resumed ends where an undisturbed one does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedplate_registry.progress import SILENT
+from bedplate_trainers.checkpoints import complete_checkpoints
+from bedplate_trainers.finetune import FinetuneRequest, finetune
+
+Maker = Callable[..., FinetuneRequest]
+SETTINGS = {
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 16,
+    "save_steps": 7,
+    "logging_steps": 2,
+    "save_total_limit": 3,
+}
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def logged(folder: Path) -> list[int]:
+    """The steps at which a loss was logged, in the order of the file."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["step"] for line in lines if "loss" in line]
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "metrics.jsonl").exists() and (logged(folder) or [0])[-1] >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} was not reached")
+
+
+@pytest.mark.timeout(280)
+def test_a_killed_run_resumes_to_the_same_weights_and_misses_no_step(
+    make_request: Maker, start_worker: Callable[..., Any], result_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    calm.mkdir()
+    killed.mkdir()
+    request = make_request(settings=SETTINGS)
+    undisturbed = replace(request, work_dir=calm / "work", output_dir=calm / "model")
+    disturbed = replace(request, work_dir=killed / "work", output_dir=killed / "model")
+    expected = result_of(start_worker(undisturbed, folder=calm), calm)
+
+    process = start_worker(disturbed, folder=killed, seconds_per_step=0.05)
+    wait_for_step(killed, 30)  # in the second of three epochs of 21 steps, between the checkpoints of 28 and 35
+    kill_group(process)
+    resumed = result_of(start_worker(disturbed, "--resume", folder=killed), killed)
+
+    assert digest(killed / "model") == digest(calm / "model")
+    assert (resumed["steps"], resumed["best_step"]) == (expected["steps"], expected["best_step"])
+    steps = logged(killed)
+    assert sorted(set(steps)) == logged(calm)
+    repeated = len(steps) - len(set(steps))
+    assert repeated * SETTINGS["logging_steps"] <= SETTINGS["save_steps"] + SETTINGS["logging_steps"]
+
+
+def test_a_truncated_checkpoint_is_left_out_and_the_one_before_taken(make_request: Maker, recorder: Any) -> None:
+    request = make_request(settings=SETTINGS)
+    finetune(request, SILENT, resume=False)
+    expected = digest(request.output_dir)
+    latest, before, *_ = complete_checkpoints(request.work_dir)
+    path = latest / "optimizer.pt"
+    path.write_bytes(path.read_bytes()[:-10])
+    shutil.rmtree(request.output_dir)
+
+    finetune(request, recorder, resume=True)
+    assert recorder.messages[:2] == [
+        f"{latest.name} is incomplete and was left out.",
+        f"Resuming from {before.name}.",
+    ]
+    assert digest(request.output_dir) == expected
+
+
+def test_a_run_that_died_after_its_last_step_is_only_tested_and_saved(make_request: Maker, recorder: Any) -> None:
+    request = make_request(settings=SETTINGS)
+    first = finetune(request, SILENT, resume=False)
+    expected = digest(request.output_dir)
+    shutil.rmtree(request.output_dir)
+    second = finetune(request, recorder, resume=True)
+    assert not [phase for phase, *_ in recorder.phases if phase == "train"]
+    assert digest(request.output_dir) == expected
+    assert first is not None
+    assert second is not None
+    assert second.best_step == first.best_step
+
+
+def test_a_run_that_is_not_resumed_starts_again(make_request: Maker, recorder: Any) -> None:
+    request = make_request(settings=SETTINGS | {"num_train_epochs": 1})
+    finetune(request, SILENT, resume=False)
+    finetune(request, recorder, resume=False)
+    assert recorder.figures[0][0] == 2
+    assert not recorder.messages
