@@ -185,3 +185,23 @@ def test_reading_is_a_stream(tmp_path: Path, format: str) -> None:
     assert rows == 3000
     # Parquet decodes a row group's page at a time; the text formats hold one row.
     assert grown_kib < (200_000 if format == "parquet" else 10_000), json.dumps({format: grown_kib})
+
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "text_classification"
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real datasets is not beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "format", "rows", "classes"),
+    [
+        ("banking77/train.csv", "csv", 10_003, 77),  # CRLF, and line breaks inside quotes
+        ("tweeteval_emotion/train.jsonl", "jsonl", 3_257, 4),
+        ("sick_pairs/SICK_train.txt", "tsv", 4_500, 3),
+    ],
+)
+def test_real_files_are_read_whole(name: str, format: str, rows: int, classes: int) -> None:
+    path = SHARED / name
+    found = list(read_rows(path, format))
+    assert len(found) == count_rows(path, format) == rows
+    assert len({row[columns_of(path, format)[-1]] for row in found}) == classes
