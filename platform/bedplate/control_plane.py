@@ -31,7 +31,7 @@ from bedplate.processes import die_with_parent
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
-from bedplate_serving.unix_sockets import short_path
+from bedplate_serving.unix_sockets import listen
 
 __all__ = ["main"]
 
@@ -113,7 +113,7 @@ async def _serve(workspace: Workspace) -> None:
     server = _Server(config)
     loop = threading.Thread(target=workspace.run, name="workspace", daemon=True)
     loop.start()
-    sockets = [_listen(workspace.home.gateway_socket), _listen(workspace.home.socket)]
+    sockets = [listen(workspace.home.gateway_socket), listen(workspace.home.socket)]
     leaving = asyncio.create_task(_leave_when_idle(workspace, stop))
     try:
         await server.serve(sockets=sockets)
@@ -124,18 +124,6 @@ async def _serve(workspace: Workspace) -> None:
         workspace.database.close()
         for path in (workspace.home.socket, workspace.home.gateway_socket):
             path.unlink(missing_ok=True)
-
-
-def _listen(path: Path) -> socket.socket:
-    """A socket that appears under its name only once it is listening, so that nobody finds it half made."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(short_path(temporary))
-    temporary.chmod(0o600)
-    listener.listen(256)
-    temporary.replace(path)
-    return listener
 
 
 async def _leave_when_idle(workspace: Workspace, stop: Any) -> None:

@@ -131,7 +131,7 @@ def _summary(
         "probe of the base": probe["metrics"]["accuracy"],
         "fine-tuned": comparison["metrics"]["accuracy"],
     }
-    print(f"\nAccuracy on {comparison['data']['rows']} held-back messages")
+    print(f"\nAccuracy on {comparison['rows']} held-back messages")
     for name, value in lines.items():
         print(f"  {name:<18} {value:.3f}  {'#' * round(40 * value)}")
     print(f"\nDone in {seconds:.0f} s. The endpoint {endpoint.name} goes on answering at {endpoint.url}")

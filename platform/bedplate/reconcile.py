@@ -24,7 +24,7 @@ from bedplate.keys import KeyStore, digest
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.registry import Registry
-from bedplate_serving.unix_sockets import short_path
+from bedplate_serving.unix_sockets import is_listening, short_path
 
 __all__ = ["Reconciler"]
 
@@ -97,7 +97,7 @@ class Reconciler:
 
     def _is_healthy(self, replica: Replica) -> bool:
         socket = self.folder(replica.id) / "s"
-        if not socket.exists():
+        if not is_listening(socket):
             return False
         try:
             with httpx.Client(transport=httpx.HTTPTransport(uds=short_path(socket)), timeout=1.0) as client:

@@ -12,7 +12,7 @@ import httpx
 from bedplate.home import Home
 from bedplate.processes import ProcessId
 from bedplate_registry.errors import Unavailable
-from bedplate_serving.unix_sockets import short_path
+from bedplate_serving.unix_sockets import is_listening, short_path
 
 __all__ = ["ensure_server", "is_ready", "socket_client", "stop_running", "wait_until_ready"]
 
@@ -28,7 +28,7 @@ def socket_client(home: Home, timeout: float | None = 30.0) -> httpx.Client:
 
 def is_ready(home: Home) -> bool:
     """Whether a server answers; a socket that a dead one left behind does not."""
-    if not home.socket.exists():
+    if not is_listening(home.socket):
         return False
     try:
         with socket_client(home, timeout=5.0) as client:

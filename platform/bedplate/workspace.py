@@ -161,7 +161,9 @@ class Workspace:
 
     @property
     def may_leave(self) -> bool:
-        """A private server leaves when nobody has used it for a while and nothing runs."""
+        """A private server leaves when nobody has used it for a while and nothing runs, or when its home is gone."""
+        if self.is_private and not self.home.run.exists():
+            return True
         idle = time.monotonic() - self.last_used > self.settings.idle_seconds
         return self.is_private and idle and self.scheduler.is_idle and not self.endpoints.all()
 

@@ -7,7 +7,7 @@ import socket
 from functools import cache
 from pathlib import Path
 
-__all__ = ["SUN_PATH_BYTES", "listen", "short_path"]
+__all__ = ["SUN_PATH_BYTES", "is_listening", "listen", "short_path"]
 
 SUN_PATH_BYTES = 107  # 108 with the closing zero
 
@@ -27,6 +27,12 @@ def short_path(path: Path | str) -> str:
 def _open_folder(folder: Path) -> int:
     """One descriptor for each folder, for the life of the process."""
     return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def is_listening(path: Path) -> bool:
+    """Whether a process takes connections there; the file that a dead one left behind does not count."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(short_path(path)) == 0 if path.exists() else False
 
 
 def listen(path: Path, backlog: int = 2048) -> socket.socket:

@@ -56,7 +56,7 @@ def workspace_of(request: Request) -> Workspace:
 def find_caller(workspace: Workspace, scope: dict[str, Any], authorization: str | None, host: str) -> Caller:
     """Raises Unauthorized for no key or an unknown one, Forbidden for a Host that is not ours."""
     listener = Path(str((scope.get("server") or ("", None))[0])).name
-    if listener.startswith(workspace.home.socket.name):
+    if listener == workspace.home.socket.name:
         return Caller("local user", frozenset(SCOPES))
     if workspace.address.is_loopback and host.rsplit(":", 1)[0] not in LOOPBACK_HOSTS:
         raise Forbidden(

@@ -178,7 +178,7 @@ def run(app: Callable[..., Any]) -> int:
     """The outer edge: an error is one sentence that says what to do next, or an object under --format json."""
     as_json = "--format=json" in sys.argv or ("--format", "json") in pairwise(sys.argv)
     try:
-        app(standalone_mode=False)
+        app(standalone_mode=False, prog_name="bedplate")
     except BedplateError as exc:
         _print_error(exc.to_json(), as_json)
         return 1

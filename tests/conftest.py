@@ -1,0 +1,71 @@
+"""What all tests stand on: a clean environment, short folders for sockets, real servers, a real loopback Hub."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import wait_for
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+# Before anything imports torch in this process; see platform/bedplate/spawn.py.
+os.environ["OMP_WAIT_POLICY"] = "passive"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+for name in [name for name in os.environ if name.startswith("BEDPLATE_")]:
+    del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED_DATA.is_dir():
+        return
+    skip = pytest.mark.skip(reason=f"the folder of real datasets is not there: {SHARED_DATA}")
+    for item in items:
+        if item.get_closest_marker("shared_data"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of tiny models: `encoder` (a base) and `classifier`. A child process builds them; this one stays light."""
+    folder = tmp_path_factory.mktemp("models")
+    code = (
+        "import sys; from pathlib import Path; from bedplate_serving.testing import tiny_encoder, tiny_text_classifier;"
+        "root = Path(sys.argv[1]); tiny_encoder(root / 'encoder');"
+        "tiny_text_classifier(root / 'classifier', labels=('card', 'login', 'refund'))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hub(models: Path) -> Iterator[str]:
+    """A Hub on loopback that serves acme/tiny-encoder and acme/tiny-classifier."""
+    import uvicorn
+
+    from bedplate_registry.hubserver import FolderSource, create_hub_app
+
+    source = FolderSource(
+        {
+            "acme/tiny-encoder": (models / "encoder", "a" * 40, {"pipeline_tag": "sentence-similarity"}),
+            "acme/tiny-classifier": (models / "classifier", "b" * 40, {"pipeline_tag": "text-classification"}),
+        }
+    )
+    config = uvicorn.Config(create_hub_app(source), port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started, seconds=10)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(5)
