@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from bedplate_registry.errors import Refused
@@ -49,6 +51,30 @@ def test_probabilities_equal_transformers_own_forward(name: str, request: pytest
     got = load_predictor(folder, "text-classification", device="cpu", threads=1).probabilities(items)
     assert np.abs(got - expected.numpy()).max() < 1e-5
     assert expected.std(0).min() > 1e-3, "a model that says the same of every text would pass with anything"
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "XLMRoberta", "Camembert", "Electra", "DistilBert", "Albert"])
+def test_a_packed_batch_answers_as_each_text_alone(family: str, tiny: Path, tmp_path: Path) -> None:
+    """Every architecture that is packed (Albert is not), against transformers' own forward of one text at a time."""
+    kin = {"pad_token_id": 1} if "Rob" in family or family == "Camembert" else {}
+    width = {"hidden_size": 32, "dim": 32, "embedding_size": 32, "intermediate_size": 64, "hidden_dim": 64}
+    depth = {"num_hidden_layers": 2, "n_layers": 2, "num_attention_heads": 4, "n_heads": 4}
+    sizes = {"vocab_size": 200, "max_position_embeddings": 66, "type_vocab_size": 2, "num_labels": 3}
+    config = getattr(transformers, f"{family}Config")(**width, **depth, **sizes, **kin)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
+    model.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny / name, tmp_path / name)
+    predictor = load_predictor(tmp_path, "text-classification", device="cpu", threads=1)
+    assert predictor.is_packed == (family != "Albert")
+    items = texts(30)
+    expected = torch.softmax(reference_logits(tmp_path, items), -1).numpy()
+    assert np.abs(predictor.probabilities(items) - expected).max() < 1e-5
+    assert expected.std(0).min() > 1e-3
 
 
 def test_predict_keeps_the_order_whatever_the_batches(tiny: Path) -> None:

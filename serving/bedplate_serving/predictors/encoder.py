@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,8 +17,12 @@ from transformers.utils import logging as transformers_logging
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import Encoded, ItemError
+from bedplate_serving.predictors.packed import Packing, packing_for
 
 __all__ = ["TextEncoder", "TextItem", "load_model", "parse_text", "pick_device"]
+
+Rows = np.ndarray[Any, Any]
+Forward = Callable[..., torch.Tensor]
 
 CPU_TOKEN_BUDGET = 512  # beyond this a batch gains nothing on a CPU and only makes the next request wait
 GPU_TOKEN_BUDGET = 16384
@@ -135,7 +139,8 @@ class TextEncoder:
         tokenizer = _load_tokenizer(folder)
         self._tokenizer = tokenizer.backend_tokenizer
         self._wants_type_ids = "token_type_ids" in tokenizer.model_input_names
-        self.context_length = _context_length(model, tokenizer.model_max_length)
+        self.first_position = _first_position(model)
+        self.context_length = _context_length(model, tokenizer.model_max_length, self.first_position)
         self._pad_id = _pad_id(model)
         self.token_budget = CPU_TOKEN_BUDGET if device == "cpu" else GPU_TOKEN_BUDGET
         self._tokenizer.no_padding()
@@ -160,10 +165,33 @@ class TextEncoder:
     def _encoded(self, encoding: Any) -> Encoded:
         return Encoded(encoding.ids, encoding.type_ids if self._wants_type_ids else None, bool(encoding.overflowing))
 
-    def run(self, batch: Sequence[Encoded], forward: Callable[..., torch.Tensor]) -> np.ndarray[Any, Any]:
-        """`forward(**inputs)` over one padded batch, as float32 rows in the order of the batch."""
+    def run(self, batch: Sequence[Encoded], forward: Forward, packing: Packing | None = None) -> Rows:
+        """`forward(**inputs)` over a batch, as float32 rows in its order: packed where that can be, else padded."""
         with self._lock, torch.inference_mode():
-            return forward(**self._pad(batch)).float().cpu().numpy()  # type: ignore[no-any-return]
+            if packing is not None:
+                return cast(Rows, packing.logits(batch, forward).float().numpy())
+            return self._run_padded(batch, forward)
+
+    def _run_padded(self, batch: Sequence[Encoded], forward: Forward) -> Rows:
+        """Texts of like length together, so that a long one among short ones does not make them all long."""
+        order = sorted(range(len(batch)), key=lambda index: batch[index].length)
+        rows: list[Any] = [None] * len(batch)
+        for group in _alike(order, [batch[index].length for index in order]):
+            outputs = forward(**self._pad([batch[index] for index in group])).float().cpu().numpy()
+            for index, row in zip(group, outputs, strict=True):
+                rows[index] = row
+        return np.stack(rows)
+
+    def packing(self, forward: Forward) -> Packing | None:
+        """The packed pass, if this model has one and it answers as the padded one does."""
+        packing = packing_for(self.model, self.first_position)
+        if packing is None:
+            return None
+        samples = self.encode(
+            [TextItem("a"), TextItem("where is my order?", "it is late"), TextItem("my card is lost")]
+        )
+        with torch.inference_mode():
+            return packing if packing.is_exact(forward, samples) else None
 
     def _pad(self, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         rows, longest = len(batch), max(item.length for item in batch)
@@ -179,6 +207,18 @@ class TextEncoder:
         if types is not None:
             arrays["token_type_ids"] = types
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+
+
+def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Indices sorted by length, split where the longest would be half as long again as the shortest, and 8 more."""
+    groups: list[list[int]] = []
+    shortest = 0
+    for index, length in zip(order, lengths, strict=True):
+        if not groups or length > shortest * 1.5 + 8:
+            groups.append([])
+            shortest = length
+        groups[-1].append(index)
+    return groups
 
 
 def _shorten(item: TextItem, limit: int) -> TextItem:
@@ -202,13 +242,17 @@ def _load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _context_length(model: Any, stated: float) -> int:
-    """The smaller of what the tokenizer states and what the position embeddings hold."""
-    positions = getattr(model.config, "max_position_embeddings", None) or UNLIMITED
+def _first_position(model: Any) -> int:
+    """0, but RoBERTa and its kin count positions from the one after padding."""
     table: Any = next((m for name, m in model.named_modules() if name.endswith("position_embeddings")), None)
-    if getattr(table, "padding_idx", None) is not None:  # RoBERTa counts positions from padding_idx + 1
-        positions = min(positions, table.num_embeddings - table.padding_idx - 1)
-    length = min(int(min(stated, UNLIMITED)), int(positions))
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1
+
+
+def _context_length(model: Any, stated: float, first_position: int) -> int:
+    """The smaller of what the tokenizer states and what the position embeddings hold."""
+    positions = getattr(model.config, "max_position_embeddings", None) or UNLIMITED + first_position
+    length = min(int(min(stated, UNLIMITED)), int(positions) - first_position)
     return length if length < UNLIMITED else 4096
 
 

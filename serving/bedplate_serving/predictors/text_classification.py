@@ -50,10 +50,16 @@ class TextClassifier:
         model = load_model(AutoModelForSequenceClassification, folder, self.device, head=self.task)
         self._encoder = TextEncoder(model, folder, self.device, threads)
         self._model = model
+        self._packing = self._encoder.packing(self._logits)
         self.labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
         self._function = _default_function(model.config)
         self.context_length = self._encoder.context_length
         self.token_budget = self._encoder.token_budget
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether batches run as one row without padding (packed.py); the answers are the same."""
+        return self._packing is not None
 
     def parameters(self, raw: Mapping[str, Any]) -> ClassificationParameters:
         _refuse_unknown(raw, HUB_NAMES)
@@ -66,7 +72,7 @@ class TextClassifier:
         return self._encoder.encode(items)
 
     def forward(self, batch: Sequence[Encoded]) -> list[Vector]:
-        return list(self._encoder.run(batch, self._logits))
+        return list(self._encoder.run(batch, self._logits, self._packing))
 
     def _logits(self, **inputs: Any) -> Any:
         return self._model(**inputs).logits
