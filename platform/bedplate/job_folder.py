@@ -27,7 +27,7 @@ from typing import Any
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 
-__all__ = ["JobFolder", "JobReporter", "run_worker"]
+__all__ = ["EventReader", "JobFolder", "JobReporter", "run_worker"]
 
 PROGRESS_SECONDS = 0.25  # progress lines come no faster
 TAIL_BYTES = 1 << 16
@@ -65,10 +65,6 @@ class JobFolder:
         by_step = {(line.get("step"), *sorted(line)): line for line in _lines(self.metrics_file)}
         return list(by_step.values())
 
-    def events(self, after: int = 0) -> Iterator[dict[str, Any]]:
-        """Events whose `seq` is above `after`."""
-        return (event for event in _lines(self.events_file) if event["seq"] > after)
-
     def last_progress(self, epoch: int) -> dict[str, Any] | None:
         for line in reversed(_tail(self.events_file)):
             event = _parse(line)
@@ -78,6 +74,24 @@ class JobFolder:
 
     def log_tail(self, lines: int = 20) -> list[str]:
         return [line.decode("utf-8", "replace") for line in _tail(self.log)[-lines:]]
+
+
+class EventReader:
+    """Follows events.jsonl: each call gives what came since the last one, and reads nothing twice."""
+
+    def __init__(self, folder: JobFolder, after: int = 0) -> None:
+        self._path, self._after, self._offset = folder.events_file, after, 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """New events whose `seq` is above the first `after`; a line that is still being written waits."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        parsed = (_parse(line) for line in whole.splitlines())
+        return [event for event in parsed if event is not None and event["seq"] > self._after]
 
 
 class JobReporter:

@@ -102,10 +102,8 @@ class Scheduler:
             self._store.move(job, "cancelled", finished=time.time())
         elif (error := folder.error(job.epoch)) is not None:
             self._fail(job, error)
-        elif ended["returncode"] < 0 or ended["stopped"]:
-            self._died(job, f"the worker was ended by signal {abs(ended['returncode'])}")
         else:
-            self._fail(job, _unexplained(folder, ended["returncode"]))
+            self._died(job, _how_it_died(folder, ended["returncode"]))
 
     def _finish(self, job: Job, result: dict[str, Any]) -> None:
         try:
@@ -144,11 +142,9 @@ def _why_waiting(ahead: int, running: list[Job]) -> str:
     return f"waits for {names} to end; {place}"
 
 
-def _unexplained(folder: JobFolder, returncode: int) -> dict[str, str]:
-    """A launcher that failed before our code ran, for one: the last log lines are the reason."""
-    tail = [line for line in folder.log_tail(3) if line.strip()]
-    return {
-        "code": "worker-failed",
-        "message": f"The worker ended with exit code {returncode}. Its last lines: {' | '.join(tail)}",
-        "hint": f"Read its log with: bedplate jobs logs {folder.path.name}",
-    }
+def _how_it_died(folder: JobFolder, returncode: int) -> str:
+    """A worker that fails says why in its folder. One that says nothing was killed, or its launcher failed."""
+    if returncode < 0:
+        return f"the worker was ended by signal {-returncode}"
+    last = next((line for line in reversed(folder.log_tail()) if line.strip()), "nothing")
+    return f"the worker ended with exit code {returncode} without a reason; its last line: {last}"

@@ -6,6 +6,7 @@ and the gateway. Jobs and replicas outlive all of them and are found again by th
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ import httpx
 
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home
-from bedplate.server_process import stop_running, wait_until_ready
-from bedplate_registry.errors import Refused, Unavailable
+from bedplate.server_process import is_ready, socket_client, stop_running, wait_until_ready
+from bedplate_registry.errors import Conflict, Refused, Unavailable
 
 __all__ = ["check_address", "serve"]
 
@@ -41,7 +42,7 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
     home = Home(home_path)
     home.prepare()
     gateway = GatewayProcess(home)
-    stop_running(home)
+    _make_room(home)
     if gateway.address != address:
         _await_free(gateway, address)
     stopping: list[int] = []
@@ -64,6 +65,21 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
     return 0
 
 
+def _make_room(home: Home) -> None:
+    """A private server leaves for us; another `serve` is not ours to stop."""
+    if not is_ready(home):
+        return
+    with socket_client(home) as client:
+        running = client.get("/api/v1/server").json()
+    if not running["private"]:
+        raise Conflict(
+            f"{home.path} is served already, at {running['url']} (process {running['pid']}).",
+            hint="Use it, or stop it with: bedplate stop",
+            code="home-owned",
+        )
+    stop_running(home)
+
+
 def _await_free(gateway: GatewayProcess, address: Address) -> None:
     """The gateway of a private server leaves its port; anything else that holds ours is an error."""
     gateway.stop()
@@ -74,8 +90,6 @@ def _await_free(gateway: GatewayProcess, address: Address) -> None:
 
 
 def _start(home: Home, address: Address) -> subprocess.Popen[bytes]:
-    import os
-
     argv = [sys.executable, "-m", "bedplate.control_plane", "--home", str(home.path), "--parent", str(os.getpid())]
     argv += ["--host", address.host, "--port", str(address.port)]
     log = (home.logs / "server.log").open("ab")

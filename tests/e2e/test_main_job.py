@@ -170,6 +170,17 @@ def test_a_fine_tune_leaves_its_metrics_step_by_step(tuned: Job) -> None:
     assert tuned.result["steps"] == 30
 
 
+def test_events_stream_to_the_end_and_resume_after_the_last_one_seen(ws: RemoteWorkspace, tuned: Job) -> None:
+    path = f"/api/v1/jobs/{tuned.id}/events"
+    whole = ws.connection.request("GET", path).text
+    ids = [int(line[4:]) for line in whole.splitlines() if line.startswith("id: ")]
+    assert ids == list(range(1, len(ids) + 1))
+    assert "event: metrics" in whole
+    assert whole.rstrip().splitlines()[-2] == "event: state"
+    rest = ws.connection.request("GET", path, headers={"Last-Event-ID": str(ids[-3])}).text
+    assert [line for line in rest.splitlines() if line.startswith("id: ")] == [f"id: {n}" for n in ids[-2:]]
+
+
 def test_a_model_is_evaluated_against_its_base_on_the_same_rows(
     ws: RemoteWorkspace, tuned: Job, base: str, tmp_path: Path
 ) -> None:

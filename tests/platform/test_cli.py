@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import bedplate_home, environment, processes_of, run_cli, wait_for
+from harness import bedplate_home, environment, free_port, processes_of, run_cli, serving, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,16 @@ def test_serve_refuses_to_open_a_port_to_other_machines_without_protection(home:
     done = run_cli("serve", "--host", "0.0.0.0", home=home, check=False)
     assert done.returncode == 1
     assert "--behind-proxy" in done.stderr
+
+
+def test_a_home_that_is_served_is_not_taken_by_a_second_serve(tmp_path: Path) -> None:
+    with bedplate_home() as served:
+        port = free_port()
+        with serving(served, port):
+            done = run_cli("serve", "--port", str(free_port()), home=served, check=False)
+            assert done.returncode == 1
+            assert f"http://127.0.0.1:{port}" in done.stderr
+            assert run_cli("models", "list", home=served).returncode == 0
 
 
 def test_lists_are_json_where_asked_for(home: Path) -> None:

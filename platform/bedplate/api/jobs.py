@@ -11,7 +11,7 @@ from fastapi import Body, Header, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
 from bedplate.api.access import Caller, Routes, WorkspaceOf, find_caller
-from bedplate.job_folder import JobFolder
+from bedplate.job_folder import EventReader
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Forbidden
 
@@ -102,20 +102,15 @@ def events(job_id: str, workspace: WorkspaceOf, last_event_id: Annotated[int, He
 
 
 async def _follow(workspace: Workspace, job_id: str, seq: int) -> AsyncIterator[str]:
-    folder = workspace.scheduler.folder(job_id)
+    reader = EventReader(workspace.scheduler.folder(job_id), after=seq)
     while True:
         job = await asyncio.to_thread(workspace.jobs.get, job_id)
-        for event in await asyncio.to_thread(_events, folder, seq):
-            seq = event["seq"]
-            yield f"id: {seq}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n"
+        for event in await asyncio.to_thread(reader.read):
+            yield f"id: {event['seq']}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n"
         if job.is_final:
             yield f"event: state\ndata: {json.dumps(workspace.describe_job(job))}\n\n"
             return
         await asyncio.sleep(POLL_SECONDS)
-
-
-def _events(folder: JobFolder, after: int) -> list[dict[str, Any]]:
-    return list(folder.events(after))
 
 
 def _require(request: Request, workspace: Workspace, scope: str) -> Caller:

@@ -43,6 +43,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         "output": spec["output"],
         "rows": summary.rows,
         "errors": summary.errors,
+        "truncated": summary.truncated,
         "seconds": summary.seconds,
         "model": spec["model"],
     }

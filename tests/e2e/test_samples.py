@@ -1,0 +1,87 @@
+"""The samples run as they stand, on a tiny model of a loopback Hub; what the docs show is what works."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import bedplate_home, environment, free_port, run_cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def env(hub: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An environment in which `bedplate` and `python` are this interpreter's, with a home and a Hub of its own."""
+    programs = tmp_path_factory.mktemp("bin")
+    bedplate = programs / "bedplate"
+    bedplate.write_text(f"#!{sys.executable}\nfrom bedplate.cli import main\nmain()\n")
+    bedplate.chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)
+    with bedplate_home() as home:
+        yield environment(
+            home,
+            PATH=f"{programs}:{os.environ['PATH']}",
+            BEDPLATE_HUB_URL=hub,
+            BEDPLATE_PORT=str(free_port()),
+            MODEL="acme/tiny-encoder",
+            SETTINGS="--set max_steps=5",
+            STEPS="5",
+        )
+
+
+def test_the_command_line_sample_runs(env: dict[str, str], tmp_path: Path) -> None:
+    script = ROOT / "samples" / "main_job.sh"
+    done = subprocess.run(["bash", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "scored.csv").read_text().splitlines()[0].startswith("id,text,label,score")
+
+
+def test_the_python_sample_runs(env: dict[str, str], tmp_path: Path) -> None:
+    script = ROOT / "samples" / "main_job.py"
+    done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "scored.parquet").stat().st_size > 0
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_command_that_the_docs_name_exists(tmp_path: Path) -> None:
+    named = {
+        match for path in documents() for match in re.findall(r"\bbedplate ((?:[a-z]+)(?: [a-z]+)?)", path.read_text())
+    }
+    listed = run_cli("--help", home=tmp_path).stdout
+    commands = set(re.findall(r"^  ([a-z]+)  ", listed, re.MULTILINE))
+    assert {name.split()[0] for name in named} <= commands | {"and", "is", "serves"}
+
+
+def test_every_file_that_the_docs_link_to_exists() -> None:
+    for path in documents():
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_setting_that_is_read_is_in_the_docs() -> None:
+    read = set(re.findall(r'"((?:BEDPLATE|HF)_[A-Z_]+)"', (ROOT / "platform/bedplate/settings.py").read_text()))
+    documented = (ROOT / "docs/operations.md").read_text()
+    assert {name for name in read if name not in documented} == set()
+
+
+def test_every_training_setting_is_in_the_docs_with_its_default() -> None:
+    from dataclasses import fields
+
+    from bedplate_trainers.settings import FinetuneSettings
+
+    documented = (ROOT / "docs/text-classification.md").read_text()
+    for setting in fields(FinetuneSettings):
+        default = "none" if setting.default == () else str(setting.default)
+        default = default.lower() if isinstance(setting.default, bool) else default
+        assert f"| `{setting.name}` | {default} |" in documented

@@ -1,0 +1,74 @@
+"""The folder of a job: what an attempt writes, what the owner believes, what a kill leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bedplate.job_folder import EventReader, JobFolder, JobReporter
+
+
+def made(path: Path) -> JobFolder:
+    folder = JobFolder(path / "job")
+    folder.create({"kind": "x"})
+    return folder
+
+
+def test_progress_of_an_older_attempt_is_not_shown(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    JobReporter(folder, 1).progress("train", 5, 10, "steps")
+    assert folder.last_progress(2) is None
+    JobReporter(folder, 2).progress("train", 7, 10, "steps")
+    shown = folder.last_progress(2)
+    assert shown is not None
+    assert (shown["done"], shown["percent"]) == (7, 70.0)
+
+
+def test_sequence_numbers_go_on_across_attempts(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    for epoch in (1, 2):
+        reporter = JobReporter(folder, epoch)
+        reporter.message("one")
+        reporter.message("two")
+    assert [event["seq"] for event in EventReader(folder).read()] == [1, 2, 3, 4]
+    assert [event["seq"] for event in EventReader(folder, after=2).read()] == [3, 4]
+
+
+def test_a_reader_gives_each_event_once_and_waits_for_a_line_that_is_half_written(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    reporter, reader = JobReporter(folder, 1), EventReader(folder)
+    reporter.message("one")
+    assert len(reader.read()) == 1
+    assert reader.read() == []
+    with folder.events_file.open("ab") as file:
+        file.write(b'{"seq": 2, "epoch": 1, "type": "mess')
+    assert reader.read() == []
+    with folder.events_file.open("ab") as file:
+        file.write(b'age", "text": "two"}\n')
+    assert [event["text"] for event in reader.read()] == ["two"]
+
+
+def test_a_step_that_two_attempts_logged_counts_once_and_the_later_one_wins(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    first, second = JobReporter(folder, 1), JobReporter(folder, 2)
+    first.metrics(10, {"loss": 2.0})
+    first.metrics(20, {"loss": 1.5})
+    second.metrics(20, {"loss": 1.4})
+    assert [(row["step"], row["loss"]) for row in folder.metrics()] == [(10, 2.0), (20, 1.4)]
+
+
+def test_a_line_cut_short_by_a_kill_is_skipped(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    JobReporter(folder, 1).metrics(1, {"loss": 1.0})
+    with folder.metrics_file.open("ab") as file:
+        file.write(b'{"step": 2, "lo')
+    assert [row["step"] for row in folder.metrics()] == [1]
+
+
+def test_progress_comes_no_faster_than_it_can_be_read_but_the_end_of_a_phase_always_does(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    reporter = JobReporter(folder, 1)
+    for done in range(1001):
+        reporter.progress("train", done, 1000, "steps")
+    events = EventReader(folder).read()
+    assert len(events) < 20
+    assert events[-1]["done"] == 1000
