@@ -99,6 +99,8 @@ class JobReporter:
 
     def __init__(self, folder: JobFolder, epoch: int) -> None:
         self.folder, self.epoch = folder, epoch
+        for path in (folder.events_file, folder.metrics_file):
+            _end_line(path)
         self._seq = sum(1 for _ in _lines(folder.events_file))
         self._last_progress = 0.0
         self._phase = ""
@@ -180,6 +182,13 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
     """One write of one line; not synced, since progress that a crash swallows is no loss."""
     with path.open("ab") as file:
         file.write(json.dumps(line).encode() + b"\n")
+
+
+def _end_line(path: Path) -> None:
+    """Close a line that a kill cut short, so that the next one stands by itself."""
+    if path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -56,12 +56,14 @@ def test_a_step_that_two_attempts_logged_counts_once_and_the_later_one_wins(tmp_
     assert [(row["step"], row["loss"]) for row in folder.metrics()] == [(10, 2.0), (20, 1.4)]
 
 
-def test_a_line_cut_short_by_a_kill_is_skipped(tmp_path: Path) -> None:
+def test_a_line_cut_short_by_a_kill_is_skipped_and_the_next_one_is_whole(tmp_path: Path) -> None:
     folder = made(tmp_path)
     JobReporter(folder, 1).metrics(1, {"loss": 1.0})
     with folder.metrics_file.open("ab") as file:
         file.write(b'{"step": 2, "lo')
     assert [row["step"] for row in folder.metrics()] == [1]
+    JobReporter(folder, 2).metrics(2, {"loss": 0.9})
+    assert [row["step"] for row in folder.metrics()] == [1, 2]
 
 
 def test_progress_comes_no_faster_than_it_can_be_read_but_the_end_of_a_phase_always_does(tmp_path: Path) -> None:
