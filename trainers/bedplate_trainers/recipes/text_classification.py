@@ -65,7 +65,6 @@ class Prepared:
 
 def run(request: FinetuneRequest, reporter: Reporter, *, resume: bool) -> FinetuneResult | None:
     start = time.perf_counter()
-    quiet()
     prepared = prepare(request, reporter)
     trained = train(prepared.plan, reporter, resume=resume)
     if not trained.is_writer:
@@ -81,6 +80,7 @@ def run(request: FinetuneRequest, reporter: Reporter, *, resume: bool) -> Finetu
 
 def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     """From files to tensors. The same request gives the same result, in every process of a run."""
+    quiet()
     reporter.progress("load", 0, 3)
     settings = FinetuneSettings.from_mapping(request.settings, request.task)
     sets = _read_sets(request, settings, reporter)
