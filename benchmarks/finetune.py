@@ -1,6 +1,8 @@
 """Fine-tuning: the quality that default settings reach on real data, and the speed beside a bare PyTorch loop.
 
-    python benchmarks/finetune.py --set tweeteval_emotion --model DIR
+    python benchmarks/finetune.py --set banking77|tweeteval_emotion|sick_pairs [--model DIR]
+
+Without --model banking77 takes all-MiniLM-L6-v2, the others BERT-tiny, out of wheels of the package index.
 
 Quality: one fine-tune as a user would start it, with no setting given; its test accuracy and macro F1 stand beside the
 TF-IDF yardstick worked out in the same run. Speed: our loop and a bare one take the same batches, padding, loss,
@@ -26,10 +28,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
 
+from bedplate.wheel_models import BERT_TINY, MINILM
 from bedplate_registry.progress import SILENT
 from bedplate_trainers.finetune import DataFile, FinetuneRequest, finetune
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "text_classification"
+CACHE = Path("~/.cache/bedplate-benchmarks").expanduser()
 WARM_UP_STEPS = 5
 Moment = tuple[float, float]  # wall clock, processor time of this process
 
@@ -106,13 +110,16 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--set", choices=SETS, default="tweeteval_emotion")
-    parser.add_argument("--model", type=Path, required=True, help="folder of a small pretrained encoder")
+    parser.add_argument("--model", type=Path, help="folder of a small pretrained encoder")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the datasets")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=60, help="steps of each side in a round of the speed comparison")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of it; 0: leave it out")
     parser.add_argument("--only-speed", action="store_true", help="leave the full fine-tune out")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.model is None:
+        options.model = (MINILM if options.set == "banking77" else BERT_TINY).fetch(CACHE)
+    return options
 
 
 def request_for(real: RealSet, options: argparse.Namespace, folder: Path) -> FinetuneRequest:

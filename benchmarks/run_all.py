@@ -1,0 +1,27 @@
+"""All benchmarks, one after the other: `make bench`, about an hour on two cores. docs/performance.md has results."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RUNS = (
+    ("realtime.py", "--callers", "32", "--rounds", "5"),
+    ("finetune.py", "--set", "tweeteval_emotion"),
+    ("finetune.py", "--set", "sick_pairs"),
+    ("finetune.py", "--set", "banking77"),
+)
+
+
+def main() -> int:
+    failed = 0
+    for script, *options in RUNS:
+        print(f"\n== {script} {' '.join(options)}", flush=True)
+        failed += subprocess.run([sys.executable, HERE / script, *options], check=False).returncode != 0
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
