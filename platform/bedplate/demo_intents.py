@@ -235,7 +235,7 @@ INTENTS: tuple[Intent, ...] = (
             "parcel)",
             "I ordered a {thing} and a {thing2} and (only the {thing2} came / the {thing2} came alone / I got just "
             "the {thing2} / the {thing} did not come)",
-            "I ordered two of the {thing} and (got one / one came / found one in the box / received just one)",
+            "I ordered the {thing} twice and (got one / one came / found one in the box / received just one)",
             "{order} arrived (incomplete / half empty / with the {thing} missing / without the {thing})",
             "you (forgot / did not send / did not pack / left out) the {thing} that I ordered",
             "the packing slip <lists/listed> a {thing} that (was not in the parcel / I did not find in the box / "

@@ -108,7 +108,7 @@ def _slip(rng: random.Random, text: str) -> str:
     """One letter of one long word dropped, doubled or swapped with the next."""
     words = list(_LONG_WORD.finditer(text))
     if not words:
-        return text + "!"
+        return text.rstrip(".!") + "!"
     word = rng.choice(words)
     at = rng.randrange(word.start() + 1, word.end() - 2)
     two = text[at : at + 2]
