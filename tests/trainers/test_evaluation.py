@@ -36,7 +36,7 @@ def test_a_tuned_model_is_measured_against_its_base(
     report = report_on(request.output_dir, data, against_dir=base_dir, train=request.train)
     json.dumps(report)
     assert (report["kind"], report["against"]["kind"]) == ("model", "probe")
-    assert report["rows"] == 150
+    assert report["data"]["rows"] == 150
     assert set(report["baselines"]) == {"majority", "tfidf"}
     low, high = report["confidence"]["accuracy"]
     assert low <= report["metrics"]["accuracy"] <= high

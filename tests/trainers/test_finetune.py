@@ -33,7 +33,7 @@ def test_it_learns_a_synthetic_set_and_reports_the_test(make_request: Maker, rec
     assert report["metrics"]["accuracy"] > 0.9  # a plain loop with these settings came to 1.0
     assert report["baselines"]["majority"]["accuracy"] < 0.6
     assert result.labels == ("access", "money", "parcel")
-    assert (result.train_rows, result.validation_rows, result.test_rows) == (324, 36, 40)
+    assert (result.train_rows, result.validation_rows, result.test_rows) == (320, 40, 40)
     assert result.packages["torch"]
     assert json.loads(json.dumps(result.to_json()))["resolved"]["values"]["learning_rate"] == 5e-3
 

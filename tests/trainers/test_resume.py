@@ -67,7 +67,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_misses_no_step(
     expected = result_of(start_worker(undisturbed, folder=calm), calm)
 
     process = start_worker(disturbed, folder=killed, seconds_per_step=0.05)
-    wait_for_step(killed, 30)  # in the second of three epochs of 21 steps, between the checkpoints of 28 and 35
+    wait_for_step(killed, 30)  # in the second of three epochs of 20 steps, between the checkpoints of 28 and 35
     kill_group(process)
     resumed = result_of(start_worker(disturbed, "--resume", folder=killed), killed)
 

@@ -51,14 +51,14 @@ class Judged:
 
 
 def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
-    """The report of one model; `model`, `data`, `baselines` and `against` are added by who knows them."""
+    """The report of one model; who knows the files adds `model` and the rest of `data`."""
     metrics, missing = _metrics(judged.predictions, settings.metrics)
     draws = settings.confidence_draws
     return {
         "task": "text-classification",
         "kind": judged.kind,
         "model": None,
-        "rows": len(judged.examples),
+        "data": {"sha256": None, "filename": None, "rows": len(judged.examples)},
         "multi_label": judged.labels.multi_label,
         "metrics": metrics,
         "not_computed": missing,

@@ -130,10 +130,12 @@ def _read_sets(request: FinetuneRequest, settings: FinetuneSettings, reporter: R
     rest = read(request.train, "The training data")
     test = read(request.test, "The test data") if isinstance(request.test, DataFile) else None
     validation = read(request.validation, "The validation data") if isinstance(request.validation, DataFile) else None
+    count = len(rest)  # fractions are of all rows, whichever part is split off first
     if request.test == AUTO:
         rest, test = _split(rest, settings.test_fraction, settings, "test", reporter)
     if request.validation == AUTO:
-        rest, validation = _split(rest, settings.validation_fraction, settings, "validation", reporter)
+        fraction = settings.validation_fraction * count / len(rest)
+        rest, validation = _split(rest, fraction, settings, "validation", reporter)
     _check_enough(rest)
     labels = learn_labels([row.labels for row in rest], rest.multi_label)
     for name, held in (("validation", validation), ("test", test)):
