@@ -37,7 +37,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of tiny models: `encoder` (a base) and `classifier`. A child process builds them; this one stays light."""
+    """Folders of tiny models: `encoder` (a base) and `classifier`. A child builds them, so this process stays light."""
     folder = tmp_path_factory.mktemp("models")
     code = (
         "import sys; from pathlib import Path; from bedplate_serving.testing import tiny_encoder, tiny_text_classifier;"

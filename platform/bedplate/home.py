@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -88,17 +89,21 @@ class Home:
 
 
 class HomeLock:
-    """Held by the one control plane of a home for as long as it lives; the kernel lets go when it dies."""
+    """Held for as long as its process lives; the kernel lets go when it dies.
 
-    def __init__(self, home: Home) -> None:
-        self._path = home.run / "lock"
+    `lock` is held by the one control plane of a home, `serve.lock` by the `bedplate serve` that keeps it running: while
+    that one lives, no private server takes the place of a control plane that is being started again.
+    """
+
+    def __init__(self, home: Home, name: str = "lock") -> None:
+        self._path = home.run / name
         self._file: TextIO | None = None
 
-    def take(self) -> None:
-        """Raises Conflict, which names the process that holds it."""
+    def take(self, *, patience_seconds: float = 0.0) -> None:
+        """Raises Conflict, which names the process that holds it. Patience sees through a look by `is_held`."""
         file = self._path.open("a+")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file, time.monotonic() + patience_seconds)
         except OSError as exc:
             file.seek(0)
             holder = file.read().strip() or "unknown"
@@ -108,12 +113,34 @@ class HomeLock:
                 hint="Use it, stop it, or choose another folder with --home.",
                 code="home-owned",
             ) from exc
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(str(os.getpid()))
         file.flush()
         self._file = file
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a living process holds it."""
+        try:
+            self.take()
+        except Conflict:
+            return True
+        self.release()
+        return False
 
     def release(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _lock(file: TextIO, deadline: float) -> None:
+    """Raises OSError where another process still holds the lock at the deadline."""
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)

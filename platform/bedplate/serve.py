@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 
 from bedplate.gateway_process import Address, GatewayProcess
-from bedplate.home import Home
-from bedplate.server_process import is_ready, socket_client, stop_running, wait_until_ready
-from bedplate_registry.errors import Conflict, Refused, Unavailable
+from bedplate.home import Home, HomeLock
+from bedplate.server_process import stop_running, wait_until_ready
+from bedplate_registry.errors import Refused, Unavailable
 
 __all__ = ["check_address", "serve"]
 
@@ -42,7 +42,9 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
     home = Home(home_path)
     home.prepare()
     gateway = GatewayProcess(home)
-    _make_room(home)
+    keeper = HomeLock(home, "serve.lock")
+    keeper.take(patience_seconds=1.0)
+    stop_running(home)  # a private server leaves for us
     if gateway.address != address:
         _await_free(gateway, address)
     stopping: list[int] = []
@@ -62,22 +64,8 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
     child.terminate()
     child.wait(timeout=15)
     gateway.stop()
+    keeper.release()
     return 0
-
-
-def _make_room(home: Home) -> None:
-    """A private server leaves for us; another `serve` is not ours to stop."""
-    if not is_ready(home):
-        return
-    with socket_client(home) as client:
-        running = client.get("/api/v1/server").json()
-    if not running["private"]:
-        raise Conflict(
-            f"{home.path} is served already, at {running['url']} (process {running['pid']}).",
-            hint="Use it, or stop it with: bedplate stop",
-            code="home-owned",
-        )
-    stop_running(home)
 
 
 def _await_free(gateway: GatewayProcess, address: Address) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from bedplate.home import Home
+from bedplate.home import Home, HomeLock
 from bedplate.processes import ProcessId
 from bedplate_registry.errors import Unavailable
 from bedplate_serving.unix_sockets import is_listening, short_path
@@ -42,6 +42,9 @@ def ensure_server(home: Home) -> bool:
     if is_ready(home):
         return False
     home.prepare()
+    if HomeLock(home, "serve.lock").is_held:
+        wait_until_ready(home, None, START_SECONDS)  # `bedplate serve` is starting its control plane again
+        return False
     argv = [sys.executable, "-m", "bedplate.control_plane", "--home", str(home.path), "--private"]
     with (home.logs / "server.log").open("ab") as log:
         child = subprocess.Popen(
@@ -52,14 +55,14 @@ def ensure_server(home: Home) -> bool:
     return True
 
 
-def wait_until_ready(home: Home, child: subprocess.Popen[bytes], seconds: float) -> None:
+def wait_until_ready(home: Home, child: subprocess.Popen[bytes] | None, seconds: float) -> None:
     """Raises Unavailable with the last log lines where the server does not come up."""
     deadline = time.monotonic() + seconds
     grace: float | None = None
     while time.monotonic() < deadline:
         if is_ready(home):
             return
-        if child.poll() is not None:
+        if child is not None and child.poll() is not None:
             # Another process may have won the lock and be about to answer.
             grace = grace or time.monotonic() + 5
             if time.monotonic() > grace:

@@ -49,7 +49,8 @@ class Workspace:
         self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self.keys)
         self.gateway = GatewayProcess(self.home)
         self.is_private = address is None
-        self._address = address or Address("127.0.0.1", settings.port)
+        # A private server leaves a gateway that is already there where it is, so that endpoints keep their URL.
+        self._address = address or self.gateway.address or Address("127.0.0.1", settings.port)
         self._stop = threading.Event()
         self.last_used = time.monotonic()
         self.gateway_problem: str | None = None

@@ -218,7 +218,8 @@ def test_after_the_whole_server_is_killed_serve_finds_its_endpoints_and_jobs_aga
 
 def test_serve_takes_the_place_of_a_private_server_and_its_endpoint_stays(home: Path, models: Path) -> None:
     port = free_port()
-    run_cli("import", "--from", str(models / "classifier"), "--name", "classifier", home=home)
+    folder = str(models / "classifier")
+    run_cli("import", "--from", folder, "--name", "classifier", home=home, BEDPLATE_PORT=str(port))
     run_cli("deploy", "classifier", "--endpoint", "tiny", home=home, BEDPLATE_PORT=str(port))
     replicas = processes_of(home, "bedplate_serving.replica")
     with serving(home, port):
@@ -238,4 +239,5 @@ def test_two_commands_at_once_start_one_private_server(home: Path) -> None:
     for thread in threads:
         thread.join()
     assert results == [0, 0, 0, 0]
-    assert len(processes_of(home, "bedplate.control_plane")) == 1
+    wait_for(lambda: len(processes_of(home, "bedplate.control_plane")) == 1, seconds=20)
+    assert run_cli("models", "list", home=home).returncode == 0
