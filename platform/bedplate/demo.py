@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import bedplate
-from bedplate.cli.output import Progress, say
 from bedplate.client import Endpoint, Job, RemoteWorkspace
+from bedplate.console import Progress, say
 from bedplate.demo_data import EXAMPLE_MESSAGES, DemoFiles, write
 from bedplate.demo_hub import MODEL_ID, REVISION, demo_hub
 from bedplate.settings import Settings
