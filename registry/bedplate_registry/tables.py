@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,7 +20,7 @@ import orjson
 from .errors import Refused
 from .writers import RowWriter, open_writer
 
-__all__ = ["FORMATS", "RowWriter", "columns_of", "count_rows", "format_of", "open_writer", "read_rows"]
+__all__ = ["FORMATS", "BadRow", "RowWriter", "columns_of", "count_rows", "format_of", "open_writer", "read_rows"]
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
 BATCH_ROWS = 1024
@@ -44,11 +45,25 @@ def format_of(filename: str) -> str:
     )
 
 
-def read_rows(path: Path, format: str) -> Iterator[dict[str, Any]]:
-    """The rows of a file, one at a time."""
+class BadRow(dict[str, Any]):
+    """Stands where a line cannot be read as a row: no columns, but the reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+def read_rows(path: Path, format: str, *, keep_bad: bool = False) -> Iterator[dict[str, Any]]:
+    """The rows of a file, one at a time.
+
+    A line of JSONL that is no object and a line of CSV or TSV with too few or too many cells is Refused by number, or,
+    with `keep_bad`, a BadRow in its place.
+    """
     if format in _DELIMITERS:
-        return _read_delimited(path, _DELIMITERS[format])
-    readers = {"jsonl": _read_jsonl, "json": _read_json, "parquet": _read_parquet}
+        return _read_delimited(path, _DELIMITERS[format], keep_bad)
+    if format == "jsonl":
+        return _read_jsonl(path, keep_bad)
+    readers = {"json": _read_json, "parquet": _read_parquet}
     if format not in readers:
         raise Refused(f"{format!r} is not a table format.", hint=f"Accepted: {', '.join(FORMATS)}.", code="bad-format")
     return readers[format](path)
@@ -61,7 +76,7 @@ def columns_of(path: Path, format: str) -> list[str]:
     if format in _DELIMITERS:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _header(_cells(file, _DELIMITERS[format]))
-    rows = islice(read_rows(path, format), COLUMN_SAMPLE_ROWS)
+    rows = islice(read_rows(path, format, keep_bad=True), COLUMN_SAMPLE_ROWS)
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
@@ -75,13 +90,22 @@ def count_rows(path: Path, format: str) -> int:
     return sum(1 for _ in read_rows(path, format))
 
 
-def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def _read_jsonl(path: Path, keep_bad: bool) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
-                yield _json_object(line, number)
+                yield _or_bad(partial(_json_object, line, number), keep_bad)
+
+
+def _or_bad(read: Callable[[], dict[str, Any]], keep_bad: bool) -> dict[str, Any]:
+    try:
+        return read()
+    except Refused as exc:
+        if not keep_bad:
+            raise
+        return BadRow(exc.message)
 
 
 def _json_object(line: bytes, number: int) -> dict[str, Any]:
@@ -116,15 +140,19 @@ def _read_json(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read_delimited(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+def _read_delimited(path: Path, delimiter: str, keep_bad: bool) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = _cells(file, delimiter)
         header = _header(lines)
         for number, cells in enumerate((cells for cells in lines if cells), 1):
-            if len(cells) != len(header):
-                hint = "Quote cells that hold the delimiter, a quote or a line break."
-                raise _bad_row(number, f"has {len(cells)} cells where the header has {len(header)}", hint)
-            yield dict(zip(header, cells, strict=True))
+            yield _or_bad(partial(_row, header, cells, number), keep_bad)
+
+
+def _row(header: list[str], cells: list[str], number: int) -> dict[str, Any]:
+    if len(cells) != len(header):
+        hint = "Quote cells that hold the delimiter, a quote or a line break."
+        raise _bad_row(number, f"has {len(cells)} cells where the header has {len(header)}", hint)
+    return dict(zip(header, cells, strict=True))
 
 
 def _cells(file: Any, delimiter: str) -> Iterator[list[str]]:

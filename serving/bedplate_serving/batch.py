@@ -25,7 +25,7 @@ from bedplate_registry import durable
 from bedplate_registry.columns import ColumnMap
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.progress import Reporter
-from bedplate_registry.tables import columns_of, count_rows, open_writer, read_rows
+from bedplate_registry.tables import BadRow, columns_of, count_rows, open_writer, read_rows
 from bedplate_serving.predictors.base import Predictor, forward_sorted
 
 __all__ = ["BatchSummary", "TooManyErrors", "score_file"]
@@ -100,6 +100,9 @@ class _Scorer:
         results: list[dict[str, Any]] = [{} for _ in rows]
         items, places = [], []
         for place, row in enumerate(rows):
+            if isinstance(row, BadRow):
+                results[place] = {"error": row.reason}
+                continue
             try:
                 items.append(self.predictor.parse(self.columns.pick(row), self.parameters))
                 places.append(place)
@@ -179,7 +182,7 @@ def _identity(table: _Table, columns: ColumnMap, parameters: Mapping[str, Any], 
 
 
 def _windows(table: _Table) -> Iterator[list[dict[str, Any]]]:
-    rows = iter(read_rows(table.path, table.format))
+    rows = iter(read_rows(table.path, table.format, keep_bad=True))
     while window := list(islice(rows, WINDOW_ROWS)):
         yield window
 

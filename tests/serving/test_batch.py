@@ -91,6 +91,26 @@ def test_a_bad_row_gets_its_reason_and_the_others_their_answers(predictor: TextC
     assert summary.errors == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("in.jsonl", ['{"text": "good"}', '{"text": "cut', '["text"]', '{"text": "fine"}']),
+        ("in.csv", ["text,n", "good,1", "too,many,cells", "few", "fine,2"]),
+    ],
+)
+def test_a_line_that_is_no_row_gets_its_reason_and_stops_nothing(
+    predictor: TextClassifier, tmp_path: Path, name: str, lines: list[str]
+) -> None:
+    source, target = tmp_path / name, tmp_path / "out.jsonl"
+    source.write_text("\n".join(lines) + "\n")
+    summary = score(predictor, source, target)
+    rows = rows_of(target)
+    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert [row["text"] for row in rows] == ["good", None, None, "fine"]
+    assert "Row 2" in rows[1]["error"]
+    assert (summary.rows, summary.errors) == (4, 2)
+
+
 def test_the_error_threshold_stops_the_job_and_minus_one_never_does(predictor: TextClassifier, tmp_path: Path) -> None:
     source = write(tmp_path / "in.csv", [{"text": text} for text in ("a", "", "", "b")], ["text"])
     for threshold in (0, 1):
