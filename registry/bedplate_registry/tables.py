@@ -87,7 +87,7 @@ def count_rows(path: Path, format: str) -> int:
     if format == "jsonl":
         with path.open("rb") as file:
             return sum(1 for line in file if line.strip())
-    return sum(1 for _ in read_rows(path, format))
+    return sum(1 for _ in read_rows(path, format, keep_bad=True))
 
 
 def _read_jsonl(path: Path, keep_bad: bool) -> Iterator[dict[str, Any]]:

@@ -106,7 +106,7 @@ def test_a_line_that_is_no_row_gets_its_reason_and_stops_nothing(
     summary = score(predictor, source, target)
     rows = rows_of(target)
     assert [bool(row["error"]) for row in rows] == [False, True, True, False]
-    assert [row["text"] for row in rows] == ["good", None, None, "fine"]
+    assert [row.get("text") for row in rows] == ["good", None, None, "fine"]
     assert "Row 2" in rows[1]["error"]
     assert (summary.rows, summary.errors) == (4, 2)
 
