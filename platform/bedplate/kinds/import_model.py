@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
 from bedplate_registry.errors import Refused, Unavailable
@@ -15,6 +16,7 @@ from bedplate_registry.tasks import get_task
 
 __all__ = ["KIND"]
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPTIONAL = {"revision", "task", "name", "hub", "device", "accept_license"}
 
 
@@ -27,13 +29,13 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             "name": str(Name.parse(request["name"])),
         }
     check_keys("import", request, required={"model_id"}, optional=OPTIONAL)
-    if context.settings.offline:
+    hub = str(request.get("hub") or context.settings.hub_url).rstrip("/")
+    if context.settings.offline and urlsplit(hub).hostname not in LOOPBACK:
         raise Unavailable(
             "BEDPLATE_OFFLINE is set: nothing is fetched from a Hub.",
             hint="Import a folder on this disk with: bedplate import --from DIR --name NAME",
             code="offline",
         )
-    hub = str(request.get("hub") or context.settings.hub_url).rstrip("/")
     _refuse_own_hub(context, hub)
     return {
         **_common(request),
@@ -62,7 +64,8 @@ def _files(context: Context, files: Any) -> list[dict[str, Any]]:
 
 
 def _refuse_own_hub(context: Context, hub: str) -> None:
-    if hub.startswith(("http://127.0.0.1", "http://localhost")) and hub.endswith(f":{context.settings.port}/hub"):
+    parts = urlsplit(hub)
+    if parts.hostname in LOOPBACK and parts.port == context.settings.port and parts.path == "/hub":
         raise Refused(
             f"{hub} is this registry's own Hub: a model cannot be imported from itself.",
             hint="Give another --hub, or unset HF_ENDPOINT.",
