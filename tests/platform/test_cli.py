@@ -91,6 +91,19 @@ def test_offline_refuses_an_import_from_a_hub_by_name(home: Path) -> None:
     assert "BEDPLATE_OFFLINE" in done.stderr
 
 
+@pytest.mark.parametrize("hub", ["ftp://hub", "hub", "http://hub:port"])
+def test_a_hub_that_is_no_url_is_refused_by_value(home: Path, hub: str) -> None:
+    done = run_cli("import", "acme/tiny", "--hub", hub, home=home, check=False)
+    assert done.returncode == 1
+    assert hub in done.stderr
+
+
+def test_importing_from_ones_own_hub_is_refused(home: Path) -> None:
+    done = run_cli("import", "acme/tiny", "--hub", "http://localhost:8686/hub", home=home, check=False)
+    assert done.returncode == 1
+    assert "its own" in done.stderr or "own Hub" in done.stderr
+
+
 def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
     long = tmp_path / ("deep" * 12) / ("deeper" * 12)
     try:

@@ -29,7 +29,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             "name": str(Name.parse(request["name"])),
         }
     check_keys("import", request, required={"model_id"}, optional=OPTIONAL)
-    hub = str(request.get("hub") or context.settings.hub_url).rstrip("/")
+    hub = _hub_url(str(request.get("hub") or context.settings.hub_url))
     if context.settings.offline and urlsplit(hub).hostname not in LOOPBACK:
         raise Unavailable(
             "BEDPLATE_OFFLINE is set: nothing is fetched from a Hub.",
@@ -61,6 +61,17 @@ def _files(context: Context, files: Any) -> list[dict[str, Any]]:
         if not context.registry.blobs.has(str(file.get("sha256", ""))):
             raise Refused(f"The file {file.get('path')!r} was not uploaded.", hint="Upload it first.")
     return [{key: file[key] for key in ("path", "sha256", "size_bytes")} for file in files]
+
+
+def _hub_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise Refused(f"hub={text!r} is not the URL of a Hub.", hint="For example: --hub https://huggingface.co")
+    return text.rstrip("/")
 
 
 def _refuse_own_hub(context: Context, hub: str) -> None:
