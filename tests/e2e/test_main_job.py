@@ -192,7 +192,7 @@ def test_a_model_is_evaluated_against_its_base_on_the_same_rows(
     assert report["against"]["kind"] == "probe"
     assert report["against"]["model"] == base
     assert "accuracy" in report["difference"]
-    assert report["rows"] == 40
+    assert report["data"]["rows"] == 40
 
 
 def test_a_single_text_a_list_and_a_pair_are_scored(endpoint: bedplate.client.Endpoint) -> None:
