@@ -158,23 +158,29 @@ def run_worker(work: Callable[[JobFolder, JobReporter, dict[str, Any]], Mapping[
         result = work(folder, JobReporter(folder, epoch), secrets)
     except BedplateError as exc:
         traceback.print_exc()
-        write_json(folder.path / f"error-{epoch}.json", exc.to_json())
+        _keep_error(folder.path / f"error-{epoch}.json", exc.to_json())
         sys.exit(1)
     except Exception as exc:  # noqa: BLE001 - the process's outer edge
         traceback.print_exc()
-        write_json(folder.path / f"error-{epoch}.json", _unexpected(exc))
+        _keep_error(folder.path / f"error-{epoch}.json", _unexpected(exc, folder.path.name))
         sys.exit(1)
     if os.environ.get("RANK", "0") == "0":
         write_json(folder.path / f"result-{epoch}.json", dict(result))
 
 
-def _unexpected(exc: Exception) -> dict[str, str]:
+def _keep_error(path: Path, error: dict[str, str]) -> None:
+    """The first reason stands: where one of several processes fails, the others then fail for want of it."""
+    if not path.exists():
+        write_json(path, error)
+
+
+def _unexpected(exc: Exception, job_id: str) -> dict[str, str]:
     lines = str(exc).strip().splitlines()
     summary = f"{type(exc).__name__}: {lines[-1] if lines else ''}".rstrip(": ")
     return {
         "code": "worker-failed",
         "message": f"The worker stopped on an error it did not expect: {summary}.",
-        "hint": "Read its log with: bedplate jobs logs JOB",
+        "hint": f"Read its log with: bedplate jobs logs {job_id}",
     }
 
 

@@ -163,6 +163,15 @@ def test_a_fine_tune_registers_a_model_with_its_lineage_and_a_test_report(
     assert set(report.data["baselines"]) == {"majority", "tfidf"}
 
 
+def test_a_fine_tune_leaves_no_checkpoint_and_no_second_copy_of_its_weights(
+    server: tuple[Path, int], tuned: Job
+) -> None:
+    folder = server[0] / "jobs" / tuned.id
+    assert (folder / "spec.json").exists()
+    assert not list(folder.rglob("*.safetensors"))
+    assert not list(folder.rglob("optimizer.pt"))
+
+
 def test_a_fine_tune_leaves_its_metrics_step_by_step(tuned: Job) -> None:
     steps = [row["step"] for row in tuned.metrics() if "loss" in row]
     assert steps == sorted(set(steps))

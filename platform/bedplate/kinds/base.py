@@ -13,7 +13,7 @@ from bedplate.settings import Settings
 from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.registry import Registry
 
-__all__ = ["Command", "Context", "Kind", "check_keys", "choose_device", "worker"]
+__all__ = ["Command", "Context", "Kind", "check_keys", "choose_device", "keep_report", "worker"]
 
 
 class EndpointLookup(Protocol):
@@ -70,6 +70,14 @@ def check_keys(kind: str, request: Mapping[str, Any], *, required: set[str], opt
         )
     for name in sorted(required - {key for key, value in request.items() if value not in (None, "")}):
         raise Refused(f"{kind} needs {name!r}.", hint=f"Give {name}.", code="missing-setting")
+
+
+def keep_report(context: Context, job_id: str, report: Mapping[str, Any]) -> str:
+    """Keep the evaluation report of a job, once, however often the job is finished; its id."""
+    for kept in context.registry.evaluations.list(report["model"]):
+        if kept.get("job") == job_id:
+            return str(kept["id"])
+    return context.registry.evaluations.add({**report, "job": job_id})
 
 
 def choose_device(value: object) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
-from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
+from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, keep_report, worker
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tasks import get_task
@@ -66,11 +66,11 @@ def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int
 
 
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    report = {**result["report"], "model": spec["model"], "job": job_id}
+    report = {**result["report"], "model": spec["model"]}
     if report.get("against"):
         report["against"] = {**report["against"], "model": spec["against"]}
     return {
-        "evaluation": context.registry.evaluations.add(report),
+        "evaluation": keep_report(context, job_id, report),
         "metrics": report["metrics"],
         "kind": report["kind"],
     }

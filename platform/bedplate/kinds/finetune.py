@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
-from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device
+from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, keep_report
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelDraft, ModelVersion
 from bedplate_registry.names import Name
@@ -89,10 +90,12 @@ def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """Publish the model (once: its source is this job) and keep its test report beside it."""
     version = context.registry.models.publish(ModelDraft.from_json(result["draft"]))
+    for leftover in ("checkpoints", "model"):  # what is in there is published
+        shutil.rmtree(context.home.jobs / job_id / leftover, ignore_errors=True)
     report = result["report"]
     evaluation = None
     if report is not None:
-        evaluation = context.registry.evaluations.add({**report, "model": version.ref, "job": job_id})
+        evaluation = keep_report(context, job_id, {**report, "model": version.ref})
     return {
         "model": version.ref,
         "evaluation": evaluation,
