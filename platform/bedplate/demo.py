@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -139,13 +142,14 @@ def _summary(
         print(f"  {name:<18} {value:.3f}  {'#' * round(40 * value)}")
     print(f"\nDone in {seconds:.0f} s. The endpoint {endpoint.name} goes on answering at {endpoint.url}")
     print("\nTry next:")
+    program = "bedplate" if shutil.which("bedplate") else os.path.relpath(sys.argv[0])
     for command in (
-        f'bedplate score {endpoint.name} --input "{EXAMPLE_MESSAGES[0]}"',
+        f'{program} score {endpoint.name} --input "{EXAMPLE_MESSAGES[0]}"',
         f"curl -H 'Authorization: Bearer {endpoint.key}' -d '{{\"inputs\": \"where is my refund\"}}' {endpoint.url}",
-        f"bedplate models show {OUTPUT}",
-        f"bedplate models lineage {OUTPUT}",
+        f"{program} models show {OUTPUT}",
+        f"{program} models lineage {OUTPUT}",
         f"head -3 {scored}",
-        "bedplate jobs list",
-        "bedplate stop --all          (stops the server, the endpoint's replica and all jobs)",
+        f"{program} jobs list",
+        f"{program} stop --all          (stops the server, the endpoint's replica and all jobs)",
     ):
         print(f"  {command}")

@@ -43,7 +43,7 @@ OPPOSITE_SHARE = 0.35
 
 EXAMPLE_MESSAGES: tuple[str, ...] = (
     "Hi, last week I wrote that my refund was late, that is settled. Now you canceled order 4821 without asking me.",
-    "I do not want to close my account, but the toaster I ordered was not in the box.",
+    "I do not want to close my account, but the toaster was missing from the parcel.",
     "the order for the lamp went thru but my card was never charged, how do I pay?",
 )
 

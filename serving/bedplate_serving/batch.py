@@ -78,7 +78,7 @@ def score_file(
     parts = _Parts(state, _identity(source, columns, parameters, predictor))
     names = _score_windows(scorer, parts, source, reporter)
     added = _added_names(predictor.output_columns(scorer.parameters), names)
-    _assemble(parts, source, target, names, added, reporter)
+    _assemble(parts, source, target, names, added, scorer.rows, reporter)
     durable.remove_folder(state)
     seconds = time.monotonic() - started
     return BatchSummary(scorer.rows, scorer.errors, scorer.truncated, seconds, tuple(added.values()))
@@ -216,7 +216,13 @@ def _added_names(wanted: Sequence[str], present: Sequence[str]) -> dict[str, str
 
 
 def _assemble(
-    parts: _Parts, source: _Table, target: _Table, names: Sequence[str], added: Mapping[str, str], reporter: Reporter
+    parts: _Parts,
+    source: _Table,
+    target: _Table,
+    names: Sequence[str],
+    added: Mapping[str, str],
+    total: int,
+    reporter: Reporter,
 ) -> None:
     """Input and parts, side by side, to a file beside the output, which gets its name when it is whole."""
     unfinished = target.path.with_name(f".{target.path.name}.unfinished")
@@ -225,6 +231,6 @@ def _assemble(
         for number, rows in enumerate(_windows(source)):
             for row, result in zip(rows, parts.read(number) or [], strict=True):
                 writer.write(row | {column: result.get(name) for name, column in added.items()})
-            reporter.progress("write", number * WINDOW_ROWS + len(rows), 0, "rows")
+            reporter.progress("write", number * WINDOW_ROWS + len(rows), total, "rows")
     durable.flush(unfinished)
     durable.rename(unfinished, target.path)

@@ -19,7 +19,7 @@ from bedplate.workspace import Workspace
 from harness import bedplate_home, free_port, serving
 
 # What FastAPI adds by itself: the API's description, open like the health routes.
-DESCRIPTION = {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
+DESCRIPTION = {"/openapi.json"}
 OPEN = {"/livez", "/readyz"}
 
 

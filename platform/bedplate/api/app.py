@@ -25,7 +25,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
     """All resources; `stop` ends the server."""
-    app = FastAPI(title="Bedplate", version="1", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Bedplate", version="1", docs_url=None, redoc_url=None)  # its pages load scripts from elsewhere
     app.state.workspace = workspace
     app.state.stop = stop
     add_problem_handlers(app)
