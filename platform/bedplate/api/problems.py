@@ -58,7 +58,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return problem(
-            422, "Refused", "bad-request", f"{where}: {first['msg']}.", "See /openapi.json for the accepted form."
+            422, "Refused", "bad-request", f"{where}: {first['msg']}.", "See /openapi.json."
         )
 
     @app.exception_handler(HTTPException)
