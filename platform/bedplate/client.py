@@ -6,6 +6,7 @@ ws = bedplate.connect("http://gpu01:8686", token="bp_…")   another server
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 
 from bedplate.connection import Connection, error_of
+from bedplate.console import Progress
 from bedplate_registry.errors import BedplateError, Conflict, NotFound, Unavailable
 
 __all__ = ["Endpoint", "Job", "Model", "RemoteWorkspace", "Report", "connect"]
@@ -99,8 +101,10 @@ class Job:
     def wait(self, *, watch: Watcher | None = None, timeout_seconds: float | None = None) -> Job:
         """Until the job has ended; the output of a batch job is then at its path. Raises what the job failed with.
 
-        `watch` is called with the job at every look. Raises TimeoutError.
+        `watch` is called with the job at every look; without it a terminal shows a progress bar. Raises TimeoutError.
         """
+        if watch is None and sys.stderr.isatty():
+            watch = Progress()
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while not self.refresh().is_final:
             if watch:

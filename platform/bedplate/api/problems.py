@@ -57,9 +57,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def _malformed(request: Request, exc: RequestValidationError) -> JSONResponse:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return problem(
-            422, "Refused", "bad-request", f"{where}: {first['msg']}.", "See /openapi.json."
-        )
+        return problem(422, "Refused", "bad-request", f"{where}: {first['msg']}.", "See /openapi.json.")
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, exc: HTTPException) -> JSONResponse:
