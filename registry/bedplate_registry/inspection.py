@@ -141,7 +141,9 @@ def _refuse_architecture(config: Mapping[str, Any], task: Task) -> None:
 
 def _has_head(task: Task, tensors: Iterable[Tensor]) -> bool:
     """Whether the weights hold the head. Without it the loader would make one of random numbers, and say nothing."""
-    return not task.head_tensors or any(part in tensor.name for tensor in tensors for part in task.head_tensors)
+    # From the start of a part of the name: ELECTRA's discriminator_predictions.… are no predictions of words.
+    names = (f".{tensor.name}" for tensor in tensors)
+    return not task.head_tensors or any(f".{part}" in name for name in names for part in task.head_tensors)
 
 
 def _no_head(config: Mapping[str, Any], asked: str, why: str) -> Refused:

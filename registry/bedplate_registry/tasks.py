@@ -35,7 +35,7 @@ class Task:
     auto_class: str
     pipeline_tags: tuple[str, ...]
     architectures: tuple[str, ...]  # how the class names of models with this head end
-    head_tensors: tuple[str, ...]  # a weight whose name holds one of these shows the head is there; () = not told so
+    head_tensors: tuple[str, ...]  # how a part of a weight's name starts where the head is there; () = not told so
     keys: tuple[Key, ...]
     metrics: tuple[str, ...]
     finetunable: bool = False

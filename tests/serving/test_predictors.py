@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.predictors import BadItems, ItemError, load_predictor
+from bedplate_registry.inspection import inspect_folder
+from bedplate_serving.predictors import BadItems, ItemError, can_serve, load_predictor
 from bedplate_serving.predictors.base import cut
+from bedplate_serving.predictors.check import main as check_main
 from bedplate_serving.testing import WORDS
 
 NAMED_MODELS = ("tiny", "tiny_multi_label")
@@ -220,3 +223,83 @@ def test_the_load_check_of_a_damaged_model_is_one_line_of_json(tiny: Path, tmp_p
     assert code == 1
     assert report["error"]["code"] == "load-failed"
     assert str(tmp_path) not in json.dumps(report)
+
+
+MASKED = {"Bert": "cls.predictions", "DistilBert": "vocab_transform", "Roberta": "lm_head", "Electra": "generator_pred"}
+
+
+def masked_language_model(family: str, tiny: Path, folder: Path, head: str = "ForMaskedLM") -> Path:
+    """A base as the Hub has it: an encoder that kept the head of its pretraining, and no pooler."""
+    width = {"hidden_size": 32, "dim": 32, "embedding_size": 32, "intermediate_size": 64, "hidden_dim": 64}
+    depth = {"num_hidden_layers": 2, "n_layers": 2, "num_attention_heads": 4, "n_heads": 4}
+    kin = {"pad_token_id": 1} if family == "Roberta" else {}
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=200, max_position_embeddings=66, **width, **depth, **kin
+    )
+    torch.manual_seed(0)
+    getattr(transformers, f"{family}{head}")(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("family", MASKED)
+def test_a_base_with_its_masked_head_gives_the_features_of_its_encoder(family: str, tiny: Path, tmp_path: Path) -> None:
+    folder = masked_language_model(family, tiny, tmp_path)
+    facts = inspect_folder(folder)
+    assert facts.task == "fill-mask" and "text-classification" in facts.finetunable_tasks
+    assert any(name.startswith(MASKED[family]) for name in load_file(folder / "model.safetensors"))
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = model(**tokenizer("my card is lost", return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
+    got = load_predictor(folder, None, device="cpu", threads=1).features(["my card is lost"])[0]
+    assert np.abs(got - expected).max() < 1e-5 and np.abs(expected).max() > 0.1
+
+
+def test_layer_norms_by_their_old_names_are_read(tiny: Path, tmp_path: Path) -> None:
+    """bert-base-uncased was saved when they were called gamma and beta."""
+    folder = masked_language_model("Bert", tiny, tmp_path)
+    expected = load_predictor(folder, None, device="cpu", threads=1).features(["my card is lost"])
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    assert sum("gamma" in name for name in old) == 6
+    save_file(old, folder / "model.safetensors", {"format": "pt"})
+    assert np.array_equal(load_predictor(folder, None, device="cpu", threads=1).features(["my card is lost"]), expected)
+
+
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Roberta"])
+def test_the_load_check_of_a_base_with_its_masked_head_asks_the_encoder(
+    family: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = masked_language_model(family, tiny, tmp_path)
+    assert check_main([str(folder), "--task", "fill-mask"]) == 0
+    answer = json.loads(capsys.readouterr().out)["sample"]["answer"]
+    assert answer["hidden_size"] == 32 and answer["norm"] > 0.1
+    assert answer["note"] == (
+        "Only the encoder was asked: this release does not serve fill-mask. The model can be fine-tuned."
+    )
+
+
+def test_the_discriminator_of_electra_is_a_base(tiny: Path, tmp_path: Path) -> None:
+    folder = masked_language_model("Electra", tiny, tmp_path, "ForPreTraining")
+    assert any(name.startswith("discriminator_predictions.") for name in load_file(folder / "model.safetensors"))
+    assert inspect_folder(folder).task is None
+
+
+def test_the_load_check_of_a_model_nothing_here_can_use_is_refused(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = transformers.GPT2Config(vocab_size=200, n_positions=64, n_embd=32, n_layer=1, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny / name, tmp_path / name)
+    assert check_main([str(tmp_path), "--task", "text-generation"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "no-predictor" and "'text-generation' cannot be served" in error["message"]
+
+
+def test_what_this_release_can_serve_is_told_without_loading_anything() -> None:
+    assert can_serve("text-classification")
+    assert not any(can_serve(task) for task in ("fill-mask", "base", "check", "../a-b", "Text_Classification", ""))

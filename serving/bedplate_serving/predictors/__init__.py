@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bedplate_serving.predictors.features import FeatureExtractor
     from bedplate_serving.predictors.text_classification import TextClassifier
 
-__all__ = ["BadItems", "Encoded", "ItemError", "Predictor", "load_predictor"]
+__all__ = ["BadItems", "Encoded", "ItemError", "Predictor", "can_serve", "load_predictor"]
 
 
 @overload
@@ -37,7 +37,15 @@ def load_predictor(folder: Path, task: str | None, *, device: str = "auto", thre
         from bedplate_serving.predictors.features import FeatureExtractor
 
         return FeatureExtractor(folder, device, threads)
-    name = f"bedplate_serving.predictors.{task.replace('-', '_')}"
-    if not task.replace("-", "").isalpha() or "-" not in task or find_spec(name) is None:
+    if not can_serve(task):
         raise Refused(f"Task {task!r} cannot be served by this release.", code="no-predictor")
-    return import_module(name).load(folder, device=device, threads=threads)
+    return import_module(_module(task)).load(folder, device=device, threads=threads)
+
+
+def can_serve(task: str) -> bool:
+    """Whether this release has a predictor for the task. Imports nothing."""
+    return "-" in task and task.replace("-", "").isalpha() and find_spec(_module(task)) is not None
+
+
+def _module(task: str) -> str:
+    return f"{__name__}.{task.replace('-', '_')}"
