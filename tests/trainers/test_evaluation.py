@@ -117,3 +117,35 @@ def test_multi_label_data_for_a_single_label_model_is_refused(tmp_path: Path, wr
     model = tiny_text_classifier(tmp_path / "model", labels=LABELS)
     with pytest.raises(Refused, match="a list of labels a row"):
         report_on(model, write_rows([{"text": "a", "label": ["money"]}]))
+
+
+def test_baselines_learn_from_numbers_where_the_model_has_names(tmp_path: Path, write_rows: Writer) -> None:
+    model = tiny_text_classifier(tmp_path / "model", labels=("no", "yes"))
+    numbered = [{"text": f"{('bad', 'good')[n % 2]} phone {n}", "label": n % 2} for n in range(20)]
+    named = [{"text": row["text"], "label": ("no", "yes")[n % 2]} for n, row in enumerate(numbered)]
+    train = write_rows(numbered, "train.jsonl")
+    for data in (write_rows(numbered, "numbers.jsonl"), write_rows(named, "names.jsonl")):
+        assert report_on(model, data, train=train)["baselines"]["tfidf"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_label_that_only_the_tested_rows_have_counts_against_the_baselines(
+    tmp_path: Path, write_rows: Writer, many: bool
+) -> None:
+    def row(text: str, label: str) -> dict[str, Any]:
+        return {"text": text, "label": [label] if many else label}
+
+    model = tiny_text_classifier(tmp_path / "model", labels=LABELS, multi_label=many)
+    train = [row(f"login {n}", "access") for n in range(12)] + [row(f"invoice {n}", "money") for n in range(10)]
+    data = [row("login 3", "access"), row("invoice 4", "money"), row("late 1", "parcel"), row("late 2", "parcel")]
+    report = report_on(model, write_rows(data, "data.jsonl"), train=write_rows(train, "train.jsonl"))
+    assert report["baselines"]["majority"]["accuracy"] == 0.25
+    assert report["baselines"]["tfidf"]["accuracy"] == 0.5
+
+
+def test_training_data_with_lists_beside_data_with_single_labels_is_refused(tmp_path: Path, write_rows: Writer) -> None:
+    model = tiny_text_classifier(tmp_path / "model", labels=LABELS)
+    data = write_rows([{"text": "login", "label": "access"}], "data.jsonl")
+    train = write_rows([{"text": "a", "label": ["money"]}, {"text": "b", "label": ["access"]}], "train.jsonl")
+    with pytest.raises(Refused, match="The training data has a list of labels a row"):
+        report_on(model, data, train=train)

@@ -18,7 +18,7 @@ from bedplate_registry.progress import Reporter
 from bedplate_registry.tasks import architecture_of, get_task
 
 from .data import Examples, read_examples
-from .labels import LabelSet, label_names, learn_labels
+from .labels import LabelSet, label_names, learn_labels, sorted_labels
 from .messages import EvaluateRequest
 from .settings import EvaluateSettings
 
@@ -51,14 +51,13 @@ def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
     reporter.progress("load", 0, 1)
     rows = _read(request, settings)
 
-    from .linear import baselines
     from .report import difference, make_report
 
     mine, *others = [_judge(folder, rows, request.device, reporter) for folder in folders]
     report = make_report(mine, settings)
     if rows.train is not None:
         reporter.progress("baselines", 0, 1)
-        report["baselines"] = baselines(rows.train, mine.examples, _learn(rows.train), settings.seed)
+        report["baselines"] = _baselines(mine, rows.train, settings.seed)
     for other in others:
         report["against"] = make_report(other, settings)
         report["difference"] = difference(mine, other, settings)
@@ -107,6 +106,18 @@ def _judge_base(folder: Path, test: Examples, train: Examples, device: str, repo
     return _score(test, labels, "probe", probabilities, reporter, "evaluate")
 
 
+def _baselines(mine: Judged, train: Examples, seed: int) -> dict[str, dict[str, float]]:
+    """In the words of the model; a label that only the tested rows have is one that no baseline ever says."""
+    from .linear import baselines
+
+    if mine.kind == "model":
+        train = _in_words_of(mine.labels, train)
+    _check_kind(train, "The training data", mine.labels, "the model")
+    tested = {name for row in mine.examples for name in row.labels}
+    names = sorted_labels({*_learn(train).names, *tested})
+    return baselines(train, mine.examples, LabelSet(names, train.multi_label), seed)
+
+
 def _score(examples: Examples, labels: LabelSet, kind: str, scorer: Scorer, reporter: Reporter, phase: str) -> Judged:
     from .report import Judged
 
@@ -153,14 +164,18 @@ def _check_bases(folders: Sequence[Path], request: EvaluateRequest) -> None:
 
 
 def _check_fit(labels: LabelSet, examples: Examples, of: str) -> None:
+    _check_kind(examples, "The data", labels, of)
+    labels.check(examples.found_labels, "The data", of)
+
+
+def _check_kind(examples: Examples, what: str, labels: LabelSet, of: str) -> None:
     if examples.multi_label != labels.multi_label:
         kinds = ("one label a row", "a list of labels a row")
         raise Refused(
-            f"The data has {kinds[examples.multi_label]}, and {of} has {kinds[labels.multi_label]}.",
+            f"{what} has {kinds[examples.multi_label]}, and {of} has {kinds[labels.multi_label]}.",
             hint="Map another column to label, or take another model.",
             code="mixed-labels",
         )
-    labels.check(examples.found_labels, "The data", of)
 
 
 def _in_words_of(labels: LabelSet, examples: Examples) -> Examples:
