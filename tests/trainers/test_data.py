@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,21 @@ from bedplate_trainers.messages import DataFile
 from bedplate_trainers.splits import overlap, split_off
 
 Writer = Callable[..., DataFile]
+UNIQUE = list(itertools.combinations([f"tag {n}" for n in range(43)], 2))[:900]
 
 
 def examples(rows: list[tuple[str, str]]) -> Examples:
     made = [Example(number, text, None, (label,)) for number, (text, label) in enumerate(rows, 1)]
     return Examples(tuple(made), multi_label=False, is_pairs=False)
+
+
+def multi_label(rows: list[tuple[str, ...]]) -> Examples:
+    made = [Example(number, f"text {number}", None, labels) for number, labels in enumerate(rows, 1)]
+    return Examples(tuple(made), multi_label=True, is_pairs=False)
+
+
+def labels_of(rows: Examples) -> set[str]:
+    return {name for row in rows for name in row.labels}
 
 
 def test_integer_labels_become_names_sorted_as_numbers(write_rows: Writer) -> None:
@@ -120,3 +131,54 @@ def test_inputs_that_differ_only_in_case_and_blanks_stay_on_one_side() -> None:
 def test_a_label_with_one_row_stays_in_training() -> None:
     rows = examples([("only one", "rare"), *((f"text {n}", "often") for n in range(50))])
     assert "rare" in {row.labels[0] for row in split_off(rows, 0.3, 0, "test").train}
+
+
+@pytest.mark.parametrize("others", [0, 100])
+@pytest.mark.parametrize("fraction", [0.1, 0.3])
+def test_rows_whose_combinations_of_labels_are_all_different_are_split_by_their_labels(
+    others: int, fraction: float
+) -> None:
+    rows = multi_label([*UNIQUE, *[("A",)] * others])
+    split = split_off(rows, fraction, 0, "test")
+    assert abs(len(split.held) - fraction * len(rows)) <= 2
+    assert abs(sum(row.labels == ("A",) for row in split.held) - fraction * others) <= 2
+    assert labels_of(split.train) == labels_of(rows)
+    assert len(labels_of(split.held) - {"A"}) >= 40
+    assert split_off(rows, fraction, 0, "test") == split
+    assert split_off(rows, fraction, 1, "test") != split
+
+
+def test_labels_with_one_row_each_do_not_drain_the_others() -> None:
+    rows = examples([*((f"text {n}", f"label {n}") for n in range(900)), *((f"more {n}", "A") for n in range(100))])
+    split = split_off(rows, 0.1, 0, "test")
+    assert Counter(row.labels[0] for row in split.held) == {"A": 20}
+
+
+def test_a_label_with_one_row_is_made_up_for_by_the_others() -> None:
+    rows = examples([(f"text {n}", f"label {n}" if n < 50 else "ab"[n % 2]) for n in range(1000)])
+    split = split_off(rows, 0.1, 0, "test")
+    assert abs(len(split.held) - 100) <= 2
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_labels_with_two_inputs_each_give_the_share_asked_for(copies: int) -> None:
+    rows = examples([(f"text {n}", f"label {n // 2}") for n in range(1000) for _ in range(copies)])
+    split = split_off(rows, 0.1, 0, "test")
+    assert abs(len(split.held) - 100 * copies) <= 2
+    assert labels_of(split.train) == labels_of(rows)
+    assert overlap(split.held, split.train) == 0
+
+
+def test_rows_without_any_label_are_split_too() -> None:
+    rows = multi_label([()] * 100 + [("A",)] * 100)
+    assert Counter(row.labels for row in split_off(rows, 0.1, 0, "test").held) == {(): 10, ("A",): 10}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_label_that_only_duplicates_with_other_labels_have_stays_in_training(seed: int) -> None:
+    twice = [(text, label) for n in range(10) for text, label in ((f"text {n}", "a"), (f"Text {n}", f"odd {n % 5}"))]
+    rows = examples(twice + [(f"other {n}", "ab"[n % 2]) for n in range(20)])
+    split = split_off(rows, 0.4, seed, "test")
+    assert labels_of(split.train) == labels_of(rows)
+    assert abs(len(split.held) - 0.4 * len(rows)) <= 3
+    assert overlap(split.held, split.train) == 0

@@ -1,15 +1,18 @@
-"""The automatic split: seeded, stratified by label, and identical inputs stay on one side."""
+"""The automatic split: seeded, stratified by rarest label, and identical inputs stay on one side."""
 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .data import Example, Examples
 
 __all__ = ["Split", "overlap", "split_off"]
+
+# No label gives more than this many times its share, however much the others leave it: it would be drained.
+MOST_SHARES = 2
 
 
 @dataclass(frozen=True)
@@ -23,19 +26,10 @@ class Split:
 def split_off(examples: Examples, fraction: float, seed: int, purpose: str) -> Split:
     """Takes `fraction` of the rows off. The same rows, seed and purpose ("test", "validation") give the same split.
 
-    Rows whose inputs differ only in case or blanks go together. Every label keeps at least one such group in training.
+    Rows whose inputs differ only in case or blanks go together. Every label keeps at least one row in training.
     """
-    generator = random.Random(f"{seed}/{purpose}")
-    held: set[int] = set()
-    owed = 0.0  # the parts of rows that earlier labels could not give
-    for groups in _strata(examples.rows):
-        generator.shuffle(groups)
-        owed += fraction * sum(map(len, groups))
-        for group in groups[:-1]:
-            if len(group) <= owed + 0.5:
-                owed -= len(group)
-                held.update(group)
     rows = examples.rows
+    held = _choose(rows, fraction, random.Random(f"{seed}/{purpose}"))
     kept = tuple(row for place, row in enumerate(rows) if place not in held)
     taken = tuple(row for place, row in enumerate(rows) if place in held)
     return Split(replace(examples, rows=kept), replace(examples, rows=taken))
@@ -47,12 +41,40 @@ def overlap(examples: Examples, others: Examples) -> int:
     return sum(row.key in keys for row in examples)
 
 
+def _choose(rows: Sequence[Example], fraction: float, generator: random.Random) -> set[int]:
+    """The places of the rows to hold. What a label cannot give is owed by those after it, up to twice their share."""
+    left = _count(row.labels for row in rows)
+    held: set[int] = set()
+    owed = 0.0
+    for groups in _strata(rows):
+        generator.shuffle(groups)
+        sizes = [len(group) for group in groups]
+        owed += fraction * sum(sizes)
+        room = max(MOST_SHARES * fraction * sum(sizes), min(sizes))
+        for group in groups:
+            labels = _count(rows[place].labels for place in group)
+            if len(group) > min(owed + 0.5, room) or any(left[name] <= labels[name] for name in labels):
+                continue
+            left -= labels
+            owed, room = owed - len(group), room - len(group)
+            held.update(group)
+    return held
+
+
 def _strata(rows: Sequence[Example]) -> list[list[list[int]]]:
-    """Groups of places with the same input, gathered by label; the rarest label first, so that it gets its share."""
+    """Groups of places with the same input, gathered by their rarest label; the smallest gathering first, so that what
+    it cannot give is left to larger ones. (Whole combinations of labels would mostly be alone, and give nothing.)"""
     groups: dict[str, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         groups[row.key].append(place)
-    strata: dict[tuple[str, ...], list[list[int]]] = defaultdict(list)
+    having = _count(row.labels for row in rows)
+    strata: dict[str | None, list[list[int]]] = defaultdict(list)
     for group in groups.values():
-        strata[tuple(sorted(rows[group[0]].labels))].append(group)
-    return [strata[name] for name in sorted(strata, key=lambda name: (len(strata[name]), name))]
+        names = {name for place in group for name in rows[place].labels}
+        strata[min(names, key=lambda name: (having[name], name), default=None)].append(group)
+    return [strata[name] for name in sorted(strata, key=lambda name: (len(strata[name]), name or ""))]
+
+
+def _count(labels: Iterable[tuple[str, ...]]) -> Counter[str]:
+    """How many rows have each label."""
+    return Counter(name for names in labels for name in names)
