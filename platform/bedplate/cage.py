@@ -36,7 +36,22 @@ def main() -> None:
 
 
 def isolate_network() -> str | None:
-    """Move this process into a network namespace that holds a loopback only; the reason where that cannot be."""
+    """Move this process into a network namespace that holds a loopback only; the reason where that cannot be.
+
+    A child tries it first: where AppArmor lets a namespace be made but not be set up, there is no way back.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if _isolate() is None else 1)
+        except OSError:
+            os._exit(1)
+    if os.waitpid(child, 0)[1] != 0:
+        return "the kernel allows no network namespace here"
+    return _isolate()
+
+
+def _isolate() -> str | None:
     libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = os.getuid(), os.getgid()
     if libc.unshare(CLONE_NEWNET) != 0:

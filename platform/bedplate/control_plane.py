@@ -14,7 +14,6 @@ import signal
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = replace(Settings.from_environment(), home=Path(arguments.home).absolute())
         address = None if arguments.private else Address(arguments.host, arguments.port)
+        if address is not None:
+            settings = replace(settings, port=address.port)
         home = Home(settings.home)
         home.prepare()
         lock = HomeLock(home)
@@ -111,16 +112,14 @@ async def _serve(workspace: Workspace) -> None:
         server_header=False,
     )
     server = _Server(config)
-    loop = threading.Thread(target=workspace.run, name="workspace", daemon=True)
-    loop.start()
+    workspace.start()
     sockets = [listen(workspace.home.gateway_socket), listen(workspace.home.socket)]
     leaving = asyncio.create_task(_leave_when_idle(workspace, stop))
     try:
         await server.serve(sockets=sockets)
     finally:
         leaving.cancel()
-        workspace.stop()
-        await asyncio.to_thread(loop.join, 10)
+        await asyncio.to_thread(workspace.stop)
         workspace.database.close()
         for path in (workspace.home.socket, workspace.home.gateway_socket):
             path.unlink(missing_ok=True)

@@ -95,7 +95,10 @@ def _cage() -> Iterator[Finding]:
     done = subprocess.run([sys.executable, "-c", PROBE_CAGE], capture_output=True, text=True, check=False)
     problem = done.stdout.strip() or (done.stderr.strip().splitlines() or [""])[-1]
     if problem:
-        remedy = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1)."
+        remedy = (
+            "Allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1 on Debian, "
+            "kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu."
+        )
         yield _finding("cage", "warn", f"workers keep the machine's network: {problem}", remedy)
     else:
         yield _finding("cage", "ok", "workers run without a network")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +128,7 @@ class EndpointStore:
             )
         share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
         values = {"model": model, "instances": instances, "device": device, "traffic": share, "error": None}
-        with self._database.begin() as connection:
+        with _first_come(endpoint), self._database.begin() as connection:
             if known is None:
                 connection.execute(endpoints.insert().values(name=endpoint, task=task, created=now))
             if same is None:
@@ -147,7 +149,7 @@ class EndpointStore:
             raise NotFound(
                 f"Endpoint {endpoint!r} has no deployment {min(unknown)!r}.", hint=f"It has: {sorted(names)}."
             )
-        if sum(shares.values()) != 100 or min(shares.values()) < 0:
+        if sum(shares.values()) != 100 or min(shares.values(), default=0) < 0:
             raise Refused(f"Traffic {shares} does not add up to 100.", hint="Give percentages that add up to 100.")
         with self._database.begin() as connection:
             for name in names:
@@ -157,10 +159,15 @@ class EndpointStore:
         """Forget the wish; reconcile.py then stops the replicas."""
         self.get(endpoint)
         mine = deployments.c.endpoint == endpoint
+        # Its replicas are told to stop in the same moment: a deployment that is made anew under the same names must
+        # not find them and take them for its own.
+        leave = replicas.update().where(replicas.c.endpoint == endpoint).values(state="stopping")
         with self._database.begin() as connection:
             if deployment is not None:
                 connection.execute(deployments.delete().where(mine, deployments.c.name == deployment))
+                connection.execute(leave.where(replicas.c.deployment == deployment))
                 return
+            connection.execute(leave)
             connection.execute(deployments.delete().where(mine))
             connection.execute(endpoints.delete().where(endpoints.c.name == endpoint))
 
@@ -173,8 +180,10 @@ class EndpointStore:
         return replica
 
     def move_replica(self, replica: Replica, state: str) -> None:
+        """Move it if it is still in the state that `replica` shows: a deletion meanwhile stands."""
         with self._database.begin() as connection:
-            connection.execute(replicas.update().where(replicas.c.id == replica.id).values(state=state))
+            update = replicas.update().where(replicas.c.id == replica.id, replicas.c.state == replica.state)
+            connection.execute(update.values(state=state))
 
     def drop_replica(self, replica: Replica) -> None:
         with self._database.begin() as connection:
@@ -183,6 +192,15 @@ class EndpointStore:
     def set_error(self, deployment: Deployment, error: dict[str, Any] | None) -> None:
         with self._database.begin() as connection:
             connection.execute(_of(deployments, deployment.endpoint, deployment.name).values(error=error))
+
+
+@contextmanager
+def _first_come(endpoint: str) -> Iterator[None]:
+    """Of two calls that make the same thing at once, the second is told so."""
+    try:
+        yield
+    except sa.exc.IntegrityError as exc:
+        raise Conflict(f"Endpoint {endpoint!r} is being made by another call.", hint="Try again.") from exc
 
 
 def _of(table: sa.Table, endpoint: str, name: str) -> sa.Update:

@@ -27,7 +27,8 @@ class Address:
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{self.port}"  # noqa: S104
+        nearby = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+        return f"http://{nearby}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
@@ -96,7 +97,8 @@ class GatewayProcess:
         return spawn.Held(self._folder, state["epoch"])
 
     def _state(self) -> dict[str, Any] | None:
-        if not self._state_file.exists():
+        try:
+            state: dict[str, Any] = json.loads(self._state_file.read_text())
+        except (FileNotFoundError, ValueError):
             return None
-        state: dict[str, Any] = json.loads(self._state_file.read_text())
         return state

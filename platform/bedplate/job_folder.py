@@ -102,13 +102,13 @@ class JobReporter:
         for path in (folder.events_file, folder.metrics_file):
             _end_line(path)
         self._seq = sum(1 for _ in _lines(folder.events_file))
-        self._last_progress = 0.0
+        self._last_progress = float("-inf")
         self._phase = ""
-        self._phase_started = time.time()
+        self._phase_started = time.monotonic()
         self._phase_base = 0.0
 
     def progress(self, phase: str, done: float, total: float, unit: str = "", message: str = "") -> None:
-        now = time.time()
+        now = time.monotonic()
         if phase != self._phase:
             self._phase, self._phase_started, self._phase_base = phase, now, done
         elif now - self._last_progress < PROGRESS_SECONDS and done < total:

@@ -74,7 +74,7 @@ class KeyStore:
             "scopes": scopes,
             "endpoint": endpoint,
             "created": now,
-            "expires": now + days * 86400 if days else None,
+            "expires": None if days is None else now + days * 86400,
         }
         with self._database.begin() as connection:
             connection.execute(table.insert().values(**values))

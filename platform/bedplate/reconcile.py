@@ -12,6 +12,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +47,20 @@ class Reconciler:
     def __init__(self, home: Home, registry: Registry, store: EndpointStore, keys: KeyStore) -> None:
         self._home, self._registry, self._store, self._keys = home, registry, store, keys
         self._failures: dict[str, int] = {}
+        self._first_seen: dict[str, float] = {}
         self._looked: dict[str, float] = {}
         self._stopping: dict[str, float] = {}
         self._routes: dict[str, Any] | None = None
 
     def tick(self) -> None:
+        """Whatever is wrong with one replica, the others are looked after, and a revoked key leaves the routes."""
         wished = {(row.endpoint, row.name): row for row in self._store.deployments()}
         for replica in self._store.replicas():
-            self._watch(replica, wished.get((replica.endpoint, replica.deployment)))
+            with _logged(f"replica {replica.id} of {replica.endpoint}"):
+                self._watch(replica, wished.get((replica.endpoint, replica.deployment)))
         for deployment in wished.values():
-            self._scale(deployment)
+            with _logged(f"deployment {deployment.endpoint}/{deployment.name}"):
+                self._scale(deployment)
         self._write_routes()
 
     def folder(self, replica_id: str) -> Path:
@@ -82,13 +88,13 @@ class Reconciler:
         if self._is_healthy(replica):
             self._store.move_replica(replica, "ready")
             self._failures.pop(replica.id, None)
-        elif time.time() - replica.created > START_SECONDS:
+        elif time.monotonic() - self._first_seen.setdefault(replica.id, time.monotonic()) > START_SECONDS:
             held.kill()
 
     def _look(self, replica: Replica, held: spawn.Held) -> None:
-        if time.time() - self._looked.get(replica.id, 0) < HEALTH_SECONDS:
+        if time.monotonic() - self._looked.get(replica.id, float("-inf")) < HEALTH_SECONDS:
             return
-        self._looked[replica.id] = time.time()
+        self._looked[replica.id] = time.monotonic()
         failures = 0 if self._is_healthy(replica) else self._failures.get(replica.id, 0) + 1
         self._failures[replica.id] = failures
         if failures >= HEALTH_FAILURES:
@@ -106,8 +112,8 @@ class Reconciler:
             return False
 
     def _stop(self, replica: Replica, held: spawn.Held) -> None:
-        since = self._stopping.setdefault(replica.id, time.time())
-        if time.time() - since > DRAIN_SECONDS:
+        since = self._stopping.setdefault(replica.id, time.monotonic())
+        if time.monotonic() - since > DRAIN_SECONDS:
             held.stop()
 
     def _gone(self, replica: Replica, deployment: Deployment | None) -> None:
@@ -117,7 +123,7 @@ class Reconciler:
             self._count_failed_start(deployment)
         self._store.drop_replica(replica)
         shutil.rmtree(self.folder(replica.id), ignore_errors=True)
-        for memory in (self._failures, self._looked, self._stopping):
+        for memory in (self._failures, self._first_seen, self._looked, self._stopping):
             memory.pop(replica.id, None)
 
     def _count_failed_start(self, deployment: Deployment) -> None:
@@ -214,3 +220,11 @@ class Reconciler:
                 "replicas": ready.get((row.endpoint, row.name), []),
             }
         return table
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        log.exception("%s cannot be looked after", what)

@@ -19,6 +19,7 @@ __all__ = ["MAX_DEATHS", "Scheduler"]
 
 log = logging.getLogger(__name__)
 
+DAMAGED = {"code": "damaged-folder", "message": "The job's folder holds a file that cannot be read."}
 MAX_DEATHS = 3  # a worker that was killed that often in one job will be again
 
 
@@ -30,7 +31,11 @@ class Scheduler:
 
     def tick(self) -> None:
         for job in self._store.running():
-            self._watch(job)
+            try:
+                self._watch(job)
+            except Exception:
+                log.exception("job %s cannot be watched", job.id)
+                self._fail(job, {**DAMAGED, "hint": f"Read what is left with: bedplate jobs logs {job.id}"})
         self._start_queued()
 
     def folder(self, job_id: str) -> JobFolder:
@@ -58,7 +63,9 @@ class Scheduler:
             return
         kind, folder = KINDS[job.kind], self.folder(job.id)
         try:
-            if epoch == 1:
+            for earlier in range(1, epoch):
+                spawn.Held(folder.path, earlier).kill()  # one that is frozen, not dead, must not wake beside us
+            if not (folder.path / "spec.json").exists():
                 folder.create(job.spec)
             command = kind.command(self._context, job.spec, folder.path, epoch)
             spawn.start(
@@ -70,6 +77,8 @@ class Scheduler:
                 network=kind.network,
                 secrets=kind.secrets(self._context),
             )
+        except BedplateError as exc:  # a full disk, for one
+            self._fail(self._store.get(job.id), exc.to_json())
         except OSError as exc:
             log.exception("job %s could not be started", job.id)
             self._fail(

@@ -52,6 +52,7 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
         signal.signal(number, lambda number, frame: stopping.append(number))
     child = _start(home, address)
     if not _announce(home, address, child):
+        gateway.stop()
         return 1
     while not stopping:
         if child.poll() is not None:

@@ -121,9 +121,10 @@ class Held:
             supervisor.signal(signal.SIGKILL)
 
     def _read(self, name: str) -> dict[str, Any] | None:
+        """What a file says; one that is missing or was torn by a crash says nothing."""
         try:
             data: dict[str, Any] = json.loads((self.folder / name).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
         return data
 

@@ -37,10 +37,14 @@ def main() -> int:
     # Grandchildren that lose their parent come to us, so that none is left over at the end.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stopping = _Stop()
+    if _is_replaced(folder, epoch):
+        return 0
     worker = _start_worker(spec, secrets)
     me = ProcessId.of(os.getpid())
     assert me is not None
     write_json(folder / f"started-{epoch}.json", {**me.to_json(), "epoch": epoch, "worker": worker.pid})
+    if _is_replaced(folder, epoch):
+        _signal_group(worker.pid, signal.SIGKILL)
     _watch(worker, folder / "heartbeat", stopping, spec["grace_seconds"])
     _kill_leftovers(worker.pid)
     write_json(
@@ -48,6 +52,11 @@ def main() -> int:
         {"epoch": epoch, "returncode": worker.returncode, "stopped": stopping.asked, "time": time.time()},
     )
     return 0
+
+
+def _is_replaced(folder: Path, epoch: int) -> bool:
+    """Whether the owner took us for lost and started the next attempt, because we were frozen or very slow."""
+    return (folder / f"supervisor-{epoch + 1}.json").exists()
 
 
 class _Stop:
@@ -89,13 +98,15 @@ def _start_worker(spec: dict[str, Any], secrets: bytes) -> subprocess.Popen[byte
 
 
 def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_seconds: float) -> None:
-    told = False
+    told, next_beat = False, 0.0
     while True:
         try:
             worker.wait(timeout=0.1)
             return
         except subprocess.TimeoutExpired:
-            _beat(heartbeat)
+            if time.monotonic() >= next_beat:
+                heartbeat.touch()
+                next_beat = time.monotonic() + HEARTBEAT_SECONDS
         if stop.since is None:
             continue
         if not told:
@@ -103,11 +114,6 @@ def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_
             told = True
         elif time.monotonic() - stop.since > grace_seconds:
             _signal_group(worker.pid, signal.SIGKILL)
-
-
-def _beat(heartbeat: Path) -> None:
-    if not heartbeat.exists() or time.time() - heartbeat.stat().st_mtime > HEARTBEAT_SECONDS:
-        heartbeat.touch()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

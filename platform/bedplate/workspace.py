@@ -29,6 +29,7 @@ __all__ = ["Workspace"]
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
+LOOP_SECONDS = 10.0  # a round of the loop takes far less, unless the disk hangs
 
 
 class Workspace:
@@ -52,6 +53,7 @@ class Workspace:
         # A private server leaves a gateway that is already there where it is, so that endpoints keep their URL.
         self._address = address or self.gateway.address or Address("127.0.0.1", settings.port)
         self._stop = threading.Event()
+        self._loop = threading.Thread(target=self._run, name="workspace", daemon=True)
         self.last_used = time.monotonic()
         self.gateway_problem: str | None = None
 
@@ -113,8 +115,9 @@ class Workspace:
                 code="base-model",
             )
         if self.gateway.address is None:
-            self.gateway.ensure(self._address)
+            self._address.check_free()
         is_new = self.endpoints.deploy(name, version.ref, version.facts.task, **options)
+        self.gateway.ensure(self._address)
         described = self.describe_endpoint(name)
         if is_new:
             _, described["key"] = self.keys.create(f"endpoint {name}", ["infer"], endpoint=name)
@@ -144,17 +147,25 @@ class Workspace:
 
     # --- the loop ---
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Work until `stop()`. An error in one round is logged and the next round tries again."""
         while not self._stop.wait(TICK_SECONDS):
             for work in (spawn.reap, self.scheduler.tick, self.reconciler.tick, self._ensure_gateway):
+                if self._stop.is_set():
+                    return
                 try:
                     work()
                 except Exception:
                     log.exception("%s failed; trying again", work)
 
+    def start(self) -> None:
+        self._loop.start()
+
     def stop(self) -> None:
+        """End the loop, and wait until the round it is in is over."""
         self._stop.set()
+        if self._loop.is_alive():
+            self._loop.join(LOOP_SECONDS)
 
     @property
     def address(self) -> Address:
@@ -170,6 +181,8 @@ class Workspace:
 
     def _ensure_gateway(self) -> None:
         if self.is_private and not self.endpoints.all():
+            if self.gateway.address is not None:
+                self.gateway.stop()  # the last endpoint is gone: the port is another's again
             return
         try:
             self.gateway.ensure(self._address)

@@ -104,6 +104,34 @@ def test_a_key_that_may_score_changes_nothing_here(server: tuple[str, str]) -> N
         assert httpx.request(method, url + path, json=body, headers=headers).status_code == 403, (method, path)
 
 
+def test_a_body_beyond_the_limit_is_refused_before_a_key_is_asked_for(server: tuple[str, str]) -> None:
+    url, _ = server
+    answer = httpx.post(f"{url}/api/v1/jobs", content=b"[" * (9 << 20), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/jobs", {"kind": "import", "files": ["a"], "name": "x"}),
+        ("/api/v1/jobs", {"kind": "import", "model_id": "a/b", "name": 5, "hub": 7}),
+        ("/api/v1/jobs", {"kind": "batch", "model": "x", "input": 3, "output": "o.csv", "columns": ["a"]}),
+        ("/api/v1/jobs", {"kind": "finetune", "model": "x", "task": "t", "train": {}, "output": "o", "settings": "x"}),
+        ("/api/v1/keys", {"name": "k", "scopes": 5}),
+        ("/api/v1/keys", {"name": "k", "scopes": ["infer"], "days": 0}),
+        ("/api/v1/keys", {"name": "k", "scopes": ["infer"], "days": 1e305}),
+        ("/api/v1/endpoints", {"name": "abc", "model": "x", "instances": "many"}),
+        ("/api/v1/datasets", {"name": "../x", "upload": "zz", "filename": "f.csv"}),
+    ],
+)
+def test_a_body_of_the_wrong_shape_is_refused_and_is_no_error_of_ours(
+    server: tuple[str, str], path: str, body: dict[str, Any]
+) -> None:
+    url, token = server
+    answer = httpx.post(url + path, json=body, headers={"Authorization": f"Bearer {token}"})
+    assert 400 <= answer.status_code < 500, answer.text
+
+
 def test_a_revoked_key_is_refused_at_once(server: tuple[str, str]) -> None:
     url, token = server
     admin = {"Authorization": f"Bearer {token}"}

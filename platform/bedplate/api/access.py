@@ -21,8 +21,9 @@ from bedplate_registry.errors import Forbidden
 
 __all__ = ["Caller", "Routes", "Unauthorized", "find_caller", "workspace_of"]
 
-OPEN, ANY_KEY = "open", "any-key"
-POLICIES = (OPEN, ANY_KEY, *SCOPES)
+OPEN, ANY_KEY, DATA = "open", "any-key", "data"
+POLICIES = (OPEN, ANY_KEY, DATA, *SCOPES)
+MAY_SEND_DATA = frozenset({"batch", "train", "import", "admin"})
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -44,7 +45,10 @@ class Caller:
         """An endpoint's own key scores at the gateway and opens nothing here."""
         if policy == OPEN:
             return True
-        return self.endpoint is None and (policy == ANY_KEY or bool(self.scopes & {policy, "admin"}))
+        if self.endpoint is not None:
+            return False
+        wanted = MAY_SEND_DATA if policy == DATA else {policy, "admin"}
+        return policy == ANY_KEY or bool(self.scopes & wanted)
 
 
 def workspace_of(request: Request) -> Workspace:
@@ -93,7 +97,7 @@ WorkspaceOf = Annotated[Workspace, Depends(workspace_of)]
 
 
 class Routes:
-    """A router on which every route names its policy: `open`, `any-key`, or a scope."""
+    """A router on which every route names its policy: `open`, `any-key`, `data` (who may send data), or a scope."""
 
     def __init__(self, prefix: str, tag: str) -> None:
         self.router = APIRouter(prefix=prefix, tags=[tag])

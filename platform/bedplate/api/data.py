@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import secrets
 from typing import Annotated, Any
 
 from fastapi import Body, Request, Response
 
 from bedplate.api.access import Routes, WorkspaceOf
 from bedplate.data_refs import DataRef
+from bedplate_registry.blobs import Blob
+from bedplate_registry.durable import write_chunk
 from bedplate_registry.errors import NotFound, Refused
 from bedplate_registry.names import Name
 
@@ -25,16 +29,16 @@ def has_upload(sha256: str, workspace: WorkspaceOf) -> Response:
     return Response(status_code=200 if workspace.registry.blobs.has(sha256) else 404)
 
 
-@uploads.route("PUT", "/{sha256}", "any-key", status_code=201)
+@uploads.route("PUT", "/{sha256}", "data", status_code=201)
 async def upload(sha256: str, request: Request, workspace: WorkspaceOf) -> Any:
     """Bytes under their digest, streamed to disk and kept once. Raises Refused where the digest does not agree."""
     blobs = workspace.registry.blobs
-    partial = blobs.partial(f"upload-{sha256}-{id(request)}")
+    partial = blobs.partial(f"upload-{sha256}-{secrets.token_hex(8)}")
     digest, size = hashlib.sha256(), 0
     try:
         with partial.open("wb") as file:
             async for chunk in request.stream():
-                file.write(chunk)
+                await asyncio.to_thread(write_chunk, file, chunk, partial)
                 digest.update(chunk)
                 size += len(chunk)
         if digest.hexdigest() != sha256:
@@ -43,7 +47,7 @@ async def upload(sha256: str, request: Request, workspace: WorkspaceOf) -> Any:
                 hint="Send the file again.",
                 code="bad-digest",
             )
-        blobs.adopt(partial, sha256)
+        await asyncio.to_thread(blobs.adopt_hashed, partial, Blob(sha256, size))
     finally:
         partial.unlink(missing_ok=True)
     return {"sha256": sha256, "size_bytes": size}
@@ -54,7 +58,7 @@ def list_datasets(workspace: WorkspaceOf) -> Any:
     return {"items": [version.to_json() for version in workspace.registry.datasets.list()]}
 
 
-@datasets.route("POST", "", "any-key", status_code=201)
+@datasets.route("POST", "", "data", status_code=201)
 def add_dataset(workspace: WorkspaceOf, body: Annotated[dict[str, Any], Body()]) -> Any:
     """{"name", "upload": SHA256, "filename"}: a new version of a dataset; the same bytes again make none."""
     ref = DataRef.resolve(workspace.registry, {k: body.get(k) for k in ("upload", "filename")}, "upload")

@@ -8,7 +8,7 @@ from fastapi import Body, Response
 from fastapi.responses import PlainTextResponse
 
 from bedplate.api.access import Routes, WorkspaceOf
-from bedplate.kinds.base import check_keys, choose_device
+from bedplate.kinds.base import check_keys, choose_device, mapping_of
 from bedplate_registry.errors import Refused
 
 __all__ = ["routes"]
@@ -47,7 +47,8 @@ def show(name: str, workspace: WorkspaceOf) -> Any:
 def update(name: str, workspace: WorkspaceOf, body: Annotated[dict[str, Any], Body()]) -> Any:
     """{"traffic": {DEPLOYMENT: PERCENT, …}}, adding up to 100."""
     check_keys("update", body, required={"traffic"}, optional=set())
-    workspace.endpoints.set_traffic(name, {str(k): int(v) for k, v in body["traffic"].items()})
+    shares = mapping_of(body, "traffic")
+    workspace.endpoints.set_traffic(name, {part: _whole(shares, part, 0) or 0 for part in shares})
     return workspace.describe_endpoint(name)
 
 

@@ -83,14 +83,15 @@ def metrics(job_id: str, workspace: WorkspaceOf) -> Any:
 
 
 @routes.route("GET", "/{job_id}/log", "any-key")
-def read_log(job_id: str, workspace: WorkspaceOf, tail: int = 200) -> Any:
-    workspace.jobs.get(job_id)
+def read_log(job_id: str, request: Request, workspace: WorkspaceOf, tail: int = 200) -> Any:
+    _require(request, workspace, SCOPE_OF.get(workspace.jobs.get(job_id).kind, "admin"))
     return PlainTextResponse("\n".join(workspace.scheduler.folder(job_id).log_tail(max(1, tail))) + "\n")
 
 
 @routes.route("GET", "/{job_id}/outputs/{name}", "any-key")
-def output(job_id: str, name: str, workspace: WorkspaceOf) -> Any:
+def output(job_id: str, name: str, request: Request, workspace: WorkspaceOf) -> Any:
     """One file that the job wrote, with ranges."""
+    _require(request, workspace, SCOPE_OF.get(workspace.jobs.get(job_id).kind, "admin"))
     return FileResponse(workspace.job_output(job_id, name), filename=name, media_type="application/octet-stream")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Body
+from fastapi import Body, Request
 from fastapi.responses import PlainTextResponse
 
 from bedplate.api.access import Routes, WorkspaceOf
@@ -71,10 +71,17 @@ def part(org: str, name: str, part: str, workspace: WorkspaceOf) -> Any:
 
 
 @routes.route("PUT", "/{org}/{name}/aliases/{alias}", "admin")
-def alias(org: str, name: str, alias: str, workspace: WorkspaceOf, body: Annotated[dict[str, Any], Body()]) -> Any:
+def alias(
+    org: str,
+    name: str,
+    alias: str,
+    request: Request,
+    workspace: WorkspaceOf,
+    body: Annotated[dict[str, Any], Body()],
+) -> Any:
     """Point an alias at the version that `name` carries: {"why": TEXT}."""
     models = workspace.registry.models
-    models.set_alias(_ref(org, name), alias, by=str(body.get("by") or "user"), why=str(body.get("why") or ""))
+    models.set_alias(_ref(org, name), alias, by=request.state.caller, why=str(body.get("why") or ""))
     return describe(workspace, models.get(_ref(org, name)))
 
 

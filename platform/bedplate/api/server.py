@@ -10,11 +10,13 @@ from fastapi import Body, Request
 
 from bedplate.api.access import Routes, WorkspaceOf
 from bedplate.kinds.base import check_keys
+from bedplate_registry.errors import Refused
 
 __all__ = ["health", "routes"]
 
 health = Routes("", "health")
 routes = Routes("/api/v1", "server")
+MAX_DAYS = 36_500
 
 
 @health.route("GET", "/livez", "open")
@@ -69,7 +71,10 @@ def create_key(
 ) -> Any:
     """A new key, shown this once."""
     check_keys("key", body, required={"name", "scopes"}, optional={"days"})
-    key, text = workspace.keys.create(str(body["name"]), list(body["scopes"]), days=body.get("days"))
+    scopes = body["scopes"]
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise Refused(f"scopes={scopes!r} is not a list of names.", hint='For example: ["infer"].')
+    key, text = workspace.keys.create(str(body["name"]), scopes, days=_days(body.get("days")))
     return {**key.to_json(), "key": text}
 
 
@@ -77,3 +82,11 @@ def create_key(
 def revoke_key(key_id: str, workspace: WorkspaceOf) -> Any:
     """The gateway refuses it within a second."""
     return workspace.keys.revoke(key_id).to_json()
+
+
+def _days(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_DAYS:
+        raise Refused(f"days={value!r} is not accepted.", hint=f"Give more than 0 and at most {MAX_DAYS}.")
+    return float(value)

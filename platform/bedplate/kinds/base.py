@@ -13,7 +13,17 @@ from bedplate.settings import Settings
 from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.registry import Registry
 
-__all__ = ["Command", "Context", "Kind", "check_keys", "choose_device", "keep_report", "worker"]
+__all__ = [
+    "Command",
+    "Context",
+    "Kind",
+    "check_keys",
+    "choose_device",
+    "columns_given",
+    "keep_report",
+    "mapping_of",
+    "worker",
+]
 
 
 class EndpointLookup(Protocol):
@@ -78,6 +88,25 @@ def keep_report(context: Context, job_id: str, report: Mapping[str, Any]) -> str
         if kept.get("job") == job_id:
             return str(kept["id"])
     return context.registry.evaluations.add({**report, "job": job_id})
+
+
+def mapping_of(request: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A setting that is an object, empty where it is not given. Raises Refused."""
+    value = request.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Refused(f"{name}={value!r} is not an object.", hint=f'Give {name} as {{"name": value, …}}.')
+    return {str(key): item for key, item in value.items()}
+
+
+def columns_given(request: Mapping[str, Any]) -> dict[str, str]:
+    """The column mapping of a request: key -> column. Raises Refused."""
+    columns = mapping_of(request, "columns")
+    for key, column in columns.items():
+        if not isinstance(column, str):
+            raise Refused(f"columns: {key}={column!r} is not the name of a column.", hint="Give it as a string.")
+    return columns
 
 
 def choose_device(value: object) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
-from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
+from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, columns_given, mapping_of, worker
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tables import format_of
@@ -26,7 +26,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             f"{version.ref} is a base without a head: it cannot score.", hint="Fine-tune it first.", code="base-model"
         )
     data = DataRef.resolve(context.registry, request["input"], "input")
-    columns = {str(k): str(v) for k, v in (request.get("columns") or {}).items()}
+    columns = columns_given(request)
     data.check_columns(context.registry, version.facts.task, columns, need_label=False, what="input")
     output = Path(str(request["output"])).name
     threshold = request.get("error_threshold", -1)
@@ -41,7 +41,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "output": output,
         "output_format": format_of(output),
         "columns": columns,
-        "parameters": dict(request.get("parameters") or {}),
+        "parameters": mapping_of(request, "parameters"),
         "error_threshold": threshold,
         "device": choose_device(request.get("device")),
     }

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
-from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, keep_report, worker
+from bedplate.kinds.base import (
+    Command,
+    Context,
+    Kind,
+    check_keys,
+    choose_device,
+    columns_given,
+    keep_report,
+    mapping_of,
+    worker,
+)
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tasks import get_task
@@ -30,9 +40,9 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     for version in (model, against):
         if version is not None:
             _check_model(version, task, train)
-    settings = dict(request.get("settings") or {})
+    settings = mapping_of(request, "settings")
     EvaluateSettings.from_mapping(settings, task)  # refuses what is unknown, by name
-    columns = {str(k): str(v) for k, v in (request.get("columns") or {}).items()}
+    columns = columns_given(request)
     for ref, what in ((data, "data"), (train, "train")):
         if ref is not None:
             ref.check_columns(context.registry, task, columns, need_label=True, what=what)

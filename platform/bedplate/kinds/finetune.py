@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
-from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, keep_report
+from bedplate.gpus import pick_device
+from bedplate.kinds.base import (
+    Command,
+    Context,
+    Kind,
+    check_keys,
+    choose_device,
+    columns_given,
+    keep_report,
+    mapping_of,
+)
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelDraft, ModelVersion
 from bedplate_registry.names import Name
@@ -29,14 +39,14 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     model = context.registry.models.get(str(request["model"]))
     _check_finetunable(model, task)
     data = {part: _data(context, request.get(part), part) for part in ("train", "validation", "test")}
-    columns = {str(k): str(v) for k, v in (request.get("columns") or {}).items()}
+    columns = columns_given(request)
     for part, ref in data.items():
         if isinstance(ref, DataRef):
             ref.check_columns(context.registry, task, columns, need_label=True, what=part)
     train = data["train"]
     assert isinstance(train, DataRef)
-    settings = FinetuneSettings.from_mapping(request.get("settings") or {}, task)
-    device = choose_device(request.get("device"))
+    settings = FinetuneSettings.from_mapping(mapping_of(request, "settings"), task)
+    device = pick_device(choose_device(request.get("device")))  # the launcher has to know, not the worker only
     rows = count_rows(train.path(context.registry), train.format)
     processes = _processes(request.get("processes"))
     forecast = resolve(settings, model.facts, rows, device, processes=processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from bedplate_registry.tasks import get_task
 
 __all__ = ["KIND"]
 
+WAY_OUT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPTIONAL = {"revision", "task", "name", "hub", "device", "accept_license"}
 
@@ -26,7 +28,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         return {
             **_common(request),
             "files": _files(context, request["files"]),
-            "name": str(Name.parse(request["name"])),
+            "name": str(Name.parse(str(request["name"]))),
         }
     check_keys("import", request, required={"model_id"}, optional=OPTIONAL)
     hub = _hub_url(str(request.get("hub") or context.settings.hub_url))
@@ -41,7 +43,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         **_common(request),
         "model_id": str(Name.parse(str(request["model_id"]))),
         "revision": request.get("revision") or None,
-        "name": str(Name.parse(request["name"])) if request.get("name") else None,
+        "name": str(Name.parse(str(request["name"]))) if request.get("name") else None,
         "hub": hub,
     }
 
@@ -58,6 +60,8 @@ def _files(context: Context, files: Any) -> list[dict[str, Any]]:
     if not isinstance(files, list) or not files:
         raise Refused("import needs a list of files.", hint='Give [{"path", "sha256", "size_bytes"}, …].')
     for file in files:
+        if not isinstance(file, Mapping) or set(file) != {"path", "sha256", "size_bytes"}:
+            raise Refused(f"files: {file!r} is not a file.", hint='Give {"path", "sha256", "size_bytes"} for each.')
         if not context.registry.blobs.has(str(file.get("sha256", ""))):
             raise Refused(f"The file {file.get('path')!r} was not uploaded.", hint="Upload it first.")
     return [{key: file[key] for key in ("path", "sha256", "size_bytes")} for file in files]
@@ -86,7 +90,9 @@ def _refuse_own_hub(context: Context, hub: str) -> None:
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
     command = worker("bedplate.workers.import_model", context, folder, epoch)
-    return replace(command, env={**command.env, "HF_HUB_OFFLINE": "0"})  # the one kind of worker that goes out
+    # The one kind of worker that goes out, so it needs to know the way.
+    way = {name: value for name, value in os.environ.items() if name.upper() in WAY_OUT}
+    return replace(command, env={**command.env, **way, "HF_HUB_OFFLINE": "0"})
 
 
 def _secrets(context: Context) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from bedplate.data_refs import DataRef
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate.processes import die_with_parent
+from bedplate.spawn import Held as HeldWorker
 from bedplate.workers.load_check import load_check
 from bedplate_registry.importing import prepare_folder_import
 from bedplate_registry.models import ModelDraft, ModelVersion, Source
@@ -24,6 +26,7 @@ __all__ = ["work"]
 
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
     die_with_parent()  # the launcher is our parent, and dies with the supervisor
+    _leave_if_orphaned(folder, reporter.epoch)
     spec = folder.spec
     registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
     base = registry.models.get(spec["model"])
@@ -55,6 +58,16 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         "seconds": result.seconds,
         "samples_per_second": result.samples_per_second,
     }
+
+
+def _leave_if_orphaned(folder: JobFolder, epoch: int) -> None:
+    """The supervisor may have been killed while we imported torch, before we could ask to die with our parent."""
+    held = HeldWorker(folder.path, epoch)
+    for _ in range(50):
+        if held.is_alive:
+            return
+        time.sleep(0.1)  # it may be about to write that it started
+    os._exit(1)
 
 
 def _draft(
