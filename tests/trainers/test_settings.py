@@ -146,3 +146,17 @@ def test_long_epochs_get_checkpoints_between_evaluations() -> None:
     short = resolve(FinetuneSettings(), Facts(22_700_000), 3200, "cpu").settings
     long = resolve(FinetuneSettings(), Facts(22_700_000), 32_000, "cpu").settings
     assert (short.save_steps, long.save_steps) == (0, 250)
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused_with_both_numbers() -> None:
+    given = FinetuneSettings.from_mapping({"max_seq_length": 600})
+    with pytest.raises(Refused, match="max_seq_length is 600, and the model takes at most 512 tokens") as caught:
+        resolve(given, Facts(22_700_000), 1000, "cpu")
+    assert caught.value.code == "bad-setting"
+
+
+def test_as_many_tokens_as_the_model_has_positions_are_taken() -> None:
+    given = FinetuneSettings.from_mapping({"max_seq_length": 512})
+    assert resolve(given, Facts(22_700_000), 1000, "cpu").settings.max_seq_length == 512
+    unknown = Facts(22_700_000, context_length=None)
+    assert resolve(FinetuneSettings(max_seq_length=600), unknown, 1000, "cpu").settings.max_seq_length == 600

@@ -113,11 +113,17 @@ def _renew_head(model: Any) -> None:
 
 
 def figures_of(model: Any, tokenizer: Any) -> Figures:
-    limits = [getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length]
-    # RoBERTa and its kin count positions from after the padding token's number.
-    offset = 2 if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl") else 0
-    known = [limit for limit in (limits[0] and limits[0] - offset, limits[1]) if limit and limit < MOST_TOKENS]
+    positions = getattr(model.config, "max_position_embeddings", None)
+    limits = [positions and positions - _first_position(model), tokenizer.model_max_length]
+    known = [limit for limit in limits if limit and limit < MOST_TOKENS]
     return Figures(model.num_parameters(), model.config.model_type, min(known) if known else None)
+
+
+def _first_position(model: Any) -> int:
+    """0, but RoBERTa and its kin count positions from after the padding token's number."""
+    tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    padding = getattr(next(tables, None), "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1
 
 
 def pick_device(device: str) -> str:

@@ -131,6 +131,7 @@ def resolve(
     processes: int = 1,
 ) -> Resolved:
     """Every `auto` replaced by a value. `rows` are the training rows; `labels` is how many there are, if known."""
+    _check_length(settings.max_seq_length, facts.context_length)
     given = {name: value for name, value in asdict(settings).items() if value != AUTO}
     situation = Situation(
         parameters=facts.parameters,
@@ -162,6 +163,15 @@ def _values(chosen: Mapping[str, Choice]) -> dict[str, Any]:
 
 def _means_auto(name: str, value: Any) -> bool:
     return name == "max_seq_length" and value in (-1, "-1")
+
+
+def _check_length(asked: int | Auto, context_length: int | None) -> None:
+    if asked != AUTO and context_length is not None and int(asked) > context_length:
+        raise Refused(
+            f"max_seq_length is {asked}, and the model takes at most {context_length} tokens.",
+            hint=f"Set it to {context_length} or less, or to auto.",
+            code="bad-setting",
+        )
 
 
 def _check_together(settings: FinetuneSettings) -> None:
