@@ -56,8 +56,8 @@ class BadRow(dict[str, Any]):
 def read_rows(path: Path, format: str, *, keep_bad: bool = False) -> Iterator[dict[str, Any]]:
     """The rows of a file, one at a time.
 
-    A line of JSONL that is no object and a line of CSV or TSV with too few or too many cells is Refused by number, or,
-    with `keep_bad`, a BadRow in its place.
+    A line of JSONL that is no object and a line of CSV or TSV with a stray quote, too few or too many cells is Refused
+    by number, or, with `keep_bad`, a BadRow in its place.
     """
     if format in _DELIMITERS:
         return _read_delimited(path, _DELIMITERS[format], keep_bad)
@@ -142,10 +142,10 @@ def _read_json(path: Path) -> Iterator[dict[str, Any]]:
 
 def _read_delimited(path: Path, delimiter: str, keep_bad: bool) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = _cells(file, delimiter)
+        lines = _cells(file, delimiter, keep_bad)
         header = _header(lines)
-        for number, cells in enumerate((cells for cells in lines if cells), 1):
-            yield _or_bad(partial(_row, header, cells, number), keep_bad)
+        for number, cells in enumerate((cells for cells in lines if cells != []), 1):
+            yield cells if isinstance(cells, BadRow) else _or_bad(partial(_row, header, cells, number), keep_bad)
 
 
 def _row(header: list[str], cells: list[str], number: int) -> dict[str, Any]:
@@ -155,27 +155,38 @@ def _row(header: list[str], cells: list[str], number: int) -> dict[str, Any]:
     return dict(zip(header, cells, strict=True))
 
 
-def _cells(file: Any, delimiter: str) -> Iterator[list[str]]:
+def _cells(file: Any, delimiter: str, keep_bad: bool = False) -> Iterator[list[str] | BadRow]:
     """The cells of each line; the reader's own errors with the row's number. `strict` tells of unclosed quotes."""
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     reader, number = csv.reader(file, delimiter=delimiter, strict=True), 0
     while True:
+        lines_before = reader.line_num
         try:
-            cells = next(reader)
+            cells: list[str] | BadRow = next(reader)
         except StopIteration:
             return
         except UnicodeDecodeError:
             raise _bad_row(max(number, 1), "or one soon after it is not UTF-8", "Save the file as UTF-8.") from None
         except csv.Error as exc:
-            hint = 'A cell that holds a quote is itself quoted, with the quote doubled: "say ""yes""".'
-            raise _bad_row(max(number, 1), f"(line {reader.line_num}) cannot be read: {exc}", hint) from None
-        number += bool(cells)
+            refused = _unreadable(number, lines_before + 1, reader.line_num, exc)
+            # The reader goes on at the next line. A quote that was never closed may have swallowed any number of rows.
+            has_swallowed = "end of data" in str(exc) and reader.line_num > lines_before + 1
+            if not keep_bad or not number or has_swallowed:
+                raise refused from None
+            cells = BadRow(refused.message)
+        number += cells != []
         yield cells
 
 
-def _header(lines: Iterator[list[str]]) -> list[str]:
+def _unreadable(number: int, first: int, last: int, error: csv.Error) -> Refused:
+    lines = f"line {last}" if first >= last else f"lines {first} to {last}"
+    hint = 'A cell that holds a quote is itself quoted, with the quote doubled: "say ""yes""".'
+    return _bad_row(max(number, 1), f"({lines}) cannot be read: {error}", hint)
+
+
+def _header(lines: Iterator[list[str] | BadRow]) -> list[str]:
     header = next(lines, [])
-    if not header:
+    if not header or isinstance(header, BadRow):
         raise _bad_table("The file has no header.", "The first line of a CSV or TSV file names the columns.")
     for name in header:
         if not name.strip():

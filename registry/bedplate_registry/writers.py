@@ -2,13 +2,19 @@
 
 JSONL and Parquet keep values as they are. CSV is for people: a text that a spreadsheet would run as a formula gets an
 apostrophe in front; numbers, negative ones too, are left alone.
+
+No single cell stops a file. Half a surrogate pair, which UTF-8 has no bytes for, is written as its escape \\ud800; a
+Parquet column with an integer beyond 64 bits is written as text.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, time
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
@@ -113,7 +119,7 @@ class _Lines:
 class _DelimitedWriter(_Writer):
     def __init__(self, path: Path, columns: Sequence[str], delimiter: str) -> None:
         super().__init__(path, columns)
-        self._file = path.open("w", encoding="utf-8", newline="")
+        self._file = path.open("w", encoding="utf-8", newline="", errors="backslashreplace")
         self._csv = csv.writer(_Lines(self._file), delimiter=delimiter, lineterminator="\r\n")
         self._csv.writerow([_harmless(column) for column in columns])
 
@@ -134,6 +140,7 @@ class _ParquetWriter(_Writer):
         self._schema: Any = None
         self._writer: Any = None
         self._kept = _schema_of(like) if like is not None else {}
+        self._as_text: set[str] = set()  # columns that had an integer beyond 64 bits
 
     def _add(self, row: Mapping[str, Any]) -> None:
         self._rows.append(row)
@@ -143,8 +150,8 @@ class _ParquetWriter(_Writer):
     def _write_group(self) -> None:
         import pyarrow as pa
 
-        arrays = {column: self._array([row.get(column) for row in self._rows], column) for column in self.columns}
-        table = pa.table(arrays)
+        arrays = [self._array([row.get(column) for row in self._rows], column) for column in self.columns]
+        table = pa.table(arrays, names=[_utf8(column) for column in self.columns])
         if self._writer is None:
             self._open(table.schema)
         elif table.schema != self._schema:
@@ -155,9 +162,16 @@ class _ParquetWriter(_Writer):
     def _array(self, values: list[Any], column: str) -> Any:
         import pyarrow as pa
 
+        if column in self._as_text:
+            return pa.array([_text(value) for value in values], pa.string())
         try:
             return pa.array(values, type=self._kept.get(column))
-        except pa.ArrowException as exc:
+        except UnicodeEncodeError:
+            return self._array([_utf8(value) for value in values], column)
+        except (OverflowError, pa.ArrowException) as exc:
+            if self._kept.get(column) is None and any(_is_beyond_64_bits(value) for value in values):
+                self._as_text.add(column)
+                return self._array(values, column)
             hint = "A Parquet column holds values of one type; write JSONL to keep mixed ones."
             raise Refused(f"The column {column!r} cannot be written: {exc}.", hint=hint, code="bad-column") from None
 
@@ -172,7 +186,7 @@ class _ParquetWriter(_Writer):
         import pyarrow.parquet as pq
 
         try:
-            wider = pa.unify_schemas([self._schema, schema], promote_options="permissive")
+            wider = pa.unify_schemas([self._with_texts(self._schema), schema], promote_options="permissive")
         except pa.ArrowException as exc:
             hint = "A Parquet column holds values of one type; write JSONL to keep mixed ones."
             raise Refused(f"The rows do not fit one Parquet file: {exc}.", hint=hint, code="bad-column") from None
@@ -187,6 +201,12 @@ class _ParquetWriter(_Writer):
                 self._writer.write_table(file.read_row_group(group).cast(wider), row_group_size=GROUP_ROWS)
         narrow.unlink()
 
+    def _with_texts(self, schema: Any) -> Any:
+        import pyarrow as pa
+
+        names = {_utf8(column) for column in self._as_text}
+        return pa.schema([field.with_type(pa.string()) if field.name in names else field for field in schema])
+
     def _close(self) -> None:
         if self._rows or self._writer is None:
             self._write_group()
@@ -200,7 +220,10 @@ def _schema_of(path: Path) -> dict[str, Any]:
 
 
 def _json(value: Any) -> bytes:
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # an integer beyond 64 bits or half a surrogate pair, both of which JSON itself can spell
+        return json.dumps(_finite(value), default=_plain_or_list, separators=(",", ":")).encode()
 
 
 def _plain(value: Any) -> Any:
@@ -208,11 +231,49 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
+def _plain_or_list(value: Any) -> Any:
+    """What orjson knows of itself and json does not."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return _finite(value.tolist()) if hasattr(value, "tolist") else _plain(value)
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that are not finite are null, as orjson writes them."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return _mapped(_finite, value)
+
+
+def _utf8(value: Any) -> Any:
+    """Texts at any depth, with what UTF-8 cannot spell as escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return _mapped(_utf8, value)
+
+
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {change(key): change(item) for key, item in value.items()}
+    return [change(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_beyond_64_bits(value: Any) -> bool:
+    if isinstance(value, int):
+        return not -(1 << 63) <= value < 1 << 63
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(map(_is_beyond_64_bits, items))
+
+
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, str):
         return _harmless(value)
+    return _text(value) or ""
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value and str(_utf8(value))
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _json(value).decode()
 
 

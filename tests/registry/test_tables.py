@@ -6,13 +6,14 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bedplate_registry.errors import Refused
-from bedplate_registry.tables import FORMATS, columns_of, count_rows, format_of, open_writer, read_rows
+from bedplate_registry.tables import FORMATS, BadRow, columns_of, count_rows, format_of, open_writer, read_rows
 
 ROWS: list[dict[str, Any]] = [
     {"text": "card lost", "label": "card", "n": 1},
@@ -71,6 +72,29 @@ def test_a_csv_file_that_is_wrong_is_refused_by_row(tmp_path: Path, data: bytes 
     with pytest.raises(Refused, match=what) as caught:
         list(read_rows(put(tmp_path / "x.csv", data), "csv"))
     assert caught.value.hint
+
+
+def test_a_stray_quote_spoils_its_own_row_alone_where_bad_rows_are_kept(tmp_path: Path) -> None:
+    path = put(tmp_path / "x.csv", 'a,b\n1,2\n"abc" def,1\n\n3,4\n5\n"x\ny" z,1\n6,7\n"open,8\n')
+    rows = list(read_rows(path, "csv", keep_bad=True))
+    assert [row.reason.partition(":")[0] if isinstance(row, BadRow) else row for row in rows] == [
+        {"a": "1", "b": "2"},
+        "Row 2 (line 3) cannot be read",
+        {"a": "3", "b": "4"},
+        "Row 4 has 1 cells where the header has 2.",
+        "Row 5 (lines 7 to 8) cannot be read",
+        {"a": "6", "b": "7"},
+        "Row 7 (line 10) cannot be read",
+    ]
+    assert count_rows(path, "csv") == 7
+    with pytest.raises(Refused, match=r"Row 2 \(line 3\)"):
+        list(read_rows(path, "csv"))
+
+
+@pytest.mark.parametrize("data", ['a,b\n1,2\n"open,3\n4,5\n6,7\n', '"a" b,c\n1,2\n'])
+def test_a_quote_that_swallows_rows_or_the_header_is_refused_all_the_same(tmp_path: Path, data: str) -> None:
+    with pytest.raises(Refused, match="cannot be read"):
+        list(read_rows(put(tmp_path / "x.csv", data), "csv", keep_bad=True))
 
 
 @pytest.mark.parametrize(
@@ -157,6 +181,54 @@ def test_a_parquet_column_of_mixed_values_is_refused_by_name(tmp_path: Path) -> 
         writer.write({"n": value})
     with pytest.raises(Refused, match="'n'"):
         writer.__exit__(None, None, None)
+
+
+ODD: list[dict[str, Any]] = [
+    {"n": 1, "half\udc00": "fine", "list": [1.5, None]},
+    {"n": 2**70, "half\udc00": "half \ud800 a pair", "list": [float("nan"), -(2**65), date(2026, 1, 2)]},
+]
+
+
+@pytest.mark.parametrize(
+    ("format", "odd"),
+    [
+        ("jsonl", {"n": 2**70, "half\udc00": "half \ud800 a pair", "list": [None, -(2**65), "2026-01-02"]}),
+        ("json", {"n": 2**70, "half\udc00": "half \ud800 a pair", "list": [None, -(2**65), "2026-01-02"]}),
+        (
+            "csv",
+            {
+                "n": str(2**70),
+                "half\\udc00": "half \\ud800 a pair",
+                "list": f'[null,{-(2**65)},"2026-01-02"]',
+            },
+        ),
+        (
+            "parquet",
+            {
+                "n": str(2**70),
+                "half\\udc00": "half \\ud800 a pair",
+                "list": f'[null,{-(2**65)},"2026-01-02"]',
+            },
+        ),
+    ],
+)
+def test_one_odd_cell_does_not_stop_a_file(tmp_path: Path, format: str, odd: dict[str, Any]) -> None:
+    path = tmp_path / f"x.{format}"
+    with open_writer(path, format, list(ODD[0])) as writer:
+        for row in ODD:
+            writer.write(row)
+    rows = list(read_rows(path, format))
+    assert len(rows) == 2 and rows[1] == odd
+    assert json.dumps(rows).count("NaN") == 0
+
+
+def test_a_parquet_column_becomes_text_from_its_first_row_on_when_a_late_integer_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    with open_writer(path, "parquet", ["n"]) as writer:
+        for number in [*range(5000), 2**64, *range(5000)]:
+            writer.write({"n": number})
+    values = [row["n"] for row in read_rows(path, "parquet")]
+    assert values == [str(number) for number in [*range(5000), 2**64, *range(5000)]]
 
 
 def test_an_empty_output_is_a_readable_file(tmp_path: Path) -> None:
