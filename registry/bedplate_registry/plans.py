@@ -25,7 +25,11 @@ _SMALL_NAMES = re.compile(
 )
 # sentence-transformers keeps one numbered folder for each module, and templates have a folder of their own.
 _SMALL_PATHS = re.compile(r"\d+_\w+/config\.json|additional_chat_templates/[\w.\-]+\.jinja")
-_UNWANTED = frozenset(("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"))
+# Of a training, and of an adapter: transformers would look for its weights, which are never taken.
+_UNWANTED = frozenset(
+    ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json", "adapter_config.json")
+)
+_INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".msgpack", ".h5", ".keras")
 _OTHERS = {".gguf": "GGUF", ".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".mlmodel": "Core ML", ".ot": "rust_model"}
 
@@ -72,7 +76,7 @@ def _weights(paths: Sequence[str]) -> list[str]:
     if "model.safetensors" in paths:
         return ["model.safetensors"]
     shards = [path for path in paths if _SHARD.fullmatch(path)]
-    if shards and "model.safetensors.index.json" in paths:
+    if shards and _INDEX in paths:
         _refuse_missing_shards(shards)
         return shards
     raise _no_weights(paths)
@@ -92,7 +96,9 @@ def _refuse_missing_shards(shards: Sequence[str]) -> None:
 def _is_small(path: str) -> bool:
     if "/" in path:
         return bool(_SMALL_PATHS.fullmatch(path))
-    return bool(_SMALL_NAMES.fullmatch(path)) and path not in _UNWANTED and not path.endswith(".bin.index.json")
+    if path in _UNWANTED or (path.endswith(".index.json") and path != _INDEX):
+        return False
+    return bool(_SMALL_NAMES.fullmatch(path))
 
 
 def _no_weights(paths: Sequence[str]) -> Refused:

@@ -19,6 +19,8 @@ __all__ = ["check_config", "load_json", "read_json"]
 MAX_CONFIG_BYTES = 32 << 20
 # Keys that make a loader run code from the model's repository, at any depth and in any case.
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "custom_generate")
+# Names the file the weights are read from, whatever its format: what was checked here would not be what is loaded.
+_WEIGHTS_KEY = "transformers_weights"
 # Underscore keys that saved configurations are known to hold and that change nothing when they are read.
 _HARMLESS = frozenset(
     ("_name_or_path", "_class_name", "_diffusers_version", "_num_labels", "_attn_implementation_autoset")
@@ -53,11 +55,13 @@ def load_json(data: bytes, name: str) -> Any:
 
 
 def check_config(value: Any, name: str, *, internal_keys: bool = True) -> None:
-    """Refuse keys that would make the loader run code, and (in config.json) its internal switches."""
+    """Refuse keys that would make the loader run code or read other weights, and (in config.json) internal switches."""
     for path, key, item in _keys(value):
         lowered = key.lower()
         if any(word in lowered for word in _CODE_KEYS):
             raise _remote_code(name, path)
+        if lowered == _WEIGHTS_KEY:
+            raise _other_weights(name, path)
         if lowered in _IMPLEMENTATIONS:
             if item is not None and (not isinstance(item, str) or item not in _KNOWN_IMPLEMENTATIONS):
                 raise _remote_code(name, path)
@@ -105,6 +109,14 @@ def _remote_code(name: str, path: str) -> Refused:
         f"{name} has the key {path!r}: this model needs code from a repository to run.",
         hint="Bedplate runs no code from a model's repository. Choose a model that transformers knows itself.",
         code="remote-code",
+    )
+
+
+def _other_weights(name: str, path: str) -> Refused:
+    return Refused(
+        f"{name} has the key {path!r}, which has the weights read from a file of the model's own choosing.",
+        hint="Take the key out of a copy whose weights are model.safetensors, and import that with --from DIR.",
+        code="other-weights",
     )
 
 

@@ -74,6 +74,8 @@ def test_what_the_hub_says_goes_before_the_readme(model_folder: Path) -> None:
         ({"attn_implementation": "org/kernel"}, "remote-code", "attn_implementation"),
         ({"text_config": {"_attn_implementation": "a/b@v1:c"}}, "remote-code", "text_config._attn_implementation"),
         ({"experts_implementation": {"": "org/kernel"}}, "remote-code", "experts_implementation"),
+        ({"transformers_weights": "pytorch_model.bin"}, "other-weights", "transformers_weights"),
+        ({"text_config": {"Transformers_Weights": None}}, "other-weights", "text_config.Transformers_Weights"),
         ({"_commit_hash": "abc"}, "internal-key", "_commit_hash"),
         ({"vision_config": {"_from_auto": True}}, "internal-key", "vision_config._from_auto"),
     ],

@@ -62,6 +62,17 @@ def test_other_precisions_optimizers_and_modules_weights_are_left() -> None:
     assert paths == ["config.json", "model.safetensors"]
 
 
+def test_other_indexes_and_the_configuration_of_an_adapter_are_left() -> None:
+    extra = ("adapter_config.json", "adapter_model.safetensors", "model.fp16.safetensors.index.json")
+    more = ("flax_model.msgpack.index.json", "tf_model.h5.index.json", "pytorch_model.bin.index.json")
+    index = "model.safetensors.index.json"
+    assert chosen("config.json", "model.safetensors", index, *extra, *more) == [
+        "config.json",
+        "model.safetensors",
+        index,
+    ]
+
+
 def test_shards_are_taken_with_their_index_and_only_all_of_them() -> None:
     shards = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
     assert chosen("config.json", "model.safetensors.index.json", *shards) == [
