@@ -48,13 +48,13 @@ class Scheduler:
     # --- start ---
 
     def _start_queued(self) -> None:
+        queue = self._store.queue()
+        free = max(0, self._context.settings.max_jobs - len(self._store.running()))
+        for job in queue[:free]:
+            self._start(job)
         running = self._store.running()
-        free = self._context.settings.max_jobs - len(running)
-        for position, job in enumerate(self._store.queue()):
-            if position < free:
-                self._start(job)
-            else:
-                self._store.note_waiting(job, _why_waiting(position - free, running))
+        for ahead, job in enumerate(queue[free:]):
+            self._store.note_waiting(job, _why_waiting(ahead, running))
 
     def _start(self, job: Job) -> None:
         """The row moves first: should we die between the two, the attempt is seen as lost and the job queued again."""
