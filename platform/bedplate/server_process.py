@@ -76,9 +76,15 @@ def wait_until_ready(home: Home, child: subprocess.Popen[bytes] | None, seconds:
 
 
 def stop_running(home: Home, *, everything: bool = False) -> bool:
-    """Stop the server that runs for this home, if one does, and wait until it has left."""
+    """Stop the server that runs for this home, if one does, and wait until it has left.
+
+    `everything` stops jobs, replicas and the gateway too. They outlive a server: where none runs, one is started to
+    find them.
+    """
     if not is_ready(home):
-        return False
+        if not (everything and home.database.exists()):
+            return False
+        ensure_server(home)
     with socket_client(home) as client:
         client.post("/api/v1/server/stop", params={"everything": everything}).raise_for_status()
         pid = int((home.run / "lock").read_text() or 0)
