@@ -71,6 +71,8 @@ class ControlProxy:
             try:
                 return await attempt()
             except aiohttp.ClientConnectorError as error:
+                if body is not None and body.is_spent:  # the second attempt would send the rest as if it were the whole
+                    raise _restarting("stopped during this request") from error
                 if time.monotonic() > deadline:
                     raise _restarting("does not answer") from error
             except aiohttp.ClientConnectionError as error:
@@ -112,6 +114,7 @@ class _Body:
         self._receive = receive
         self._read = asyncio.Event()
         self.caller_left = False
+        self.is_spent = False  # whether any of it was handed on: it cannot be had again
 
     @property
     def is_read(self) -> bool:
@@ -125,6 +128,7 @@ class _Body:
                 self.caller_left = True
                 raise CallerLeft
             if message.get("body"):
+                self.is_spent = True
                 yield message["body"]
             more = message.get("more_body", False)
         self._read.set()
