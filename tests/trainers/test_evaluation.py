@@ -149,3 +149,12 @@ def test_training_data_with_lists_beside_data_with_single_labels_is_refused(tmp_
     train = write_rows([{"text": "a", "label": ["money"]}, {"text": "b", "label": ["access"]}], "train.jsonl")
     with pytest.raises(Refused, match="The training data has a list of labels a row"):
         report_on(model, data, train=train)
+
+
+def test_a_probe_that_learns_from_pairs_is_not_asked_about_single_texts(
+    write_rows: Writer, synthetic: Synthetic, base_dir: Path
+) -> None:
+    train = write_rows([row | {"sentence2": "why"} for row in synthetic(30)], "train.jsonl")
+    with pytest.raises(Refused, match="The training data has a sentence2, and the data has none") as caught:
+        report_on(base_dir, write_rows(synthetic(10), "data.jsonl"), train=train)
+    assert caught.value.code == "mixed-pairs"

@@ -154,6 +154,21 @@ def test_a_test_label_that_training_lacks_is_refused_before_training(
     assert "train" not in {phase for phase, *_ in recorder.phases}
 
 
+@pytest.mark.parametrize("held", ["test", "validation"])
+@pytest.mark.parametrize("pairs", ["training", "held"])
+def test_pairs_in_one_file_and_single_texts_in_another_are_refused(
+    make_request: Maker, write_rows: Callable[..., DataFile], synthetic: Synthetic, held: str, pairs: str
+) -> None:
+    rows = synthetic(60)
+    second = [row | {"sentence2": "why"} for row in rows]
+    file = write_rows(second if pairs == "held" else rows, "held.jsonl")
+    with pytest.raises(Refused) as caught:
+        tuned(make_request(rows if pairs == "held" else second, **{held: file}))
+    has, has_not = ("training", held) if pairs == "training" else (held, "training")
+    assert caught.value.code == "mixed-pairs"
+    assert caught.value.message == f"The {has} data has a sentence2, and the {has_not} data has none."
+
+
 def test_inputs_in_both_training_and_test_are_counted(
     make_request: Maker, write_rows: Callable[..., DataFile], synthetic: Synthetic, recorder: Any
 ) -> None:

@@ -13,7 +13,7 @@ from bedplate_registry.tables import columns_of, read_rows
 from .labels import label_names
 from .messages import DataFile
 
-__all__ = ["Example", "Examples", "read_examples"]
+__all__ = ["Example", "Examples", "check_pairs", "read_examples"]
 
 SHOWN_ROWS = 5
 TASK = "text-classification"
@@ -74,6 +74,18 @@ def read_examples(file: DataFile, columns: Mapping[str, str], what: str, class_n
         raise _bad_rows(what, problems)
     _check_kinds(what, rows, many)
     return Examples(tuple(rows), bool(many), "sentence2" in mapping.columns)
+
+
+def check_pairs(files: Mapping[str, Examples]) -> None:
+    """Refused where some of the files have pairs and others single texts: a column of that name is enough for pairs."""
+    pairs = [what for what, rows in files.items() if rows.is_pairs]
+    singles = [what for what, rows in files.items() if not rows.is_pairs]
+    if pairs and singles:
+        raise Refused(
+            f"{pairs[0]} has a sentence2, and {singles[0][0].lower()}{singles[0][1:]} has none.",
+            hint="Map sentence2 to a column that every file has, or rename the column sentence2 where it is not meant.",
+            code="mixed-pairs",
+        )
 
 
 def _example(number: int, picked: Mapping[str, Any], class_names: Sequence[str]) -> Example:

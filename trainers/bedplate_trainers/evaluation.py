@@ -17,7 +17,7 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_registry.tasks import architecture_of, get_task
 
-from .data import Examples, read_examples
+from .data import Examples, check_pairs, read_examples
 from .labels import LabelSet, label_names, learn_labels, sorted_labels
 from .messages import EvaluateRequest
 from .settings import EvaluateSettings
@@ -146,6 +146,7 @@ def _read(request: EvaluateRequest, settings: EvaluateSettings) -> _Rows:
     if request.train is None:
         return _Rows(test, None)
     train = read_examples(request.train, request.columns, "The training data", settings.class_names)
+    check_pairs({"The training data": train, "The data": test})
     return _Rows(test, train)
 
 

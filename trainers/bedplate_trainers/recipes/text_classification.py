@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
-from bedplate_trainers.data import Examples, read_examples
+from bedplate_trainers.data import Examples, check_pairs, read_examples
 from bedplate_trainers.encoding import EncodedRows, encode_texts
 from bedplate_trainers.labels import LabelSet, learn_labels
 from bedplate_trainers.linear import baselines, targets_of
@@ -130,6 +130,8 @@ def _read_sets(request: FinetuneRequest, settings: FinetuneSettings, reporter: R
     rest = read(request.train, "The training data")
     test = read(request.test, "The test data") if isinstance(request.test, DataFile) else None
     validation = read(request.validation, "The validation data") if isinstance(request.validation, DataFile) else None
+    files = {"The training data": rest, "The validation data": validation, "The test data": test}
+    check_pairs({what: rows for what, rows in files.items() if rows is not None})
     count = len(rest)  # fractions are of all rows, whichever part is split off first
     if request.test == AUTO:
         rest, test = _split(rest, settings.test_fraction, settings, "test", reporter)
