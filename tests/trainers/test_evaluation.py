@@ -22,9 +22,9 @@ COLUMNS = {"sentence1": "text"}
 LABELS = ("access", "money", "parcel")
 
 
-def report_on(model: Path, data: DataFile, **more: Any) -> dict[str, Any]:
+def report_on(model: Path, data: DataFile, reporter: Any = SILENT, **more: Any) -> dict[str, Any]:
     request = EvaluateRequest("text-classification", model, data, COLUMNS, device="cpu", **more)
-    return evaluate(EvaluateRequest.from_json(json.loads(json.dumps(request.to_json()))), SILENT)
+    return evaluate(EvaluateRequest.from_json(json.loads(json.dumps(request.to_json()))), reporter)
 
 
 def test_a_tuned_model_is_measured_against_its_base(
@@ -81,12 +81,29 @@ def test_labels_the_model_does_not_have_are_refused_by_name(tmp_path: Path, writ
         report_on(model, write_rows([{"text": "a", "label": "positive"}, {"text": "b", "label": "neutral"}]))
 
 
-def test_integer_labels_stand_for_the_models_labels_in_order(tmp_path: Path, write_rows: Writer) -> None:
+def test_integer_labels_stand_for_the_models_labels_in_order(tmp_path: Path, write_rows: Writer, recorder: Any) -> None:
     model = tiny_text_classifier(tmp_path / "model", labels=("no", "yes"))
     rows = [{"text": "good phone", "label": 0}, {"text": "bad app", "label": 1}]
     named = [row | {"label": ("no", "yes")[row["label"]]} for row in rows]
-    numbers, names = report_on(model, write_rows(rows, "a.jsonl")), report_on(model, write_rows(named, "b.jsonl"))
+    names = report_on(model, write_rows(named, "b.jsonl"), recorder)
+    assert recorder.messages == []
+    numbers = report_on(model, write_rows(rows, "a.jsonl"), recorder)
     assert numbers["metrics"] == names["metrics"]
+    assert recorder.messages == ["The data numbers its labels; the model's names were taken in order: 0 no, 1 yes."]
+
+
+def test_numbers_that_do_not_count_from_zero_are_refused_unless_they_are_named(
+    tmp_path: Path, write_rows: Writer
+) -> None:
+    stars = ("awful", "bad", "fair", "good", "great")
+    model = tiny_text_classifier(tmp_path / "model", labels=stars)
+    ratings = write_rows([{"text": f"phone {n}", "label": n} for n in (1, 2, 3, 4)])
+    with pytest.raises(Refused, match=r"The data has the labels 1, 2, 3, 4 and no 0") as caught:
+        report_on(model, ratings)
+    assert caught.value.code == "unknown-label"
+    assert "awful, bad, fair, good, great" in caught.value.hint
+    report = report_on(model, ratings, settings={"class_names": stars})
+    assert [entry["support"] for entry in report["classes"]] == [0, 1, 1, 1, 1]
 
 
 def test_two_models_with_different_labels_are_compared_by_name(

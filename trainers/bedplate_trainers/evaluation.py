@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ from bedplate_registry.progress import Reporter
 from bedplate_registry.tasks import architecture_of, get_task
 
 from .data import Examples, check_pairs, read_examples
-from .labels import LabelSet, label_names, learn_labels, sorted_labels
+from .labels import LabelSet, label_names, learn_labels, some, sorted_labels
 from .messages import EvaluateRequest
 from .settings import EvaluateSettings
 
@@ -57,7 +57,7 @@ def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
     report = make_report(mine, settings)
     if rows.train is not None:
         reporter.progress("baselines", 0, 1)
-        report["baselines"] = _baselines(mine, rows.train, settings.seed)
+        report["baselines"] = _baselines(mine, rows.train, settings.seed, reporter)
     for other in others:
         report["against"] = make_report(other, settings)
         report["difference"] = difference(mine, other, settings)
@@ -75,7 +75,7 @@ def judge_model(folder: Path, examples: Examples, device: str, reporter: Reporte
 
     predictor = load_predictor(folder, TASK, device=device)
     labels = LabelSet(predictor.labels, _config(folder).get("problem_type") == "multi_label_classification")
-    examples = _in_words_of(labels, examples)
+    examples = _in_words_of(labels, examples, "The data", reporter)
     _check_fit(labels, examples, "the model")
     return _score(examples, labels, "model", predictor.probabilities, reporter, phase)
 
@@ -106,13 +106,12 @@ def _judge_base(folder: Path, test: Examples, train: Examples, device: str, repo
     return _score(test, labels, "probe", probabilities, reporter, "evaluate")
 
 
-def _baselines(mine: Judged, train: Examples, seed: int) -> dict[str, dict[str, float]]:
+def _baselines(mine: Judged, train: Examples, seed: int, reporter: Reporter) -> dict[str, dict[str, float]]:
     """In the words of the model; a label that only the tested rows have is one that no baseline ever says."""
     from .linear import baselines
 
     if mine.kind == "model":
-        train = _in_words_of(mine.labels, train)
-    _check_kind(train, "The training data", mine.labels, "the model")
+        train = _in_words_of(mine.labels, train, "The training data", reporter)
     tested = {name for row in mine.examples for name in row.labels}
     names = sorted_labels({*_learn(train).names, *tested})
     return baselines(train, mine.examples, LabelSet(names, train.multi_label), seed)
@@ -147,6 +146,7 @@ def _read(request: EvaluateRequest, settings: EvaluateSettings) -> _Rows:
         return _Rows(test, None)
     train = read_examples(request.train, request.columns, "The training data", settings.class_names)
     check_pairs({"The training data": train, "The data": test})
+    _check_kind(train, "The training data", test, "the data")
     return _Rows(test, train)
 
 
@@ -169,7 +169,7 @@ def _check_fit(labels: LabelSet, examples: Examples, of: str) -> None:
     labels.check(examples.found_labels, "The data", of)
 
 
-def _check_kind(examples: Examples, what: str, labels: LabelSet, of: str) -> None:
+def _check_kind(examples: Examples, what: str, labels: LabelSet | Examples, of: str) -> None:
     if examples.multi_label != labels.multi_label:
         kinds = ("one label a row", "a list of labels a row")
         raise Refused(
@@ -179,15 +179,28 @@ def _check_kind(examples: Examples, what: str, labels: LabelSet, of: str) -> Non
         )
 
 
-def _in_words_of(labels: LabelSet, examples: Examples) -> Examples:
-    """Data that numbers its labels, for a model that names them: number n is the model's n-th."""
+def _in_words_of(labels: LabelSet, examples: Examples, what: str, reporter: Reporter) -> Examples:
+    """Data that numbers its labels from 0, for a model that names them: number n is the model's n-th."""
     found = {name for row in examples for name in row.labels}
     if not found or found & set(labels.names) or not all(name.isdecimal() for name in found):
         return examples
     if max(map(int, found)) >= len(labels.names):
         return examples
+    if "0" not in found:
+        raise _not_from_zero(labels, found, what)
+    names = some([f"{number} {name}" for number, name in enumerate(labels.names)])
+    reporter.message(f"{what} numbers its labels; the model's names were taken in order: {names}.")
     rows = tuple(replace(row, labels=label_names(row.labels, labels.names)) for row in examples)
     return replace(examples, rows=rows)
+
+
+def _not_from_zero(labels: LabelSet, found: Iterable[str], what: str) -> Refused:
+    """Ratings from 1 to 4 would all be read one too high."""
+    return Refused(
+        f"{what} has the labels {some(sorted_labels(found))} and no 0, and the model has names for its labels.",
+        hint=f"Known labels: {some(labels.names)}. If the numbers count from 0, say so: class_names with these labels.",
+        code="unknown-label",
+    )
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bedplate_registry.errors import Refused
 
-__all__ = ["LabelSet", "label_names", "learn_labels", "sorted_labels"]
+__all__ = ["LabelSet", "label_names", "learn_labels", "some", "sorted_labels"]
 
 SHOWN = 5
 
@@ -40,7 +40,7 @@ class LabelSet:
         more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
         raise Refused(
             f"{where} has labels that {of} does not have: {shown}{more}.",
-            hint=f"Known labels: {_some(self.names)}. Correct these rows, or add such rows to the training data.",
+            hint=f"Known labels: {some(self.names)}. Correct these rows, or add such rows to the training data.",
             code="unknown-label",
         )
 
@@ -76,7 +76,7 @@ def _named(text: str, class_names: Sequence[str]) -> str:
         return class_names[int(text)]
     raise Refused(
         f"has the label {text!r}, which is neither one of the {len(class_names)} class_names nor the number of one",
-        hint=f"class_names: {_some(class_names)}.",
+        hint=f"class_names: {some(class_names)}.",
         code="unknown-label",
     )
 
@@ -85,5 +85,6 @@ def _is_integer(text: str) -> bool:
     return text.removeprefix("-").isdecimal() and text.isascii()
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of them, for a message."""
     return ", ".join(names[:20]) + (f" … ({len(names)} in all)" if len(names) > 20 else "")
