@@ -1,5 +1,6 @@
 """Tokenized rows, kept as flat arrays of integers (a list of Python integers would take ten times the memory), and the
-batches made of them: padded to the longest row of the batch, never to a maximum."""
+batches made of them: padded to the longest row of the batch, never to a maximum, on the tokenizer's side (XLNet reads
+its answer off the last token, so it must not be padding)."""
 
 from __future__ import annotations
 
@@ -24,13 +25,19 @@ class EncodedRows:
     """Rows as the model takes them, with their targets. A loader asks for a whole batch at once."""
 
     def __init__(
-        self, columns: dict[str, list[Vector]], targets: Vector, pads: dict[str, int], multiple: int = 1
+        self,
+        columns: dict[str, list[Vector]],
+        targets: Vector,
+        pads: dict[str, int],
+        multiple: int = 1,
+        *,
+        pads_left: bool = False,
     ) -> None:
         self.lengths = np.fromiter((len(row) for row in columns["input_ids"]), dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._flat = {name: np.concatenate(rows) for name, rows in columns.items()}
         self._targets = torch.from_numpy(targets)
-        self._pads, self._multiple = pads, multiple
+        self._pads, self._multiple, self._pads_left = pads, multiple, pads_left
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -45,9 +52,11 @@ class EncodedRows:
         padded = {name: np.full(mask.shape, self._pads[name], dtype=np.int64) for name in self._flat}
         for place, row in enumerate(rows):
             start, end = self._starts[row], self._starts[row + 1]
-            mask[place, : end - start] = 1
+            first = longest - (end - start) if self._pads_left else 0
+            taken = slice(first, first + end - start)
+            mask[place, taken] = 1
             for name, flat in self._flat.items():
-                padded[name][place, : end - start] = flat[start:end]
+                padded[name][place, taken] = flat[start:end]
         batch = {name: torch.from_numpy(values) for name, values in (padded | {"attention_mask": mask}).items()}
         return batch | {"labels": self._targets[torch.as_tensor(rows)]}
 
@@ -83,7 +92,7 @@ def encode_texts(
             columns.setdefault(name, []).extend(np.asarray(row, dtype=np.int32) for row in rows)
         reporter.progress("tokenize", at + len(chunk), len(examples), "rows")
     pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return EncodedRows(columns, targets, pads, multiple)
+    return EncodedRows(columns, targets, pads, multiple, pads_left=tokenizer.padding_side == "left")
 
 
 def _tokenize(tokenizer: Any, examples: Sequence[Example], limit: int) -> dict[str, list[list[int]]]:
