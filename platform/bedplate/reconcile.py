@@ -46,6 +46,7 @@ class Reconciler:
 
     def __init__(self, home: Home, registry: Registry, store: EndpointStore, keys: KeyStore) -> None:
         self._home, self._registry, self._store, self._keys = home, registry, store, keys
+        self._healthy: dict[str, Replica] = {}
         self._failures: dict[str, int] = {}
         self._first_seen: dict[str, float] = {}
         self._looked: dict[str, float] = {}
@@ -62,6 +63,9 @@ class Reconciler:
             with _logged(f"deployment {deployment.endpoint}/{deployment.name}"):
                 self._scale(deployment)
         self._write_routes()
+        for replica in self._healthy.values():  # said to be ready only now that the gateway can find them
+            self._store.move_replica(replica, "ready")
+        self._healthy.clear()
 
     def folder(self, replica_id: str) -> Path:
         return self._home.run / "r" / replica_id
@@ -86,8 +90,7 @@ class Reconciler:
 
     def _await_ready(self, replica: Replica, held: spawn.Held) -> None:
         if self._is_healthy(replica):
-            self._store.move_replica(replica, "ready")
-            self._failures.pop(replica.id, None)
+            self._healthy[replica.id] = replica
         elif time.monotonic() - self._first_seen.setdefault(replica.id, time.monotonic()) > START_SECONDS:
             held.kill()
 
@@ -209,7 +212,7 @@ class Reconciler:
     def _endpoint_table(self) -> dict[str, Any]:
         ready: dict[tuple[str, str], list[dict[str, str]]] = {}
         for replica in self._store.replicas():
-            if replica.state == "ready":
+            if replica.state == "ready" or (replica.state == "starting" and replica.id in self._healthy):
                 entry = {"id": replica.id, "socket": str(self.folder(replica.id) / "s")}
                 ready.setdefault((replica.endpoint, replica.deployment), []).append(entry)
         table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all()}

@@ -111,15 +111,24 @@ class Gateway:
     # --- scoring
 
     async def _score(self, scope: Scope, receive: Receive, send: Send, request_id: str, name: str, path: str) -> None:
-        routes = self._table.current
-        _authorize(routes, scope, name)
-        endpoint = _endpoint(routes, name)
-        wanted = header(scope, b"x-bedplate-deployment") or header(scope, b"azureml-model-deployment")
-        deployment = endpoint.choose(wanted)
-        body = await read_body(scope, receive, routes.max_body_bytes)
+        endpoint, deployment = await self._route(scope, name)
+        body = await read_body(scope, receive, self._table.current.max_body_bytes)
         headers = [(key.decode(), value.decode("latin-1")) for key, value in scope["headers"] if key in PASSED_ON]
         call = _Call(scope["method"], path, [*headers, ("x-request-id", request_id)], body, request_id)
         await watch(self._to_a_replica(endpoint, deployment, call, send), receive)
+
+    async def _route(self, scope: Scope, name: str) -> tuple[Endpoint, Deployment]:
+        """By the snapshot in force. What it refuses is looked up in a newer one, where there is one: whoever was told
+        that a key or an endpoint is ready finds it so, and need not wait for the next look at the file.
+        """
+        before = self._table.current
+        try:
+            return _choose(before, scope, name)
+        except Problem:
+            await self._table.refresh()
+            if self._table.current is before:
+                raise
+        return _choose(self._table.current, scope, name)
 
     async def _to_a_replica(self, endpoint: Endpoint, deployment: Deployment, call: _Call, send: Send) -> None:
         for pool in self._pools.by_load(deployment.replicas):
@@ -202,6 +211,13 @@ def _scoring_path(scope: Scope) -> tuple[str | None, str]:
     name, _, rest = path.removeprefix("/endpoints/").partition("/")
     target = SCORING.get((scope["method"], rest))
     return (name, target) if target is not None and name else (None, "")
+
+
+def _choose(routes: Routes, scope: Scope, name: str) -> tuple[Endpoint, Deployment]:
+    _authorize(routes, scope, name)
+    endpoint = _endpoint(routes, name)
+    wanted = header(scope, b"x-bedplate-deployment") or header(scope, b"azureml-model-deployment")
+    return endpoint, endpoint.choose(wanted)
 
 
 def _authorize(routes: Routes, scope: Scope, endpoint: str) -> None:

@@ -23,7 +23,9 @@ def env(hub: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
     bedplate = programs / "bedplate"
     bedplate.write_text(f"#!{sys.executable}\nfrom bedplate.cli import main\nmain()\n")
     bedplate.chmod(0o755)
-    (programs / "python").symlink_to(sys.executable)
+    python = programs / "python"  # no link: an environment's interpreter finds its packages by its own path
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     with bedplate_home() as home:
         yield environment(
             home,
