@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.progress import SILENT
 from bedplate_trainers.finetune import FinetuneRequest, finetune
-from bedplate_trainers.launch import check_world, launch_command, launch_environment
+from bedplate_trainers.launch import check_device, check_world, launch_command, launch_environment
+from bedplate_trainers.recipes.text_classification import prepare
+from bedplate_trainers.training import train
 
 Maker = Callable[..., FinetuneRequest]
 
@@ -34,6 +38,25 @@ def test_a_world_of_the_wrong_size_is_refused() -> None:
     with pytest.raises(BedplateError, match="1 training process was asked for, and 4 run") as caught:
         check_world(1, 4)
     assert caught.value.code == "world-size"
+
+
+def test_a_plan_for_another_device_than_the_one_that_trains_is_refused() -> None:
+    check_device("cuda:1", "cuda")
+    check_device("cpu", "cpu")
+    with pytest.raises(BedplateError, match="planned for cuda, and would run on cpu") as caught:
+        check_device("cuda", "cpu")
+    assert caught.value.code == "device-mismatch"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU plan is right here")
+def test_a_gpu_plan_in_a_launcher_that_has_only_the_cpu_stops_before_the_first_step(
+    make_request: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))  # asked of the card that is not there
+    plan = prepare(make_request(), SILENT).plan
+    with pytest.raises(BedplateError) as caught:
+        train(replace(plan, device="cuda"), SILENT, resume=False)
+    assert caught.value.code == "device-mismatch"
 
 
 def test_one_process_on_a_cpu_needs_no_distributed_start() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from bedplate_registry.errors import BedplateError
 
-__all__ = ["check_world", "launch_command", "launch_environment", "rank"]
+__all__ = ["check_device", "check_world", "launch_command", "launch_environment", "rank"]
 
 
 def launch_command(
@@ -60,6 +60,16 @@ def check_world(asked: int, world: int | None = None) -> None:
             f"{asked} training process{'es were' if asked > 1 else ' was'} asked for, and {world} run.",
             hint="Start the worker with bedplate_trainers.launch.launch_command.",
             code="world-size",
+        )
+
+
+def check_device(planned: str, found: str) -> None:
+    """Stops a run whose launcher chose another kind of device: precision and batches were worked out for the plan's."""
+    if planned.partition(":")[0] != found:
+        raise BedplateError(
+            f"Training was planned for {planned}, and would run on {found}.",
+            hint=f"Start the worker with launch_command(device={planned!r}), or ask for device {found}.",
+            code="device-mismatch",
         )
 
 

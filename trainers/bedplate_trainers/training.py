@@ -26,7 +26,7 @@ from bedplate_registry.progress import Reporter
 
 from .checkpoints import complete_checkpoints, discard_incomplete, mark_complete, prune, read_state
 from .encoding import EncodedRows, same
-from .launch import check_world
+from .launch import check_device, check_world
 from .sampling import LengthGroupedBatches
 from .settings import FinetuneSettings
 
@@ -72,6 +72,7 @@ def train(plan: Plan, reporter: Reporter, *, resume: bool) -> Trained:
         _prepare_folder(plan.work_dir, resume, reporter)
     _wait_for_all(arguments)
     trainer = _trainer(plan, arguments, reporter)
+    check_device(plan.device, trainer.accelerator.device.type)
     checkpoint = next(iter(complete_checkpoints(plan.work_dir)), None)
     start = time.perf_counter()
     if checkpoint is not None and is_finished(read_state(checkpoint), plan.settings):
