@@ -21,11 +21,12 @@ from bedplate_registry.errors import Refused, nearest
 from bedplate_serving.predictors.base import BadItems, ItemError, Predictor
 from bedplate_serving.problems import Problem
 
-__all__ = ["Dialect", "ScoringRequest", "parse_azure", "parse_hub"]
+__all__ = ["MAX_ITEMS", "Dialect", "ScoringRequest", "parse_azure", "parse_hub"]
 
 Dialect = Literal["hub", "azure"]
 HUB_KEYS = ("inputs", "parameters", "options")  # `options` steers the Hub's own cache and queue: taken, without effect
 AZURE_KEYS = ("input_data", "inputs", "params", "parameters")
+MAX_ITEMS = 4096  # in one request: a longer one would keep the queue of everybody else for minutes
 TABLE_KEYS = ("columns", "index", "data", "parameters", "params")
 
 
@@ -95,6 +96,9 @@ def _mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 
 def _parse_items(items: Sequence[Any], predictor: Predictor, parameters: Any) -> list[Any]:
+    if len(items) > MAX_ITEMS:
+        detail = f"The request has {len(items)} items; at most {MAX_ITEMS} are taken in one."
+        raise Problem(413, "too-many-items", detail, "Split it, or score a file in batch.")
     parsed: list[Any] = []
     errors: list[tuple[int, str]] = []
     for index, item in enumerate(items):

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.dialects import parse_azure, parse_hub
+from bedplate_serving.dialects import MAX_ITEMS, parse_azure, parse_hub
 from bedplate_serving.predictors import BadItems, Predictor, load_predictor
 from bedplate_serving.predictors.encoder import TextItem
 from bedplate_serving.problems import Problem
@@ -115,6 +115,17 @@ def test_a_deep_value_inside_json_is_a_bad_item(predictor: Predictor) -> None:
     body = b'{"inputs": ["fine", ' + b"[" * 500 + b"]" * 500 + b"]}"
     with pytest.raises(BadItems, match="item 1"):
         parse_hub(body, predictor)
+
+
+def test_a_request_with_too_many_items_is_told_how_many_and_what_to_do(predictor: Predictor) -> None:
+    items = ["a"] * MAX_ITEMS
+    assert len(azure({"input_data": items}, predictor)) == MAX_ITEMS
+    for body in ({"input_data": [*items, 3]}, {"input_data": {"columns": ["text"], "data": [*items, 3]}}):
+        with pytest.raises(Problem, match="4097 items; at most 4096") as caught:
+            azure(body, predictor)
+        problem = caught.value
+        assert (problem.status, problem.code) == (413, "too-many-items")
+        assert problem.hint == "Split it, or score a file in batch."
 
 
 def test_the_hubs_options_are_taken_and_other_keys_refused(predictor: Predictor) -> None:

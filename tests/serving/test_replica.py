@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from bedplate_serving.dialects import MAX_ITEMS
+
 
 @pytest.fixture(scope="module")
 def replica(floor: Any, tiny: Path) -> Any:
@@ -85,6 +87,10 @@ def test_a_body_beyond_the_limit_is_a_413_stated_or_streamed(client: httpx.Clien
     assert_problem(client.post("/", content=iter([b"x" * 10_000] * 300)), 413, "body-too-large")
 
 
+def test_more_items_than_one_request_may_have_are_a_413(client: httpx.Client) -> None:
+    assert_problem(client.post("/", json={"inputs": ["a"] * (MAX_ITEMS + 1)}), 413, "too-many-items")
+
+
 def test_items_cut_at_the_context_length_are_told_by_index(client: httpx.Client) -> None:
     response = client.post("/", json={"inputs": ["short", "long " * 100, "short", "long " * 200]})
     assert response.status_code == 200
@@ -152,9 +158,9 @@ def test_health_is_503_until_the_model_has_answered_its_sample(floor: Any, secon
 def test_the_work_of_a_caller_who_hung_up_is_dropped(floor: Any, second: Any) -> None:
     with second.client() as client:
         with pytest.raises(httpx.ReadTimeout):
-            client.post("/", json={"inputs": ["please help " * 20] * 5000}, timeout=0.3)
+            client.post("/", json={"inputs": ["please help " * 20] * 4000}, timeout=0.3)
         floor.until(lambda: client.get("/info").json()["waiting"] == 0, 10)
-        assert client.get("/info").json()["items"] < 5000
+        assert client.get("/info").json()["items"] < 4000
 
 
 def test_sigterm_answers_what_is_inside_and_ends_with_0(floor: Any, second: Any) -> None:
