@@ -80,6 +80,30 @@ def test_a_packed_batch_answers_as_each_text_alone(family: str, tiny: Path, tmp_
     assert expected.std(0).min() > 1e-3
 
 
+@pytest.mark.parametrize("family", ["XLNet", "GPT2", "Albert"])
+def test_a_tokenizer_that_pads_on_the_left_changes_no_answer(family: str, tiny: Path, tmp_path: Path) -> None:
+    """XLNet reads the last token; GPT-2 and Albert count positions, which padding in front must not shift."""
+    sizes = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64} if family == "XLNet" else {}
+    sizes |= {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 66} if family == "GPT2" else {}
+    sizes |= {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4} if family == "Albert" else {}
+    config = getattr(transformers, f"{family}Config")(vocab_size=200, num_labels=3, pad_token_id=0, **sizes)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
+    model.save_pretrained(tmp_path)
+    shutil.copy(tiny / "tokenizer.json", tmp_path / "tokenizer.json")
+    settings = json.loads((tiny / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"padding_side": "left"}))
+    items = texts(30)
+    predictor = load_predictor(tmp_path, "text-classification", device="cpu", threads=1)
+    assert predictor.context_length == 64
+    expected = torch.softmax(reference_logits(tmp_path, items), -1).numpy()
+    assert np.abs(predictor.probabilities(items) - expected).max() < 1e-5
+    assert expected.std(0).min() > 1e-3
+
+
 def test_predict_keeps_the_order_whatever_the_batches(tiny: Path) -> None:
     predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
     items = texts(50)

@@ -5,6 +5,7 @@ Nothing here knows a task. Padding goes to the longest of the batch, never to a 
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -142,6 +143,8 @@ class TextEncoder:
         self.first_position = _first_position(model)
         self.context_length = _context_length(model, tokenizer.model_max_length, self.first_position)
         self._pad_id = _pad_id(model)
+        self._pads_left = tokenizer.padding_side == "left"  # XLNet classifies by the last token: it must be a real one
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self.token_budget = CPU_TOKEN_BUDGET if device == "cpu" else GPU_TOKEN_BUDGET
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.context_length, strategy="longest_first")
@@ -194,19 +197,25 @@ class TextEncoder:
             return packing if packing.is_exact(forward, samples) else None
 
     def _pad(self, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-        rows, longest = len(batch), max(item.length for item in batch)
-        ids = np.full((rows, longest), self._pad_id, dtype=np.int64)
-        mask = np.zeros((rows, longest), dtype=np.int64)
-        types = np.zeros((rows, longest), dtype=np.int64) if self._wants_type_ids else None
-        for row, item in enumerate(batch):
-            ids[row, : item.length] = item.ids
-            mask[row, : item.length] = 1
-            if types is not None and item.type_ids is not None:
-                types[row, : item.length] = item.type_ids
-        arrays = {"input_ids": ids, "attention_mask": mask}
-        if types is not None:
-            arrays["token_type_ids"] = types
+        lengths = [item.length for item in batch]
+        longest = max(lengths)
+        starts = [longest - length if self._pads_left else 0 for length in lengths]
+        mask = _padded([[1] * length for length in lengths], starts, longest, 0)
+        arrays = {"input_ids": _padded([item.ids for item in batch], starts, longest, self._pad_id)}
+        arrays["attention_mask"] = mask
+        if self._wants_type_ids:
+            arrays["token_type_ids"] = _padded([item.type_ids or () for item in batch], starts, longest, 0)
+        if self._pads_left and self._takes_positions:  # by itself the model would count the padding in front, too
+            arrays["position_ids"] = np.maximum(mask.cumsum(1) - 1, 0) + self.first_position
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+
+
+def _padded(rows: Sequence[Sequence[int]], starts: Sequence[int], width: int, fill: int) -> Rows:
+    """Rows of one width, each with its values from its start on."""
+    array = np.full((len(rows), width), fill, dtype=np.int64)
+    for row, (values, start) in enumerate(zip(rows, starts, strict=True)):
+        array[row, start : start + len(values)] = values
+    return array
 
 
 def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
@@ -251,8 +260,9 @@ def _first_position(model: Any) -> int:
 
 def _context_length(model: Any, stated: float, first_position: int) -> int:
     """The smaller of what the tokenizer states and what the position embeddings hold."""
-    positions = getattr(model.config, "max_position_embeddings", None) or UNLIMITED + first_position
-    length = min(int(min(stated, UNLIMITED)), int(positions) - first_position)
+    positions = int(getattr(model.config, "max_position_embeddings", None) or 0)  # -1: XLNet has no table of them
+    held = positions - first_position if positions > 0 else UNLIMITED
+    length = min(int(min(stated, UNLIMITED)), held)
     return length if length < UNLIMITED else 4096
 
 
