@@ -31,9 +31,14 @@ def server() -> Iterator[tuple[Path, int]]:
 
 
 @pytest.fixture(scope="module", params=["socket", "tcp"])
-def ws(server: tuple[Path, int], request: pytest.FixtureRequest) -> Iterator[RemoteWorkspace]:
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def ws(server: tuple[Path, int], transport: str) -> Iterator[RemoteWorkspace]:
     home, port = server
-    if request.param == "socket":
+    if transport == "socket":
         with bedplate.connect(home=home) as workspace:
             yield workspace
         return
@@ -49,9 +54,13 @@ def base(ws: RemoteWorkspace, hub: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def tuned(ws: RemoteWorkspace, base: str, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def tuned(ws: RemoteWorkspace, transport: str, base: str, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """By one process, or over TCP by two, which train one model through gloo in their cage."""
+    processes = {"socket": 1, "tcp": 2}[transport]
     train = write_messages(tmp_path_factory.mktemp("data") / "train.csv", 160)
-    job = ws.finetune(base, task=TASK, train=train, columns=COLUMNS, output="acme/intents", **QUICK)
+    job = ws.finetune(
+        base, task=TASK, train=train, columns=COLUMNS, output="acme/intents", processes=processes, device="cpu", **QUICK
+    )
     return job.wait(timeout_seconds=240)
 
 
