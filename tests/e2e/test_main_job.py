@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -56,11 +57,9 @@ def base(ws: RemoteWorkspace, hub: str) -> str:
 @pytest.fixture(scope="module")
 def tuned(ws: RemoteWorkspace, transport: str, base: str, tmp_path_factory: pytest.TempPathFactory) -> Job:
     """By one process, or over TCP by two, which train one model through gloo in their cage."""
-    processes = {"socket": 1, "tcp": 2}[transport]
+    compute: dict[str, Any] = {"device": "cpu", "processes": {"socket": 1, "tcp": 2}[transport]}
     train = write_messages(tmp_path_factory.mktemp("data") / "train.csv", 160)
-    job = ws.finetune(
-        base, task=TASK, train=train, columns=COLUMNS, output="acme/intents", processes=processes, device="cpu", **QUICK
-    )
+    job = ws.finetune(base, task=TASK, train=train, columns=COLUMNS, output="acme/intents", **compute, **QUICK)
     return job.wait(timeout_seconds=240)
 
 
