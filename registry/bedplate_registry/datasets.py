@@ -76,15 +76,16 @@ class Datasets:
         def make(version: int, folder: Path) -> Mapping[str, Any]:
             return {**found, "created": datetime.now(UTC).isoformat(timespec="seconds")}
 
-        return _version(self._store.publish(name, find, make))
+        return self._store.parsed(self._store.publish(name, find, make), _parse)
 
     def get(self, ref: str | Ref) -> DatasetVersion:
         """The version a reference means: the newest where it names none."""
-        return _version(self._store.read(*self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref)))
+        name, version = self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref)
+        return self._store.parsed(self._store.read(name, version), _parse)
 
     def list(self) -> _Versions:
-        """The newest version of each name, by name."""
-        return [_version(record) for record in self._store.newest()]
+        """The newest version of each name, by name. A damaged one is logged and left out: `get` says what is wrong."""
+        return [*self._store.newest(_parse)]
 
     def path(self, version: DatasetVersion) -> Path:
         """Where its bytes lie. The path has no suffix: go by `version.format`."""
@@ -101,6 +102,6 @@ def _measured(path: Path, format: str) -> dict[str, Any]:
     return {"rows": rows, "columns": columns_of(path, format)}
 
 
-def _version(record: Record) -> DatasetVersion:
+def _parse(record: Record) -> DatasetVersion:
     value = {key: item for key, item in record.value.items() if key != "schema"}
     return DatasetVersion(**{**value, "name": record.name, "columns": tuple(value["columns"])})

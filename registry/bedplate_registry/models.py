@@ -134,6 +134,10 @@ class Models:
         self.blobs = blobs
         self._store = VersionStore(root, "model", "Import it: bedplate import {name}")
 
+    def check_name(self, name: Name) -> None:
+        """Raise the Conflict that `publish` would: the name differs only in case from one that is taken."""
+        self._store.check_name(name)
+
     def publish(self, draft: ModelDraft) -> ModelVersion:
         """Make a draft the next version of its name. The same source published before gives that version again."""
         for entry in draft.files:
@@ -163,8 +167,8 @@ class Models:
         return None
 
     def list(self) -> _Versions:
-        """The newest version of each name, by name."""
-        return [self._version(record) for record in self._store.newest()]
+        """The newest version of each name, by name. A damaged one is logged and left out: `get` says what is wrong."""
+        return [*self._store.newest(self._parse)]
 
     def versions(self, name: Name, *, missing_ok: bool = False) -> _Versions:
         """All versions of a name, ascending."""
@@ -216,6 +220,9 @@ class Models:
         return problems
 
     def _version(self, record: Record) -> ModelVersion:
+        return self._store.parsed(record, self._parse)
+
+    def _parse(self, record: Record) -> ModelVersion:
         draft = ModelDraft.from_json(record.value)
         aliases = self.aliases(record.name)
         return ModelVersion(

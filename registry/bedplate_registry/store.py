@@ -15,17 +15,18 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import durable
 from .blobs import locked
-from .errors import Conflict, NotFound, Refused, nearest
+from .errors import BedplateError, Conflict, NotFound, Refused, nearest
 from .names import Name, Ref
 
 __all__ = ["Record", "VersionStore"]
 
 SCHEMA = 1
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Record:
@@ -79,13 +80,18 @@ class VersionStore:
         try:
             return Record(name, version, path.read_bytes())
         except FileNotFoundError:
+            if path.parent.is_dir():
+                raise self._damaged(name, version, "it is missing") from None
             raise self._no_version(name, version) from None
         except (ValueError, KeyError, TypeError) as exc:
-            raise Refused(
-                f"The manifest of {self.noun} '{name}:{version}' is damaged ({exc}).",
-                hint="Take this version's manifest.json from a backup, or import it again under another name.",
-                code="bad-manifest",
-            ) from exc
+            raise self._damaged(name, version, exc) from exc
+
+    def parsed(self, record: Record, parse: Callable[[Record], T]) -> T:
+        """What `parse` makes of a record; Refused where it lacks something or holds what it may not."""
+        try:
+            return parse(record)
+        except (ValueError, KeyError, TypeError, AttributeError, Refused) as exc:
+            raise self._damaged(record.name, record.version, exc) from exc
 
     def resolve(self, ref: Ref) -> tuple[Name, int]:
         """The version that a reference means now, or NotFound saying what to type."""
@@ -120,13 +126,18 @@ class VersionStore:
                 if self.numbers(name):
                     yield name
 
-    def newest(self) -> Iterator[Record]:
+    def newest(self, parse: Callable[[Record], T]) -> Iterator[T]:
         """The newest version of each name. One whose manifest is damaged is logged and left out; `read` says more."""
         for name in self.names():
             try:
-                yield self.read(name, self.numbers(name)[-1])
-            except Refused as exc:
+                yield self.parsed(self.read(name, self.numbers(name)[-1]), parse)
+            except BedplateError as exc:
                 log.error("%s", exc)
+
+    def check_name(self, name: Name) -> None:
+        """The Conflict that `publish` would raise for a new name."""
+        if not self.folder(name).is_dir():
+            self._refuse_case_twin(name)
 
     def set_alias(self, name: Name, alias: str, version: int, *, by: str, why: str, when: str) -> None:
         entry = {"alias": alias, "version": version, "by": by, "why": why, "when": when}
@@ -172,6 +183,14 @@ class VersionStore:
                 durable.remove_folder(path)
             else:
                 durable.remove_file(path)
+
+    def _damaged(self, name: Name, version: int, why: object) -> Refused:
+        reason = f"it has no {why}" if isinstance(why, KeyError) else why
+        return Refused(
+            f"The manifest of {self.noun} '{name}:{version}' is damaged ({reason}).",
+            hint="Take this version's manifest.json from a backup, or import it again under another name.",
+            code="bad-manifest",
+        )
 
     def _no_name(self, name: Name) -> NotFound:
         close = nearest(str(name), map(str, self.names())) if any(True for _ in self.names()) else ""

@@ -72,3 +72,43 @@ def test_evaluations_are_kept_by_time_and_found_by_model(registry: Registry) -> 
     for wrong in ("ev-1", "../models", "", ids[0] + "/.."):
         with pytest.raises(NotFound):
             registry.evaluations.get(wrong)
+
+
+@pytest.mark.parametrize("data", [b"", b'{"model": "acme/x:1", "met', b"[]", b"\xff\xfe"])
+def test_a_damaged_report_is_named_and_hides_no_other(
+    registry: Registry, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, damaged = (registry.evaluations.add({"model": "acme/x:1"}) for _ in range(2))
+    path = registry.root / "evaluations" / damaged / "report.json"
+    path.chmod(0o644)
+    path.write_bytes(data)
+    assert [report["id"] for report in registry.evaluations.list()] == [kept]
+    assert damaged in caplog.text and "WARNING" in caplog.text
+    with pytest.raises(Refused, match=damaged) as caught:
+        registry.evaluations.get(damaged)
+    assert caught.value.code == "bad-report"
+    path.unlink()
+    assert [report["id"] for report in registry.evaluations.list("acme/x:1")] == [kept]
+    with pytest.raises(NotFound):
+        registry.evaluations.get(damaged)
+
+
+def test_a_damaged_dataset_is_named_and_hides_no_other(
+    registry: Registry, tickets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    other = registry.datasets.add(Name.parse("other"), tickets, "tickets.csv")
+    path = registry.root / "datasets" / "_" / "tickets" / "1" / "manifest.json"
+    path.chmod(0o644)
+    whole = json.loads(path.read_bytes())
+    for value in (
+        {**whole, "extra": 1},
+        {key: item for key, item in whole.items() if key != "columns"},
+        whole["columns"],
+    ):
+        path.write_text(json.dumps(value))
+        assert registry.datasets.list() == [other]
+        with pytest.raises(Refused, match="manifest of dataset 'tickets:1' is damaged") as caught:
+            registry.datasets.get("tickets")
+        assert caught.value.code == "bad-manifest"
+    assert caplog.text.count("tickets:1") == 3

@@ -72,6 +72,19 @@ def test_a_name_that_differs_only_in_case_is_refused(registry: Registry, make_dr
     with pytest.raises(Conflict, match="acme/intents") as caught:
         registry.models.publish(make_draft(name=twin))
     assert caught.value.code == "case-twin"
+    with pytest.raises(Conflict) as told:
+        registry.models.check_name(Name.parse(twin))
+    assert (told.value.code, told.value.message) == ("case-twin", caught.value.message)
+
+
+def test_a_name_that_is_free_or_taken_as_it_is_spelled_passes_the_check(
+    registry: Registry, make_draft: MakeDraft
+) -> None:
+    registry.models.check_name(Name.parse("acme/intents"))
+    assert not (registry.root / "models").exists(), "the check leaves nothing behind"
+    registry.models.publish(make_draft())
+    for name in ("acme/intents", "acme/others", "intents"):
+        registry.models.check_name(Name.parse(name))
 
 
 def test_a_one_part_name_and_an_organization_do_not_meet(registry: Registry, make_draft: MakeDraft) -> None:
@@ -156,6 +169,35 @@ def test_a_damaged_manifest_is_named_and_hides_no_other_model(registry: Registry
         registry.models.get(version.ref)
     assert caught.value.code == "bad-manifest"
     assert registry.models.list() == [other]
+
+
+@pytest.mark.parametrize("broken", ["files", "facts", "name", "created", "manifest.json"])
+def test_a_manifest_that_lacks_something_is_named_and_hides_no_other_model(
+    registry: Registry, make_draft: MakeDraft, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = registry.models.publish(make_draft())
+    other = registry.models.publish(make_draft(name="acme/other"))
+    path = registry.root / "models" / "acme" / "intents" / "1" / "manifest.json"
+    path.chmod(0o644)
+    value = json.loads(path.read_bytes())
+    path.write_text(json.dumps({key: item for key, item in value.items() if key != broken}))
+    if broken == path.name:
+        path.unlink()
+    assert registry.models.list() == [other]
+    assert "acme/intents:1" in caplog.text
+    with pytest.raises(Refused, match="'acme/intents:1' is damaged") as caught:
+        registry.models.get(version.ref)
+    assert caught.value.code == "bad-manifest"
+
+
+def test_a_manifest_with_an_unsafe_path_is_damaged(registry: Registry, make_draft: MakeDraft) -> None:
+    version = registry.models.publish(make_draft())
+    path = registry.root / "models" / "acme" / "intents" / "1" / "manifest.json"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b'"README.md"', b'"../x"'))
+    assert registry.models.list() == []
+    with pytest.raises(Refused, match="'acme/intents:1' is damaged"):
+        registry.models.get(version.ref)
 
 
 def test_a_manifest_of_a_newer_bedplate_is_refused(registry: Registry, make_draft: MakeDraft) -> None:
