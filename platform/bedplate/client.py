@@ -15,9 +15,10 @@ from typing import Any
 
 import httpx
 
-from bedplate.connection import Connection, error_of
+from bedplate.caller import files_of, hub_of_caller, writable
+from bedplate.connection import Connection, answer_of, json_bytes, model_path, tcp_client, url_path
 from bedplate.console import Progress
-from bedplate_registry.errors import BedplateError, Conflict, NotFound, Unavailable
+from bedplate_registry.errors import BedplateError, Conflict, NotFound
 
 __all__ = ["Endpoint", "Job", "Model", "RemoteWorkspace", "Report", "connect"]
 
@@ -38,11 +39,15 @@ def connect(url: str | None = None, *, token: str | None = None, home: str | Pat
     settings = Settings.from_environment()
     if home is None and (url := url or settings.url):
         token = token or settings.token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return RemoteWorkspace(Connection(httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=60.0), token))
+        return RemoteWorkspace(Connection(tcp_client(url, token), token))
     place = Home(Path(home).expanduser().absolute() if home else settings.home)
-    ensure_server(place)
-    return RemoteWorkspace(Connection(socket_client(place, timeout=60.0), place.token()))
+
+    def revive() -> str | None:
+        ensure_server(place)
+        return place.token()
+
+    token = revive()
+    return RemoteWorkspace(Connection(socket_client(place, timeout=60.0), token, revive=revive))
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Model:
         return task
 
     def card(self) -> str:
-        return self._ws.connection.request("GET", f"{_model_path(self.ref)}/card").text
+        return self._ws.connection.request("GET", model_path(self.ref, "card")).text
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Job:
         return bool(self.data["is_final"])
 
     def refresh(self) -> Job:
-        self.data = self._ws.connection.get(f"/api/v1/jobs/{self.id}")
+        self.data = self._ws.connection.get(url_path("jobs", self.id))
         return self
 
     def wait(self, *, watch: Watcher | None = None, timeout_seconds: float | None = None) -> Job:
@@ -116,8 +121,19 @@ class Job:
             watch(self)
         self._raise_failure()
         if self._output is not None:
-            self._ws.connection.download(f"/api/v1/jobs/{self.id}/outputs/{self._output.name}", self._output)
+            self.fetch_output(self._output)
         return self
+
+    def fetch_output(self, output: str | Path) -> Path:
+        """Write the rows of a batch job that has ended to a file of the caller's."""
+        name = (self.data.get("spec") or {}).get("output")
+        if self.data.get("kind") != "batch" or not name:
+            raise Conflict(
+                f"Job {self.id} is no batch job: it has no rows.", hint="See: bedplate jobs list --kind batch"
+            )
+        target = writable(output)
+        self._ws.connection.download(url_path("jobs", self.id, "outputs", name), target)
+        return target
 
     def _raise_failure(self) -> None:
         if self.state == "failed":
@@ -127,19 +143,18 @@ class Job:
             raise Conflict(f"Job {self.id} was cancelled.", hint=f"Go on with: bedplate jobs resume {self.id}")
 
     def cancel(self) -> Job:
-        self.data = self._ws.connection.post(f"/api/v1/jobs/{self.id}/cancel")
+        self.data = self._ws.connection.post(url_path("jobs", self.id, "cancel"))
         return self
 
     def resume(self) -> Job:
-        self.data = self._ws.connection.post(f"/api/v1/jobs/{self.id}/resume")
+        self.data = self._ws.connection.post(url_path("jobs", self.id, "resume"))
         return self
 
     def metrics(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self._ws.connection.get(f"/api/v1/jobs/{self.id}/metrics")["items"]
-        return items
+        return self._ws.connection.items(url_path("jobs", self.id, "metrics"))
 
     def logs(self, tail: int = 200) -> str:
-        return self._ws.connection.request("GET", f"/api/v1/jobs/{self.id}/log", params={"tail": tail}).text
+        return self._ws.connection.request("GET", url_path("jobs", self.id, "log"), params={"tail": tail}).text
 
     @property
     def result(self) -> dict[str, Any]:
@@ -154,7 +169,7 @@ class Job:
     def report(self) -> Report:
         """The evaluation of an evaluate job, or the test report of a fine-tune."""
         evaluation = self.result["evaluation"]
-        return Report(evaluation, self._ws.connection.get(f"/api/v1/evaluations/{evaluation}"))
+        return Report(evaluation, self._ws.connection.get(url_path("evaluations", evaluation)))
 
     def __repr__(self) -> str:
         return f"Job({self.id!r}, {self.state!r})"
@@ -180,7 +195,7 @@ class Endpoint:
         return str(self.data["state"])
 
     def refresh(self) -> Endpoint:
-        self.data = self._ws.connection.get(f"/api/v1/endpoints/{self.name}")
+        self.data = self._ws.connection.get(url_path("endpoints", self.name))
         return self
 
     def wait(self, *, timeout_seconds: float = 600.0) -> Endpoint:
@@ -198,20 +213,17 @@ class Endpoint:
 
     def score(self, inputs: Any, **parameters: Any) -> Any:
         """The answer for one input, or a list of answers for a list of inputs."""
-        headers = {"Authorization": f"Bearer {self.key or self._ws.connection.token}"}
+        headers = {
+            "Authorization": f"Bearer {self.key or self._ws.connection.token}",
+            "Content-Type": "application/json",
+        }
         url = self._ws.connection.endpoint_url(self.data["url"])
-        body = {"inputs": inputs, "parameters": parameters}
-        try:
-            response = httpx.post(url, json=body, headers=headers, timeout=120.0)
-        except httpx.HTTPError as exc:
-            raise Unavailable(f"{url} does not answer: {exc}.", hint="Is the gateway running?") from exc
-        if response.is_error:
-            raise error_of(response)
-        answers = response.json()
+        content = json_bytes({"inputs": inputs, "parameters": parameters})
+        answers = answer_of(url, lambda: httpx.post(url, content=content, headers=headers, timeout=120.0))
         return answers if isinstance(inputs, list) else answers[0]
 
     def delete(self) -> None:
-        self._ws.connection.request("DELETE", f"/api/v1/endpoints/{self.name}")
+        self._ws.connection.request("DELETE", url_path("endpoints", self.name))
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name!r}, {self.state!r}, url={self.url!r})"
@@ -223,11 +235,11 @@ class _Models:
 
     def list(self, **filters: str | None) -> list[Model]:
         """The newest version of each model; filters: task, license, finetunable_for, query."""
-        items = self._ws.connection.get("/api/v1/models", **filters)["items"]
+        items = self._ws.connection.items(url_path("models"), **filters)
         return [Model(item["ref"], item, self._ws) for item in items]
 
     def get(self, ref: str) -> Model:
-        data = self._ws.connection.get(_model_path(ref))
+        data = self._ws.connection.get(model_path(ref))
         return Model(data["ref"], data, self._ws)
 
 
@@ -238,20 +250,18 @@ class _Datasets:
     def add(self, name: str, path: str | Path) -> dict[str, Any]:
         """Register a file as a new version of a dataset."""
         body = {"name": name, **self._ws.upload(path)}
-        added: dict[str, Any] = self._ws.connection.post("/api/v1/datasets", body)
+        added: dict[str, Any] = self._ws.connection.post(url_path("datasets"), body)
         return added
 
     def list(self) -> Rows:
-        items: Rows = self._ws.connection.get("/api/v1/datasets")["items"]
-        return items
+        return self._ws.connection.items(url_path("datasets"))
 
     def get(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._ws.connection.get(f"/api/v1/datasets/{name}")
+        found: dict[str, Any] = self._ws.connection.get(url_path("datasets", *name.split("/")))
         return found
 
     def preview(self, name: str, limit: int = 10) -> Rows:
-        items: Rows = self._ws.connection.get(f"/api/v1/datasets/{name}/preview", limit=limit)["items"]
-        return items
+        return self._ws.connection.items(url_path("datasets", *name.split("/"), "preview"), limit=limit)
 
 
 class _Jobs:
@@ -259,10 +269,10 @@ class _Jobs:
         self._ws = workspace
 
     def list(self, **filters: Any) -> list[Job]:
-        return [Job(self._ws, item) for item in self._ws.connection.get("/api/v1/jobs", **filters)["items"]]
+        return [Job(self._ws, item) for item in self._ws.connection.items(url_path("jobs"), **filters)]
 
     def get(self, job_id: str) -> Job:
-        return Job(self._ws, self._ws.connection.get(f"/api/v1/jobs/{job_id}"))
+        return Job(self._ws, self._ws.connection.get(url_path("jobs", job_id)))
 
 
 class _Endpoints:
@@ -270,10 +280,10 @@ class _Endpoints:
         self._ws = workspace
 
     def list(self) -> list[Endpoint]:
-        return [Endpoint(self._ws, item) for item in self._ws.connection.get("/api/v1/endpoints")["items"]]
+        return [Endpoint(self._ws, item) for item in self._ws.connection.items(url_path("endpoints"))]
 
     def get(self, name: str) -> Endpoint:
-        return Endpoint(self._ws, self._ws.connection.get(f"/api/v1/endpoints/{name}"))
+        return Endpoint(self._ws, self._ws.connection.get(url_path("endpoints", name)))
 
 
 class RemoteWorkspace:
@@ -297,23 +307,19 @@ class RemoteWorkspace:
         return self.submit_import(model_id, **options).wait(watch=watch).model
 
     def submit_import(self, model_id: str, **options: Any) -> Job:
+        if self.connection.is_local:
+            options["hub"] = hub_of_caller(options.get("hub"))
         return self.submit("import", {"model_id": model_id, **options})
 
-    def submit_import_folder(self, folder: str | Path, name: str, *, task: str | None = None) -> Job:
-        """Import a folder of the caller's own disk."""
-        root = Path(folder)
-        if not root.is_dir():
-            raise NotFound(f"There is no folder {str(folder)!r}.", hint="Give the folder that holds config.json.")
+    def submit_import_folder(
+        self, folder: str | Path, name: str, *, task: str | None = None, device: str | None = None
+    ) -> Job:
+        """Import a folder of the caller's own disk. Hidden files stay there."""
         files = [
-            {
-                "path": path.relative_to(root).as_posix(),
-                "sha256": self.connection.upload(path),
-                "size_bytes": path.stat().st_size,
-            }
-            for path in sorted(root.rglob("*"))
-            if path.is_file()
+            {"path": path, "sha256": self.connection.upload(file), "size_bytes": file.stat().st_size}
+            for path, file in files_of(Path(folder))
         ]
-        return self.submit("import", {"files": files, "name": name, "task": task})
+        return self.submit("import", {"files": files, "name": name, "task": task, "device": device})
 
     # --- fine-tune, evaluate, batch ---
 
@@ -329,7 +335,7 @@ class RemoteWorkspace:
     ) -> dict[str, Any]:
         """What `finetune` would run, resolved and checked, without starting it."""
         body = {"kind": "finetune", **self._finetune_request(model, task, train, output, options)}
-        spec: dict[str, Any] = self.connection.post("/api/v1/jobs", body, params={"dry_run": True})["spec"]
+        spec: dict[str, Any] = self.connection.post(url_path("jobs"), body, params={"dry_run": True})["spec"]
         return spec
 
     def _finetune_request(
@@ -371,11 +377,7 @@ class RemoteWorkspace:
 
         Options: columns, parameters, error_threshold, device.
         """
-        target = Path(output)
-        if not target.absolute().parent.is_dir():
-            raise NotFound(
-                f"There is no folder {str(target.absolute().parent)!r} for the output.", hint="Make it first."
-            )
+        target = writable(output)
         name = model.name if isinstance(model, Endpoint) else _ref(model)
         job = self.submit("batch", {"model": name, "input": self.data(input), "output": target.name, **options})
         job._output = target
@@ -386,7 +388,7 @@ class RemoteWorkspace:
     def deploy(self, model: Model | str, *, endpoint: str, wait: bool = True, **options: Any) -> Endpoint:
         """Deploy and wait until it answers. Options: deployment, instances, traffic, device."""
         body = {"name": endpoint, "model": _ref(model), **{k: v for k, v in options.items() if v is not None}}
-        made = Endpoint(self, self.connection.post("/api/v1/endpoints", body))
+        made = Endpoint(self, self.connection.post(url_path("endpoints"), body))
         return made.wait() if wait else made
 
     # --- pieces ---
@@ -394,7 +396,7 @@ class RemoteWorkspace:
     def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None) -> Job:
         body = {"kind": kind, **{k: v for k, v in request.items() if v is not None}}
         headers = {"Idempotency-Key": client_key} if client_key else {}
-        return Job(self, self.connection.post("/api/v1/jobs", body, headers=headers))
+        return Job(self, self.connection.post(url_path("jobs"), body, headers=headers))
 
     def upload(self, path: str | Path) -> dict[str, str]:
         """Send a file once; the reference to it."""
@@ -413,13 +415,9 @@ class RemoteWorkspace:
         return value
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = self.connection.get("/api/v1/server")
+        status: dict[str, Any] = self.connection.get(url_path("server"))
         return status
 
 
 def _ref(model: Model | str) -> str:
     return model.ref if isinstance(model, Model) else model
-
-
-def _model_path(ref: str) -> str:
-    return f"/api/v1/models/{ref if '/' in ref else f'_/{ref}'}"

@@ -66,15 +66,16 @@ def add_dataset(workspace: WorkspaceOf, body: Annotated[dict[str, Any], Body()])
     return workspace.registry.datasets.add(name, ref.path(workspace.registry), ref.filename).to_json()
 
 
-@datasets.route("GET", "/{name}", "any-key")
-def show_dataset(name: str, workspace: WorkspaceOf) -> Any:
-    return workspace.registry.datasets.get(name).to_json()
-
-
-@datasets.route("GET", "/{name}/preview", "any-key")
+@datasets.route("GET", "/{name:path}/preview", "any-key")
 def preview(name: str, workspace: WorkspaceOf, limit: int = 10) -> Any:
     version = workspace.registry.datasets.get(name)
     return {"items": workspace.registry.datasets.preview(version, max(1, min(limit, 1000)))}
+
+
+@datasets.route("GET", "/{name:path}", "any-key")
+def show_dataset(name: str, workspace: WorkspaceOf) -> Any:
+    """`name` may be `org/name`, and may carry a version; after the preview, which such a path would swallow."""
+    return workspace.registry.datasets.get(name).to_json()
 
 
 @evaluations.route("GET", "", "any-key")

@@ -1,0 +1,65 @@
+"""What the caller's own machine decides, and not the server: the files that may leave it, and the Hub it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bedplate.settings import Settings
+from bedplate_registry.errors import NotFound, Refused, Unavailable
+
+__all__ = ["files_of", "hub_of_caller", "writable"]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def hub_of_caller(hub: str | None) -> str:
+    """The Hub of the caller's environment, and not of whoever started the home's server. Raises Unavailable offline."""
+    settings = Settings.from_environment()
+    chosen = str(hub or settings.hub_url)
+    try:
+        host = urlsplit(chosen).hostname
+    except ValueError:
+        host = None  # the server says what is wrong with it
+    if settings.offline and host not in LOOPBACK:
+        raise Unavailable(
+            "BEDPLATE_OFFLINE is set: nothing is fetched from a Hub.",
+            hint="Import a folder on this disk with: bedplate import --from DIR --name NAME",
+            code="offline",
+        )
+    return chosen
+
+
+def files_of(root: Path) -> list[tuple[str, Path]]:
+    """What may leave a folder, by the rule that the registry imports by: nothing hidden, no link that leads out of it.
+
+    A snapshot of the Hub cache is made of links to its blobs, which are allowed.
+    """
+    if not root.is_dir():
+        raise NotFound(f"There is no folder {str(root)!r}.", hint="Give the folder that holds config.json.")
+    folder = root.resolve()
+    allowed = [folder, *([folder.parent.parent / "blobs"] if folder.parent.name == "snapshots" else [])]
+    found = []
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+            continue
+        real = path.resolve()
+        if not any(real.is_relative_to(place) for place in allowed):
+            raise Refused(
+                f"{relative.as_posix()} is a link that leads out of the folder.",
+                hint="Put the file itself there.",
+                code="unexpected-symlink",
+            )
+        found.append((relative.as_posix(), real))
+    return found
+
+
+def writable(output: str | Path) -> Path:
+    """Where an output may be written, checked before the work that it is the output of."""
+    target = Path(output)
+    if not target.absolute().parent.is_dir():
+        raise NotFound(f"There is no folder {str(target.absolute().parent)!r} for the output.", hint="Make it first.")
+    if target.is_dir():
+        raise Refused(f"{str(target)!r} is a folder.", hint="Give the name of a file for the output.")
+    return target
