@@ -9,10 +9,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness import bedplate_home, environment, free_port, processes_of, run_cli, serving, wait_for
+from bedplate.cli.config import read_config
+from bedplate.cli.jobs import new_lines
+from bedplate.cli.output import parse_values
+from bedplate_registry.errors import Refused
+from harness import bedplate_home, environment, free_port, processes_of, run_cli, serving, wait_for, write_messages
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +138,113 @@ def test_an_idle_private_server_leaves(home: Path) -> None:
     started = time.monotonic()
     wait_for(lambda: not processes_of(home, "bedplate.control_plane"), seconds=15)
     assert time.monotonic() - started < 15
+
+
+WRONG_USES = {
+    "neither --input nor --file": ["score", "support"],
+    "a folder without a name": ["import", "--from", "."],
+    "a folder and a revision": ["import", "--from", ".", "--name", "a", "--revision", "v1"],
+    "a setting without a value": ["evaluate", "a", "--data", "b", "--set", "seed"],
+    "a mapping without a column": ["finetune", "a", "--map", "label="],
+    "no task": ["finetune", "a"],
+    "two servers": ["models", "list", "--home", ".", "--url", "http://a"],
+    "a port that is none": ["serve", "--port", "99999"],
+    "two inputs and one file": ["batch", "a", "--input", "a.csv", "--input", "b.csv", "--output", "c.csv"],
+    "half a percent": ["endpoints", "update", "a", "--traffic", "main=0.5"],
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_USES.values(), ids=WRONG_USES.keys())
+def test_what_cannot_be_meant_so_exits_with_2(home: Path, arguments: list[str]) -> None:
+    done = run_cli(*arguments, "--format", "json", home=home, check=False)
+    assert done.returncode == 2, done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "usage"
+
+
+def test_every_command_takes_format() -> None:
+    from typer.main import get_command
+
+    from bedplate.cli.app import app
+
+    def without(command: Any, name: str) -> Iterator[str]:
+        for part, inner in getattr(command, "commands", {}).items():
+            yield from without(inner, f"{name} {part}")
+        if not hasattr(command, "commands") and not any("--format" in option.opts for option in command.params):
+            yield name
+
+    assert list(without(get_command(app), "bedplate")) == []
+
+
+def test_stop_tells_in_json_and_a_home_may_begin_with_a_tilde(home: Path) -> None:
+    done = run_cli("stop", "--home", f"~/{home.name}", "--format", "json", home=home, HOME=str(home.parent))
+    assert json.loads(done.stdout)["home"] == str(home)
+
+
+@pytest.mark.parametrize(
+    "written", [b"model: a\n", b"columns: [text]\n", b"train: 5\n", b"\xff\xfe", b"- a\n", b"1: 2\n", b"a: b: c"]
+)
+def test_a_config_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path: Path, written: bytes) -> None:
+    (tmp_path / "run.yaml").write_bytes(written)
+    with pytest.raises(Refused, match=r"run\.yaml"):
+        read_config(tmp_path / "run.yaml")
+
+
+def test_a_config_has_flags_and_settings_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("task: t\ncolumns: {label: intent}\nlearning_rate: 3e-5\nself: 1\ntest:\n")
+    settings = {"learning_rate": 3e-5, "self": 1}
+    assert read_config(tmp_path / "run.yaml") == {"task": "t", "columns": {"label": "intent"}, "settings": settings}
+
+
+def test_values_are_what_they_look_like() -> None:
+    given = {"a": "true", "b": "3e-5", "c": "seven", "d": "7", "e": "2024-01-01", "f": "[1, 2]", "g": "1E3"}
+    expected = {"a": True, "b": 3e-5, "c": "seven", "d": 7, "e": "2024-01-01", "f": [1, 2], "g": 1000.0}
+    assert parse_values(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "new"),
+    [
+        ([], ["a"], ["a"]),
+        (["a", "b"], ["a", "b"], []),
+        (["a", "a"], ["a", "a", "a"], ["a"]),
+        (["first", "b", "c"], ["rst", "b", "c", "d"], ["d"]),
+        (["first", "b", "c"], ["b", "c", "d"], ["d"]),
+        (["first", "\u00e9b", "c"], ["\ufffdb", "c", "d"], ["d"]),
+        (["a", "b"], ["x", "y"], ["x", "y"]),
+    ],
+)
+def test_following_a_log_shows_each_line_once(seen: list[str], now: list[str], new: list[str]) -> None:
+    assert new_lines(seen, now) == new
+
+
+def test_a_detached_batch_of_two_files_is_waited_for_and_fetched_later(
+    home: Path, models: Path, tmp_path: Path
+) -> None:
+    run_cli("import", "--from", str(models / "classifier"), "--name", "classifier", home=home)
+    for name in ("one.csv", "two.csv"):
+        write_messages(tmp_path / name, 5)
+    (tmp_path / "scored").mkdir()
+    inputs = ["--input", str(tmp_path / "one.csv"), "--input", str(tmp_path / "two.csv"), "--map", "sentence1=text"]
+    output = ["--output", str(tmp_path / "scored")]
+    done = run_cli("batch", "classifier", *inputs, *output, "--detach", "--format", "json", home=home)
+    jobs = json.loads(done.stdout)
+    assert [Path(job["output"]).name for job in jobs] == ["one.csv", "two.csv"]
+    followed = run_cli("jobs", "logs", jobs[0]["id"], "--follow", home=home)
+    assert "Traceback" not in followed.stdout + followed.stderr
+    for job in jobs:
+        run_cli("jobs", "wait", job["id"], "--output", job["output"], home=home)
+        assert Path(job["output"]).read_text().count("\n") == 6
+
+
+def test_a_file_that_is_not_utf8_is_refused_in_one_sentence(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "input.json").write_bytes(b"\xff\xfe")
+    done = run_cli("score", "support", "--file", str(tmp_path / "input.json"), home=home, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "UTF-8" in done.stderr
+
+
+def test_the_offline_of_the_caller_counts_and_not_that_of_the_servers_start(home: Path) -> None:
+    run_cli("models", "list", home=home)
+    done = run_cli("import", "acme/tiny", "--format", "json", home=home, check=False, BEDPLATE_OFFLINE="1")
+    assert json.loads(done.stdout)["error"]["code"] == "offline"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +16,12 @@ from bedplate.cli.output import (
     FormatOption,
     HomeOption,
     UrlOption,
+    WrongUse,
     connect,
     follow,
     pairs,
     parse_values,
+    read_text,
     say,
     show,
 )
@@ -44,21 +48,27 @@ TaskOption = Annotated[str | None, typer.Option("--task", help="One of the nine 
 
 
 @app.command()
-def demo(home: HomeOption = None) -> None:
+def demo(home: HomeOption = None, format: FormatOption = Format.table) -> None:
     """The whole way on sample data, from import to batch, then what to try next."""
-    from bedplate.demo import run_demo
+    from bedplate.demo import ENDPOINT, OUTPUT, run_demo
 
-    run_demo(home)
+    if format is Format.table:
+        run_demo(home)
+        return
+    with redirect_stdout(sys.stderr):
+        run_demo(home)
+    show({"model": OUTPUT, "endpoint": ENDPOINT}, format)
 
 
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="The port (BEDPLATE_PORT, 8686).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port (BEDPLATE_PORT, 8686).")] = None,
     behind_proxy: Annotated[bool, typer.Option(help="A TLS proxy stands before this server.")] = False,
     home: HomeOption = None,
+    format: FormatOption = Format.table,
 ) -> None:
-    """The server: REST and endpoints."""
+    """The server: REST and endpoints. One line says where it is; under --format json an error is an object."""
     from bedplate.gateway_process import Address
     from bedplate.serve import serve as run_server
     from bedplate.settings import Settings
@@ -72,6 +82,7 @@ def serve(
 def stop(
     everything: Annotated[bool, typer.Option("--all", help="Also stop jobs and endpoints' replicas.")] = False,
     home: HomeOption = None,
+    format: FormatOption = Format.table,
 ) -> None:
     """Stop the server of this home. Jobs and replicas go on, unless --all."""
     from bedplate.home import Home
@@ -79,7 +90,11 @@ def stop(
     from bedplate.settings import Settings
 
     place = Home((home or Settings.from_environment().home).absolute())
-    say("Stopped." if stop_running(place, everything=everything) else f"No server runs for {place.path}.")
+    stopped = stop_running(place, everything=everything)
+    if format is Format.json:
+        show({"home": str(place.path), "stopped": stopped}, format)
+    else:
+        say("Stopped." if stopped else f"No server runs for {place.path}.")
 
 
 @app.command()
@@ -114,18 +129,21 @@ def import_(
 ) -> None:
     """Import a model by its MODEL_ID, or from a folder."""
     if (model_id is None) == (source is None):
-        raise Refused("Give either a MODEL_ID or --from DIR.", hint="For example: bedplate import org/name")
+        raise WrongUse("Give either a MODEL_ID or --from DIR.", hint="For example: bedplate import org/name")
     if source is not None and name is None:
-        raise Refused("A folder needs a name.", hint="Add --name org/name.")
+        raise WrongUse("A folder needs a name.", hint="Add --name org/name.")
+    if source is not None and (revision is not None or hub is not None):
+        raise WrongUse("--revision and --hub belong to a Hub, and --from to a folder.", hint="Leave them out.")
     ws = connect(home, url)
     if source is not None:
         assert name is not None
-        job = ws.submit_import_folder(source, name, task=task)
+        job = ws.submit_import_folder(source, name, task=task, device=device)
     else:
         assert model_id is not None
         options = {"revision": revision, "task": task, "name": name, "hub": hub, "device": device}
         job = ws.submit_import(model_id, **options)
-    if follow(job, detach=detach).is_final:
+    follow(job, detach=detach, format=format)
+    if not detach:
         if job.result["already_imported"]:
             say(f"{job.result['model']} is already imported from this very commit: nothing was fetched.")
         models.show_model(job.model.data, format)
@@ -151,36 +169,28 @@ def finetune(
     format: FormatOption = Format.table,
 ) -> None:
     """Fine-tune a model on data and register the result, with a report on its test rows."""
-    given = _config(config)
     flags: dict[str, Any] = {"task": task, "train": train, "validation": validation, "test": test}
     flags |= {"output": output, "device": device, "processes": processes}
-    request: dict[str, Any] = {**given, **{k: v for k, v in flags.items() if v is not None}}
-    request["columns"] = {**(given.get("columns") or {}), **pairs(map or (), "--map")}
-    request.update(parse_values(pairs(set or (), "--set")))
+    request = _config(config) | {k: v for k, v in flags.items() if v is not None}
+    request["columns"] = {**request.get("columns", {}), **pairs(map or (), "--map")}
+    request["settings"] = {**request.get("settings", {}), **parse_values(pairs(set or (), "--set"))}
     for needed in ("task", "train", "output"):
         if not request.get(needed):
-            raise Refused(f"finetune needs {needed}.", hint=f"Add --{needed}, or write it in --config.")
+            raise WrongUse(f"finetune needs {needed}.", hint=f"Add --{needed}, or write it in --config.")
     ws = connect(home, url)
     if dry_run:
         _show_plan(ws.plan_finetune(model, **request), format)
         return
-    job = follow(ws.finetune(model, **request), detach=detach)
-    if job.is_final:
+    job = follow(ws.finetune(model, **request), detach=detach, format=format)
+    if not detach:
         show(_finetuned(job.result) if format is Format.table else job.result, format)
 
 
 def _config(path: Path | None) -> dict[str, Any]:
-    import yaml
+    """The file of --config as a request; whatever is no flag's name is a setting, which the server knows or refuses."""
+    from bedplate.cli.config import read_config
 
-    if path is None:
-        return {}
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as exc:
-        raise Refused(f"{path} cannot be read as YAML: {exc}", hint="Give a file of `name: value` lines.") from exc
-    if not isinstance(loaded, dict):
-        raise Refused(f"{path} holds no settings.", hint="Give a file of `name: value` lines.")
-    return loaded
+    return read_config(path) if path is not None else {}
 
 
 def _show_plan(spec: dict[str, Any], format: Format) -> None:
@@ -229,7 +239,8 @@ def evaluate(
         settings=settings,
         device=device,
     )
-    if follow(job, detach=detach).is_final:
+    follow(job, detach=detach, format=format)
+    if not detach:
         report = job.report.data
         show(report if format is Format.json else _figures(report), format, columns=("metric", *_sides(report)))
 
@@ -272,6 +283,8 @@ def deploy(
     options = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
     made = ws.deploy(model, endpoint=endpoint, wait=False, **options)
     say(f"Endpoint {endpoint} will answer at {made.url}")
+    if made.key:
+        say(f"Its key, shown this once: {made.key}")  # before the wait: a replica that does not start must not lose it
     if not detach:
         made.wait()
     answer = {"name": made.name, "state": made.state, "url": made.url, "key": made.key}
@@ -289,22 +302,15 @@ def score(
     set: SetOption = None,
     home: HomeOption = None,
     url: UrlOption = None,
+    format: FormatOption = Format.json,
 ) -> None:
-    """Score one input or a list at an endpoint; the answer is JSON."""
+    """Score one input or a list at an endpoint; the answer is JSON, whatever --format says."""
     if (input is None) == (file is None):
-        raise Refused("Give either --input or --file.", hint='For example: --input "my card is lost"')
-    text = input if input is not None else _text_of(file)
+        raise WrongUse("Give either --input or --file.", hint='For example: --input "my card is lost"')
+    text = read_text(file) if file is not None else input or ""
     ws = connect(home, url)
     answer = ws.endpoints.get(endpoint).score(_parsed(text), **parse_values(pairs(set or (), "--set")))
     print(json.dumps(answer, ensure_ascii=False))
-
-
-def _text_of(file: Path | None) -> str:
-    assert file is not None
-    try:
-        return file.read_text()
-    except OSError as exc:
-        raise Refused(f"{file} cannot be read: {exc.strerror}.", hint="Check the path.") from exc
 
 
 def _parsed(text: str) -> Any:
@@ -313,38 +319,63 @@ def _parsed(text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise Refused(f"The input is not JSON: {exc}.", hint="Quote it, or give plain text.") from exc
 
 
 @app.command()
 def batch(
     model: Annotated[str, typer.Argument(metavar="REF|ENDPOINT")],
-    input: Annotated[Path, typer.Option("--input", help="CSV, TSV, JSONL, JSON or Parquet.")],
+    input: Annotated[list[str], typer.Option("--input", help="A file or dataset, once for each; a job for each.")],
     output: Annotated[
-        Path, typer.Option("--output", help="Where to write the scored rows; the suffix tells the form.")
+        Path,
+        typer.Option("--output", help="The file of scored rows, whose suffix tells the form; or a folder for them."),
     ],
     map: MapOption = None,
     error_threshold: Annotated[int, typer.Option(help="Bad rows that are allowed; -1: any number.")] = -1,
     set: SetOption = None,
     device: DeviceOption = "auto",
+    detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """Score a file of rows, in order, with a reason beside each row that could not be scored."""
+    """Score a file of rows, in order, with a reason beside each row that could not be scored.
+
+    In a folder each result is named as its input. The rows of a detached job: bedplate jobs wait ID --output FILE.
+    """
+    targets = _targets(input, output)
+    options = {"columns": pairs(map or (), "--map"), "error_threshold": error_threshold, "device": device}
+    options["parameters"] = parse_values(pairs(set or (), "--set"))
     ws = connect(home, url)
-    job = ws.batch(
-        model,
-        input=input,
-        output=output,
-        columns=pairs(map or (), "--map"),
-        error_threshold=error_threshold,
-        parameters=parse_values(pairs(set or (), "--set")),
-        device=device,
-    )
-    follow(job, detach=False)
-    show({**job.result, "output": str(output)}, format)
+    done = []
+    for source, target in targets:
+        job = ws.batch(model, input=source, output=target, **options)
+        if detach:
+            done.append({"id": job.id, "state": job.state, "output": str(target)})
+            say(f"{job.id} runs; have its rows with: bedplate jobs wait {job.id} --output {target}")
+        else:
+            done.append({**follow(job, detach=False, format=format).result, "output": str(target)})
+    show(done if len(done) > 1 else done[0], format, columns=tuple(done[0]))
+
+
+def _targets(inputs: list[str], output: Path) -> list[tuple[str, Path]]:
+    """Each input and where its rows go. Raises WrongUse where two would go to one place, or one onto its input."""
+    if not output.is_dir():
+        if len(inputs) > 1:
+            raise WrongUse(
+                f"--output {str(output)!r} is no folder.", hint="Several --input need a folder: make it first."
+            )
+        return [(inputs[0], output)]
+    targets = [(source, output / Path(source).name) for source in inputs]
+    for source, target in targets:
+        if not Path(source).is_file():
+            raise WrongUse(f"{source!r} is not a file to name its rows by.", hint="Give a file for --output.")
+        if target.resolve() == Path(source).resolve():
+            raise WrongUse(f"{str(target)!r} would be written over by its own rows.", hint="Choose another folder.")
+    if len({target for _, target in targets}) < len(targets):
+        raise WrongUse("Two inputs have one name, and so would their rows.", hint="Run them one by one.")
+    return targets
 
 
 @app.command()

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, connect, pairs, say, show
-from bedplate_registry.errors import Refused
+from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, pairs, say, show
 
 __all__ = ["app"]
 
@@ -47,12 +46,14 @@ def update(
     """Share the traffic among the deployments; the shares add up to 100."""
     shares = pairs(traffic, "--traffic")
     if not all(value.isdecimal() for value in shares.values()):
-        raise Refused(
+        raise WrongUse(
             f"Traffic {shares} is not in whole percent.", hint="For example: --traffic blue=90 --traffic green=10"
         )
+    from bedplate.connection import url_path
+
     body = {"traffic": {deployment: int(value) for deployment, value in shares.items()}}
     ws = connect(home, url)
-    ws.connection.request("PATCH", f"/api/v1/endpoints/{name}", json=body)
+    ws.connection.request("PATCH", url_path("endpoints", name), json=body)
     show_(name, home=home, url=url, format=format)
 
 
@@ -61,7 +62,9 @@ def keys(
     name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
     """Another key for this endpoint, shown this once."""
-    made = connect(home, url).connection.post(f"/api/v1/endpoints/{name}/keys")
+    from bedplate.connection import url_path
+
+    made = connect(home, url).connection.post(url_path("endpoints", name, "keys"))
     show(made if format is Format.json else {"id": made["id"], "key": made["key"]}, format)
 
 
@@ -71,14 +74,26 @@ def logs(
     tail: Annotated[int, typer.Option(help="Lines of each deployment.")] = 200,
     home: HomeOption = None,
     url: UrlOption = None,
+    format: FormatOption = Format.table,
 ) -> None:
     """The last lines of its replicas."""
-    response = connect(home, url).connection.request("GET", f"/api/v1/endpoints/{name}/logs", params={"tail": tail})
-    print(response.text, end="")
+    from bedplate.connection import url_path
+
+    path = url_path("endpoints", name, "logs")
+    text = connect(home, url).connection.request("GET", path, params={"tail": tail}).text
+    if format is Format.json:
+        show({"endpoint": name, "log": text}, format)
+    else:
+        print(text, end="")
 
 
 @app.command()
-def delete(name: NameArgument, home: HomeOption = None, url: UrlOption = None) -> None:
+def delete(
+    name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
     """Delete an endpoint, its deployments and its keys. The models stay."""
     connect(home, url).endpoints.get(name).delete()
-    say(f"Endpoint {name} is deleted.")
+    if format is Format.json:
+        show({"endpoint": name, "deleted": True}, format)
+    else:
+        say(f"Endpoint {name} is deleted.")

@@ -31,12 +31,22 @@ def create(
 @app.command("list")
 def list_(home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
     """All keys, without the keys themselves."""
-    items = connect(home, url).connection.get("/api/v1/keys")["items"]
+    items = connect(home, url).connection.items("/api/v1/keys")
     show(items, format, columns=("id", "name", "scopes", "endpoint", "created", "expires", "revoked"))
 
 
 @app.command()
-def revoke(key: Annotated[str, typer.Argument(metavar="ID")], home: HomeOption = None, url: UrlOption = None) -> None:
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="ID")],
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
     """Make a key invalid, at the gateway too, within a second."""
-    connect(home, url).connection.request("DELETE", f"/api/v1/keys/{key}")
-    say(f"Key {key} is revoked.")
+    from bedplate.connection import url_path
+
+    connect(home, url).connection.request("DELETE", url_path("keys", key))
+    if format is Format.json:
+        show({"id": key, "revoked": True}, format)
+    else:
+        say(f"Key {key} is revoked.")

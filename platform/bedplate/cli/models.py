@@ -42,9 +42,13 @@ def show_(
 
 
 @app.command()
-def card(ref: RefArgument, home: HomeOption = None, url: UrlOption = None) -> None:
+def card(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
     """The model card, as Markdown."""
-    print(connect(home, url).models.get(ref).card())
+    model = connect(home, url).models.get(ref)
+    if format is Format.json:
+        show({"model": model.ref, "card": model.card()}, format)
+    else:
+        print(model.card())
 
 
 @app.command()
@@ -56,8 +60,10 @@ def files(
 
 
 @app.command()
-def lineage(ref: RefArgument, home: HomeOption = None, url: UrlOption = None) -> None:
-    """Where it comes from: base, data, settings, metrics, packages. JSON."""
+def lineage(
+    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.json
+) -> None:
+    """Where it comes from: base, data, settings, metrics, packages. JSON, whatever --format says."""
     show(_part(ref, "lineage", home, url), Format.json)
 
 
@@ -84,10 +90,11 @@ def alias(
     format: FormatOption = Format.table,
 ) -> None:
     """Point an alias at a version."""
+    from bedplate.connection import json_of, model_path
+
     ws = connect(home, url)
-    model = ws.models.get(ref)
-    path = f"{_path(model.ref)}/aliases/{name}"
-    show_model(ws.connection.request("PUT", path, json={"why": why}).json(), format)
+    path = model_path(ws.models.get(ref).ref, "aliases", name)
+    show_model(json_of(ws.connection.request("PUT", path, json={"why": why})), format)
 
 
 def show_model(data: dict[str, Any], format: Format) -> None:
@@ -104,9 +111,7 @@ def show_model(data: dict[str, Any], format: Format) -> None:
 
 
 def _part(ref: str, part: str, home: Any, url: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = connect(home, url).connection.get(f"{_path(ref)}/{part}")
+    from bedplate.connection import model_path
+
+    found: dict[str, Any] = connect(home, url).connection.get(model_path(ref, part))
     return found
-
-
-def _path(ref: str) -> str:
-    return f"/api/v1/models/{ref if '/' in ref else f'_/{ref}'}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,13 +27,26 @@ __all__ = [
     "HomeOption",
     "Progress",
     "UrlOption",
+    "WrongUse",
     "connect",
     "follow",
     "pairs",
+    "parse_value",
+    "parse_values",
+    "read_text",
     "run",
     "say",
     "show",
 ]
+
+
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+
+
+class WrongUse(Refused):
+    """A command that cannot be meant so: exit code 2, where a failure is 1."""
+
+    code = "usage"
 
 
 class Format(StrEnum):
@@ -39,7 +54,16 @@ class Format(StrEnum):
     json = "json"
 
 
-HomeOption = Annotated[Path | None, typer.Option("--home", help="The folder of state (BEDPLATE_HOME).")]
+def _expanded(folder: Path | None) -> Path | None:
+    try:
+        return folder.expanduser() if folder is not None else None
+    except RuntimeError as exc:
+        raise WrongUse(f"--home {str(folder)!r}: there is no such user.", hint="Write out the path.") from exc
+
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="The folder of state (BEDPLATE_HOME).", callback=_expanded)
+]
 UrlOption = Annotated[str | None, typer.Option("--url", help="Another server (BEDPLATE_URL).")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 
@@ -47,7 +71,9 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 def connect(home: Path | None, url: str | None) -> RemoteWorkspace:
     from bedplate.client import connect
 
-    return connect(url, home=home) if home is None else connect(home=home)
+    if home is not None and url is not None:
+        raise WrongUse("--home and --url name two servers.", hint="Give one of them.")
+    return connect(url, home=home)
 
 
 def show(value: Any, format: Format, *, columns: Sequence[str] = ()) -> None:
@@ -79,32 +105,50 @@ def _cell(value: Any) -> str:
 
 
 def pairs(given: Iterable[str], option: str) -> dict[str, str]:
-    """`key=value` options as a mapping. Raises Refused."""
+    """`key=value` options as a mapping. Raises WrongUse."""
     found = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key or not value:
-            raise Refused(f"{option} {text!r} is not key=value.", hint=f"Write it as {option} key=value.")
+            raise WrongUse(f"{option} {text!r} is not key=value.", hint=f"Write it as {option} key=value.")
         found[key.strip()] = value.strip()
     return found
 
 
 def parse_values(texts: Mapping[str, str]) -> dict[str, Any]:
-    """Settings as YAML scalars, so that numbers and booleans are what they look like; `3e-5` is a number."""
+    """Settings as YAML scalars, so that numbers and booleans are what they look like."""
+    return {key: _parsed(text) for key, text in texts.items()}
+
+
+def parse_value(value: Any) -> Any:
+    """A value of YAML 1.1, which takes `3e-5` for a text: here it is a number."""
+    return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+
+
+def _parsed(text: str) -> Any:
     import yaml
 
-    def parse(text: str) -> Any:
-        try:
-            return float(text) if "e" in text.lower() else yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError):
-            return text
-
-    return {key: parse(text) for key, text in texts.items()}
+    try:
+        value = parse_value(yaml.safe_load(text))
+    except (ValueError, RecursionError, yaml.YAMLError):
+        return text
+    return value if isinstance(value, (str, int, float, list, dict, type(None))) else text  # a date is a text
 
 
-def follow(job: Job, *, detach: bool) -> Job:
-    """Wait with progress; Ctrl-C cancels the job and waits until it is gone."""
+def read_text(file: Path) -> str:
+    """A file of text that an option names. Raises Refused."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise Refused(f"{file} cannot be read: {exc.strerror}.", hint="Check the path.") from exc
+    except UnicodeDecodeError as exc:
+        raise Refused(f"{file} is not text in UTF-8: {exc.reason}.", hint="Save it as UTF-8.") from exc
+
+
+def follow(job: Job, *, detach: bool, format: Format) -> Job:
+    """Wait with progress; Ctrl-C cancels the job and waits until it is gone. A detached one is shown as it is."""
     if detach:
+        show({"id": job.id, "state": job.state}, format)
         say(f"{job.id} runs; follow it with: bedplate jobs wait {job.id}")
         return job
     try:
@@ -120,14 +164,22 @@ def run(app: Callable[..., Any]) -> int:
     as_json = "--format=json" in sys.argv or ("--format", "json") in pairwise(sys.argv)
     try:
         app(standalone_mode=False, prog_name="bedplate")
+        sys.stdout.flush()
     except BedplateError as exc:
         _print_error(exc.to_json(), as_json)
-        return 1
+        return 2 if isinstance(exc, WrongUse) else 1
     except (KeyboardInterrupt, typer.Abort):
         say("Stopped.")
         return 1
     except typer.Exit as exc:
         return exc.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has enough, as `head` does; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, OverflowError) as exc:
+        _print_error(_of_the_system(exc), as_json)
+        return 1
     except Exception as exc:
         if not hasattr(exc, "format_message"):  # not one of click's: a defect of ours, shown as such
             raise
@@ -136,6 +188,19 @@ def run(app: Callable[..., Any]) -> int:
         _print_error({"code": "usage", "message": exc.format_message(), "hint": f"See: {program} --help"}, as_json)
         return 2
     return 0
+
+
+def _of_the_system(exc: OSError | OverflowError) -> dict[str, str]:
+    if isinstance(exc, TimeoutError) and exc.errno is None:
+        return {
+            "code": "timeout",
+            "message": str(exc),
+            "hint": "It goes on: see bedplate jobs list and bedplate endpoints list.",
+        }
+    reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+    where = f"{exc.filename}: " if isinstance(exc, OSError) and exc.filename else ""
+    hint = "Check the path, its permissions and the room on its disk; bedplate doctor tells more."
+    return {"code": "system", "message": f"{where}{reason}.", "hint": hint}
 
 
 def _print_error(error: Mapping[str, str], as_json: bool) -> None:
