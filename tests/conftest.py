@@ -37,12 +37,18 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of tiny models: `encoder` (a base) and `classifier`. A child builds them, so this process stays light."""
+    """Folders of tiny models: `encoder` (a base), `masked` (a base with its pretraining's head) and `classifier`.
+
+    A child builds them, so that this process stays light.
+    """
     folder = tmp_path_factory.mktemp("models")
     code = (
         "import sys; from pathlib import Path; from bedplate_serving.testing import tiny_encoder, tiny_text_classifier;"
         "root = Path(sys.argv[1]); tiny_encoder(root / 'encoder');"
-        "tiny_text_classifier(root / 'classifier', labels=('card', 'login', 'refund'))"
+        "tiny_text_classifier(root / 'classifier', labels=('card', 'login', 'refund'));"
+        "import shutil; shutil.copytree(root / 'encoder', root / 'masked');"
+        "from transformers import BertConfig, BertForMaskedLM;"
+        "BertForMaskedLM(BertConfig.from_pretrained(root / 'masked')).save_pretrained(root / 'masked')"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True)
     return folder
@@ -58,6 +64,7 @@ def hub(models: Path) -> Iterator[str]:
     source = FolderSource(
         {
             "acme/tiny-encoder": (models / "encoder", "a" * 40, {"pipeline_tag": "sentence-similarity"}),
+            "acme/tiny-masked": (models / "masked", "c" * 40, {"pipeline_tag": "fill-mask"}),
             "acme/tiny-classifier": (models / "classifier", "b" * 40, {"pipeline_tag": "text-classification"}),
         }
     )

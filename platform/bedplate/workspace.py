@@ -18,6 +18,7 @@ from bedplate.home import Home
 from bedplate.jobs import FINAL, Job, JobStore
 from bedplate.keys import KeyStore
 from bedplate.kinds import KINDS, Context
+from bedplate.kinds.base import check_can_score
 from bedplate.reconcile import Reconciler
 from bedplate.scheduler import Scheduler
 from bedplate.settings import Settings
@@ -108,15 +109,10 @@ class Workspace:
         Raises Conflict for a base, which has no head to answer with, or where the port is taken.
         """
         version = self.registry.models.get(model)
-        if version.facts.task is None:
-            raise Conflict(
-                f"{version.ref} is a base without a head: it cannot be deployed.",
-                hint=f"Fine-tune it first: bedplate finetune {version.ref} --task TASK --train FILE --output NAME",
-                code="base-model",
-            )
+        task = check_can_score(version)
         if self.gateway.address is None:
             self._address.check_free()
-        is_new = self.endpoints.deploy(name, version.ref, version.facts.task, **options)
+        is_new = self.endpoints.deploy(name, version.ref, task, **options)
         self.gateway.ensure(self._address)
         described = self.describe_endpoint(name)
         if is_new:

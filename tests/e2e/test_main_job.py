@@ -92,6 +92,25 @@ def test_a_classifier_keeps_its_task_and_labels_and_the_answer_it_gave_when_it_w
     assert {answer["label"] for answer in model.data["sample"]["answer"]} <= {"card", "login", "refund"}
 
 
+def test_a_base_with_the_head_of_its_pretraining_is_imported_and_can_be_fine_tuned_but_not_deployed(
+    ws: RemoteWorkspace, hub: str
+) -> None:
+    model = ws.import_model("acme/tiny-masked", hub=hub)
+    assert model.task == "fill-mask"
+    assert TASK in model.data["finetunable_tasks"]
+    with pytest.raises(bedplate.Conflict, match="fill-mask") as caught:
+        ws.deploy(model, endpoint="masked")
+    assert caught.value.code == "not-served"
+
+
+def test_an_output_name_that_differs_in_case_only_is_refused_before_training(
+    ws: RemoteWorkspace, base: str, tuned: Job, tmp_path: Path
+) -> None:
+    train = write_messages(tmp_path / "train.csv", 30)
+    with pytest.raises(bedplate.Conflict):
+        ws.finetune(base, task=TASK, train=train, columns=COLUMNS, output="Acme/Intents")
+
+
 def test_a_folder_is_imported_under_the_name_it_is_given(ws: RemoteWorkspace, models: Path) -> None:
     model = ws.submit_import_folder(models / "classifier", "from-disk").wait().model
     assert model.ref == "from-disk:1"

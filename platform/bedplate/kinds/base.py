@@ -10,13 +10,16 @@ from typing import Any, Protocol
 
 from bedplate.home import Home
 from bedplate.settings import Settings
-from bedplate_registry.errors import Refused, nearest
+from bedplate_registry.errors import Conflict, Refused, nearest
+from bedplate_registry.models import ModelVersion
 from bedplate_registry.registry import Registry
+from bedplate_serving.predictors import can_serve
 
 __all__ = [
     "Command",
     "Context",
     "Kind",
+    "check_can_score",
     "check_keys",
     "choose_device",
     "columns_given",
@@ -80,6 +83,19 @@ def check_keys(kind: str, request: Mapping[str, Any], *, required: set[str], opt
         )
     for name in sorted(required - {key for key, value in request.items() if value not in (None, "")}):
         raise Refused(f"{kind} needs {name!r}.", hint=f"Give {name}.", code="missing-setting")
+
+
+def check_can_score(version: ModelVersion) -> str:
+    """The task that a model answers requests for. Raises Conflict for a base, and for a task that is not served yet."""
+    task = version.facts.task
+    if task is not None and can_serve(task):
+        return task
+    what = "is a base without a head" if task is None else f"does {task}, which this release does not serve yet"
+    raise Conflict(
+        f"{version.ref} {what}: it cannot be deployed, and scores nothing.",
+        hint=f"Fine-tune it first: bedplate finetune {version.ref} --task TASK --train FILE --output NAME",
+        code="base-model" if task is None else "not-served",
+    )
 
 
 def keep_report(context: Context, job_id: str, report: Mapping[str, Any]) -> str:

@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
-from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, columns_given, mapping_of, worker
-from bedplate_registry.errors import Conflict, Refused
+from bedplate.kinds.base import (
+    Command,
+    Context,
+    Kind,
+    check_can_score,
+    check_keys,
+    choose_device,
+    columns_given,
+    mapping_of,
+    worker,
+)
+from bedplate_registry.errors import Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tables import format_of
 
@@ -21,13 +31,10 @@ OPTIONAL = {"columns", "parameters", "error_threshold", "device"}
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     check_keys("batch", request, required=REQUIRED, optional=OPTIONAL)
     version = _version(context, str(request["model"]))
-    if version.facts.task is None:
-        raise Conflict(
-            f"{version.ref} is a base without a head: it cannot score.", hint="Fine-tune it first.", code="base-model"
-        )
+    task = check_can_score(version)
     data = DataRef.resolve(context.registry, request["input"], "input")
     columns = columns_given(request)
-    data.check_columns(context.registry, version.facts.task, columns, need_label=False, what="input")
+    data.check_columns(context.registry, task, columns, need_label=False, what="input")
     output = Path(str(request["output"])).name
     threshold = request.get("error_threshold", -1)
     if not isinstance(threshold, int) or isinstance(threshold, bool) or threshold < -1:
@@ -36,7 +43,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         )
     return {
         "model": version.ref,
-        "task": version.facts.task,
+        "task": task,
         "input": data.to_json(),
         "output": output,
         "output_format": format_of(output),

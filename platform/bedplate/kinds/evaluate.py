@@ -59,15 +59,17 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> None:
-    if version.facts.task is None and train is None:
+    """A model with a head for the task is judged as it is; one that could be fine-tuned for it, by a probe."""
+    if version.facts.task == task:
+        return
+    if task not in version.facts.finetunable_tasks:
+        does = version.facts.task or "nothing by itself"
+        raise Conflict(f"{version.ref} does {does}, not {task}.", hint="Choose another model or another --task.")
+    if train is None:
         raise Refused(
-            f"{version.ref} is a base without a head: evaluating it fits a probe, which needs training data.",
+            f"{version.ref} has no head for {task}: evaluating it as a base fits a probe, which needs training data.",
             hint="Give --train FILE as well.",
             code="needs-train",
-        )
-    if version.facts.task not in (None, task):
-        raise Conflict(
-            f"{version.ref} does {version.facts.task}, not {task}.", hint=f"Use --task {version.facts.task}."
         )
 
 

@@ -58,7 +58,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "columns": columns,
         "settings": settings.to_json(),
         "forecast": forecast.to_json(),  # the worker resolves again, knowing the split and the labels
-        "output": str(Name.parse(str(request["output"]))),
+        "output": str(_output(context, str(request["output"]))),
         "device": device,
         "processes": processes,
         "rows": rows,
@@ -73,6 +73,13 @@ def _check_finetunable(model: ModelVersion, task: str) -> None:
             hint=f"It can be fine-tuned for: {able}.",
             code="not-finetunable",
         )
+
+
+def _output(context: Context, text: str) -> Name:
+    """Refused now, and not after hours of training."""
+    name = Name.parse(text)
+    context.registry.models.check_name(name)
+    return name
 
 
 def _data(context: Context, value: object, part: str) -> DataRef | str | None:

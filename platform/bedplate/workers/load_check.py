@@ -42,7 +42,8 @@ def load_check(folder: Path, facts: ModelFacts, *, device: str = "auto") -> dict
     if answer is None:
         raise _refused((done.stderr.strip().splitlines() or ["it printed no answer"])[-1])
     if not answer.get("ok"):
-        raise _refused(answer["error"]["message"])
+        error = answer["error"]
+        raise Refused(error["message"], hint=error["hint"] or "Nothing was published.", code=error["code"])
     sample: dict[str, Any] = answer["sample"]
     return sample
 
