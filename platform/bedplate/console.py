@@ -6,14 +6,24 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bedplate.client import Job
+from typing import Any, Protocol
 
 __all__ = ["Progress", "say"]
 
 PLAIN_SECONDS = 5.0  # where there is no terminal, a new line no sooner than that, unless the phase changes
+
+
+class Watched(Protocol):
+    """What progress is shown of: a client's job."""
+
+    data: dict[str, Any]
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def is_final(self) -> bool: ...
 
 
 def say(text: str) -> None:
@@ -29,7 +39,7 @@ class Progress:
         self._last_key = self._last_text = ""
         self._last_time = 0.0
 
-    def __call__(self, job: Job) -> None:
+    def __call__(self, job: Watched) -> None:
         progress = job.data.get("progress")
         if job.state == "queued":
             why = job.data["waiting"]
