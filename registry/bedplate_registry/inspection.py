@@ -27,8 +27,23 @@ _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float
 _BUFFERS = frozenset(("I64", "BOOL"))
 # These families keep two rows of their position table for padding.
 _OFFSET_POSITIONS = frozenset(
-    ("camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet")
-    + ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
+    {
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
 )
 _LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_source_positions", "max_seq_len", "seq_length")
 _MAX_LABELS = 100_000
