@@ -27,7 +27,7 @@ from harness import (
 
 COLUMNS = {"sentence1": "text", "label": "intent"}
 TASK = "text-classification"
-STEPS = 400
+STEPS = 250
 SLOW = {
     "max_steps": STEPS,
     "learning_rate": 1e-3,
