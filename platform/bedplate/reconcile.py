@@ -229,5 +229,5 @@ class Reconciler:
 def _logged(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception:
+    except Exception:  # one damaged replica must not stop the others, nor keep a revoked key in the routes
         log.exception("%s cannot be looked after", what)

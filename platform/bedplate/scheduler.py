@@ -33,9 +33,14 @@ class Scheduler:
         for job in self._store.running():
             try:
                 self._watch(job)
-            except Exception:
-                log.exception("job %s cannot be watched", job.id)
+            except (KeyError, ValueError):  # a file torn by a crash: it will not mend by itself
+                log.exception("job %s has a damaged folder", job.id)
+                spawn.Held(self.folder(job.id).path, job.epoch).stop()
                 self._fail(job, {**DAMAGED, "hint": f"Read what is left with: bedplate jobs logs {job.id}"})
+            except Exception:
+                # The disk or the database, for one: the worker goes on, the other jobs are watched, and the next round
+                # tries again.
+                log.exception("job %s cannot be watched in this round", job.id)
         self._start_queued()
 
     def folder(self, job_id: str) -> JobFolder:

@@ -151,7 +151,7 @@ class Workspace:
                     return
                 try:
                     work()
-                except Exception:
+                except Exception:  # the loop's outer edge: one bad round must not end all work
                     log.exception("%s failed; trying again", work)
 
     def start(self) -> None:

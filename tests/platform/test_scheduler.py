@@ -23,6 +23,9 @@ from bedplate_registry.errors import Conflict
 
 
 def finish(context: Any, job_id: str, spec: Any, result: dict[str, Any]) -> dict[str, Any]:
+    if spec.get("finish") == "stumble" and not (stumbled := context.home.run / "stumbled").exists():
+        stumbled.touch()
+        raise OSError("the disk did not answer")
     if spec.get("finish") == "refuse":
         raise Conflict("It is there already.", code="there")
     return {"answer": result["value"]}
@@ -97,6 +100,11 @@ def test_what_the_owner_refuses_at_the_end_fails_the_job_with_its_reason(workspa
     assert job.state == "failed"
     assert job.error is not None
     assert job.error["code"] == "there"
+
+
+def test_a_round_that_stumbles_fails_no_job_the_next_one_tries_again(workspace: Workspace) -> None:
+    job = run(workspace, WELL, finish="stumble")
+    assert (job.state, job.epoch) == ("succeeded", 1)
 
 
 def test_a_job_whose_owner_died_before_its_folder_was_made_is_run_all_the_same(workspace: Workspace) -> None:
