@@ -8,18 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bedplate.processes import ProcessId
+from bedplate.processes import ProcessId, with_environment
 from bedplate_registry.durable import write_json
 
-__all__ = ["HELD_SECONDS", "Held", "reap", "start", "worker_environment"]
+__all__ = ["ATTEMPT", "HELD_SECONDS", "Held", "Silence", "reap", "start", "worker_environment"]
+
+# FOLDER:EPOCH in the environment of a supervisor and all that it started: by it every process of an attempt is found,
+# whatever session or group it moved to.
+ATTEMPT = "BEDPLATE_ATTEMPT"
 
 # What a worker may inherit. Everything else stays behind: tokens, keys and database URLs above all.
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", ATTEMPT)
 INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "NCCL_")
 FIXED = {
     # Beside another busy process, spinning OpenMP threads are 7 to 35 times slower.
@@ -34,6 +38,7 @@ FIXED = {
 }
 HELD_SECONDS = 10.0  # a supervisor that has not said it started by then has failed to
 GRACE_SECONDS = 4.0  # cancel promises five seconds in all
+KILL_SECONDS = 1.0  # what SIGKILL has not ended by then is in the hands of the kernel
 
 
 def worker_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -51,16 +56,27 @@ def start(
     env: Mapping[str, str] | None = None,
     network: bool = False,
     secrets: Mapping[str, str] | None = None,
+    read_only: Sequence[Path] = (),
+    writable: Sequence[Path] = (),
+    memory_max_bytes: int | None = None,
 ) -> None:
-    """Start `argv` under a supervisor of its own session. Returns at once; `Held` tells what became of it."""
+    """Start `argv` under a supervisor of its own session. Returns at once; `Held` tells what became of it.
+
+    The worker cannot change what is below the folders `read_only`, save what is below the folders `writable` in them.
+    Where the kernel does not grant that, a network namespace or a limit of memory, it runs without: `doctor` says so.
+    """
+    mark = {ATTEMPT: _mark(folder, epoch)}
     spec = {
         "argv": list(argv),
-        "env": worker_environment(env),
+        "env": worker_environment({**(env or {}), **mark}),
         "log": str(log),
         "folder": str(folder),
         "epoch": epoch,
         "grace_seconds": GRACE_SECONDS,
         "network": network,
+        "read_only": [str(path) for path in read_only],
+        "writable": [str(path) for path in writable],
+        "memory_max_bytes": memory_max_bytes,
     }
     spec_file = folder / f"supervisor-{epoch}.json"
     write_json(spec_file, spec)
@@ -70,7 +86,7 @@ def start(
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env=worker_environment(),
+            env=worker_environment(mark),
             start_new_session=True,
             cwd=folder,
         )
@@ -78,6 +94,11 @@ def start(
     supervisor.stdin.write(json.dumps(dict(secrets or {})).encode())
     supervisor.stdin.close()
     supervisor.returncode = 0  # it outlives us on purpose: no warning when this object goes
+
+
+def _mark(folder: Path, epoch: int) -> str:
+    """Resolved, so that a server that knows its home by another path finds the same processes."""
+    return f"{folder.resolve()}:{epoch}"
 
 
 @dataclass(frozen=True)
@@ -112,13 +133,52 @@ class Held:
         spec = self.folder / f"supervisor-{self.epoch}.json"
         return not spec.exists() or time.time() - spec.stat().st_mtime > HELD_SECONDS
 
+    @property
+    def has_died(self) -> bool:
+        """It came up and is gone without having said how its worker ended: the supervisor was killed."""
+        supervisor = self.supervisor
+        if supervisor is None or supervisor.is_alive:
+            return False
+        return self.exit is None  # read after it was seen dead: it may have written it just before it left
+
+    @property
+    def beat(self) -> int | None:
+        """A counter that grows each second while neither the supervisor nor its worker is stopped; None before that."""
+        try:
+            return int((self.folder / f"heartbeat-{self.epoch}").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
     def stop(self) -> None:
+        """Ask the supervisor to end its worker; that takes up to five seconds, and `exit` tells when it is done."""
         if (supervisor := self.supervisor) is not None:
             supervisor.signal(signal.SIGTERM)
 
-    def kill(self) -> None:
-        if (supervisor := self.supervisor) is not None:
-            supervisor.signal(signal.SIGKILL)
+    def kill(self) -> bool:
+        """SIGKILL whatever runs for this attempt, and wait up to a second; True when none is left.
+
+        It ends stopped processes too, those that left the group or the session, and those whose supervisor is dead.
+        """
+        deadline = time.monotonic() + KILL_SECONDS
+        killed: set[ProcessId] = set()
+        supervisor = self.supervisor
+        if supervisor is not None and supervisor.signal(signal.SIGKILL):  # first, so that it reports no end
+            killed.add(supervisor)
+        while True:
+            found = self._kill_marked()
+            killed |= found
+            if not found and not any(process.is_alive for process in killed):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+
+    def _kill_marked(self) -> set[ProcessId]:
+        found = set()
+        for process in with_environment(f"{ATTEMPT}={_mark(self.folder, self.epoch)}"):
+            process.signal(signal.SIGKILL)
+            found.add(process)
+        return found
 
     def _read(self, name: str) -> dict[str, Any] | None:
         """What a file says; one that is missing or was torn by a crash says nothing."""
@@ -127,6 +187,28 @@ class Held:
         except (FileNotFoundError, ValueError):
             return None
         return data
+
+
+class Silence:
+    """How long something has shown no new sign of life, counted only while we look.
+
+    Neither a stepped wall clock nor our own sleep counts: between two looks no more than `longest_gap_seconds` pass.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, longest_gap_seconds: float = 5.0) -> None:
+        self._clock, self._longest_gap = clock, longest_gap_seconds
+        self._last: dict[Hashable, tuple[object, float, float]] = {}  # sign, time of the look, seconds of silence
+
+    def seconds(self, key: Hashable, sign: object) -> float:
+        """0.0 at the first look at `key` and whenever its `sign` is another one."""
+        now = self._clock()
+        last_sign, last_look, silent = self._last.get(key, (sign, now, 0.0))
+        silent = silent + min(now - last_look, self._longest_gap) if last_sign == sign else 0.0
+        self._last[key] = (sign, now, silent)
+        return silent
+
+    def forget(self, key: Hashable) -> None:
+        self._last.pop(key, None)
 
 
 def reap() -> None:

@@ -5,7 +5,8 @@ SIGTERM, then SIGKILL after the grace time. It outlives the server; the server f
 epoch in `started-EPOCH.json`, and reads how the worker ended in `exit-EPOCH.json`, which is written last. Should it be
 killed itself, the kernel kills the worker (cage.py). Standard library only, so that it costs little memory.
 
-    SPEC = {"argv", "env", "log", "folder", "epoch", "grace_seconds", "network"}
+    SPEC = {"argv", "env", "log", "folder", "epoch", "grace_seconds", "network", "read_only",
+            "writable", "memory_max_bytes"}
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bedplate.processes import ProcessId
+from bedplate.processes import ProcessId, is_any_stopped
 from bedplate_registry.durable import write_json
 
 __all__ = ["HEARTBEAT_SECONDS", "main"]
@@ -45,7 +46,7 @@ def main() -> int:
     write_json(folder / f"started-{epoch}.json", {**me.to_json(), "epoch": epoch, "worker": worker.pid})
     if _is_replaced(folder, epoch):
         _signal_group(worker.pid, signal.SIGKILL)
-    _watch(worker, folder / "heartbeat", stopping, spec["grace_seconds"])
+    _watch(worker, folder / f"heartbeat-{epoch}", stopping, spec["grace_seconds"])
     _kill_leftovers(worker.pid)
     write_json(
         folder / f"exit-{epoch}.json",
@@ -98,22 +99,31 @@ def _start_worker(spec: dict[str, Any], secrets: bytes) -> subprocess.Popen[byte
 
 
 def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_seconds: float) -> None:
-    told, next_beat = False, 0.0
+    told, next_beat, beat = False, 0.0, 0
     while True:
         try:
             worker.wait(timeout=0.1)
             return
         except subprocess.TimeoutExpired:
             if time.monotonic() >= next_beat:
-                heartbeat.touch()
                 next_beat = time.monotonic() + HEARTBEAT_SECONDS
+                if not is_any_stopped(worker.pid):
+                    beat += 1
+                    _write_beat(heartbeat, beat)
         if stop.since is None:
             continue
         if not told:
             _signal_group(worker.pid, signal.SIGTERM)
+            _signal_group(worker.pid, signal.SIGCONT)  # one that is stopped acts on it too
             told = True
         elif time.monotonic() - stop.since > grace_seconds:
             _signal_group(worker.pid, signal.SIGKILL)
+
+
+def _write_beat(path: Path, beat: int) -> None:
+    """In one write of one length, so that a reader never sees half of it. Not synced: a boot ends all attempts."""
+    with suppress(OSError), path.open("r+b" if path.exists() else "wb", buffering=0) as file:
+        file.write(f"{beat:010}".encode())  # a disk that fails shows as silence, and must not end the worker
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
