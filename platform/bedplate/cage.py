@@ -1,8 +1,13 @@
-"""Run one worker in a cage: `python -m bedplate.cage PARENT [--network] -- ARGV…`, then exec.
+"""Run one worker in a cage: `python -m bedplate.cage PARENT [OPTION…] -- ARGV…`, then exec.
 
-The worker dies with its supervisor, gains no privileges, leaves no core file, and, unless it imports, has no network
-but a loopback of its own. Where the kernel allows no network namespace, the worker runs without one and says so in its
-log; `bedplate doctor` reports the same. Standard library only: it runs before every worker.
+    --network          keep the machine's network; without it the worker has a loopback of its own and nothing else
+    --read-only=PATH   the worker cannot change what is below this folder, whatever the modes of the files say
+    --writable=PATH    except for what is below this one
+    --cgroup=PATH      move into this control group first
+
+The worker dies with its supervisor, gains no privileges, has none of root's, and leaves no core file. Each wall stands
+by itself: where the kernel does not allow one, the worker runs without it and its log says so, as `bedplate doctor`
+does. Standard library only: it runs before every worker.
 """
 
 from __future__ import annotations
@@ -10,66 +15,207 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import re
 import resource
 import socket
 import struct
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from bedplate import cgroups
 from bedplate.processes import die_with_parent
 
-__all__ = ["isolate_network", "main"]
+__all__ = ["confine", "main", "walls"]
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PR_SET_NO_NEW_PRIVS = 38
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
+KEPT_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC  # the same numbers as MS_…; a namespace must not lift them
+PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 23, 24, 38, 47, 4
+CAPABILITY_VERSION_3, CAP_SYS_ADMIN = 0x20080522, 21
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+WITHOUT = {
+    "network": "with the machine's network",
+    "files": "with the model files writable",
+    "privileges": "with the privileges of root",
+    "cgroup": "without a control group",
+}
+Walls = Mapping[str, Callable[[], None]]
 
 
 def main() -> None:
     options, argv = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
     die_with_parent(int(options[0]))
-    if "--network" not in options and (problem := isolate_network()):
-        print(f"cage: running with the machine's network ({problem})", file=sys.stderr, flush=True)
-    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    read_only, writable = _paths(options, "--read-only="), _paths(options, "--writable=")
+    for group in _paths(options, "--cgroup="):
+        _report(_attempt({"cgroup": partial(cgroups.enter, group)}))
+    wished = walls("--network" not in options, read_only, writable)
+    _report(confine(wished))
+    if wished:  # what has no walls, the gateway, may need a privilege to open a low port
+        _report(_attempt({"privileges": _drop_capabilities}))
+    LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted
 
 
-def isolate_network() -> str | None:
-    """Move this process into a network namespace that holds a loopback only; the reason where that cannot be.
+def walls(no_network: bool, read_only: Sequence[Path] = (), writable: Sequence[Path] = ()) -> Walls:
+    """What is to be built around a worker, by name."""
+    wished: dict[str, Callable[[], None]] = {}
+    if no_network:
+        wished["network"] = _own_network
+    if read_only:
+        wished["files"] = partial(_read_only_files, read_only, writable)
+    return wished
+
+
+def confine(wished: Walls) -> dict[str, str]:
+    """Build around this process those walls that the kernel allows; says of each other one why not.
 
     A child tries it first: where AppArmor lets a namespace be made but not be set up, there is no way back.
     """
+    problems = _rehearse(wished)
+    possible = {name: build for name, build in wished.items() if name not in problems}
+    return {**problems, **_build(possible)}
+
+
+def _paths(options: Sequence[str], name: str) -> list[Path]:
+    return [Path(option.removeprefix(name)) for option in options if option.startswith(name)]
+
+
+def _report(problems: Mapping[str, str]) -> None:
+    for name, reason in problems.items():
+        print(f"cage: running {WITHOUT[name]} ({reason})", file=sys.stderr, flush=True)
+
+
+def _rehearse(wished: Walls) -> dict[str, str]:
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os._exit(0 if _isolate() is None else 1)
-        except OSError:
-            os._exit(1)
-    if os.waitpid(child, 0)[1] != 0:
-        return "the kernel allows no network namespace here"
-    return _isolate()
+            report = "".join(f"{name}\t{reason}\n" for name, reason in _build(wished).items())
+            os.write(write_end, f"{report}end\t\n".encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        problems = dict(line.rstrip("\n").split("\t", 1) for line in pipe)
+    os.waitpid(child, 0)
+    whole = problems.pop("end", None) is not None
+    return problems if whole else dict.fromkeys(wished, "the kernel ends a process that tries")
 
 
-def _isolate() -> str | None:
-    libc = ctypes.CDLL(None, use_errno=True)
+def _build(wished: Walls) -> dict[str, str]:
+    if not wished or _has_capability(CAP_SYS_ADMIN):
+        return _attempt(wished)
+    refused = _attempt({"user": _own_user_namespace})
+    return dict.fromkeys(wished, refused["user"]) if refused else _attempt(wished)
+
+
+def _attempt(steps: Walls) -> dict[str, str]:
+    problems = {}
+    for name, step in steps.items():
+        try:
+            step()
+        except OSError as exc:
+            problems[name] = f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror or exc)
+    return problems
+
+
+def _own_user_namespace() -> None:
+    """In which an ordinary user may set up the other namespaces. It keeps its own uid and gid, and no other."""
     uid, gid = os.getuid(), os.getgid()
-    if libc.unshare(CLONE_NEWNET) != 0:
-        if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
-            return f"no network namespace: {os.strerror(ctypes.get_errno())}"
+    _unshare(CLONE_NEWUSER)
+    try:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    _loopback_up()
-    return None
+    except PermissionError:
+        # A worker of root that cages a child of its own: without capabilities it may not name itself root in there
+        # (since Linux 5.12). Nameless it owns its files still.
+        if uid != 0:
+            raise
 
 
-def _loopback_up() -> None:
-    """Several training processes on one machine find each other over loopback (man 7 netdevice)."""
+# --- network ---
+
+
+def _own_network() -> None:
+    """Only a loopback, over which several training processes of one worker find each other (man 7 netdevice)."""
+    _unshare(CLONE_NEWNET)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sh22x", b"lo", 0)
         (flags,) = struct.unpack("16xh22x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | IFF_UP))
+
+
+# --- files ---
+
+
+def _read_only_files(read_only: Sequence[Path], writable: Sequence[Path]) -> None:
+    """Mounts of our own lie over these folders, and only over what is there: a missing one cannot be protected."""
+    _unshare(CLONE_NEWNS)
+    _mount(None, Path("/"), MS_REC | MS_PRIVATE)
+    for path in read_only:
+        if path.exists():
+            _bind(path.resolve(), MS_RDONLY)
+    for path in writable:
+        _bind(path.resolve(), 0)
+    os.chdir(Path.cwd())  # the working folder was opened below the old mounts, and from there `..` leads on below them
+
+
+def _bind(path: Path, flag: int) -> None:
+    _mount(path, path, MS_BIND | MS_REC)
+    for point in _mounts_below(path):
+        _mount(None, point, MS_REMOUNT | MS_BIND | flag | (os.statvfs(point).f_flag & KEPT_FLAGS))
+
+
+def _mounts_below(path: Path) -> Iterator[Path]:
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        name = re.sub(rb"\\(\d{3})", lambda code: bytes([int(code[1], 8)]), line.split()[4])
+        point = Path(os.fsdecode(name))
+        if point.is_relative_to(path):
+            yield point
+
+
+# --- the kernel ---
+
+
+def _drop_capabilities() -> None:
+    """All of them and for good: a worker of root must not be able to mount again what is read-only."""
+    if not _capabilities("CapPrm"):
+        return
+    for number in range(64):
+        if LIBC.prctl(PR_CAPBSET_READ, number, 0, 0, 0) == 1:
+            _check(LIBC.prctl(PR_CAPBSET_DROP, number, 0, 0, 0))
+    LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    _check(LIBC.capset(struct.pack("Ii", CAPABILITY_VERSION_3, 0), bytes(24)))
+
+
+def _has_capability(number: int) -> bool:
+    return bool(_capabilities("CapEff") >> number & 1)
+
+
+def _capabilities(which: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith(which))
+
+
+def _unshare(flags: int) -> None:
+    _check(LIBC.unshare(flags))
+
+
+def _mount(source: Path | None, target: Path, flags: int) -> None:
+    origin = None if source is None else os.fsencode(source)
+    _check(LIBC.mount(origin, os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
+
+
+def _check(answer: int, path: Path | None = None) -> None:
+    if answer != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), None if path is None else str(path))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bedplate import cgroups
 from bedplate.processes import ProcessId, with_environment
 from bedplate_registry.durable import write_json
 
@@ -66,6 +67,7 @@ def start(
     Where the kernel does not grant that, a network namespace or a limit of memory, it runs without: `doctor` says so.
     """
     mark = {ATTEMPT: _mark(folder, epoch)}
+    group = cgroups.path_for(folder, epoch)
     spec = {
         "argv": list(argv),
         "env": worker_environment({**(env or {}), **mark}),
@@ -76,6 +78,7 @@ def start(
         "network": network,
         "read_only": [str(path) for path in read_only],
         "writable": [str(path) for path in writable],
+        "cgroup": None if group is None else str(group),
         "memory_max_bytes": memory_max_bytes,
     }
     spec_file = folder / f"supervisor-{epoch}.json"
@@ -164,14 +167,23 @@ class Held:
         supervisor = self.supervisor
         if supervisor is not None and supervisor.signal(signal.SIGKILL):  # first, so that it reports no end
             killed.add(supervisor)
+        group = self._group
         while True:
+            if group is not None:
+                cgroups.kill(group)
             found = self._kill_marked()
             killed |= found
-            if not found and not any(process.is_alive for process in killed):
+            gone = not found and not any(process.is_alive for process in killed)
+            if gone and (group is None or cgroups.remove(group)):
                 return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
+
+    @property
+    def _group(self) -> Path | None:
+        spec = self._read(f"supervisor-{self.epoch}.json") or {}
+        return Path(spec["cgroup"]) if spec.get("cgroup") else None
 
     def _kill_marked(self) -> set[ProcessId]:
         found = set()

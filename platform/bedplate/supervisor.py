@@ -6,7 +6,7 @@ epoch in `started-EPOCH.json`, and reads how the worker ended in `exit-EPOCH.jso
 killed itself, the kernel kills the worker (cage.py). Standard library only, so that it costs little memory.
 
     SPEC = {"argv", "env", "log", "folder", "epoch", "grace_seconds", "network", "read_only",
-            "writable", "memory_max_bytes"}
+            "writable", "cgroup", "memory_max_bytes"}
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bedplate import cgroups
 from bedplate.processes import ProcessId, is_any_stopped
 from bedplate_registry.durable import write_json
 
@@ -40,14 +41,15 @@ def main() -> int:
     stopping = _Stop()
     if _is_replaced(folder, epoch):
         return 0
-    worker = _start_worker(spec, secrets)
+    group = _make_group(spec)
+    worker = _start_worker(spec, secrets, group)
     me = ProcessId.of(os.getpid())
     assert me is not None
     write_json(folder / f"started-{epoch}.json", {**me.to_json(), "epoch": epoch, "worker": worker.pid})
     if _is_replaced(folder, epoch):
         _signal_group(worker.pid, signal.SIGKILL)
     _watch(worker, folder / f"heartbeat-{epoch}", stopping, spec["grace_seconds"])
-    _kill_leftovers(worker.pid)
+    _kill_leftovers(worker.pid, group)
     write_json(
         folder / f"exit-{epoch}.json",
         {"epoch": epoch, "returncode": worker.returncode, "stopped": stopping.asked, "time": time.time()},
@@ -76,9 +78,24 @@ class _Stop:
         return self.since is not None
 
 
-def _start_worker(spec: dict[str, Any], secrets: bytes) -> subprocess.Popen[bytes]:
-    network = ["--network"] if spec["network"] else []
-    argv = [sys.executable, "-m", "bedplate.cage", str(os.getpid()), *network, "--", *spec["argv"]]
+def _make_group(spec: dict[str, Any]) -> Path | None:
+    if spec["cgroup"] is None:
+        return None
+    try:
+        cgroups.create(Path(spec["cgroup"]), spec["memory_max_bytes"])
+    except OSError as exc:
+        print(f"supervisor: the worker runs without a control group ({exc.strerror})", file=sys.stderr, flush=True)
+        return None
+    return Path(spec["cgroup"])
+
+
+def _start_worker(spec: dict[str, Any], secrets: bytes, group: Path | None) -> subprocess.Popen[bytes]:
+    cage = [sys.executable, "-m", "bedplate.cage", str(os.getpid())]
+    cage += ["--network"] if spec["network"] else []
+    cage += [f"--read-only={path}" for path in spec["read_only"]]
+    cage += [f"--writable={path}" for path in spec["writable"]]
+    cage += [f"--cgroup={group}"] if group else []
+    argv = [*cage, "--", *spec["argv"]]
     with Path(spec["log"]).open("ab") as log:
         worker = subprocess.Popen(
             argv,
@@ -131,9 +148,17 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _kill_leftovers(group: int) -> None:
-    """The group first, then whatever left the group and became our child."""
+def _kill_leftovers(group: int, control_group: Path | None) -> None:
+    """The groups first, then whatever left its group and became our child."""
     _signal_group(group, signal.SIGKILL)
+    if control_group is not None:
+        cgroups.kill(control_group)
+    _reap_children()
+    if control_group is not None:
+        cgroups.remove(control_group)
+
+
+def _reap_children() -> None:
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
