@@ -17,7 +17,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 # Before anything imports torch in this process; see platform/bedplate/spawn.py.
 os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-for name in [name for name in os.environ if name.startswith("BEDPLATE_")]:
+for name in [name for name in os.environ if name.startswith("BEDPLATE_") and name != "BEDPLATE_TEST_POSTGRES"]:
     del os.environ[name]
 
 

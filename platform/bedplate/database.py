@@ -1,43 +1,64 @@
 """The metadata database: jobs, endpoints, deployments, replicas and keys, in SQLAlchemy Core.
 
-SQLite by default. Before 3.51.3 its WAL mode can lose committed pages with several connections, so such a version
-runs on the rollback journal.
+SQLite in the home by default, PostgreSQL by BEDPLATE_DATABASE_URL. Opening it brings it to the schema below: a new one
+is made at once, an older one goes through `migrations/`, a newer one is refused.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["Database", "deployments", "endpoints", "jobs", "keys", "replicas"]
+from bedplate.database_engine import WAL_IS_SAFE, answering, make_engine, opening
+from bedplate.migrations import HEAD, REVISIONS
+from bedplate_registry.errors import Conflict, Refused
 
-WAL_IS_SAFE = (3, 51, 3)
+__all__ = ["WAL_IS_SAFE", "Database", "deployments", "endpoints", "jobs", "keys", "replicas"]
+
+# One advisory lock of PostgreSQL, in the database it guards: the bytes of "bedplate" as a number.
+OWNER_LOCK = int.from_bytes(b"bedplate", "big")
+PATIENCE_SECONDS = 5.0  # a server that was killed a moment ago is still leaving
 
 metadata = sa.MetaData()
 
 jobs = sa.Table(
     "jobs",
     metadata,
-    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),  # the order of submission, whatever clocks say
+    sa.Column("id", sa.String, nullable=False, unique=True),
     sa.Column("kind", sa.String, nullable=False),
-    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, default=0),
     sa.Column("spec", sa.JSON, nullable=False),
-    sa.Column("client_key", sa.String, unique=True),
+    sa.Column("demand", sa.JSON, nullable=False),
+    sa.Column("preemptible", sa.Boolean, nullable=False, default=False),
+    sa.Column("client_key", sa.String),
+    sa.Column("parent", sa.String, index=True),
+    sa.Column("owner", sa.String, nullable=False, default=""),
     sa.Column("epoch", sa.Integer, nullable=False, default=0),
     sa.Column("deaths", sa.Integer, nullable=False, default=0),
+    sa.Column("fresh", sa.Boolean, nullable=False, default=False),
     sa.Column("cancel", sa.Boolean, nullable=False, default=False),
+    sa.Column("preempt", sa.Boolean, nullable=False, default=False),
+    sa.Column("lease", sa.JSON),
+    sa.Column("leased", sa.Float),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("started", sa.Float),
     sa.Column("finished", sa.Float),
+    sa.Column("archived", sa.Float),
     sa.Column("waiting", sa.String),
+    sa.Column("waiting_for", sa.String),
     sa.Column("result", sa.JSON),
     sa.Column("error", sa.JSON),
-    sa.Column("owner", sa.String),
+    sa.UniqueConstraint("owner", "client_key", name="uq_jobs_owner_client_key"),
+    sa.Index("ix_jobs_queue", "state", sa.desc("priority"), "seq"),
+    sqlite_autoincrement=True,
 )
 
 endpoints = sa.Table(
@@ -57,6 +78,8 @@ deployments = sa.Table(
     sa.Column("instances", sa.Integer, nullable=False),
     sa.Column("device", sa.String, nullable=False),
     sa.Column("traffic", sa.Integer, nullable=False),
+    sa.Column("demand", sa.JSON, nullable=False),
+    sa.Column("waiting", sa.String),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("error", sa.JSON),
 )
@@ -68,6 +91,8 @@ replicas = sa.Table(
     sa.Column("endpoint", sa.String, nullable=False),
     sa.Column("deployment", sa.String, nullable=False),
     sa.Column("state", sa.String, nullable=False),
+    sa.Column("lease", sa.JSON),
+    sa.Column("leased", sa.Float),
     sa.Column("created", sa.Float, nullable=False),
 )
 
@@ -84,43 +109,192 @@ keys = sa.Table(
     sa.Column("revoked", sa.Float),
 )
 
+home = sa.Table(  # one row: the home that a PostgreSQL database belongs to
+    "home",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+)
+
+revisions = sa.Table(  # Alembic's own table, as Alembic makes it
+    "alembic_version",
+    metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+OLDEST = frozenset({"jobs", "endpoints", "deployments", "replicas", "keys"})  # the tables of 0001
+
 
 class Database:
-    """One engine; `begin()` gives a transaction that commits at the end of the block."""
+    """One engine; `begin()` gives a transaction that commits at the end of the block.
 
-    def __init__(self, path: Path, url: str | None = None) -> None:
-        self.engine = sa.create_engine(url or f"sqlite:///{path}")
-        if self.engine.dialect.name == "sqlite":
-            sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_immediate)
-        metadata.create_all(self.engine)
+    On SQLite one transaction writes at a time. On PostgreSQL they run side by side (READ COMMITTED): what was read
+    there may have changed by the time of the write, so a move states in its WHERE what it relies on.
+    """
+
+    def __init__(self, path: Path, url: str | None = None, *, home_id: str | None = None) -> None:
+        """SQLite at `path`, or what `url` names. `home_id` is whose database a PostgreSQL one has to be.
+
+        Raises Refused (code `database`: the URL; `newer-database`; `database-of-another-home`), Conflict
+        (`database-owned`: it is to be migrated while another server works on it) and Unavailable (`database`).
+        """
+        self.engine = make_engine(path, url)
+        self._is_shared = self.engine.dialect.name == "postgresql"  # reached by other homes and machines too
+        # A read is one statement: it needs no transaction on PostgreSQL, and never the write lock on SQLite.
+        self._reader = self.engine.execution_options(
+            **({"isolation_level": "AUTOCOMMIT"} if self._is_shared else {"bedplate_reads": True})
+        )
+        self._owning: sa.Connection | None = None
+        try:
+            with opening(self.engine):
+                self._open(home_id if self._is_shared else None)
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        with self.engine.begin() as connection:
+        with answering(self.engine), self.engine.begin() as connection:
             yield connection
 
     def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
-        with self.engine.begin() as connection:
+        with answering(self.engine), self._reader.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def row(self, query: sa.Select[Any]) -> dict[str, Any] | None:
         found = self.rows(query)
         return found[0] if found else None
 
+    def hold(self, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        """Be the one server of this database until `close`. Raises Conflict, `database-owned`, where another one is.
+
+        It matters on PostgreSQL only: SQLite lies in the home, which has a lock. The lock goes with its connection, so
+        call this now and then: it takes the lock again where the database was restarted, and else asks it one thing.
+        """
+        if not self._is_shared or self._is_held():
+            return
+        with answering(self.engine):
+            connection = self._reader.connect()
+            try:
+                connection.detach()  # never goes back to the pool: its end is the end of the lock
+                _take_ownership(connection, sa.func.pg_try_advisory_lock, patience_seconds)
+                for setting, value in (("idle", 30), ("interval", 10), ("count", 3)):  # a machine that vanished: 1 min
+                    connection.exec_driver_sql(f"SET tcp_keepalives_{setting} = {value}")
+            except BaseException:
+                connection.close()
+                raise
+        self._owning = connection
+
     def close(self) -> None:
+        self._let_go()
         self.engine.dispose()
 
+    def _is_held(self) -> bool:
+        if self._owning is None:
+            return False
+        try:
+            self._owning.exec_driver_sql("SELECT 1")
+        except sa.exc.DBAPIError:
+            self._let_go()
+            return False
+        return True
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # SQLAlchemy's own BEGIN (below) is the only one
-    wal = sqlite3.sqlite_version_info >= WAL_IS_SAFE
-    connection.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA busy_timeout=10000")
+    def _let_go(self) -> None:
+        if self._owning is not None:
+            self._owning.close()
+            self._owning = None
+
+    # --- opening ---
+
+    def _open(self, home_id: str | None) -> None:
+        with self._reader.connect() as connection:
+            if _Found.on(connection, home_id).is_ready:
+                return
+        with self.engine.begin() as connection:
+            if self._is_shared:
+                _take_ownership(connection, sa.func.pg_try_advisory_xact_lock, PATIENCE_SECONDS)
+            found = _Found.on(connection, home_id)  # again: another process may have been faster
+            if found.revision is None:
+                metadata.create_all(connection)
+                connection.execute(revisions.insert().values(version_num=HEAD))
+            elif found.revision != HEAD:
+                _migrate(connection, found)
+            if home_id is not None and found.owner is None:
+                connection.execute(home.insert().values(id=home_id))
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    """Take the write lock at the start, so that no transaction fails half way for want of it."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+@dataclass(frozen=True)
+class _Found:
+    """What a database is before it is opened."""
+
+    tables: frozenset[str]  # ours
+    revision: str | None  # None: it is new
+    owner: str | None
+    is_ready: bool
+
+    @classmethod
+    def on(cls, connection: sa.Connection, home_id: str | None) -> _Found:
+        """Raises Refused for a database that this release, or this home, must not touch."""
+        tables = frozenset(sa.inspect(connection).get_table_names()) & metadata.tables.keys()
+        stamped = connection.scalar(sa.select(revisions)) if revisions.name in tables else None
+        revision = stamped or (_unstamped(tables) if OLDEST & tables else None)
+        if revision is not None and revision not in REVISIONS:
+            raise Refused(
+                f"The metadata database is at revision {revision!r}; this release knows {HEAD!r} and older ones.",
+                hint="A newer release made it: use that one, or restore the backup that it made before its migration.",
+                code="newer-database",
+            )
+        owner = connection.scalar(sa.select(home)) if home.name in tables else None
+        if None not in (owner, home_id) and owner != home_id:
+            raise Refused(
+                f"The database of BEDPLATE_DATABASE_URL belongs to another home ({owner}; this one is {home_id}).",
+                hint="Use that BEDPLATE_HOME, or give this home an empty database of its own. Where the other home is "
+                f"gone for good, write {owner} into the file `id` of this one.",
+                code="database-of-another-home",
+            )
+        return cls(tables, revision, owner, revision == HEAD and (home_id is None or owner is not None))
+
+
+def _unstamped(tables: frozenset[str]) -> str:
+    """Release 0.1.0 made all its tables at once and named no revision."""
+    if not tables >= OLDEST:
+        raise Refused(
+            f"The database holds tables of another program: {', '.join(sorted(tables))}.",
+            hint="Give Bedplate a database of its own.",
+            code="database",
+        )
+    return REVISIONS[0]
+
+
+def _migrate(connection: sa.Connection, found: _Found) -> None:
+    from bedplate.migrations.upgrade import upgrade  # here, because few starts need it and it takes 0.2 s
+
+    assert found.revision is not None
+    what = f"brought from revision {found.revision} to {HEAD}, and is as it was"
+    with opening(connection.engine, what, hint="Go on with the earlier release, and report what it says here."):
+        upgrade(connection, found.revision, found.tables, is_stamped=revisions.name in found.tables)
+
+
+def _take_ownership(connection: sa.Connection, function: Any, patience_seconds: float) -> None:
+    """Take the advisory lock by `function`; Conflict where another server keeps it beyond our patience."""
+    deadline = time.monotonic() + patience_seconds
+    key = sa.literal(OWNER_LOCK, sa.BigInteger)
+    while not connection.scalar(sa.select(function(key))):
+        if time.monotonic() >= deadline:
+            raise Conflict(
+                f"Another server works on this database{_owner_name(connection)}.",
+                hint="Stop it, or give this home a database of its own by BEDPLATE_DATABASE_URL.",
+                code="database-owned",
+            )
+        time.sleep(0.05)
+
+
+def _owner_name(connection: sa.Connection) -> str:
+    """Who holds the lock, as it calls itself; empty where PostgreSQL does not tell."""
+    query = sa.text(
+        "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' "
+        "AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND (l.classid::bigint << 32) + l.objid::bigint = :key"
+    )
+    name = connection.scalar(query, {"key": OWNER_LOCK})
+    return f" ({name})" if name else ""

@@ -5,6 +5,8 @@ jobs/<job-id>/         one folder a job (job_folder.py)
 run/                   lock, sockets, the loopback token, routes.json, replicas; mode 0700
 logs/                  control plane, gateway and replicas
 bedplate.db            metadata database
+backups/               copies of it, made before a migration
+id                     which home this is, for a database outside it
 """
 
 from __future__ import annotations
@@ -48,6 +50,14 @@ class Home:
     @property
     def database(self) -> Path:
         return self.path / "bedplate.db"
+
+    @property
+    def id(self) -> str:
+        """Which home this is, wherever it is moved to; made at the first call, by the server that holds the lock."""
+        file = self.path / "id"
+        if not file.exists():
+            write_bytes(file, secrets.token_hex(8).encode(), mode=0o600)
+        return file.read_text().strip()
 
     @property
     def socket(self) -> Path:
