@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -10,22 +9,27 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from bedplate.compute import GIB
 from bedplate.database import WAL_IS_SAFE
+from bedplate.machine import LocalMachine
 from bedplate.settings import Settings
+from bedplate.torch_wheel import ask_torch
+from bedplate_registry.errors import Unavailable
 
 __all__ = ["examine"]
 
 ROOM_BYTES = 20 << 30
-PROBE_TORCH = (
-    "import json, torch;"
-    "print(json.dumps({'version': torch.__version__, 'cuda': torch.version.cuda, 'archs': torch.cuda.get_arch_list(),"
-    "'cards': [[torch.cuda.get_device_name(i), *torch.cuda.get_device_capability(i)]"
-    " for i in range(torch.cuda.device_count())]}))"
-)
+# One kernel on every card: a driver that is too old, or a wheel without the card's code, fails here and not in a job.
+PROBE_CUDA = """
+import torch
+torch.cuda.init()
+for index in range(torch.cuda.device_count()):
+    (torch.ones(8, device=index) + 1).sum().item()
+"""
+PROBE_SECONDS = 120
 PROBE_CAGE = "from bedplate.cage import isolate_network; print(isolate_network() or '')"
 Finding = dict[str, str]
 
@@ -36,7 +40,7 @@ def examine(settings: Settings, *, home: Path | None, offline: bool) -> list[Fin
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _python(),
         lambda: _home(place),
-        lambda: _torch(),
+        lambda: _torch(place),
         lambda: _database(),
         lambda: _cage(),
         lambda: _hub(settings, offline),
@@ -66,23 +70,50 @@ def _home(place: Path) -> Iterator[Finding]:
         yield _finding("home", "ok", detail)
 
 
-def _torch() -> Iterator[Finding]:
+def _torch(place: Path) -> Iterator[Finding]:
     """Asked of another process: the control plane never imports torch, and a broken driver must not take us down."""
-    done = subprocess.run([sys.executable, "-c", PROBE_TORCH], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        yield _finding("torch", "fail", reason, "Install it: pip install -c constraints.txt torch")
+    try:
+        wheel = ask_torch()
+    except Unavailable as exc:
+        yield _finding("torch", "fail", exc.message, exc.hint or "Install it again.")
         return
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    yield _finding("torch", "ok", f"{found['version']}, CUDA {found['cuda'] or 'none'}")
-    if not found["cards"]:
+    yield _finding("torch", "ok", f"{wheel.version}, CUDA {wheel.cuda or 'none'}")
+    yield from _gpus(LocalMachine(place, wheel=wheel))
+
+
+def _gpus(machine: LocalMachine) -> Iterator[Finding]:
+    gpus = machine.inventory().gpus
+    if machine.gpu_problem is not None:
+        remedy = "Install the NVIDIA driver and nvidia-ml-py; after an update of the driver, restart the machine."
+        yield _finding("gpu", "warn", f"cards are there but cannot be asked: {machine.gpu_problem}", remedy)
+    elif not gpus:
         yield _finding("gpu", "ok", "none seen: models train and serve on the CPU")
-    for name, major, minor in found["cards"]:
-        if f"sm_{major}{minor}" in found["archs"]:
-            yield _finding("gpu", "ok", f"{name} (sm_{major}{minor})")
-        else:
-            remedy = "Install the wheel from https://download.pytorch.org/whl/cu126, which knows sm_70 and up."
-            yield _finding("gpu", "fail", f"{name} is sm_{major}{minor}; this torch knows {found['archs']}", remedy)
+    for gpu in gpus:
+        if gpu.problem is not None:
+            yield _finding("gpu", "fail", f"{gpu.label}: {gpu.problem}", gpu.remedy)
+            continue
+        used = f", {gpu.others_bytes / GIB:.1f} GiB of it used by other processes" if gpu.others else ""
+        yield _finding("gpu", "ok", f"{gpu.label}, {gpu.memory_bytes / GIB:.0f} GiB{used}")
+    if usable := [gpu.uuid for gpu in gpus if gpu.is_usable]:
+        yield from _cuda(usable)
+
+
+def _cuda(uuids: list[str]) -> Iterator[Finding]:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(uuids)}
+    remedy = "Update the NVIDIA driver, or install a torch for the CUDA version that nvidia-smi shows."
+    probe = [sys.executable, "-c", PROBE_CUDA]
+    try:
+        done = subprocess.run(
+            probe, capture_output=True, text=True, check=False, env=environment, timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        yield _finding("cuda", "fail", f"torch did not come back from the cards in {PROBE_SECONDS} seconds", remedy)
+        return
+    if done.returncode == 0:
+        yield _finding("cuda", "ok", f"torch computes on {len(uuids)} of these")
+    else:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        yield _finding("cuda", "fail", f"torch cannot compute on them: {reason}", remedy)
 
 
 def _database() -> Iterator[Finding]:

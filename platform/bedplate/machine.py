@@ -19,6 +19,7 @@ import psutil
 
 from bedplate.compute import GIB, Gpu, Inventory
 from bedplate.nvml import Cards
+from bedplate.spawn import ATTEMPT
 from bedplate.torch_wheel import TorchWheel, installed_wheel
 from bedplate_registry.errors import BedplateError, Refused
 
@@ -26,7 +27,6 @@ __all__ = ["LocalMachine", "Machine", "SimulatedMachine", "limits", "simulated"]
 
 log = logging.getLogger(__name__)
 
-ATTEMPT = "BEDPLATE_ATTEMPT"  # in the environment of every process of an attempt; begins with the home's path
 PATIENCE_SECONDS = 5.0  # NVML has been seen to hang for good on a broken card
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" by a number near 2**63
 SIMULATED_CARDS = {"H100": (9, 0), "A100": (8, 0), "T4": (7, 5), "V100": (7, 0)}
@@ -133,7 +133,7 @@ class LocalMachine:
             return not _exists(pid)  # gone, or outside of this container: see the class
         except OSError:
             return False
-        mark = f"{ATTEMPT}={self._home.resolve()}/".encode()
+        mark = f"{ATTEMPT}={self._home.resolve()}/".encode()  # it begins with the attempt's folder
         return any(entry.startswith(mark) for entry in environment)
 
 

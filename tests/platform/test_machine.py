@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bedplate.compute import GIB, Demand, Lease, place
+from bedplate.doctor import _gpus
 from bedplate.machine import LocalMachine, SimulatedMachine, limits, simulated
 from bedplate.torch_wheel import TorchWheel
 from bedplate_registry.errors import Refused
@@ -315,6 +316,21 @@ def test_the_inventory_is_looked_at_once_in_a_while(home: Path, nvml: Any) -> No
     assert len(machine.inventory().gpus) == 2
     now = 102.0
     assert len(machine.inventory().gpus) == 3
+
+
+def test_doctor_tells_of_each_card_and_lets_torch_compute_on_the_good_ones(
+    home: Path, nvml: Any, devices: Path
+) -> None:
+    nvml.cards[0] = nvml.card("GPU-aaaa", nvmlDeviceGetMigMode=(1, 1))
+    mig, good, cuda = _gpus(local(home, devices=devices))
+    assert (mig["status"], mig["remedy"]) == ("fail", "Turn it off: nvidia-smi -i 0 -mig 0")
+    assert (good["status"], good["detail"]) == ("ok", "GPU 1 (Tesla V100-SXM2-32GB), 32 GiB")
+    assert cuda["status"] == "fail"  # there is no such card here, or no torch for it
+    assert cuda["remedy"]
+    nvml.fails["nvmlDeviceGetCount"] = nvml.NVMLError("Driver Not Loaded")
+    (told,) = _gpus(local(home, devices=devices))
+    assert (told["check"], told["status"]) == ("gpu", "warn")
+    assert "Driver Not Loaded" in told["detail"]
 
 
 def test_the_real_library_has_every_name_that_is_used() -> None:
