@@ -1,7 +1,8 @@
-"""Supervisor and cage, as real processes: groups that die whole, secrets that stay out of the environment."""
+"""Supervisor and worker, as real processes: groups that die whole, beats that stand still, secrets that stay out."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -20,10 +21,8 @@ from harness import wait_for
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    for epoch in range(1, 4):
-        held = spawn.Held(tmp_path, epoch)
-        held.stop()
-        wait_for(lambda held=held: not held.is_alive, seconds=10)  # type: ignore[misc]
+    for epoch in (1, 2, 3, 12):
+        wait_for(spawn.Held(tmp_path, epoch).kill, seconds=10)
     spawn.reap()
 
 
@@ -32,6 +31,12 @@ def run(folder: Path, code: str, epoch: int = 1, **options: object) -> spawn.Hel
     held = spawn.Held(folder, epoch)
     wait_for(lambda: held.supervisor is not None, seconds=20)
     return held
+
+
+def written(folder: Path, name: str) -> str:
+    """What the worker writes there, once it has."""
+    wait_for(lambda: (folder / name).exists() and (folder / name).read_text(), seconds=20)
+    return (folder / name).read_text()
 
 
 def ended(held: spawn.Held) -> dict[str, object]:
@@ -52,7 +57,7 @@ def test_stopping_ends_the_whole_group_within_five_seconds_though_it_ignores_sig
         "open('pids', 'w').write(f'{os.getpid()} {child.pid}'); time.sleep(60)"
     )
     held = run(folder, code)
-    wait_for(lambda: len((folder / "pids").read_text().split()) == 2 if (folder / "pids").exists() else False)
+    written(folder, "pids")
     asked = time.monotonic()
     held.stop()
     assert ended(held)["stopped"] is True
@@ -70,14 +75,138 @@ def test_a_child_that_left_the_group_is_ended_too(folder: Path) -> None:
     assert ProcessId.of(int((folder / "pid").read_text())) is None
 
 
-def test_a_killed_supervisor_takes_its_worker_along(folder: Path) -> None:
-    held = run(folder, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
-    wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text())
-    worker = ProcessId.of(int((folder / "pid").read_text()))
+SLEEPING = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+# A grandchild in a session of its own whose parent has ended: neither group nor parent lead to it.
+DAEMON = (
+    "import os, subprocess, sys, time;"
+    'daemon = \'import os, time; open("daemon", "w").write(str(os.getpid())); time.sleep(60)\';'
+    "child = f'import subprocess, sys; subprocess.Popen([sys.executable, \"-c\", {daemon!r}], start_new_session=True)';"
+    "subprocess.run([sys.executable, '-c', child]); time.sleep(60)"
+)
+
+
+def test_a_killed_supervisor_takes_its_worker_along_and_the_attempt_has_died(folder: Path) -> None:
+    held = run(folder, SLEEPING)
+    worker = ProcessId.of(int(written(folder, "pid")))
     assert worker is not None
-    held.kill()
+    assert not held.has_died
+    assert held.supervisor is not None
+    held.supervisor.signal(signal.SIGKILL)
     wait_for(lambda: not worker.is_alive, seconds=5)
-    wait_for(lambda: spawn.reap() or held.is_lost, seconds=5)
+    wait_for(lambda: held.has_died, seconds=5)
+
+
+def test_an_attempt_that_ended_or_has_not_come_up_has_not_died(folder: Path) -> None:
+    held = run(folder, "")
+    ended(held)
+    wait_for(lambda: not held.is_alive)
+    assert not held.has_died
+    assert not spawn.Held(folder, 2).has_died
+
+
+@pytest.mark.parametrize("with_group", [True, False])
+def test_killing_finds_a_daemon_whose_supervisor_is_dead_already(folder: Path, with_group: bool) -> None:
+    held = run(folder, DAEMON)
+    daemon = ProcessId.of(int(written(folder, "daemon")))
+    assert daemon is not None
+    assert held.supervisor is not None
+    held.supervisor.signal(signal.SIGKILL)
+    wait_for(lambda: held.has_died, seconds=5)
+    assert ProcessId.of(daemon.pid) == daemon
+    spec = json.loads((folder / "supervisor-1.json").read_text())
+    if not with_group:  # as where the machine has none
+        (folder / "supervisor-1.json").write_text(json.dumps({**spec, "cgroup": None}))
+    assert held.kill()
+    assert not daemon.is_alive
+    (folder / "supervisor-1.json").write_text(json.dumps(spec))
+    assert held.kill()
+    assert spec["cgroup"] is None or not Path(spec["cgroup"]).exists()
+
+
+def test_killing_ends_stopped_processes_and_touches_no_other_attempt(folder: Path) -> None:
+    held = run(folder, SLEEPING)
+    other = run(folder, "import time; time.sleep(60)", epoch=12)
+    worker = ProcessId.of(int(written(folder, "pid")))
+    assert worker is not None
+    assert held.supervisor is not None
+    for process in (worker, held.supervisor):
+        process.signal(signal.SIGSTOP)
+    assert held.kill()
+    assert not worker.is_alive
+    assert not held.is_alive
+    assert held.has_died
+    assert other.is_alive
+
+
+def test_a_stopped_worker_is_ended_all_the_same_and_can_act_on_it(folder: Path) -> None:
+    code = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3));"
+        "open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    held = run(folder, code)
+    os.kill(int(written(folder, "pid")), signal.SIGSTOP)
+    held.stop()
+    assert ended(held)["returncode"] == 3
+
+
+def test_the_beat_stands_still_while_supervisor_worker_or_grandchild_is_stopped(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, sys, time;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        "open('pids', 'w').write(f'{os.getppid()} {os.getpid()} {child.pid}'); time.sleep(60)"
+    )
+    folders = [tmp_path / name for name in ("supervisor", "worker", "grandchild", "none")]
+    for folder in folders:
+        folder.mkdir()
+    *frozen, untouched = [run(folder, code) for folder in folders]
+    try:
+        stopped = [int(written(held.folder, "pids").split()[part]) for part, held in enumerate(frozen)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        wait_for_beats(untouched, 1)  # one that was being written as we stopped it
+        before = [held.beat for held in frozen]
+        wait_for_beats(untouched, 2)
+        assert [held.beat for held in frozen] == before
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        for held in frozen:
+            wait_for_beats(held, 1)
+    finally:
+        for held in (*frozen, untouched):
+            held.kill()
+
+
+def wait_for_beats(held: spawn.Held, number: int) -> None:
+    before = held.beat or 0
+    wait_for(lambda: (held.beat or 0) >= before + number, seconds=10)
+
+
+def test_before_it_came_up_an_attempt_has_no_beat(folder: Path) -> None:
+    assert spawn.Held(folder, 1).beat is None
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_silence_is_counted_from_the_last_new_sign_and_only_while_we_look() -> None:
+    clock = Clock()
+    silence = spawn.Silence(clock, longest_gap_seconds=5.0)
+    assert silence.seconds("job", 1) == 0.0
+    clock.now += 3
+    assert silence.seconds("job", 1) == 3.0
+    clock.now += 86_400  # we slept, or the machine did
+    assert silence.seconds("job", 1) == 8.0
+    assert silence.seconds("another job", 1) == 0.0
+    clock.now += 1
+    assert silence.seconds("job", 2) == 0.0
+    clock.now += 1
+    assert silence.seconds("job", 2) == 1.0
+    silence.forget("job")
+    assert silence.seconds("job", 2) == 0.0
 
 
 def test_no_token_key_or_database_url_is_in_the_environment_of_a_worker(
@@ -87,15 +216,46 @@ def test_no_token_key_or_database_url_is_in_the_environment_of_a_worker(
     for name in ("HF_TOKEN", "BEDPLATE_TOKEN", "BEDPLATE_DATABASE_URL", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, secret)
     code = (
-        "import json, os, sys;"
-        "data = [open(f'/proc/{pid}/environ').read() for pid in (os.getpid(), os.getppid())];"
-        "json.dump([' '.join(data), json.load(sys.stdin)], open('seen', 'w'))"
+        "import json, sys; open('given', 'w').write(sys.stdin.read()); sys.stdout.close(); import time; time.sleep(60)"
     )
-    ended(run(folder, code, secrets={"hf_token": secret}))
-    seen, given = json.loads((folder / "seen").read_text())
-    assert secret not in seen
-    assert given == {"hf_token": secret}
-    assert "OMP_WAIT_POLICY=passive" in seen
+    held = run(folder, code, secrets={"hf_token": secret})
+    assert json.loads(written(folder, "given")) == {"hf_token": secret}
+    assert held.supervisor is not None
+    worker = json.loads((folder / "started-1.json").read_text())["worker"]
+    for pid in (held.supervisor.pid, worker):
+        seen = Path(f"/proc/{pid}/environ").read_text()
+        assert "OMP_WAIT_POLICY=passive" in seen
+        assert f"BEDPLATE_ATTEMPT={folder}:1\0" in seen
+        assert secret not in seen
+    assert secret not in (folder / "supervisor-1.json").read_text()
+
+
+def test_a_worker_cannot_look_into_its_supervisor(folder: Path) -> None:
+    code = (
+        "import os; name = f'/proc/{os.getppid()}/environ'\n"
+        "try: seen = open(name).read()\n"
+        "except PermissionError: seen = 'refused'\n"
+        "open('seen', 'w').write(seen)"
+    )
+    ended(run(folder, code))
+    if "cage: running with" in (folder / "log").read_text():
+        pytest.skip("this kernel allows no namespaces: bedplate doctor says so")
+    assert (folder / "seen").read_text() == "refused"
+
+
+def test_a_worker_cannot_change_what_is_read_only_for_it_but_its_own_folder(folder: Path, tmp_path: Path) -> None:
+    models, draft = tmp_path / "models", tmp_path / "models" / "draft"
+    draft.mkdir(parents=True)
+    code = (
+        "import pathlib, sys; models = pathlib.Path('models'); (models / 'draft' / 'blob').touch()\n"
+        "try: (models / 'blob').touch()\n"
+        "except OSError as exc: sys.exit(exc.errno)"
+    )
+    answer = ended(run(folder, code, read_only=[models], writable=[draft]))
+    if "cage: running with" in (folder / "log").read_text():
+        pytest.skip("this kernel allows no namespaces: bedplate doctor says so")
+    assert answer["returncode"] == errno.EROFS
+    assert (draft / "blob").exists()
 
 
 @pytest.mark.parametrize("network", [False, True])
