@@ -34,7 +34,7 @@ RULES = "local all guarded scram-sha-256\nlocal all all trust\n"
 def find_binaries() -> Path | None:
     """The folder with initdb and postgres: Debian keeps it out of the PATH."""
     on_path = shutil.which("postgres")
-    places = [Path(on_path).parent] if on_path else []
+    places = [Path(on_path).resolve().parent] if on_path else []
     if shutil.which("pg_config"):
         asked = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=False)
         places.append(Path(asked.stdout.strip()))
