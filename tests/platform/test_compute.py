@@ -123,6 +123,14 @@ def test_a_shortage_says_how_much_is_missing_and_who_holds_it(
     assert place(machine(card(0), card(1)), holders, demand) == Shortage(resource, message)
 
 
+def test_what_fits_to_the_byte_fits_and_one_byte_more_does_not() -> None:
+    inventory, holders = machine(card(0)), [held("chat", "GPU-0", share_gib=30, memory_gib=60)]
+    for demand in (Demand(memory_bytes=4 * GIB), Demand(gpus=1, gpu_memory_bytes=2 * GIB)):
+        assert isinstance(place(inventory, holders, demand), Lease)
+    for demand in (Demand(memory_bytes=4 * GIB + 1), Demand(gpus=1, gpu_memory_bytes=2 * GIB + 1)):
+        assert isinstance(place(inventory, holders, demand), Shortage)
+
+
 def test_nobody_is_overtaken_for_what_he_waits_for() -> None:
     inventory = machine(card(0))
     blocked = {"gpus": "finetune-1"}
