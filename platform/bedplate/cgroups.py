@@ -16,7 +16,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["create", "enter", "kill", "own_group", "path_for", "problem", "remove"]
+__all__ = ["create", "enter", "kill", "limits_memory", "own_group", "path_for", "problem", "remove"]
 
 
 def own_group() -> Path | None:
@@ -44,6 +44,12 @@ def problem() -> str | None:
     finally:
         remove(probe)
     return None
+
+
+def limits_memory() -> bool:
+    """Whether the groups of attempts can have a limit of memory: whoever made ours enabled the controller in it."""
+    group = own_group()
+    return group is not None and "memory" in " ".join(_lines(str(group / "cgroup.subtree_control"))).split()
 
 
 def path_for(folder: Path, epoch: int) -> Path | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 
+from bedplate import cgroups
 from bedplate.compute import GIB
 from bedplate.database import WAL_IS_SAFE
 from bedplate.machine import LocalMachine
@@ -30,7 +33,11 @@ for index in range(torch.cuda.device_count()):
     (torch.ones(8, device=index) + 1).sum().item()
 """
 PROBE_SECONDS = 120
-PROBE_CAGE = "from bedplate.cage import isolate_network; print(isolate_network() or '')"
+PROBE_CAGE = """
+import json, pathlib, sys
+from bedplate.cage import confine, walls
+print(json.dumps(confine(walls(True, [pathlib.Path(sys.argv[1])]))))
+"""
 Finding = dict[str, str]
 
 
@@ -42,7 +49,8 @@ def examine(settings: Settings, *, home: Path | None, offline: bool) -> list[Fin
         lambda: _home(place),
         lambda: _torch(place),
         lambda: _database(),
-        lambda: _cage(),
+        lambda: _cage(place),
+        lambda: _cgroups(),
         lambda: _hub(settings, offline),
     ]
     return [finding for check in checks for finding in check()]
@@ -122,17 +130,38 @@ def _database() -> Iterator[Finding]:
     yield _finding("database", "ok", f"SQLite {version}, {mode}")
 
 
-def _cage() -> Iterator[Finding]:
-    done = subprocess.run([sys.executable, "-c", PROBE_CAGE], capture_output=True, text=True, check=False)
-    problem = done.stdout.strip() or (done.stderr.strip().splitlines() or [""])[-1]
-    if problem:
-        remedy = (
-            "Allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1 on Debian, "
-            "kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu."
-        )
-        yield _finding("cage", "warn", f"workers keep the machine's network: {problem}", remedy)
+def _cage(place: Path) -> Iterator[Finding]:
+    """The two walls around a worker, built around a child of ours."""
+    folder = place if place.exists() else Path(tempfile.gettempdir())
+    done = subprocess.run([sys.executable, "-c", PROBE_CAGE, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        problems: dict[str, str] = json.loads(done.stdout)
     else:
-        yield _finding("cage", "ok", "workers run without a network")
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        problems = {"network": reason, "files": reason}
+    remedy = (
+        "Allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1 on Debian, "
+        "kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu; in a container, a seccomp profile that lets "
+        "unshare and mount pass."
+    )
+    if "network" in problems:
+        yield _finding("cage network", "warn", f"workers keep the machine's network: {problems['network']}", remedy)
+    else:
+        yield _finding("cage network", "ok", "workers run without a network, unless they import")
+    if "files" in problems:
+        yield _finding("cage files", "warn", f"workers could write to model files: {problems['files']}", remedy)
+    else:
+        yield _finding("cage files", "ok", "model files are read-only for workers")
+
+
+def _cgroups() -> Iterator[Finding]:
+    if problem := cgroups.problem():
+        detail = f"workers are ended by their marks alone, and their memory has no limit: {problem}"
+        remedy = "Run serve under systemd with Delegate=yes (samples/bedplate.service); it works without."
+        yield _finding("cgroups", "warn", detail, remedy)
+        return
+    limited = "with a limit of memory" if cgroups.limits_memory() else "without a limit of memory"
+    yield _finding("cgroups", "ok", f"each worker has a control group of its own, {limited}")
 
 
 def _hub(settings: Settings, offline: bool) -> Iterator[Finding]:

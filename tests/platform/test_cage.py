@@ -228,3 +228,20 @@ def test_a_limit_of_memory_is_set_only_where_that_controller_is_enabled(group: P
     cgroups.create(group, memory_max_bytes=1 << 30)
     limit = group / "memory.max"
     assert not limit.exists() or limit.read_text() == f"{1 << 30}\n"
+
+
+def test_where_the_kernel_allows_no_namespace_the_worker_runs_without_and_its_log_says_so(tmp_path: Path) -> None:
+    if not (shutil.which("unshare") and shutil.which("setpriv")):
+        pytest.skip("util-linux is not installed")
+    forbid = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -all --inh-caps -all"
+    cage = f"{sys.executable} -m bedplate.cage $PPID --read-only={tmp_path} -- touch {tmp_path}/done"
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", f"{forbid} {cage}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip(f"no namespace to forbid namespaces in: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(" (")[0] for line in done.stderr.splitlines()] == [
+        "cage: running with the machine's network",
+        "cage: running with the model files writable",
+    ]
+    assert (tmp_path / "done").exists()

@@ -84,7 +84,9 @@ def test_lists_are_json_where_asked_for(home: Path) -> None:
 
 def test_doctor_tells_what_works_here_with_a_remedy_for_what_does_not(home: Path) -> None:
     found = json.loads(run_cli("doctor", "--offline", "--format", "json", home=home).stdout)
-    assert {"python", "home", "torch", "database", "cage", "hub"} <= {row["check"] for row in found}
+    assert {"python", "home", "torch", "database", "cage network", "cage files", "cgroups", "hub"} <= {
+        row["check"] for row in found
+    }
     assert all(row["remedy"] for row in found if row["status"] != "ok")
 
 
