@@ -28,6 +28,14 @@ ACCEPTED = (
 )
 SQLITE_HINT = "Check that BEDPLATE_HOME can be written and its disk has room."
 POSTGRESQL_HINT = "Check in BEDPLATE_DATABASE_URL host, port, database, user and password, and that the server runs."
+# A server that vanished without a word is given up after a minute; on a Unix socket these mean nothing.
+CONNECT_OPTIONS = {
+    "connect_timeout": BUSY_SECONDS,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 POSTGRESQL = ("postgresql", "postgresql+psycopg")
 
 
@@ -92,13 +100,11 @@ def _parse(url: str) -> sa.URL:
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
+    options = CONNECT_OPTIONS | {"application_name": f"bedplate, process {os.getpid()} on {socket.gethostname()}"[:63]}
     try:
         return sa.create_engine(
             url,
-            connect_args={
-                "connect_timeout": BUSY_SECONDS,
-                "application_name": f"bedplate, process {os.getpid()} on {socket.gethostname()}"[:63],
-            },
+            connect_args={name: value for name, value in options.items() if name not in url.query},
             pool_pre_ping=True,  # a connection that a restarted server has dropped is made anew
             pool_size=5,
             max_overflow=5,

@@ -25,6 +25,7 @@ from bedplate.database import Database, jobs, metadata
 from bedplate.database_engine import make_engine
 from bedplate.home import Home
 from bedplate.migrations import HEAD, REVISIONS
+from bedplate.migrations.backup import backed_up
 from bedplate.migrations.upgrade import config_for
 from bedplate_registry.errors import BedplateError, Conflict, Refused, Unavailable
 from harness import wait_for
@@ -220,6 +221,13 @@ def test_a_new_database_and_one_that_is_up_to_date_need_no_backup_and_no_alembic
     )
     subprocess.run([sys.executable, "-c", code, database_url], check=True)
     assert backups(database_url) == []
+
+
+def test_a_backup_does_not_hold_the_tables_in_place_that_it_was_made_of(database: Database, database_url: str) -> None:
+    with database.begin() as connection, backed_up(connection, HEAD, metadata.tables.keys()):
+        metadata.drop_all(connection)
+    assert len(backups(database_url)) == 1
+    assert ask(database_url, everything) == {}
 
 
 def test_a_migration_that_fails_changes_nothing_and_goes_through_once_the_cause_is_gone(old_url: str) -> None:

@@ -44,15 +44,16 @@ def backed_up(connection: sa.Connection, revision: str, tables: Iterable[str]) -
 def _copy_tables(connection: sa.Connection, schema: str, tables: Iterable[str]) -> str:
     connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
     for table in sorted(tables):  # names of our own tables, not anyone's input
-        connection.exec_driver_sql(f"CREATE TABLE {schema}.{table} (LIKE {table} INCLUDING ALL)")
+        # Without defaults: one that counts would hold the table's own sequence, and so the table, in place.
+        connection.exec_driver_sql(f"CREATE TABLE {schema}.{table} (LIKE {table} INCLUDING ALL EXCLUDING DEFAULTS)")
         connection.exec_driver_sql(f"INSERT INTO {schema}.{table} SELECT * FROM {table}")  # noqa: S608
     return f"schema {schema}"
 
 
 def _copy_file(database: Path, copy: Path) -> None:
-    durable.make_folder(copy.parent)
     temp = durable.temp_beside(copy)
     try:
+        durable.make_folder(copy.parent)
         os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(temp)) as target:
             source.backup(target)
