@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from bedplate.compute import Demand, Lease
 from bedplate.database import Database, deployments, endpoints, replicas
 from bedplate_registry.errors import Conflict, NotFound, Refused
 
-__all__ = ["Deployment", "Endpoint", "EndpointStore", "Replica"]
+__all__ = ["MAX_STARTS", "Deployment", "Endpoint", "EndpointStore", "Replica"]
 
 NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 MAX_INSTANCES = 16
+MAX_STARTS = 3  # failed starts in a row before a deployment is said to be broken
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,19 @@ class Deployment:
     instances: int
     device: str
     traffic: int
+    demand: Demand  # of each replica
+    waiting: str | None  # what a replica that is not there waits for
     created: float
     error: dict[str, Any] | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Deployment:
+        return cls(**{**row, "demand": Demand.from_json(row["demand"])})
+
+    @property
+    def is_broken(self) -> bool:
+        """Its replicas failed to start too often: none is started until it is deployed again."""
+        return bool((self.error or {}).get("starts", 0) >= MAX_STARTS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,13 @@ class Replica:
     endpoint: str
     deployment: str
     state: str
+    lease: Lease | None
+    leased: float | None
     created: float
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Replica:
+        return cls(**{**row, "lease": Lease.from_json(row["lease"]) if row["lease"] else None})
 
 
 class EndpointStore:
@@ -76,7 +96,7 @@ class EndpointStore:
         query = sa.select(deployments).order_by(deployments.c.created)
         if endpoint is not None:
             query = query.where(deployments.c.endpoint == endpoint)
-        return [Deployment(**row) for row in self._database.rows(query)]
+        return [Deployment.from_row(row) for row in self._database.rows(query)]
 
     def replicas(self, endpoint: str | None = None, deployment: str | None = None) -> list[Replica]:
         query = sa.select(replicas).order_by(replicas.c.created)
@@ -84,7 +104,7 @@ class EndpointStore:
             query = query.where(replicas.c.endpoint == endpoint)
         if deployment is not None:
             query = query.where(replicas.c.deployment == deployment)
-        return [Replica(**row) for row in self._database.rows(query)]
+        return [Replica.from_row(row) for row in self._database.rows(query)]
 
     def model_of(self, name: str) -> str | None:
         """The model version that holds most of the endpoint's traffic; None where there is no such endpoint."""
@@ -99,8 +119,9 @@ class EndpointStore:
         *,
         deployment: str = "main",
         instances: int = 1,
-        device: str = "auto",
+        device: str = "cpu",
         traffic: int | None = None,
+        demand: Demand | None = None,
     ) -> bool:
         """Wish for a deployment; a new endpoint is made for it. Says whether the endpoint is new.
 
@@ -128,6 +149,7 @@ class EndpointStore:
             )
         share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
         values = {"model": model, "instances": instances, "device": device, "traffic": share, "error": None}
+        values |= {"demand": (demand or Demand()).to_json(), "waiting": None}
         with _first_come(endpoint), self._database.begin() as connection:
             if known is None:
                 connection.execute(endpoints.insert().values(name=endpoint, task=task, created=now))
@@ -173,11 +195,27 @@ class EndpointStore:
 
     # --- for reconcile.py ---
 
-    def add_replica(self, deployment: Deployment) -> Replica:
-        replica = Replica(secrets.token_hex(4), deployment.endpoint, deployment.name, "starting", time.time())
+    def missing(self) -> list[Deployment]:
+        """The deployments that want another replica, once for each."""
+        there = Counter((row.endpoint, row.deployment) for row in self.replicas() if row.state != "stopping")
+        wished = [row for row in self.deployments() if not row.is_broken]
+        return [row for row in wished for _ in range(row.instances - there[row.endpoint, row.name])]
+
+    def add_replica(self, deployment: Deployment, lease: Lease) -> Replica:
+        now = time.time()
+        row: dict[str, Any] = {"id": secrets.token_hex(4), "state": "starting", "created": now}
+        row |= {"endpoint": deployment.endpoint, "deployment": deployment.name}
+        row |= {"lease": lease.to_json(), "leased": now}
         with self._database.begin() as connection:
-            connection.execute(replicas.insert().values(**vars(replica)))
-        return replica
+            connection.execute(replicas.insert().values(**row))
+            connection.execute(_of(deployments, deployment.endpoint, deployment.name).values(waiting=None))
+        return Replica.from_row(row)
+
+    def note_waiting(self, deployment: Deployment, why: str) -> None:
+        """Say why a replica is not started; nothing is written where that is known."""
+        if deployment.waiting != why:
+            with self._database.begin() as connection:
+                connection.execute(_of(deployments, deployment.endpoint, deployment.name).values(waiting=why))
 
     def move_replica(self, replica: Replica, state: str) -> None:
         """Move it if it is still in the state that `replica` shows: a deletion meanwhile stands."""

@@ -17,6 +17,9 @@ from bedplate_registry.errors import Conflict
 __all__ = ["Address", "GatewayProcess"]
 
 
+LEASE_SECONDS = 30.0  # without a beat of its supervisor
+
+
 @dataclass(frozen=True)
 class Address:
     """Where the gateway listens."""
@@ -57,6 +60,7 @@ class GatewayProcess:
         self._folder = home.run / "gateway"
         self._state_file = self._folder / "gateway.json"
         self._lock = threading.Lock()
+        self._silence = spawn.Silence()
 
     @property
     def address(self) -> Address | None:
@@ -73,12 +77,14 @@ class GatewayProcess:
         state = self._state()
         if state is not None:
             held = self._held(state)
-            is_up = held.is_alive or (held.exit is None and not held.is_lost)
+            is_up = held.exit is None and not held.has_died and not self._is_silent(held)
             if is_up and Address(**state["address"]) == address:
                 return
             if is_up:
                 held.stop()
                 return  # the next tick starts it anew
+            if not held.kill():
+                return  # it does not let go of the port yet
         address.check_free()
         self._start(address, epoch=state["epoch"] + 1 if state else 1)
 
@@ -92,6 +98,12 @@ class GatewayProcess:
         argv = [sys.executable, "-m", "bedplate_serving.gateway", "--host", address.host, "--port", str(address.port)]
         argv += ["--routes", str(self._home.routes), "--control", str(self._home.gateway_socket)]
         spawn.start(self._folder, epoch, argv, log=self._home.logs / "gateway.log", network=True)
+
+    def _is_silent(self, held: spawn.Held) -> bool:
+        """It did not come up, or it is frozen."""
+        beat = held.beat
+        silent = self._silence.seconds(held.epoch, beat)
+        return silent > (spawn.HELD_SECONDS if beat is None else LEASE_SECONDS)
 
     def _held(self, state: dict[str, Any]) -> spawn.Held:
         return spawn.Held(self._folder, state["epoch"])

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -48,6 +49,22 @@ class JobFolder:
         for folder in (self.path, self.outputs, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "spec.json", dict(spec))
+
+    def start_over(self, epoch: int) -> None:
+        """Put aside what the attempts up to `epoch` left: the next one finds no checkpoint, rows or metrics."""
+        aside = self.path / f"before-{epoch + 1}"
+        aside.mkdir(exist_ok=True)
+        for path in (self.checkpoints, self.outputs, self.metrics_file):
+            if path.exists() and not (aside / path.name).exists():
+                path.rename(aside / path.name)
+        shutil.rmtree(aside / self.checkpoints.name, ignore_errors=True)
+        for folder in (self.outputs, self.checkpoints):
+            folder.mkdir(exist_ok=True)
+
+    def note(self, text: str) -> None:
+        """A line of the owner's in the worker's log."""
+        with self.log.open("ab") as log:
+            log.write(f"bedplate: {text}\n".encode())
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -3,27 +3,31 @@
     queued ──► running ──► succeeded
       │  ▲        │ ├────► failed ────┐
       │  │        │ └────► cancelled ─┤
-      │  └────────┘ (its worker died) │
-      │  └────────────────────────────┘ (resume)
+      │  └────────┘ (its worker died, │
+      │  ▲          or made room)     │
+      │  └────────────────────────────┘ (resume, retry)
       └──► cancelled
 
-The epoch counts the attempts. What an attempt writes is believed only while its epoch is the job's.
+The epoch counts the attempts. What an attempt writes is believed only while its epoch is the job's. Jobs are ordered by
+`seq`, the order of submission: clocks are for showing only, so a stepped one changes nothing.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from bedplate.compute import Demand, Lease
 from bedplate.database import Database
 from bedplate.database import jobs as table
 from bedplate_registry.errors import Conflict, NotFound
 
-__all__ = ["FINAL", "LEGAL_MOVES", "Job", "JobStore"]
+__all__ = ["FINAL", "LEGAL_MOVES", "PRIORITIES", "Job", "JobStore"]
 
 LEGAL_MOVES: dict[str, frozenset[str]] = {
     "queued": frozenset({"running", "cancelled"}),
@@ -33,27 +37,46 @@ LEGAL_MOVES: dict[str, frozenset[str]] = {
     "succeeded": frozenset(),
 }
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
+PRIORITIES = range(-100, 101)
 
 
 @dataclass(frozen=True)
 class Job:
     """One row. Times are seconds since 1970, UTC."""
 
+    seq: int  # the order of submission
     id: str
     kind: str
     state: str
+    priority: int  # the higher, the sooner
     spec: dict[str, Any]
+    demand: Demand
+    preemptible: bool  # may be stopped, to go on later, where an endpoint needs its place
     client_key: str | None
+    parent: str | None  # the job that submitted it: a sweep
+    owner: str
     epoch: int
     deaths: int
+    fresh: bool  # its next attempt starts over
     cancel: bool
+    preempt: bool  # asked to make room
+    lease: Lease | None  # while running
+    leased: float | None
     created: float
     started: float | None
     finished: float | None
+    archived: float | None
     waiting: str | None
+    waiting_for: str | None  # cores, memory, gpus, jobs or attempt
     result: dict[str, Any] | None
     error: dict[str, Any] | None
-    owner: str | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Job:
+        values = dict(row)
+        values["demand"] = Demand.from_json(values["demand"])
+        values["lease"] = Lease.from_json(values["lease"]) if values["lease"] else None
+        return cls(**values)
 
     @property
     def is_final(self) -> bool:
@@ -61,58 +84,133 @@ class Job:
 
 
 class JobStore:
-    """All reading and writing of job rows."""
+    """All reading and writing of job rows. Any thread may call it."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database, self._clock = database, clock
 
-    def submit(self, kind: str, spec: dict[str, Any], *, client_key: str | None = None, owner: str = "") -> Job:
-        """A new queued job, or the one this client key already made."""
-        job_id = f"{kind}-{secrets.token_hex(4)}"
+    # --- submit ---
+
+    def submit(
+        self,
+        kind: str,
+        spec: dict[str, Any],
+        *,
+        demand: Demand | None = None,
+        priority: int = 0,
+        preemptible: bool = False,
+        client_key: str | None = None,
+        parent: str | None = None,
+        owner: str = "",
+    ) -> Job:
+        """A new queued job, or the one that this owner's client key already made.
+
+        Raises Conflict where the key made another job than this one.
+        """
         values = {
-            "id": job_id,
+            "id": f"{kind}-{secrets.token_hex(4)}",
             "kind": kind,
             "state": "queued",
+            "priority": priority,
             "spec": spec,
+            "demand": (demand or Demand()).to_json(),
+            "preemptible": preemptible,
             "client_key": client_key,
-            "created": time.time(),
+            "parent": parent,
             "owner": owner,
+            "created": self._clock(),
         }
-        with self._database.begin() as connection:
-            if client_key is not None:
-                same = connection.execute(sa.select(table).where(table.c.client_key == client_key)).mappings().first()
-                if same is not None:
-                    return Job(**same)
-            connection.execute(table.insert().values(**values))
-        return self.get(job_id)
+        try:
+            with self._database.begin() as connection:
+                same = None if client_key is None else _made_by(connection, owner, client_key)
+                if same is None:
+                    row = connection.execute(table.insert().values(**values).returning(table)).mappings().one()
+                    return Job.from_row(row)
+        except sa.exc.IntegrityError:  # another call with this key was faster
+            assert client_key is not None
+            with self._database.begin() as connection:
+                same = _made_by(connection, owner, client_key)
+        assert same is not None
+        if (same.kind, same.spec) != (kind, spec):
+            raise Conflict(
+                f"The key {client_key!r} was used for another job, {same.id}.",
+                hint="Give each job an Idempotency-Key of its own.",
+                code="key-reused",
+            )
+        return same
+
+    # --- read ---
 
     def get(self, job_id: str) -> Job:
         row = self._database.row(sa.select(table).where(table.c.id == job_id))
         if row is None:
             raise NotFound(f"There is no job {job_id!r}.", hint="List them with: bedplate jobs list")
-        return Job(**row)
+        return Job.from_row(row)
 
-    def find(self, *, kind: str | None = None, state: str | None = None, limit: int = 100) -> list[Job]:
-        """Newest first."""
-        query = sa.select(table).order_by(table.c.created.desc()).limit(limit)
-        if kind:
-            query = query.where(table.c.kind == kind)
-        if state:
-            query = query.where(table.c.state == state)
-        return [Job(**row) for row in self._database.rows(query)]
+    def find(
+        self,
+        *,
+        kind: str | None = None,
+        state: str | None = None,
+        parent: str | None = None,
+        archived: bool | None = False,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Job]:
+        """Newest first, below the `seq` of `before`. `archived`: False none of them, True only them, None all."""
+        query = sa.select(table).order_by(table.c.seq.desc()).limit(limit)
+        for column, value in ((table.c.kind, kind), (table.c.state, state), (table.c.parent, parent)):
+            if value is not None:
+                query = query.where(column == value)
+        if archived is not None:
+            query = query.where(table.c.archived.is_not(None) if archived else table.c.archived.is_(None))
+        if before is not None:
+            query = query.where(table.c.seq < before)
+        return [Job.from_row(row) for row in self._database.rows(query)]
 
-    def queue(self) -> list[Job]:
+    def queue(self, limit: int | None = None) -> list[Job]:
         """Queued jobs, the next one first."""
-        query = sa.select(table).where(table.c.state == "queued").order_by(table.c.created)
-        return [Job(**row) for row in self._database.rows(query)]
+        query = sa.select(table).where(table.c.state == "queued").order_by(table.c.priority.desc(), table.c.seq)
+        return [Job.from_row(row) for row in self._database.rows(query.limit(limit))]
 
     def running(self) -> list[Job]:
-        return [Job(**row) for row in self._database.rows(sa.select(table).where(table.c.state == "running"))]
+        """Running jobs, the longest submitted first."""
+        query = sa.select(table).where(table.c.state == "running").order_by(table.c.seq)
+        return [Job.from_row(row) for row in self._database.rows(query)]
+
+    def position(self, job: Job) -> tuple[int, int]:
+        """The place of a queued job in line, from 1, and the length of the line."""
+        ahead = sa.or_(
+            table.c.priority > job.priority, sa.and_(table.c.priority == job.priority, table.c.seq < job.seq)
+        )
+        is_queued = table.c.state == "queued"
+        counts = sa.select(
+            sa.select(sa.func.count()).select_from(table).where(is_queued, ahead).scalar_subquery().label("ahead"),
+            sa.select(sa.func.count()).select_from(table).where(is_queued).scalar_subquery().label("all"),
+        )
+        row = self._database.row(counts)
+        assert row is not None
+        return row["ahead"] + 1, row["all"]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are queued, and how many run."""
+        query = sa.select(table.c.state, sa.func.count().label("jobs")).group_by(table.c.state)
+        found = self._database.rows(query.where(table.c.state.in_(("queued", "running"))))
+        return {"queued": 0, "running": 0} | {row["state"]: row["jobs"] for row in found}
+
+    # --- move ---
 
     def move(self, job: Job, state: str, **values: Any) -> bool:
-        """Move the job if it is still in the state and epoch that `job` shows; says whether it was."""
+        """Move the job if it is still in the state and epoch that `job` shows; says whether it was.
+
+        Whoever leaves `running` gives back what it leased in the same moment.
+        """
         if state not in LEGAL_MOVES[job.state]:
             raise Conflict(f"Job {job.id} is {job.state}: it cannot become {state}.", code="illegal-move")
+        if job.state == "running":
+            values = {"lease": None, "leased": None, "preempt": False, **values}
+        if state in FINAL:
+            values = {"finished": self._clock(), "waiting": None, "waiting_for": None, **values}
         update = (
             table.update()
             .where(table.c.id == job.id, table.c.state == job.state, table.c.epoch == job.epoch)
@@ -121,26 +219,73 @@ class JobStore:
         with self._database.begin() as connection:
             return connection.execute(update).rowcount == 1
 
-    def note_waiting(self, job: Job, why: str | None) -> None:
-        if job.waiting != why:
+    def claim(self, job: Job, lease: Lease) -> Job | None:
+        """Start the next attempt of a queued job: its new row, or None where it is queued no more."""
+        now = self._clock()
+        values: dict[str, Any] = {"epoch": job.epoch + 1, "lease": lease.to_json(), "leased": now, "fresh": False}
+        values |= {"started": job.started or now, "waiting": None, "waiting_for": None}
+        return self.get(job.id) if self.move(job, "running", **values) else None
+
+    def note_waiting(self, job: Job, resource: str, why: str) -> None:
+        """Say why a queued job waits; nothing is written where that is known."""
+        if (job.waiting_for, job.waiting) != (resource, why):
             with self._database.begin() as connection:
-                connection.execute(table.update().where(table.c.id == job.id).values(waiting=why))
+                same = (table.c.id == job.id, table.c.state == "queued")
+                connection.execute(table.update().where(*same).values(waiting=why, waiting_for=resource))
+
+    # --- what users ask for ---
 
     def ask_cancel(self, job_id: str) -> Job:
         """Cancel at once what is queued; ask the scheduler to stop what is running. A final job is refused."""
         job = self.get(job_id)
         if job.is_final:
             raise Conflict(f"Job {job_id} is already {job.state}.", hint="There is nothing to cancel.")
-        if job.state == "queued" and self.move(job, "cancelled", finished=time.time(), waiting=None):
+        if job.state == "queued" and self.move(job, "cancelled"):
             return self.get(job_id)
-        with self._database.begin() as connection:
-            connection.execute(table.update().where(table.c.id == job_id).values(cancel=True))
+        self._flag(job_id, cancel=True)
         return self.get(job_id)
+
+    def ask_preempt(self, job_id: str) -> None:
+        """Have a running job make room: it is queued again and goes on from its last complete checkpoint."""
+        self._flag(job_id, preempt=True)
 
     def resume(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again; it goes on from its last complete checkpoint."""
+        return self._again(job_id, "resumed", fresh=False)
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job again; it starts over."""
+        return self._again(job_id, "retried", fresh=True)
+
+    def archive(self, job_id: str, *, archived: bool = True) -> Job:
+        """Hide a job that has ended from the list, or show it again. Nothing of it is deleted."""
+        job = self.get(job_id)
+        if not job.is_final:
+            raise Conflict(f"Job {job_id} is {job.state}.", hint=f"Cancel it first: bedplate jobs cancel {job_id}")
+        with self._database.begin() as connection:
+            when = (job.archived or self._clock()) if archived else None
+            connection.execute(table.update().where(table.c.id == job_id).values(archived=when))
+        return self.get(job_id)
+
+    def _again(self, job_id: str, what: str, *, fresh: bool) -> Job:
         job = self.get(job_id)
         if job.state not in ("failed", "cancelled"):
-            raise Conflict(f"Job {job_id} is {job.state}.", hint="Only a failed or cancelled job can be resumed.")
-        self.move(job, "queued", cancel=False, deaths=0, error=None, finished=None)
+            raise Conflict(
+                f"Job {job_id} is {job.state}.",
+                hint=f"Only a failed or cancelled job can be {what}; a new one like it: bedplate jobs rerun {job_id}",
+            )
+        cleared = {"cancel": False, "error": None, "finished": None, "archived": None}
+        self.move(job, "queued", deaths=0, fresh=fresh or job.fresh, **cleared)
         return self.get(job_id)
+
+    def _flag(self, job_id: str, **flags: bool) -> None:
+        with self._database.begin() as connection:
+            connection.execute(
+                table.update().where(table.c.id == job_id, table.c.state.in_(("queued", "running"))).values(**flags)
+            )
+
+
+def _made_by(connection: sa.Connection, owner: str, client_key: str) -> Job | None:
+    query = sa.select(table).where(table.c.owner == owner, table.c.client_key == client_key)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else Job.from_row(row)

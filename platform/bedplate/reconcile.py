@@ -20,9 +20,11 @@ from typing import Any
 import httpx
 
 from bedplate import spawn
-from bedplate.endpoints import Deployment, EndpointStore, Replica
+from bedplate.compute import Shortage
+from bedplate.endpoints import MAX_STARTS, Deployment, EndpointStore, Replica
 from bedplate.home import Home
 from bedplate.keys import KeyStore, digest
+from bedplate.leases import Leases
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.registry import Registry
@@ -36,7 +38,7 @@ EPOCH = 1  # a replica is started once; its successor is another replica
 HEALTH_SECONDS = 2.0  # between two looks at a ready replica
 HEALTH_FAILURES = 5  # looks without an answer before a replica counts as frozen
 START_SECONDS = 600.0  # a large model may take minutes to load
-MAX_STARTS = 3  # failed starts in a row before the deployment is said to be broken
+LEASE_SECONDS = 30.0  # without a beat of its supervisor
 DRAIN_SECONDS = 1.0  # the gateway reads new routes within a fifth of that
 MAX_BODY_BYTES = 8 << 20
 
@@ -44,8 +46,9 @@ MAX_BODY_BYTES = 8 << 20
 class Reconciler:
     """Replicas of all deployments, and routes.json."""
 
-    def __init__(self, home: Home, registry: Registry, store: EndpointStore, keys: KeyStore) -> None:
-        self._home, self._registry, self._store, self._keys = home, registry, store, keys
+    def __init__(self, home: Home, registry: Registry, store: EndpointStore, keys: KeyStore, leases: Leases) -> None:
+        self._home, self._registry, self._store, self._keys, self._leases = home, registry, store, keys, leases
+        self._silence = spawn.Silence()
         self._healthy: dict[str, Replica] = {}
         self._failures: dict[str, int] = {}
         self._first_seen: dict[str, float] = {}
@@ -53,10 +56,14 @@ class Reconciler:
         self._stopping: dict[str, float] = {}
         self._routes: dict[str, Any] | None = None
 
-    def tick(self) -> None:
-        """Whatever is wrong with one replica, the others are looked after, and a revoked key leaves the routes."""
+    def tick(self) -> bool:
+        """One round; says whether replicas come or go.
+
+        Whatever is wrong with one of them, the others are looked after, and a revoked key leaves the routes.
+        """
         wished = {(row.endpoint, row.name): row for row in self._store.deployments()}
-        for replica in self._store.replicas():
+        replicas = self._store.replicas()
+        for replica in replicas:
             with _logged(f"replica {replica.id} of {replica.endpoint}"):
                 self._watch(replica, wished.get((replica.endpoint, replica.deployment)))
         for deployment in wished.values():
@@ -66,6 +73,7 @@ class Reconciler:
         for replica in self._healthy.values():  # said to be ready only now that the gateway can find them
             self._store.move_replica(replica, "ready")
         self._healthy.clear()
+        return any(replica.state != "ready" for replica in replicas)
 
     def folder(self, replica_id: str) -> Path:
         return self._home.run / "r" / replica_id
@@ -77,8 +85,11 @@ class Reconciler:
 
     def _watch(self, replica: Replica, deployment: Deployment | None) -> None:
         held = spawn.Held(self.folder(replica.id), EPOCH)
-        if held.exit is not None or held.is_lost:
+        if held.exit is not None:
             self._gone(replica, deployment)
+        elif held.has_died or self._is_silent(replica, held):
+            if held.kill():  # else something of it is left, and holds its place
+                self._gone(replica, deployment)
         elif replica.state == "stopping":
             self._stop(replica, held)
         elif deployment is None:
@@ -87,6 +98,10 @@ class Reconciler:
             self._await_ready(replica, held)
         else:
             self._look(replica, held)
+
+    def _is_silent(self, replica: Replica, held: spawn.Held) -> bool:
+        beat = held.beat
+        return self._silence.seconds(replica.id, beat) > (spawn.HELD_SECONDS if beat is None else LEASE_SECONDS)
 
     def _await_ready(self, replica: Replica, held: spawn.Held) -> None:
         if self._is_healthy(replica):
@@ -126,6 +141,7 @@ class Reconciler:
             self._count_failed_start(deployment)
         self._store.drop_replica(replica)
         shutil.rmtree(self.folder(replica.id), ignore_errors=True)
+        self._silence.forget(replica.id)
         for memory in (self._failures, self._first_seen, self._looked, self._stopping):
             memory.pop(replica.id, None)
 
@@ -150,7 +166,7 @@ class Reconciler:
         alive = [row for row in self._store.replicas(deployment.endpoint, deployment.name) if row.state != "stopping"]
         for replica in alive[deployment.instances :]:
             self._store.move_replica(replica, "stopping")
-        if (deployment.error or {}).get("starts", 0) >= MAX_STARTS:
+        if deployment.is_broken:
             return
         for _ in range(deployment.instances - len(alive)):
             self._start(deployment)
@@ -164,7 +180,11 @@ class Reconciler:
         except BedplateError as exc:
             self._store.set_error(deployment, {**exc.to_json(), "starts": MAX_STARTS})
             return
-        replica = self._store.add_replica(deployment)
+        lease = self._leases.for_replica(deployment.endpoint, deployment.demand)
+        if isinstance(lease, Shortage):
+            self._store.note_waiting(deployment, lease.message)
+            return
+        replica = self._store.add_replica(deployment, lease)
         folder = self.folder(replica.id)
         folder.mkdir(parents=True, exist_ok=True)
         spec = {
@@ -183,6 +203,8 @@ class Reconciler:
             EPOCH,
             [sys.executable, "-m", "bedplate_serving.replica", str(folder / "replica.json")],
             log=self.log_file(deployment.endpoint, deployment.name),
+            env=lease.environment(),
+            read_only=[self._home.registry],
         )
 
     # --- the gateway's snapshot ---

@@ -1,164 +1,186 @@
 """The loop that starts queued jobs, watches running ones, and makes each end mean something.
 
-It keeps nothing in memory that matters: after a restart it finds every worker again by the files of its supervisor.
+It keeps nothing in memory that matters: after a restart it finds every attempt again (attempts.py). Four rules hold
+whatever is killed, frozen or set to another time:
+
+* One attempt at a time: the next one starts only when nothing is left of the one before it.
+* An attempt that shows no sign of life for `lease_seconds` is killed and counts as lost. No clock is compared: what
+  counts is how long we looked without seeing its beat move (spawn.Silence).
+* What an attempt left is believed only while its epoch is the job's.
+* In line, the higher priority goes first, then the earlier submission. Nobody is overtaken for what he waits for.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from bedplate import spawn
-from bedplate.job_folder import JobFolder
+from bedplate.attempts import Attempts, DamagedFolder
+from bedplate.compute import Lease, Shortage, impossible
 from bedplate.jobs import Job, JobStore
-from bedplate.kinds import KINDS, Context
+from bedplate.leases import Leases, Room
+from bedplate.spawn import Silence
 from bedplate_registry.errors import BedplateError
 
-__all__ = ["MAX_DEATHS", "Scheduler"]
+__all__ = ["LEASE_SECONDS", "MAX_DEATHS", "Scheduler"]
 
 log = logging.getLogger(__name__)
 
-DAMAGED = {"code": "damaged-folder", "message": "The job's folder holds a file that cannot be read."}
 MAX_DEATHS = 3  # a worker that was killed that often in one job will be again
+LEASE_SECONDS = 30.0  # without a sign of life; a machine that swaps may be slow for a while
+START_SECONDS = 15.0  # for a supervisor to come up
+STOP_SECONDS = 4.5  # for a supervisor to end its worker, which it does within 4; cancel promises five in all
+NOTHING = Lease(cores=0, memory_bytes=0)
+WINDOW = 100  # how far down the line we look for a job that fits
 
 
 class Scheduler:
     """`tick()` is called over and over by one thread."""
 
-    def __init__(self, context: Context, store: JobStore) -> None:
-        self._context, self._store = context, store
+    def __init__(
+        self,
+        store: JobStore,
+        attempts: Attempts,
+        leases: Leases,
+        *,
+        advance: Mapping[str, Callable[[Job], None]] | None = None,
+        max_jobs: int = 16,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`advance`: kinds whose jobs have no worker of their own but submit other jobs, and what moves them on."""
+        self._store, self._attempts, self._leases, self._advance = store, attempts, leases, advance or {}
+        self._max_jobs, self._lease_seconds = max_jobs, lease_seconds
+        self._silence = Silence(clock)
 
-    def tick(self) -> None:
-        for job in self._store.running():
+    def tick(self) -> bool:
+        """One round; says whether there is anything to do."""
+        running = self._store.running()
+        for job in running:
             try:
-                self._watch(job)
-            except (KeyError, ValueError):  # a file torn by a crash: it will not mend by itself
+                self._advance.get(job.kind, self._watch)(job)
+            except DamagedFolder as exc:
                 log.exception("job %s has a damaged folder", job.id)
-                spawn.Held(self.folder(job.id).path, job.epoch).stop()
-                self._fail(job, {**DAMAGED, "hint": f"Read what is left with: bedplate jobs logs {job.id}"})
+                if self._attempts.kill(job):
+                    self._fail(job, exc.to_json())
             except Exception:
                 # The disk or the database, for one: the worker goes on, the other jobs are watched, and the next round
                 # tries again.
                 log.exception("job %s cannot be watched in this round", job.id)
-        self._start_queued()
-
-    def folder(self, job_id: str) -> JobFolder:
-        return JobFolder(self._context.home.jobs / job_id)
-
-    @property
-    def is_idle(self) -> bool:
-        return not self._store.running() and not self._store.queue()
+        queue = self._store.queue(WINDOW)
+        if queue:
+            self._start_queued(queue)
+        return bool(running or queue)
 
     # --- start ---
 
-    def _start_queued(self) -> None:
-        queue = self._store.queue()
-        free = max(0, self._context.settings.max_jobs - len(self._store.running()))
-        for job in queue[:free]:
-            self._start(job)
-        running = self._store.running()
-        for ahead, job in enumerate(queue[free:]):
-            self._store.note_waiting(job, _why_waiting(ahead, running))
+    def _start_queued(self, queue: list[Job]) -> None:
+        room = self._leases.for_jobs()
+        free = self._max_jobs - sum(job.kind not in self._advance for job in self._store.running())
+        for job in queue:
+            if job.cancel:
+                self._store.move(job, "cancelled")
+            elif job.kind in self._advance:
+                self._store.claim(job, NOTHING)
+            elif free <= 0:
+                self._store.note_waiting(job, "jobs", f"a place: {self._max_jobs} jobs run (BEDPLATE_MAX_JOBS)")
+            elif self._place(job, room):
+                free -= 1
 
-    def _start(self, job: Job) -> None:
+    def _place(self, job: Job, room: Room) -> bool:
+        """Start a job if there is room for it; else it says what it waits for."""
+        never = impossible(room.inventory, job.demand)
+        if never is not None:  # a card broke; those behind it need not wait for that
+            self._store.note_waiting(job, never.resource, never.message)
+            return False
+        if job.epoch and not self._attempts.kill(job):
+            self._store.note_waiting(job, "attempt", "a process of its last attempt that does not end")
+            return False
+        lease = room.lease(job.id, job.demand)
+        if isinstance(lease, Shortage):
+            self._store.note_waiting(job, lease.resource, lease.message)
+            return False
+        return self._start(job, lease)
+
+    def _start(self, job: Job, lease: Lease) -> bool:
         """The row moves first: should we die between the two, the attempt is seen as lost and the job queued again."""
-        epoch = job.epoch + 1
-        if not self._store.move(job, "running", epoch=epoch, started=job.started or time.time(), waiting=None):
-            return
-        kind, folder = KINDS[job.kind], self.folder(job.id)
+        if job.fresh:
+            self._attempts.start_over(job)
+        claimed = self._store.claim(job, lease)
+        if claimed is None:
+            return False
         try:
-            for earlier in range(1, epoch):
-                spawn.Held(folder.path, earlier).kill()  # one that is frozen, not dead, must not wake beside us
-            if not (folder.path / "spec.json").exists():
-                folder.create(job.spec)
-            command = kind.command(self._context, job.spec, folder.path, epoch)
-            spawn.start(
-                folder.path,
-                epoch,
-                command.argv,
-                log=folder.log,
-                env=command.env,
-                network=kind.network,
-                secrets=kind.secrets(self._context),
-            )
+            self._attempts.start(claimed, lease)
         except BedplateError as exc:  # a full disk, for one
-            self._fail(self._store.get(job.id), exc.to_json())
+            self._fail(claimed, exc.to_json())
         except OSError as exc:
             log.exception("job %s could not be started", job.id)
-            self._fail(
-                self._store.get(job.id),
-                {
-                    "code": "start-failed",
-                    "message": f"The worker could not be started: {exc.strerror or exc}.",
-                    "hint": f"When that is mended: bedplate jobs resume {job.id}",
-                },
-            )
+            reason = f"The worker could not be started: {exc.strerror or exc}."
+            hint = f"When that is mended: bedplate jobs resume {job.id}"
+            self._fail(claimed, {"code": "start-failed", "message": reason, "hint": hint})
+        return True
 
     # --- watch ---
 
     def _watch(self, job: Job) -> None:
-        held = spawn.Held(self.folder(job.id).path, job.epoch)
-        ended = held.exit
-        if ended is not None:
-            self._end(job, ended)
-        elif held.is_lost:
-            self._died(job, "its supervisor was killed")
-        elif job.cancel:
-            held.stop()
+        seen = self._attempts.look(job)
+        if seen.returncode is not None:
+            self._end(job, seen.returncode)
+        elif seen.has_died:
+            self._lost(job, "its supervisor was killed")
+        elif self._is_silent(job, seen.beat):
+            self._lost(job, "it showed no sign of life any more" if seen.beat else "it did not come up")
+        elif job.cancel or job.preempt:
+            self._stop(job)
 
-    def _end(self, job: Job, ended: dict[str, Any]) -> None:
-        folder = self.folder(job.id)
-        result = folder.result(job.epoch)
-        if result is not None and ended["returncode"] == 0:
+    def _is_silent(self, job: Job, beat: int | None) -> bool:
+        silent = self._silence.seconds((job.id, job.epoch), beat)
+        return silent > (START_SECONDS if beat is None else self._lease_seconds)
+
+    def _stop(self, job: Job) -> None:
+        """Ask it to end; one that does not, frozen perhaps, is killed."""
+        self._attempts.stop(job)
+        if self._silence.seconds(("stop", job.id, job.epoch), None) > STOP_SECONDS:
+            self._lost(job, "it did not stop when it was asked to")
+
+    def _lost(self, job: Job, how: str) -> None:
+        if self._attempts.kill(job):  # else the next round tries again
+            self._died(job, how)
+
+    def _end(self, job: Job, returncode: int) -> None:
+        result = self._attempts.result(job)
+        if result is not None and returncode == 0:
             self._finish(job, result)
-        elif job.cancel:
-            self._store.move(job, "cancelled", finished=time.time())
-        elif (error := folder.error(job.epoch)) is not None:
+        elif job.cancel or job.preempt:
+            self._died(job, "it was stopped")
+        elif (error := self._attempts.error(job)) is not None:
             self._fail(job, error)
         else:
-            self._died(job, _how_it_died(folder, ended["returncode"]))
+            self._died(job, self._attempts.last_words(job, returncode))
 
     def _finish(self, job: Job, result: dict[str, Any]) -> None:
         try:
-            answer = KINDS[job.kind].finish(self._context, job.id, job.spec, result)
+            answer = self._attempts.finish(job, result)
         except BedplateError as exc:
             self._fail(job, exc.to_json())
             return
-        self._store.move(job, "succeeded", finished=time.time(), result=answer)
+        self._store.move(job, "succeeded", result=answer)
 
     def _died(self, job: Job, how: str) -> None:
         """Queue it again, to go on from its last complete checkpoint, unless it dies every time."""
         if job.cancel:
-            self._store.move(job, "cancelled", finished=time.time())
+            self._store.move(job, "cancelled")
+        elif job.preempt:
+            self._store.move(job, "queued", waiting_for="endpoint", waiting="its place, which it gave to an endpoint")
         elif job.deaths + 1 >= MAX_DEATHS:
-            self._fail(
-                job,
-                {
-                    "code": "worker-died",
-                    "message": f"The worker died {MAX_DEATHS} times; the last time {how}.",
-                    "hint": f"Look for a lack of memory, then: bedplate jobs resume {job.id}",
-                },
-            )
+            reason = f"The worker died {MAX_DEATHS} times; the last time {how}."
+            hint = f"Look for a lack of memory, then: bedplate jobs resume {job.id}"
+            self._fail(job, {"code": "worker-died", "message": reason, "hint": hint})
         else:
-            log.warning("job %s: %s; it goes on from its last checkpoint", job.id, how)
-            self._store.move(
-                job, "queued", deaths=job.deaths + 1, waiting=f"{how}; it goes on from its last checkpoint"
-            )
+            if self._store.move(job, "queued", deaths=job.deaths + 1):
+                self._attempts.note(job, f"attempt {job.epoch}: {how}; it goes on from its last checkpoint")
 
     def _fail(self, job: Job, error: dict[str, Any]) -> None:
-        self._store.move(job, "failed", finished=time.time(), error=error)
-
-
-def _why_waiting(ahead: int, running: list[Job]) -> str:
-    names = ", ".join(job.id for job in running) or "a job"
-    place = "next in line" if ahead == 0 else f"{ahead} ahead in line"
-    return f"waits for {names} to end; {place}"
-
-
-def _how_it_died(folder: JobFolder, returncode: int) -> str:
-    """A worker that fails says why in its folder. One that says nothing was killed, or its launcher failed."""
-    if returncode < 0:
-        return f"the worker was ended by signal {-returncode}"
-    last = next((line for line in reversed(folder.log_tail()) if line.strip()), "nothing")
-    return f"the worker ended with exit code {returncode} without a reason; its last line: {last}"
+        self._store.move(job, "failed", error=error)

@@ -32,7 +32,7 @@ class Settings:
     hub_url: str = DEFAULT_HUB_URL
     hf_token: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
-    max_jobs: int = 1
+    max_jobs: int = 16
     idle_seconds: float = 600.0
 
     @classmethod
@@ -48,7 +48,7 @@ class Settings:
             hub_url=(env.get("BEDPLATE_HUB_URL") or env.get("HF_ENDPOINT") or DEFAULT_HUB_URL).rstrip("/"),
             hf_token=env.get("HF_TOKEN") or None,
             database_url=env.get("BEDPLATE_DATABASE_URL") or None,
-            max_jobs=_integer(env, "BEDPLATE_MAX_JOBS", 1, 1, 1024),
+            max_jobs=_integer(env, "BEDPLATE_MAX_JOBS", 16, 1, 1024),
             idle_seconds=float(_integer(env, "BEDPLATE_IDLE_SECONDS", 600, 1, 10**7)),
         )
 

@@ -11,18 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from bedplate import spawn
+from bedplate.attempts import JobProcesses
+from bedplate.compute import impossible
 from bedplate.database import Database
-from bedplate.endpoints import EndpointStore
+from bedplate.endpoints import MAX_STARTS, EndpointStore, Replica
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home
+from bedplate.intake import Intake, Plan
+from bedplate.job_folder import JobFolder
 from bedplate.jobs import FINAL, Job, JobStore
 from bedplate.keys import KeyStore
 from bedplate.kinds import KINDS, Context
-from bedplate.kinds.base import check_can_score
+from bedplate.kinds.base import check_can_score, choose_device, replica_demand
+from bedplate.leases import Leases
+from bedplate.machine import LocalMachine, Machine
 from bedplate.reconcile import Reconciler
 from bedplate.scheduler import Scheduler
 from bedplate.settings import Settings
-from bedplate_registry.errors import Conflict, NotFound, Refused, nearest
+from bedplate_registry.errors import Conflict, NotFound, Refused
 from bedplate_registry.registry import Registry
 
 __all__ = ["Workspace"]
@@ -30,13 +36,14 @@ __all__ = ["Workspace"]
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
+IDLE_TICK_SECONDS = 0.5  # a revoked key leaves the gateway within a second all the same
 LOOP_SECONDS = 10.0  # a round of the loop takes far less, unless the disk hangs
 
 
 class Workspace:
     """The stores of one home, and the loop that works on them."""
 
-    def __init__(self, settings: Settings, *, address: Address | None) -> None:
+    def __init__(self, settings: Settings, *, address: Address | None, machine: Machine | None = None) -> None:
         """`address` is where the gateway listens; None for a private server, whose gateway waits for an endpoint."""
         self.settings = settings
         self.home = Home(settings.home)
@@ -46,14 +53,24 @@ class Workspace:
         self.jobs = JobStore(self.database)
         self.keys = KeyStore(self.database)
         self.endpoints = EndpointStore(self.database)
-        self.context = Context(settings, self.home, self.registry, self.endpoints)
-        self.scheduler = Scheduler(self.context, self.jobs)
-        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self.keys)
+        self.machine = machine or LocalMachine(self.home.path)
+        self.context = Context(settings, self.home, self.registry, self.endpoints, self.machine)
+        self.leases = Leases(self.machine, self.jobs, self.endpoints)
+        self.intake = Intake(self.context, self.jobs)
+        self.attempts = JobProcesses(self.context)
+        self.scheduler = Scheduler(
+            self.jobs,
+            self.attempts,
+            self.leases,
+            advance={kind.name: self.intake.advance for kind in KINDS.values() if kind.advance is not None},
+            max_jobs=settings.max_jobs,
+        )
+        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self.keys, self.leases)
         self.gateway = GatewayProcess(self.home)
         self.is_private = address is None
         # A private server leaves a gateway that is already there where it is, so that endpoints keep their URL.
         self._address = address or self.gateway.address or Address("127.0.0.1", settings.port)
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
         self._loop = threading.Thread(target=self._run, name="workspace", daemon=True)
         self.last_used = time.monotonic()
         self.gateway_problem: str | None = None
@@ -62,39 +79,68 @@ class Workspace:
 
     def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None, owner: str = "") -> Job:
         """Check and queue a job. Raises Refused, NotFound or Conflict before anything is started."""
-        return self.jobs.submit(kind, self.prepare(kind, request), client_key=client_key, owner=owner)
+        job = self.intake.submit(kind, request, client_key=client_key, owner=owner)
+        self._wake.set()
+        return job
 
-    def prepare(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The resolved spec of a job that is not submitted: what `--dry-run` shows."""
-        if kind not in KINDS:
-            raise Refused(f"There is no kind of job {kind!r}.", hint=nearest(kind, KINDS), code="unknown-kind")
-        return KINDS[kind].prepare(self.context, request)
+    def plan(self, kind: str, request: Mapping[str, Any]) -> Plan:
+        """A job that is checked and resolved and not submitted: what `--dry-run` shows."""
+        return self.intake.prepare(kind, request)
+
+    def rerun_job(self, job_id: str, *, client_key: str | None = None, owner: str = "") -> Job:
+        """A new job like another one, whatever became of that."""
+        job = self.intake.rerun(job_id, client_key=client_key, owner=owner)
+        self._wake.set()
+        return job
+
+    def cancel_job(self, job_id: str) -> Job:
+        """A queued job is cancelled at once, a running one within five seconds, with all its processes."""
+        job = self.jobs.ask_cancel(job_id)
+        self._wake.set()
+        return job
+
+    def resume_job(self, job_id: str, *, start_over: bool = False) -> Job:
+        """Queue a failed or cancelled job again, from its last complete checkpoint or from the start."""
+        job = self.jobs.retry(job_id) if start_over else self.jobs.resume(job_id)
+        self._wake.set()
+        return job
 
     def describe_job(self, job: Job) -> dict[str, Any]:
         """The job as REST shows it: its row and the last progress of its current attempt."""
-        folder = self.scheduler.folder(job.id)
-        progress = folder.last_progress(job.epoch) if job.state == "running" else None
+        progress = self.job_folder(job.id).last_progress(job.epoch) if job.state == "running" else None
+        position, line = self.jobs.position(job) if job.state == "queued" else (None, None)
         return {
             "id": job.id,
             "kind": job.kind,
             "state": job.state,
             "is_final": job.is_final,
             "attempt": job.epoch,
+            "priority": job.priority,
+            "preemptible": job.preemptible,
+            "parent": job.parent,
+            "owner": job.owner,
             "created": job.created,
             "started": job.started,
             "finished": job.finished,
-            "waiting": job.waiting if job.state == "queued" else None,
+            "archived": job.archived,
+            "waiting": _why_waiting(job, position, line),
+            "waiting_for": job.waiting_for if job.state == "queued" else None,
+            "position": position,
+            "demand": job.demand.to_json(),
+            "lease": {**job.lease.to_json(), "since": job.leased} if job.lease else None,
             "progress": progress,
             "result": job.result,
             "error": job.error,
-            "owner": job.owner,
             "spec": job.spec,
         }
+
+    def job_folder(self, job_id: str) -> JobFolder:
+        return self.attempts.folder(job_id)
 
     def job_output(self, job_id: str, name: str) -> Path:
         """A file in the job's outputs. Raises NotFound."""
         self.jobs.get(job_id)
-        outputs = self.scheduler.folder(job_id).outputs
+        outputs = self.job_folder(job_id).outputs
         path = outputs / name
         if Path(name).name != name or not path.is_file():
             have = sorted(file.name for file in outputs.glob("*")) or ["nothing yet"]
@@ -110,9 +156,19 @@ class Workspace:
         """
         version = self.registry.models.get(model)
         task = check_can_score(version)
+        device = choose_device(self.context, options.pop("device", None))
+        demand = replica_demand(version, device, options.pop("gpu_memory_gb", None))
+        never = impossible(self.machine.inventory(), demand)
+        if never is not None:
+            raise Refused(
+                f"This machine cannot serve {version.ref}: a replica needs {never.message}.",
+                hint="See what is here with: bedplate compute",
+                code="does-not-fit",
+            )
         if self.gateway.address is None:
             self._address.check_free()
-        is_new = self.endpoints.deploy(name, version.ref, task, **options)
+        is_new = self.endpoints.deploy(name, version.ref, task, device=device, demand=demand, **options)
+        self._wake.set()
         self.gateway.ensure(self._address)
         described = self.describe_endpoint(name)
         if is_new:
@@ -126,7 +182,9 @@ class Workspace:
         for row in self.endpoints.deployments(name):
             mine = [replica for replica in replicas if replica.deployment == row.name]
             ready = sum(replica.state == "ready" for replica in mine)
-            deployments.append({**vars(row), "ready": ready, "replicas": [vars(replica) for replica in mine]})
+            replicas_shown = [_replica_json(replica) for replica in mine]
+            shown = {**vars(row), "demand": row.demand.to_json()}
+            deployments.append({**shown, "ready": ready, "replicas": replicas_shown})
         states = [_state(row) for row in deployments]
         return {
             "name": name,
@@ -140,19 +198,28 @@ class Workspace:
     def delete_endpoint(self, name: str) -> None:
         self.endpoints.delete(name)
         self.keys.drop_endpoint(name)
+        self._wake.set()
 
     # --- the loop ---
 
     def _run(self) -> None:
-        """Work until `stop()`. An error in one round is logged and the next round tries again."""
-        while not self._stop.wait(TICK_SECONDS):
-            for work in (spawn.reap, self.scheduler.tick, self.reconciler.tick, self._ensure_gateway):
+        """Work until `stop()`. Endpoints go before jobs: what they need is theirs first.
+
+        An error in one round is logged and the next round tries again. Where there is nothing to do, rounds are rare.
+        """
+        pause = TICK_SECONDS
+        while not self._stop.is_set():
+            self._wake.wait(pause)
+            self._wake.clear()
+            is_busy = False
+            for work in (spawn.reap, self.reconciler.tick, self.scheduler.tick, self._ensure_gateway):
                 if self._stop.is_set():
                     return
                 try:
-                    work()
+                    is_busy |= bool(work())
                 except Exception:  # the loop's outer edge: one bad round must not end all work
                     log.exception("%s failed; trying again", work)
+            pause = TICK_SECONDS if is_busy else IDLE_TICK_SECONDS
 
     def start(self) -> None:
         self._loop.start()
@@ -160,6 +227,7 @@ class Workspace:
     def stop(self) -> None:
         """End the loop, and wait until the round it is in is over."""
         self._stop.set()
+        self._wake.set()
         if self._loop.is_alive():
             self._loop.join(LOOP_SECONDS)
 
@@ -173,7 +241,7 @@ class Workspace:
         if self.is_private and not self.home.run.exists():
             return True
         idle = time.monotonic() - self.last_used > self.settings.idle_seconds
-        return self.is_private and idle and self.scheduler.is_idle and not self.endpoints.all()
+        return self.is_private and idle and not any(self.jobs.counts().values()) and not self.endpoints.all()
 
     def _ensure_gateway(self) -> None:
         if self.is_private and not self.endpoints.all():
@@ -195,21 +263,21 @@ class Workspace:
             if job.state not in FINAL:
                 self.jobs.ask_cancel(job.id)
         for job in self.jobs.running():
-            spawn.Held(self.scheduler.folder(job.id).path, job.epoch).stop()
+            self.attempts.stop(job)
         for replica in self.endpoints.replicas():
             spawn.Held(self.reconciler.folder(replica.id), 1).stop()
         self.gateway.stop()
 
     def status(self) -> dict[str, Any]:
-        address = self.gateway.address
+        address, counts = self.gateway.address, self.jobs.counts()
         return {
             "home": str(self.home.path),
             "pid": os.getpid(),
             "private": self.is_private,
             "url": address.url if address else None,
             "gateway_problem": self.gateway_problem,
-            "jobs_running": len(self.jobs.running()),
-            "jobs_queued": len(self.jobs.queue()),
+            "jobs_running": counts["running"],
+            "jobs_queued": counts["queued"],
             "endpoints": len(self.endpoints.all()),
         }
 
@@ -217,4 +285,14 @@ class Workspace:
 def _state(deployment: dict[str, Any]) -> str:
     if deployment["ready"] >= deployment["instances"]:
         return "ready"
-    return "failed" if (deployment["error"] or {}).get("starts", 0) >= 3 else "starting"
+    return "failed" if (deployment["error"] or {}).get("starts", 0) >= MAX_STARTS else "starting"
+
+
+def _replica_json(replica: Replica) -> dict[str, Any]:
+    return {**vars(replica), "lease": replica.lease.to_json() if replica.lease else None}
+
+
+def _why_waiting(job: Job, position: int | None, line: int | None) -> str | None:
+    if job.state != "queued":
+        return None
+    return f"waits for {job.waiting or 'its turn'}; position {position} of {line}"

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bedplate import spawn
+from bedplate.compute import GIB, Demand, Inventory, Lease, Shortage
 from bedplate.endpoints import EndpointStore
 from bedplate.jobs import Job
 from bedplate.kinds import KINDS, Kind
 from bedplate.kinds.base import Command
+from bedplate.machine import SimulatedMachine, simulated
+from bedplate.processes import ProcessId
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import Conflict
+from bedplate_registry.errors import Conflict, Refused
 
 
 def finish(context: Any, job_id: str, spec: Any, result: dict[str, Any]) -> dict[str, Any]:
@@ -33,25 +38,40 @@ def finish(context: Any, job_id: str, spec: Any, result: dict[str, Any]) -> dict
 
 SCRIPT = Kind(
     "script",
+    scope="admin",
     prepare=lambda context, request: dict(request),
-    command=lambda context, spec, folder, epoch: Command([sys.executable, "-c", spec["code"], str(epoch)]),
+    demand=lambda context, spec: Demand(**spec.get("demand", {})),
+    command=lambda context, spec, folder, epoch, lease: Command([sys.executable, "-c", spec["code"], str(epoch)]),
     finish=finish,
 )
+LEASE = Lease(cores=0, memory_bytes=0)
+ROOMY = Inventory(cores=4, memory_bytes=8 * GIB, memory_free_bytes=8 * GIB)
 WELL = "import json, sys; json.dump({'value': 7}, open(f'result-{sys.argv[1]}.json', 'w'))"
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     monkeypatch.setitem(KINDS, "script", SCRIPT)
-    made = Workspace(Settings.from_environment({"BEDPLATE_HOME": str(tmp_path)}), address=None)
+    settings = Settings.from_environment({"BEDPLATE_HOME": str(tmp_path)})
+    made = Workspace(settings, address=None, machine=SimulatedMachine(ROOMY))
     yield made
     for job in made.jobs.running():
-        spawn.Held(made.scheduler.folder(job.id).path, job.epoch).stop()
+        made.attempts.kill(job)
     made.database.close()
 
 
 def run(workspace: Workspace, code: str, **spec: Any) -> Job:
     return tick_until_final(workspace, workspace.submit("script", {"code": code, **spec}))
+
+
+def wait_until(workspace: Workspace, what: Callable[[], object], seconds: float = 30) -> None:
+    """Rounds of the scheduler until `what()` is true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        workspace.scheduler.tick()
+        spawn.reap()
+        time.sleep(0.05)
 
 
 def tick_until_final(workspace: Workspace, job: Job, seconds: float = 60) -> Job:
@@ -109,15 +129,15 @@ def test_a_round_that_stumbles_fails_no_job_the_next_one_tries_again(workspace: 
 
 def test_a_job_whose_owner_died_before_its_folder_was_made_is_run_all_the_same(workspace: Workspace) -> None:
     job = workspace.submit("script", {"code": WELL})
-    workspace.jobs.move(job, "running", epoch=1, started=time.time())
+    workspace.jobs.claim(job, LEASE)
     assert tick_until_final(workspace, job).state == "succeeded"
 
 
 @pytest.mark.parametrize("name", ["exit-1.json", "started-1.json"])
 def test_a_torn_file_of_one_job_stops_no_other(workspace: Workspace, name: str) -> None:
     torn = workspace.submit("script", {"code": WELL})
-    workspace.jobs.move(torn, "running", epoch=1, started=time.time())
-    folder = workspace.scheduler.folder(torn.id)
+    workspace.jobs.claim(torn, LEASE)
+    folder = workspace.job_folder(torn.id)
     folder.create(torn.spec)
     (folder.path / name).write_text("")
     other = workspace.submit("script", {"code": WELL})
@@ -139,14 +159,108 @@ def test_a_cancelled_job_ends_as_cancelled(workspace: Workspace) -> None:
     assert tick_until_final(workspace, job, seconds=20).state == "cancelled"
 
 
-def test_a_waiting_job_says_what_it_waits_for(workspace: Workspace) -> None:
-    first = workspace.submit("script", {"code": "import time; time.sleep(60)"})
-    second = workspace.submit("script", {"code": WELL})
+def test_a_waiting_job_says_what_it_waits_for_and_its_place_in_line(workspace: Workspace) -> None:
+    first = workspace.submit("script", {"code": "import time; time.sleep(60)", "demand": {"cores": 3}})
+    second = workspace.submit("script", {"code": WELL, "demand": {"cores": 2}})
     workspace.scheduler.tick()
-    waiting = workspace.describe_job(workspace.jobs.get(second.id))["waiting"]
-    assert first.id in waiting
-    workspace.jobs.ask_cancel(first.id)
+    waiting = workspace.describe_job(workspace.jobs.get(second.id))
+    assert waiting["waiting_for"] == "cores"
+    assert waiting["position"] == 1
+    assert waiting["waiting"].startswith("waits for 2 cores")
+    assert first.id in waiting["waiting"]
+    assert waiting["waiting"].endswith("position 1 of 1")
+    workspace.cancel_job(first.id)
     assert tick_until_final(workspace, second).state == "succeeded"
+
+
+def test_jobs_run_together_within_what_the_machine_has(workspace: Workspace) -> None:
+    jobs = [workspace.submit("script", {"code": "import time; time.sleep(60)", "demand": {"cores": 2}}) for _ in "123"]
+    small = workspace.submit("script", {"code": "import time; time.sleep(60)"})
+    workspace.scheduler.tick()
+    states = [workspace.jobs.get(job.id).state for job in (*jobs, small)]
+    assert states == ["running", "running", "queued", "running"]
+    held = {holder["id"] for holder in workspace.leases.describe()["holders"]}
+    assert held == {jobs[0].id, jobs[1].id, small.id}
+    assert workspace.leases.describe()["free"]["cores"] == 0
+
+
+def test_a_job_sees_the_gpus_of_its_lease_and_one_without_sees_none(workspace: Workspace) -> None:
+    workspace.machine.set(simulated("2xV100-32GB", cores=4, memory_gb=8).inventory())
+    code = WELL.replace("7", "os.environ['CUDA_VISIBLE_DEVICES']").replace("import json", "import json, os")
+    with_two = workspace.submit("script", {"code": code, "demand": {"gpus": 2}})
+    without = workspace.submit("script", {"code": code})
+    uuids = ",".join(gpu.uuid for gpu in workspace.machine.inventory().gpus)
+    assert tick_until_final(workspace, with_two).result == {"answer": uuids}
+    assert tick_until_final(workspace, without).result == {"answer": ""}
+
+
+def test_what_this_machine_can_never_run_is_refused_at_once(workspace: Workspace) -> None:
+    with pytest.raises(Refused) as caught:
+        workspace.submit("script", {"code": WELL, "demand": {"gpus": 1}})
+    assert caught.value.code == "does-not-fit"
+
+
+def test_a_batch_makes_room_for_an_endpoint_and_goes_on_afterwards(workspace: Workspace) -> None:
+    workspace.machine.set(simulated("1xV100-32GB", cores=4, memory_gb=8).inventory())
+    code = "import sys, time\nif sys.argv[1] == '1': time.sleep(60)\n" + WELL
+    request = {"code": code, "demand": {"gpus": 1}, "needs": {"preemptible": True}}
+    job = workspace.submit("script", request)
+    workspace.scheduler.tick()
+    share = Demand(memory_bytes=GIB, gpus=1, gpu_memory_bytes=4 * GIB)
+    workspace.endpoints.deploy("support", "intents:1", "text-classification", demand=share)
+    answer = workspace.leases.for_replica("support", share)
+    assert isinstance(answer, Shortage)
+    wait_until(workspace, lambda: workspace.jobs.get(job.id).state == "queued")
+    lease = workspace.leases.for_replica("support", share)
+    assert isinstance(lease, Lease)
+    waiting = workspace.jobs.get(job.id)
+    assert (waiting.deaths, waiting.waiting_for) == (0, "gpus")
+    workspace.endpoints.delete("support")
+    assert tick_until_final(workspace, job).epoch == 2
+
+
+def test_a_frozen_attempt_is_ended_after_its_lease_and_the_next_one_is_alone(workspace: Workspace) -> None:
+    workspace.scheduler._lease_seconds = 1.5
+    code = "import os, sys, time\nopen(f'pid-{sys.argv[1]}', 'w').write(str(os.getpid()))\n"
+    code += "if sys.argv[1] == '1': time.sleep(60)\n" + WELL
+    job = workspace.submit("script", {"code": code})
+    folder = workspace.job_folder(job.id).path
+    wait_until(workspace, lambda: (folder / "pid-1").exists() and (folder / "pid-1").read_text())
+    frozen = ProcessId.of(int((folder / "pid-1").read_text()))
+    assert frozen is not None
+    os.kill(frozen.pid, signal.SIGSTOP)
+    assert tick_until_final(workspace, job).epoch == 2
+    assert not frozen.is_alive
+
+
+def test_a_retried_job_finds_nothing_of_its_earlier_attempts(workspace: Workspace) -> None:
+    code = "import os, sys; open('checkpoints/step', 'a').write('x'); sys.exit(3)"
+    job = run(workspace, code)
+    assert (job.state, job.epoch) == ("failed", 3)
+    checkpoint = workspace.job_folder(job.id).checkpoints / "step"
+    assert checkpoint.read_text() == "xxx"
+    workspace.resume_job(job.id)
+    assert tick_until_final(workspace, job).epoch == 6
+    assert checkpoint.read_text() == "xxxxxx"
+    workspace.resume_job(job.id, start_over=True)
+    tick_until_final(workspace, job)
+    assert checkpoint.read_text() == "xxx"
+
+
+def test_a_rerun_is_a_new_job_of_the_same_spec(workspace: Workspace) -> None:
+    job = run(workspace, WELL, priority=7)
+    again = workspace.rerun_job(job.id, owner="ann")
+    assert again.id != job.id
+    assert (again.spec, again.priority, again.demand, again.owner) == (job.spec, 7, job.demand, "ann")
+    assert tick_until_final(workspace, again).result == {"answer": 7}
+
+
+def test_an_unknown_need_is_refused_with_the_nearest_one(workspace: Workspace) -> None:
+    with pytest.raises(Refused) as caught:
+        workspace.submit("script", {"code": WELL, "needs": {"core": 2}})
+    assert "cores" in caught.value.hint
+    with pytest.raises(Refused):
+        workspace.submit("script", {"code": WELL, "priority": 101})
 
 
 def test_a_supervisor_that_wakes_after_the_next_attempt_began_starts_nothing(tmp_path: Path) -> None:
@@ -163,7 +277,7 @@ def test_the_replicas_of_a_deleted_endpoint_are_not_taken_by_a_new_one_of_that_n
     store: EndpointStore = workspace.endpoints
     store.deploy("support", "intents:1", "text-classification")
     (deployment,) = store.deployments("support")
-    replica = store.add_replica(deployment)
+    replica = store.add_replica(deployment, LEASE)
     store.move_replica(replica, "ready")
     store.delete("support")
     store.deploy("support", "intents:2", "text-classification")

@@ -8,13 +8,13 @@ from fastapi import Body, Response
 from fastapi.responses import PlainTextResponse
 
 from bedplate.api.access import Routes, WorkspaceOf
-from bedplate.kinds.base import check_keys, choose_device, mapping_of
+from bedplate.kinds.base import check_keys, mapping_of
 from bedplate_registry.errors import Refused
 
 __all__ = ["routes"]
 
 routes = Routes("/api/v1/endpoints", "endpoints")
-OPTIONAL = {"deployment", "instances", "traffic", "device"}
+OPTIONAL = {"deployment", "instances", "traffic", "device", "gpu_memory_gb"}
 
 
 @routes.route("POST", "", "admin", status_code=202)
@@ -28,7 +28,8 @@ def deploy(
         "deployment": str(body.get("deployment") or "main"),
         "instances": _whole(body, "instances", 1),
         "traffic": _whole(body, "traffic", None),
-        "device": choose_device(body.get("device")),
+        "device": body.get("device"),
+        "gpu_memory_gb": body.get("gpu_memory_gb"),
     }
     return workspace.deploy(str(body["name"]), str(body["model"]), **options)
 

@@ -44,7 +44,7 @@ def submit(
     kind = str(body.pop("kind", ""))
     caller = _require(request, workspace, SCOPE_OF.get(kind, "admin"))
     if dry_run:
-        return JSONResponse({"spec": workspace.prepare(kind, body)}, 200)
+        return JSONResponse({"spec": workspace.plan(kind, body).to_json()}, 200)
     job = workspace.submit(kind, body, client_key=idempotency_key, owner=caller.name)
     return workspace.describe_job(job)
 
@@ -79,13 +79,13 @@ def resume(job_id: str, request: Request, workspace: WorkspaceOf) -> Any:
 def metrics(job_id: str, workspace: WorkspaceOf) -> Any:
     """Every step that was logged, each once, across attempts."""
     workspace.jobs.get(job_id)
-    return {"items": workspace.scheduler.folder(job_id).metrics()}
+    return {"items": workspace.job_folder(job_id).metrics()}
 
 
 @routes.route("GET", "/{job_id}/log", "any-key")
 def read_log(job_id: str, request: Request, workspace: WorkspaceOf, tail: int = 200) -> Any:
     _require(request, workspace, SCOPE_OF.get(workspace.jobs.get(job_id).kind, "admin"))
-    return PlainTextResponse("\n".join(workspace.scheduler.folder(job_id).log_tail(max(1, tail))) + "\n")
+    return PlainTextResponse("\n".join(workspace.job_folder(job_id).log_tail(max(1, tail))) + "\n")
 
 
 @routes.route("GET", "/{job_id}/outputs/{name}", "any-key")
@@ -103,7 +103,7 @@ def events(job_id: str, workspace: WorkspaceOf, last_event_id: Annotated[int, He
 
 
 async def _follow(workspace: Workspace, job_id: str, seq: int) -> AsyncIterator[str]:
-    reader = EventReader(workspace.scheduler.folder(job_id), after=seq)
+    reader = EventReader(workspace.job_folder(job_id), after=seq)
     while True:
         job = await asyncio.to_thread(workspace.jobs.get, job_id)
         for event in await asyncio.to_thread(reader.read):

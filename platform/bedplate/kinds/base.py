@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from bedplate.compute import GIB, Demand, Lease
 from bedplate.home import Home
+from bedplate.jobs import Job
+from bedplate.machine import Machine
 from bedplate.settings import Settings
 from bedplate_registry.errors import Conflict, Refused, nearest
 from bedplate_registry.models import ModelVersion
@@ -19,14 +22,21 @@ __all__ = [
     "Command",
     "Context",
     "Kind",
+    "Step",
     "check_can_score",
     "check_keys",
     "choose_device",
     "columns_given",
+    "host_cores",
     "keep_report",
     "mapping_of",
+    "replica_demand",
+    "scoring_demand",
     "worker",
 ]
+
+
+MANY_CORES = 8
 
 
 class EndpointLookup(Protocol):
@@ -42,6 +52,7 @@ class Context:
     home: Home
     registry: Registry
     endpoints: EndpointLookup
+    machine: Machine
 
 
 @dataclass(frozen=True)
@@ -53,20 +64,44 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of job.
+class Step:
+    """What a job without a worker does next: submit others, queue some of them again, or end."""
 
+    submit: tuple[tuple[str, dict[str, Any]], ...] = ()  # (kind, request), each once: their place is their client key
+    resume: tuple[str, ...] = ()
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+def _nothing_to_finish(
+    context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
+    return result
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job: all that the rest of the platform knows of it.
+
+    scope    the scope that a caller's key needs
     prepare  checks a request (REST body) and resolves it into the spec that is kept; raises Refused, NotFound, Conflict
-    command  the worker of one attempt
+    demand   what an attempt at a spec needs of the machine; memory is an estimate
+    command  the worker of one attempt; None for a kind that has `advance` instead
+    advance  what a job that only submits other jobs does next, given those it has submitted, oldest first
     finish   what the owner does with a worker's result, such as publishing; its answer is what the user sees. It may
              run twice after a crash, so it must be idempotent.
     """
 
     name: str
+    scope: str
     prepare: Callable[[Context, Mapping[str, Any]], dict[str, Any]]
-    command: Callable[[Context, Mapping[str, Any], Path, int], Command]
-    finish: Callable[[Context, str, Mapping[str, Any], dict[str, Any]], dict[str, Any]]
-    network: bool = False
+    demand: Callable[[Context, Mapping[str, Any]], Demand] = lambda context, spec: Demand()
+    command: Callable[[Context, Mapping[str, Any], Path, int, Lease], Command] | None = None
+    advance: Callable[[Context, Job, Sequence[Job]], Step] | None = None
+    finish: Callable[[Context, str, Mapping[str, Any], dict[str, Any]], dict[str, Any]] = _nothing_to_finish
+    network: bool = False  # the worker may go out
+    stores_blobs: bool = False  # the worker adds files to the registry's store, which others only read
+    preemptible: bool = False  # may make room for an endpoint unless its request says otherwise
     secrets: Callable[[Context], dict[str, str]] = lambda context: {}
 
 
@@ -125,9 +160,51 @@ def columns_given(request: Mapping[str, Any]) -> dict[str, str]:
     return columns
 
 
-def choose_device(value: object) -> str:
-    """`auto`, `cpu` or `cuda`; whether a card is there is the worker's to find out."""
+def choose_device(context: Context, value: object, *, prefer: str = "cuda") -> str:
+    """`cpu` or `cuda`. For `auto` it is `prefer` where a card is there; a card that cannot be used is not passed over.
+
+    Raises Refused for another word, for `cuda` where no card can be used, and for `auto` where there are cards and none
+    of them can be used: that a model then runs on the CPU is the user's to say.
+    """
     device = "auto" if value in (None, "") else str(value)
     if device not in ("auto", "cpu", "cuda"):
         raise Refused(f"There is no device {device!r}.", hint="Use auto, cpu or cuda.", code="bad-device")
-    return device
+    if device == "cpu" or (device == "auto" and prefer == "cpu"):
+        return "cpu"
+    inventory = context.machine.inventory()
+    if inventory.usable_gpus:
+        return "cuda"
+    if device == "auto" and not inventory.gpus:
+        return "cpu"
+    problem = "; ".join(f"GPU {gpu.index} ({gpu.name}): {gpu.problem}" for gpu in inventory.gpus) or "none was found"
+    remedy = next((gpu.remedy for gpu in inventory.gpus if gpu.remedy), "See what is wrong with: bedplate doctor.")
+    raise Refused(f"No GPU can be used here: {problem}.", hint=f"{remedy} Or take --device cpu.", code="no-gpu")
+
+
+def host_cores(context: Context) -> int:
+    """The cores of a job that computes on the CPU: more than eight pay little for the models that fit there."""
+    cores: int = context.machine.inventory().cores
+    return min(MANY_CORES, cores)
+
+
+def scoring_demand(context: Context, version: ModelVersion, device: str) -> Demand:
+    """What a worker needs that loads a model and runs it forward over many rows."""
+    if device == "cuda":
+        return Demand(cores=1, memory_bytes=3 * GIB, gpus=1)
+    return Demand(cores=host_cores(context), memory_bytes=int(version.facts.size_bytes * 1.3) + 2 * GIB)
+
+
+def replica_demand(version: ModelVersion, device: str, gpu_memory_gb: object = None) -> Demand:
+    """What one replica needs: a share of a card, or of the host's memory. It computes only while it is asked.
+
+    `gpu_memory_gb` overrides the estimate. Raises Refused where it is not a size or the replica runs on the CPU.
+    """
+    if gpu_memory_gb is not None and (
+        device == "cpu" or isinstance(gpu_memory_gb, bool) or not isinstance(gpu_memory_gb, int | float)
+    ):
+        raise Refused(f"gpu_memory_gb={gpu_memory_gb!r} is not accepted.", hint="Give GiB, with --device cuda.")
+    estimate = int(version.facts.size_bytes * 1.2) + GIB
+    if device == "cuda":
+        share = estimate if gpu_memory_gb is None else int(float(str(gpu_memory_gb)) * GIB)
+        return Demand(memory_bytes=2 * GIB, gpus=1, gpu_memory_bytes=share)
+    return Demand(memory_bytes=estimate)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bedplate.compute import Demand, Lease
 from bedplate.data_refs import DataRef
 from bedplate.kinds.base import (
     Command,
@@ -16,6 +17,7 @@ from bedplate.kinds.base import (
     choose_device,
     columns_given,
     mapping_of,
+    scoring_demand,
     worker,
 )
 from bedplate_registry.errors import Refused
@@ -50,7 +52,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "columns": columns,
         "parameters": mapping_of(request, "parameters"),
         "error_threshold": threshold,
-        "device": choose_device(request.get("device")),
+        "device": choose_device(context, request.get("device")),
     }
 
 
@@ -60,12 +62,14 @@ def _version(context: Context, name: str) -> ModelVersion:
     return context.registry.models.get(served or name)
 
 
-def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
+def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
+    return scoring_demand(context, context.registry.models.get(spec["model"]), spec["device"])
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
+    models = context.registry.models
+    models.files_dir(models.get(spec["model"]))  # the worker may only read it
     return worker("bedplate.workers.batch", context, folder, epoch)
 
 
-def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    return result
-
-
-KIND = Kind("batch", _prepare, _command, _finish)
+KIND = Kind("batch", scope="batch", prepare=_prepare, demand=_demand, command=_command, preemptible=True)

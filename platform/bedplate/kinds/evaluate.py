@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bedplate.compute import Demand, Lease
 from bedplate.data_refs import DataRef
 from bedplate.kinds.base import (
     Command,
@@ -16,6 +17,7 @@ from bedplate.kinds.base import (
     columns_given,
     keep_report,
     mapping_of,
+    scoring_demand,
     worker,
 )
 from bedplate_registry.errors import Conflict, Refused
@@ -54,7 +56,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "train": train.to_json() if train else None,
         "columns": columns,
         "settings": settings,
-        "device": choose_device(request.get("device")),
+        "device": choose_device(context, request.get("device")),
     }
 
 
@@ -73,7 +75,15 @@ def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> Non
         )
 
 
-def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
+def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
+    versions = [context.registry.models.get(ref) for ref in (spec["model"], spec["against"]) if ref]
+    return scoring_demand(context, max(versions, key=lambda version: version.facts.size_bytes), spec["device"])
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
+    for ref in (spec["model"], spec["against"]):
+        if ref:
+            context.registry.models.files_dir(context.registry.models.get(ref))  # the worker may only read it
     return worker("bedplate.workers.evaluate", context, folder, epoch)
 
 
@@ -88,4 +98,4 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     }
 
 
-KIND = Kind("evaluate", _prepare, _command, _finish)
+KIND = Kind("evaluate", scope="train", prepare=_prepare, demand=_demand, command=_command, finish=_finish)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bedplate.compute import GIB, Demand, Lease
 from bedplate.data_refs import DataRef
-from bedplate.gpus import pick_device
 from bedplate.kinds.base import (
     Command,
     Context,
@@ -16,6 +16,7 @@ from bedplate.kinds.base import (
     check_keys,
     choose_device,
     columns_given,
+    host_cores,
     keep_report,
     mapping_of,
 )
@@ -46,7 +47,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     train = data["train"]
     assert isinstance(train, DataRef)
     settings = FinetuneSettings.from_mapping(mapping_of(request, "settings"), task)
-    device = pick_device(choose_device(request.get("device")))  # the launcher has to know, not the worker only
+    device = choose_device(context, request.get("device"))
     rows = count_rows(train.path(context.registry), train.format)
     processes = _processes(request.get("processes"))
     forecast = resolve(settings, model.facts, rows, device, processes=processes)
@@ -97,11 +98,22 @@ def _processes(value: object) -> int:
     return value
 
 
-def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
-    device, processes = spec["device"], spec["processes"]
-    argv = launch_command("bedplate.workers.finetune", [str(folder), str(epoch)], device=device, processes=processes)
-    env = {"BEDPLATE_HOME": str(context.home.path), **launch_environment(device=device, processes=processes)}
-    return Command(argv, env)
+def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
+    """Weights, gradients and the two moments of Adam, four bytes each; on a GPU the host holds the weights only."""
+    parameters, processes = context.registry.models.get(spec["model"]).facts.parameters, spec["processes"]
+    if spec["device"] == "cuda":
+        each = parameters * 4 + 3 * GIB
+        return Demand(cores=2 * processes, memory_bytes=processes * each, gpus=processes)
+    return Demand(cores=host_cores(context), memory_bytes=processes * (parameters * 16 + 2 * GIB))
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
+    models = context.registry.models
+    models.files_dir(models.get(spec["model"]))  # the worker may only read it
+    each = {"device": spec["device"], "processes": spec["processes"]}
+    each["threads"] = max(1, lease.cores // spec["processes"])
+    argv = launch_command("bedplate.workers.finetune", [str(folder), str(epoch)], **each)
+    return Command(argv, {"BEDPLATE_HOME": str(context.home.path), **launch_environment(**each)})
 
 
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
@@ -127,4 +139,12 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     }
 
 
-KIND = Kind("finetune", _prepare, _command, _finish)
+KIND = Kind(
+    "finetune",
+    scope="train",
+    prepare=_prepare,
+    demand=_demand,
+    command=_command,
+    finish=_finish,
+    stores_blobs=True,
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bedplate.compute import GIB, Demand, Lease
 from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
 from bedplate_registry.errors import Refused, Unavailable
 from bedplate_registry.models import ModelDraft
@@ -26,7 +27,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     if "files" in request:
         check_keys("import", request, required={"files", "name"}, optional={"task", "device"})
         return {
-            **_common(request),
+            **_common(context, request),
             "files": _files(context, request["files"]),
             "name": str(Name.parse(str(request["name"]))),
         }
@@ -40,7 +41,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         )
     _refuse_own_hub(context, hub)
     return {
-        **_common(request),
+        **_common(context, request),
         "model_id": str(Name.parse(str(request["model_id"]))),
         "revision": request.get("revision") or None,
         "name": str(Name.parse(str(request["name"]))) if request.get("name") else None,
@@ -48,11 +49,11 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _common(request: Mapping[str, Any]) -> dict[str, Any]:
+def _common(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     task = request.get("task") or None
     if task is not None:
         get_task(str(task))
-    return {"task": task, "device": choose_device(request.get("device"))}
+    return {"task": task, "device": choose_device(context, request.get("device"), prefer="cpu")}
 
 
 def _files(context: Context, files: Any) -> list[dict[str, Any]]:
@@ -88,7 +89,12 @@ def _refuse_own_hub(context: Context, hub: str) -> None:
         )
 
 
-def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int) -> Command:
+def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
+    """It waits for the network most of the time. How large the model is is not known yet."""
+    return Demand(memory_bytes=2 * GIB, gpus=int(spec["device"] == "cuda"))
+
+
+def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
     command = worker("bedplate.workers.import_model", context, folder, epoch)
     # The one kind of worker that goes out, so it needs to know the way.
     way = {name: value for name, value in os.environ.items() if name.upper() in WAY_OUT}
@@ -106,4 +112,14 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     return {"model": version.ref, "task": version.facts.task, "already_imported": False}
 
 
-KIND = Kind("import", _prepare, _command, _finish, network=True, secrets=_secrets)
+KIND = Kind(
+    "import",
+    scope="import",
+    prepare=_prepare,
+    demand=_demand,
+    command=_command,
+    finish=_finish,
+    network=True,
+    stores_blobs=True,
+    secrets=_secrets,
+)

@@ -25,7 +25,12 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     columns = map_columns(spec["task"], columns_of(path, data.format), spec["columns"], need_label=False)
     reporter.progress("load", 0, 1)
     model = registry.models.files_dir(registry.models.get(spec["model"]))
-    predictor = load_predictor(model, spec["task"], device=spec["device"], threads=os.cpu_count())
+    predictor = load_predictor(
+        model,
+        spec["task"],
+        device=spec["device"],
+        threads=int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(),
+    )
     reporter.progress("load", 1, 1)
     summary = score_file(
         predictor,

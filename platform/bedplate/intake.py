@@ -1,0 +1,183 @@
+"""Where jobs come in: a request is checked and resolved by its kind, and told what it may need, before it is queued.
+
+Two keys are every kind's: `priority`, and `needs`, which overrides what the kind works out.
+
+    {"kind": "batch", …, "priority": 10, "needs": {"cores": 4, "memory_gb": 8, "preemptible": false}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bedplate.compute import GIB, Demand, impossible
+from bedplate.jobs import PRIORITIES, Job, JobStore
+from bedplate.kinds import KINDS, Context, Kind
+from bedplate.kinds.base import mapping_of
+from bedplate_registry.errors import BedplateError, Refused, nearest
+
+__all__ = ["Intake", "Plan"]
+
+NEEDS = ("cores", "memory_gb", "gpu_memory_gb", "preemptible")
+MOST = {"cores": 4096, "memory_gb": 1 << 20, "gpu_memory_gb": 1 << 20}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that is checked and not yet queued."""
+
+    kind: str
+    spec: dict[str, Any]
+    demand: Demand
+    priority: int
+    preemptible: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--dry-run` shows."""
+        return {
+            "kind": self.kind,
+            "spec": self.spec,
+            "demand": self.demand.to_json(),
+            "priority": self.priority,
+            "preemptible": self.preemptible,
+        }
+
+
+class Intake:
+    """Checks requests and queues jobs."""
+
+    def __init__(self, context: Context, store: JobStore) -> None:
+        self._context, self._store = context, store
+
+    def prepare(self, kind_name: str, request: Mapping[str, Any]) -> Plan:
+        """Raises Refused, NotFound or Conflict, which name what is wrong, before anything is started."""
+        kind = find_kind(kind_name)
+        own = {key: value for key, value in request.items() if key not in ("priority", "needs")}
+        needs = _needs(request)
+        spec = kind.prepare(self._context, own)
+        demand = _with(kind.demand(self._context, spec), needs)
+        never = impossible(self._context.machine.inventory(), demand)
+        if never is not None:
+            raise Refused(
+                f"This machine cannot run it: it needs {never.message}.",
+                hint="See what is here with: bedplate compute",
+                code="does-not-fit",
+            )
+        preemptible = bool(needs.get("preemptible", kind.preemptible))
+        return Plan(kind.name, spec, demand, _priority(request.get("priority")), preemptible)
+
+    def submit(
+        self,
+        kind: str,
+        request: Mapping[str, Any],
+        *,
+        client_key: str | None = None,
+        owner: str = "",
+        parent: str | None = None,
+    ) -> Job:
+        """Check and queue a job, or find the one that this owner's key already made."""
+        plan = self.prepare(kind, request)
+        return self._store.submit(
+            plan.kind,
+            plan.spec,
+            demand=plan.demand,
+            priority=plan.priority,
+            preemptible=plan.preemptible,
+            client_key=client_key,
+            parent=parent,
+            owner=owner,
+        )
+
+    def rerun(self, job_id: str, *, owner: str = "", client_key: str | None = None) -> Job:
+        """A new job from the stored spec of another one: the same versions, the same bytes, the same settings."""
+        old = self._store.get(job_id)
+        return self._store.submit(
+            old.kind,
+            old.spec,
+            demand=old.demand,
+            priority=old.priority,
+            preemptible=old.preemptible,
+            client_key=client_key,
+            owner=owner,
+        )
+
+    def advance(self, job: Job) -> None:
+        """Move a job on that only submits others: their number is their client key, so none is submitted twice."""
+        children = self._store.find(parent=job.id, archived=None, limit=MANY)[::-1]
+        if job.cancel:
+            self._cancel(job, children)
+            return
+        try:
+            self._step(job, children)
+        except BedplateError as exc:  # what it submits is refused, and will be in every round
+            self._store.move(job, "failed", error=exc.to_json())
+
+    def _step(self, job: Job, children: list[Job]) -> None:
+        kind = KINDS[job.kind]
+        assert kind.advance is not None
+        step = kind.advance(self._context, job, children)
+        for number, (name, request) in enumerate(step.submit, start=len(children)):
+            request = {"priority": job.priority, **request}
+            self.submit(name, request, client_key=f"{job.id}#{number}", owner=job.owner, parent=job.id)
+        for child in step.resume:
+            self._store.resume(child)
+        if step.error is not None:
+            self._store.move(job, "failed", error=step.error)
+        elif step.result is not None:
+            self._store.move(job, "succeeded", result=kind.finish(self._context, job.id, job.spec, step.result))
+
+    def _cancel(self, job: Job, children: list[Job]) -> None:
+        open_ones = [child for child in children if not child.is_final]
+        for child in open_ones:
+            if not child.cancel:
+                self._store.ask_cancel(child.id)
+        if not open_ones:
+            self._store.move(job, "cancelled")
+
+
+MANY = 10_000  # more jobs than one job submits
+
+
+def find_kind(name: str) -> Kind:
+    """Raises Refused with the nearest kind."""
+    if name not in KINDS:
+        raise Refused(f"There is no kind of job {name!r}.", hint=nearest(name, KINDS), code="unknown-kind")
+    return KINDS[name]
+
+
+def _priority(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITIES:
+        low, high = PRIORITIES[0], PRIORITIES[-1]
+        raise Refused(f"priority={value!r} is not accepted.", hint=f"Give a whole number from {low} to {high}.")
+    return value
+
+
+def _needs(request: Mapping[str, Any]) -> dict[str, Any]:
+    needs = mapping_of(request, "needs")
+    for name, value in needs.items():
+        if name not in NEEDS:
+            raise Refused(f"needs has no {name!r}.", hint=nearest(name, NEEDS), code="unknown-setting")
+        if name == "preemptible":
+            if not isinstance(value, bool):
+                raise Refused(f"needs.preemptible={value!r} is not accepted.", hint="Give true or false.")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST[name]:
+            raise Refused(f"needs.{name}={value!r} is not accepted.", hint=f"Give more than 0, at most {MOST[name]}.")
+    if "cores" in needs and int(needs["cores"]) != needs["cores"]:
+        raise Refused(f"needs.cores={needs['cores']!r} is not accepted.", hint="Give a whole number.")
+    return needs
+
+
+def _with(demand: Demand, needs: Mapping[str, Any]) -> Demand:
+    """What the request says, over what the kind worked out."""
+    if "cores" in needs:
+        demand = replace(demand, cores=int(needs["cores"]))
+    if "memory_gb" in needs:
+        demand = replace(demand, memory_bytes=int(needs["memory_gb"] * GIB))
+    if "gpu_memory_gb" in needs:
+        if demand.gpus == 0:
+            raise Refused("needs.gpu_memory_gb is given, and the job runs on the CPU.", hint="Add --device cuda.")
+        demand = replace(demand, gpu_memory_bytes=int(needs["gpu_memory_gb"] * GIB))
+    return demand

@@ -1,0 +1,77 @@
+"""Who holds what of this machine: the leases of jobs and replicas, and what they still wait for.
+
+One thread leases: the workspace's loop. Leases live in the rows of their holders, so they begin and end in the same
+moment as what they are for, and a restart finds them as they were. Endpoints go first: what a wished replica needs is
+kept for it while it is down, and where jobs hold it that may be stopped, they are asked to make room.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bedplate.compute import Demand, Holder, Inventory, Lease, Shortage, describe, impossible, place, preempt
+from bedplate.endpoints import EndpointStore
+from bedplate.jobs import JobStore
+from bedplate.machine import Machine
+
+__all__ = ["Leases", "Room"]
+
+
+class Room:
+    """What is free at one moment, less what was given out since."""
+
+    def __init__(self, inventory: Inventory, holders: list[Holder]) -> None:
+        self.inventory, self._holders = inventory, holders
+        self._blocked: dict[str, str] = {}
+
+    def lease(self, holder: str, demand: Demand) -> Lease | Shortage:
+        """Place a demand. Who comes later does not get what this one waits for."""
+        answer = place(self.inventory, self._holders, demand.capped(self.inventory), self._blocked)
+        if isinstance(answer, Shortage):
+            self._blocked.setdefault(answer.resource, holder)
+        else:
+            self._holders.append(Holder("job", holder, answer, None))
+        return answer
+
+
+class Leases:
+    """Reads the leases of all holders and finds room for new ones."""
+
+    def __init__(self, machine: Machine, jobs: JobStore, endpoints: EndpointStore) -> None:
+        self._machine, self._jobs, self._endpoints = machine, jobs, endpoints
+
+    def for_jobs(self) -> Room:
+        """The room for jobs: what endpoints hold or wait for is taken."""
+        room = Room(self._machine.inventory(), self.holders())
+        for deployment in self._endpoints.missing():
+            if impossible(room.inventory, deployment.demand) is None:  # else nobody need wait for it
+                room.lease(f"endpoint {deployment.endpoint}", deployment.demand)
+        return room
+
+    def for_replica(self, name: str, demand: Demand) -> Lease | Shortage:
+        """A lease for a replica of `name`. Where jobs that may be stopped hold what it needs, they make room for it."""
+        inventory, holders = self._machine.inventory(), self.holders()
+        wanted = demand.capped(inventory)
+        answer = place(inventory, holders, wanted)
+        if isinstance(answer, Shortage) and (leaving := preempt(inventory, holders, wanted)) is not None:
+            for holder in leaving:
+                self._jobs.ask_preempt(holder.id)
+            return Shortage(answer.resource, f"{answer.message}; jobs make room for it")
+        return answer
+
+    def holders(self) -> list[Holder]:
+        jobs = [
+            Holder("job", job.id, job.lease, job.leased, job.owner, job.preemptible, job.priority, job.preempt)
+            for job in self._jobs.running()
+            if job.lease is not None
+        ]
+        replicas = [
+            Holder("replica", f"{row.endpoint}/{row.deployment}/{row.id}", row.lease, row.leased)
+            for row in self._endpoints.replicas()
+            if row.lease is not None
+        ]
+        return replicas + jobs
+
+    def describe(self) -> dict[str, Any]:
+        """What is there, what is free, who holds what and since when, as REST shows it."""
+        return describe(self._machine.inventory(), self.holders())
