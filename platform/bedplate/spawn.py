@@ -150,7 +150,12 @@ class Held:
         try:
             return int((self.folder / f"heartbeat-{self.epoch}").read_text())
         except (FileNotFoundError, ValueError):
-            return None
+            return None if self.supervisor is None else 0
+
+    @property
+    def was_ordered(self) -> bool:
+        """Whether a supervisor was started at all; its owner may have died on the way there."""
+        return (self.folder / f"supervisor-{self.epoch}.json").exists()
 
     def stop(self) -> None:
         """Ask the supervisor to end its worker; that takes up to five seconds, and `exit` tells when it is done."""

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
 IDLE_TICK_SECONDS = 0.5  # a revoked key leaves the gateway within a second all the same
+KEEP_SECONDS = 5.0  # between two looks at whether the database is still ours
 LOOP_SECONDS = 10.0  # a round of the loop takes far less, unless the disk hangs
 
 
@@ -48,7 +49,8 @@ class Workspace:
         self.settings = settings
         self.home = Home(settings.home)
         self.home.prepare()
-        self.database = Database(self.home.database, settings.database_url)
+        self.database = Database(self.home.database, settings.database_url, home_id=self.home.id)
+        self.database.hold()
         self.registry = Registry(self.home.registry)
         self.jobs = JobStore(self.database)
         self.keys = KeyStore(self.database)
@@ -74,6 +76,8 @@ class Workspace:
         self._loop = threading.Thread(target=self._run, name="workspace", daemon=True)
         self.last_used = time.monotonic()
         self.gateway_problem: str | None = None
+        self.is_replaced = False  # another server took the database over
+        self._database_kept = time.monotonic()
 
     # --- jobs ---
 
@@ -211,15 +215,27 @@ class Workspace:
         while not self._stop.is_set():
             self._wake.wait(pause)
             self._wake.clear()
+            spawn.reap()
             is_busy = False
-            for work in (spawn.reap, self.reconciler.tick, self.scheduler.tick, self._ensure_gateway):
-                if self._stop.is_set():
+            for work in (self._keep_database, self.reconciler.tick, self.scheduler.tick, self._ensure_gateway):
+                if self._stop.is_set() or self.is_replaced:
                     return
                 try:
                     is_busy |= bool(work())
                 except Exception:  # the loop's outer edge: one bad round must not end all work
                     log.exception("%s failed; trying again", work)
             pause = TICK_SECONDS if is_busy else IDLE_TICK_SECONDS
+
+    def _keep_database(self) -> None:
+        """A database that other machines reach has one server; where another one took it over, this one leaves."""
+        if time.monotonic() - self._database_kept < KEEP_SECONDS:
+            return
+        try:
+            self.database.hold(patience_seconds=0)
+        except Conflict:
+            log.exception("this server leaves")
+            self.is_replaced = True
+        self._database_kept = time.monotonic()
 
     def start(self) -> None:
         self._loop.start()
@@ -238,6 +254,8 @@ class Workspace:
     @property
     def may_leave(self) -> bool:
         """A private server leaves when nobody has used it for a while and nothing runs, or when its home is gone."""
+        if self.is_replaced:
+            return True
         if self.is_private and not self.home.run.exists():
             return True
         idle = time.monotonic() - self.last_used > self.settings.idle_seconds
