@@ -16,11 +16,11 @@ import httpx
 
 from bedplate import cgroups
 from bedplate.compute import GIB
-from bedplate.database import WAL_IS_SAFE
+from bedplate.database_engine import WAL_IS_SAFE, make_engine, opening
 from bedplate.machine import LocalMachine
 from bedplate.settings import Settings
 from bedplate.torch_wheel import ask_torch
-from bedplate_registry.errors import Unavailable
+from bedplate_registry.errors import BedplateError, Unavailable
 
 __all__ = ["examine"]
 
@@ -48,7 +48,7 @@ def examine(settings: Settings, *, home: Path | None, offline: bool) -> list[Fin
         lambda: _python(),
         lambda: _home(place),
         lambda: _torch(place),
-        lambda: _database(),
+        lambda: _database(settings),
         lambda: _cage(place),
         lambda: _cgroups(),
         lambda: _hub(settings, offline),
@@ -124,10 +124,20 @@ def _cuda(uuids: list[str]) -> Iterator[Finding]:
         yield _finding("cuda", "fail", f"torch cannot compute on them: {reason}", remedy)
 
 
-def _database() -> Iterator[Finding]:
-    version = sqlite3.sqlite_version
-    mode = "WAL" if sqlite3.sqlite_version_info >= WAL_IS_SAFE else "rollback journal (its WAL mode may lose pages)"
-    yield _finding("database", "ok", f"SQLite {version}, {mode}")
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is None:
+        version = sqlite3.sqlite_version
+        mode = "WAL" if sqlite3.sqlite_version_info >= WAL_IS_SAFE else "rollback journal (its WAL mode may lose pages)"
+        yield _finding("database", "ok", f"SQLite {version}, {mode}")
+        return
+    try:
+        engine = make_engine(settings.home / "bedplate.db", settings.database_url)
+        with opening(engine), engine.connect() as connection:
+            version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+            yield _finding("database", "ok", f"{engine.dialect.name} {version} answers")
+        engine.dispose()
+    except BedplateError as exc:
+        yield _finding("database", "fail", exc.message, exc.hint)
 
 
 def _cage(place: Path) -> Iterator[Finding]:
