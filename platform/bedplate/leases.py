@@ -12,7 +12,7 @@ from typing import Any
 from bedplate.compute import Demand, Holder, Inventory, Lease, Shortage, describe, impossible, place, preempt
 from bedplate.endpoints import EndpointStore
 from bedplate.jobs import JobStore
-from bedplate.machine import Machine
+from bedplate.machine import Machine, MachineForJobs
 
 __all__ = ["Leases", "Room"]
 
@@ -23,6 +23,12 @@ class Room:
     def __init__(self, inventory: Inventory, holders: list[Holder]) -> None:
         self.inventory, self._holders = inventory, holders
         self._blocked: dict[str, str] = {}
+
+    def within(self, inventory: Inventory) -> Room:
+        """The same, as far as it lies within a part of the machine."""
+        part = Room(inventory, self._holders)
+        part._blocked = self._blocked
+        return part
 
     def lease(self, holder: str, demand: Demand) -> Lease | Shortage:
         """Place a demand. Who comes later does not get what this one waits for."""
@@ -37,21 +43,27 @@ class Room:
 class Leases:
     """Reads the leases of all holders and finds room for new ones."""
 
-    def __init__(self, machine: Machine, jobs: JobStore, endpoints: EndpointStore) -> None:
-        self._machine, self._jobs, self._endpoints = machine, jobs, endpoints
+    def __init__(self, machine: Machine, for_jobs: MachineForJobs, jobs: JobStore, endpoints: EndpointStore) -> None:
+        self._machine, self._for_jobs, self._jobs, self._endpoints = machine, for_jobs, jobs, endpoints
 
     def for_jobs(self) -> Room:
         """The room for jobs: what endpoints hold or wait for is taken."""
-        room = Room(self._machine.inventory(), self.holders())
+        everything = Room(self._machine.inventory(), self.holders())
         for deployment in self._endpoints.missing():
-            if impossible(room.inventory, deployment.demand) is None:  # else nobody need wait for it
-                room.lease(f"endpoint {deployment.endpoint}", deployment.demand)
-        return room
+            if impossible(everything.inventory, deployment.demand) is None:  # else nobody need wait for it
+                everything.lease(f"endpoint {deployment.endpoint}", deployment.demand)
+        return everything.within(self._for_jobs.inventory())
 
     def for_replica(self, name: str, demand: Demand) -> Lease | Shortage:
-        """A lease for a replica of `name`. Where jobs that may be stopped hold what it needs, they make room for it."""
+        """A lease for a replica of `name`, on a card that is kept for endpoints rather than on another one.
+
+        Where jobs that may be stopped hold what it needs, they make room for it.
+        """
         inventory, holders = self._machine.inventory(), self.holders()
         wanted = demand.capped(inventory)
+        kept = place(self._for_jobs.for_endpoints(), holders, wanted)
+        if isinstance(kept, Lease) and kept.gpus:
+            return kept
         answer = place(inventory, holders, wanted)
         if isinstance(answer, Shortage) and (leaving := preempt(inventory, holders, wanted)) is not None:
             for holder in leaving:

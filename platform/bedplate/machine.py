@@ -23,7 +23,7 @@ from bedplate.spawn import ATTEMPT
 from bedplate.torch_wheel import TorchWheel, installed_wheel
 from bedplate_registry.errors import BedplateError, Refused
 
-__all__ = ["LocalMachine", "Machine", "SimulatedMachine", "limits", "simulated"]
+__all__ = ["LocalMachine", "Machine", "MachineForJobs", "SimulatedMachine", "limits", "simulated"]
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +152,32 @@ class SimulatedMachine:
 
     def set(self, inventory: Inventory) -> None:
         self._inventory = inventory
+
+
+class MachineForJobs:
+    """The machine as jobs may use it: the last `kept_gpus` of its cards that can be used are kept for endpoints."""
+
+    def __init__(self, machine: Machine, kept_gpus: int) -> None:
+        self._machine, self._kept_gpus = machine, kept_gpus
+
+    def inventory(self) -> Inventory:
+        inventory, kept = self._kept()
+        return _without(inventory, kept, "kept for endpoints (BEDPLATE_ENDPOINT_GPUS)")
+
+    def for_endpoints(self) -> Inventory:
+        """The cards that are kept for endpoints, as if there were no others."""
+        inventory, kept = self._kept()
+        return _without(inventory, {gpu.index for gpu in inventory.gpus} - kept, "not kept for endpoints")
+
+    def _kept(self) -> tuple[Inventory, set[int]]:
+        inventory = self._machine.inventory()
+        usable = [gpu.index for gpu in inventory.usable_gpus]
+        return inventory, set(usable[max(0, len(usable) - self._kept_gpus) :])
+
+
+def _without(inventory: Inventory, cards: set[int], problem: str) -> Inventory:
+    gpus = (replace(gpu, problem=problem) if gpu.index in cards else gpu for gpu in inventory.gpus)
+    return replace(inventory, gpus=tuple(gpus))
 
 
 def simulated(cards: str = "", *, cores: int = 8, memory_gb: int = 64) -> SimulatedMachine:

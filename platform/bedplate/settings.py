@@ -33,6 +33,7 @@ class Settings:
     hf_token: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
     max_jobs: int = 16
+    endpoint_gpus: int = 0
     idle_seconds: float = 600.0
 
     @classmethod
@@ -49,6 +50,7 @@ class Settings:
             hf_token=env.get("HF_TOKEN") or None,
             database_url=env.get("BEDPLATE_DATABASE_URL") or None,
             max_jobs=_integer(env, "BEDPLATE_MAX_JOBS", 16, 1, 1024),
+            endpoint_gpus=_integer(env, "BEDPLATE_ENDPOINT_GPUS", 0, 0, 1024),
             idle_seconds=float(_integer(env, "BEDPLATE_IDLE_SECONDS", 600, 1, 10**7)),
         )
 

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from bedplate.keys import KeyStore
 from bedplate.kinds import KINDS, Context
 from bedplate.kinds.base import check_can_score, choose_device, replica_demand
 from bedplate.leases import Leases
-from bedplate.machine import LocalMachine, Machine
+from bedplate.machine import LocalMachine, Machine, MachineForJobs
 from bedplate.reconcile import Reconciler
 from bedplate.scheduler import Scheduler
 from bedplate.settings import Settings
@@ -56,8 +56,9 @@ class Workspace:
         self.keys = KeyStore(self.database)
         self.endpoints = EndpointStore(self.database)
         self.machine = machine or LocalMachine(self.home.path)
-        self.context = Context(settings, self.home, self.registry, self.endpoints, self.machine)
-        self.leases = Leases(self.machine, self.jobs, self.endpoints)
+        for_jobs = MachineForJobs(self.machine, settings.endpoint_gpus)
+        self.context = Context(settings, self.home, self.registry, self.endpoints, for_jobs)
+        self.leases = Leases(self.machine, for_jobs, self.jobs, self.endpoints)
         self.intake = Intake(self.context, self.jobs)
         self.attempts = JobProcesses(self.context)
         self.scheduler = Scheduler(
@@ -111,8 +112,15 @@ class Workspace:
 
     def describe_job(self, job: Job) -> dict[str, Any]:
         """The job as REST shows it: its row and the last progress of its current attempt."""
+        return self.describe_jobs([job])[0]
+
+    def describe_jobs(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        """As `describe_job`, with one look at the line for all of them."""
+        places = self.jobs.positions(jobs)
+        return [self._describe_job(job, places.get(job.id)) for job in jobs]
+
+    def _describe_job(self, job: Job, place: tuple[int, int] | None) -> dict[str, Any]:
         progress = self.job_folder(job.id).last_progress(job.epoch) if job.state == "running" else None
-        position, line = self.jobs.position(job) if job.state == "queued" else (None, None)
         return {
             "id": job.id,
             "kind": job.kind,
@@ -127,9 +135,9 @@ class Workspace:
             "started": job.started,
             "finished": job.finished,
             "archived": job.archived,
-            "waiting": _why_waiting(job, position, line),
+            "waiting": _why_waiting(job, place),
             "waiting_for": job.waiting_for if job.state == "queued" else None,
-            "position": position,
+            "position": place[0] if place else None,
             "demand": job.demand.to_json(),
             "lease": {**job.lease.to_json(), "since": job.leased} if job.lease else None,
             "progress": progress,
@@ -160,7 +168,7 @@ class Workspace:
         """
         version = self.registry.models.get(model)
         task = check_can_score(version)
-        device = choose_device(self.context, options.pop("device", None))
+        device = choose_device(self.machine, options.pop("device", None))
         demand = replica_demand(version, device, options.pop("gpu_memory_gb", None))
         never = impossible(self.machine.inventory(), demand)
         if never is not None:
@@ -310,7 +318,8 @@ def _replica_json(replica: Replica) -> dict[str, Any]:
     return {**vars(replica), "lease": replica.lease.to_json() if replica.lease else None}
 
 
-def _why_waiting(job: Job, position: int | None, line: int | None) -> str | None:
+def _why_waiting(job: Job, place: tuple[int, int] | None) -> str | None:
     if job.state != "queued":
         return None
-    return f"waits for {job.waiting or 'its turn'}; position {position} of {line}"
+    why = f"waits for {job.waiting or 'its turn'}"
+    return f"{why}; position {place[0]} of {place[1]}" if place else why  # without one it has just left the line

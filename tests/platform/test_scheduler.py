@@ -200,6 +200,26 @@ def test_what_this_machine_can_never_run_is_refused_at_once(workspace: Workspace
     assert caught.value.code == "does-not-fit"
 
 
+def test_cards_that_are_kept_for_endpoints_go_to_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "script", SCRIPT)
+    settings = Settings.from_environment({"BEDPLATE_HOME": str(tmp_path), "BEDPLATE_ENDPOINT_GPUS": "1"})
+    workspace = Workspace(settings, address=None, machine=simulated("2xV100-32GB", cores=4, memory_gb=8))
+    with pytest.raises(Refused) as caught:
+        workspace.submit("script", {"code": WELL, "demand": {"gpus": 2}})
+    assert "BEDPLATE_ENDPOINT_GPUS" in caught.value.message
+    first, last = workspace.machine.inventory().gpus
+    lease = workspace.leases.for_replica("support", Demand(gpus=1))
+    assert isinstance(lease, Lease)
+    assert lease.gpus == (last.uuid,)
+    workspace.submit("script", {"code": "import time; time.sleep(60)", "demand": {"gpus": 1}})
+    workspace.scheduler.tick()
+    (job,) = workspace.jobs.running()
+    assert job.lease is not None
+    assert job.lease.gpus == (first.uuid,)
+    workspace.attempts.kill(job)
+    workspace.database.close()
+
+
 def test_a_batch_makes_room_for_an_endpoint_and_goes_on_afterwards(workspace: Workspace) -> None:
     workspace.machine.set(simulated("1xV100-32GB", cores=4, memory_gb=8).inventory())
     code = "import sys, time\nif sys.argv[1] == '1': time.sleep(60)\n" + WELL

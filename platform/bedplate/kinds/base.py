@@ -160,7 +160,7 @@ def columns_given(request: Mapping[str, Any]) -> dict[str, str]:
     return columns
 
 
-def choose_device(context: Context, value: object, *, prefer: str = "cuda") -> str:
+def choose_device(machine: Machine, value: object, *, prefer: str = "cuda") -> str:
     """`cpu` or `cuda`. For `auto` it is `prefer` where a card is there; a card that cannot be used is not passed over.
 
     Raises Refused for another word, for `cuda` where no card can be used, and for `auto` where there are cards and none
@@ -171,7 +171,7 @@ def choose_device(context: Context, value: object, *, prefer: str = "cuda") -> s
         raise Refused(f"There is no device {device!r}.", hint="Use auto, cpu or cuda.", code="bad-device")
     if device == "cpu" or (device == "auto" and prefer == "cpu"):
         return "cpu"
-    inventory = context.machine.inventory()
+    inventory = machine.inventory()
     if inventory.usable_gpus:
         return "cuda"
     if device == "auto" and not inventory.gpus:

@@ -52,7 +52,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "columns": columns,
         "parameters": mapping_of(request, "parameters"),
         "error_threshold": threshold,
-        "device": choose_device(context, request.get("device")),
+        "device": choose_device(context.machine, request.get("device")),
     }
 
 

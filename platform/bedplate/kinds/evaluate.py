@@ -56,7 +56,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "train": train.to_json() if train else None,
         "columns": columns,
         "settings": settings,
-        "device": choose_device(context, request.get("device")),
+        "device": choose_device(context.machine, request.get("device")),
     }
 
 

@@ -47,7 +47,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     train = data["train"]
     assert isinstance(train, DataRef)
     settings = FinetuneSettings.from_mapping(mapping_of(request, "settings"), task)
-    device = choose_device(context, request.get("device"))
+    device = choose_device(context.machine, request.get("device"))
     rows = count_rows(train.path(context.registry), train.format)
     processes = _processes(request.get("processes"))
     forecast = resolve(settings, model.facts, rows, device, processes=processes)

@@ -53,7 +53,7 @@ def _common(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     task = request.get("task") or None
     if task is not None:
         get_task(str(task))
-    return {"task": task, "device": choose_device(context, request.get("device"), prefer="cpu")}
+    return {"task": task, "device": choose_device(context.machine, request.get("device"), prefer="cpu")}
 
 
 def _files(context: Context, files: Any) -> list[dict[str, Any]]:
