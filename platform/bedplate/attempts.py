@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Attempts", "DamagedFolder", "JobProcesses", "Sighting"]
 
+# What even a worker that stores blobs cannot change. Blobs stay on the mount of the job's folder then, since an import
+# links them into it, and no hard link leads from one mount to another.
+PUBLISHED = ("models", "datasets", "evaluations")
+
 
 class DamagedFolder(BedplateError):
     """A file of the job's folder was torn by a crash: it will not mend by itself."""
@@ -96,8 +100,7 @@ class JobProcesses:
             env={**lease.environment(), **command.env},
             network=kind.network,
             secrets=kind.secrets(self._context),
-            read_only=[registry],
-            writable=[registry / name for name in ("blobs", "staging")] if kind.stores_blobs else [],
+            read_only=[registry / name for name in PUBLISHED] if kind.stores_blobs else [registry],
         )
 
     def look(self, job: Job) -> Sighting:

@@ -127,16 +127,6 @@ class Held:
         return supervisor is not None and supervisor.is_alive
 
     @property
-    def is_lost(self) -> bool:
-        """Neither running nor properly ended: the supervisor was killed, or never came up."""
-        if self.exit is not None or self.is_alive:
-            return False
-        if self.supervisor is not None:
-            return self.exit is None  # read again: it may have written its exit just before it left
-        spec = self.folder / f"supervisor-{self.epoch}.json"
-        return not spec.exists() or time.time() - spec.stat().st_mtime > HELD_SECONDS
-
-    @property
     def has_died(self) -> bool:
         """It came up and is gone without having said how its worker ended: the supervisor was killed."""
         supervisor = self.supervisor

@@ -1,0 +1,92 @@
+"""The unit in samples/: what systemd does on a stop with KillMode=process, done to a real server by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+import bedplate
+from bedplate_registry.hubserver import FolderSource, create_hub_app
+from harness import bedplate_home, free_port, processes_of, serving, start_serve, wait_for
+
+UNIT = Path(__file__).resolve().parents[2] / "samples" / "bedplate.service"
+STOP_SECONDS = 30  # TimeoutStopSec
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with bedplate_home() as folder:
+        yield folder
+
+
+@contextmanager
+def slow_hub(models: Path, released: threading.Event) -> Iterator[str]:
+    """A Hub that answers no one before it is released: an import waits there for as long as a test wants."""
+    hub = create_hub_app(FolderSource({"acme/tiny": (models / "classifier", "b" * 40, {})}))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while scope["type"] == "http" and not released.is_set():
+            await asyncio.sleep(0.02)
+        await hub(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started, seconds=10)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    released.set()
+    server.should_exit = True
+    thread.join(5)
+
+
+def stop_as_systemd(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the main process, SIGKILL to it when its time is over, and nothing to any other."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def test_a_job_outlives_a_restart_of_the_unit_and_ends_in_its_first_attempt(home: Path, models: Path) -> None:
+    port, released = free_port(), threading.Event()
+    with slow_hub(models, released) as hub:
+        unit = start_serve(home, port)
+        with bedplate.connect(home=home) as ws:
+            job = ws.submit_import("acme/tiny", hub=hub)
+            wait_for(lambda: processes_of(home, "bedplate.workers.import_model"))
+        workers = processes_of(home, "bedplate.workers.import_model")
+        stop_as_systemd(unit)
+        assert not processes_of(home, "bedplate.control_plane")
+        assert processes_of(home, "bedplate.workers.import_model") == workers
+        with serving(home, port), bedplate.connect(home=home) as ws:
+            found = ws.jobs.get(job.id)
+            assert (found.state, found.data["attempt"]) == ("running", 1)
+            assert processes_of(home, "bedplate.workers.import_model") == workers
+            released.set()
+            found.wait(timeout_seconds=60)
+            assert (found.state, found.data["attempt"]) == ("succeeded", 1)
+
+
+def test_the_unit_leaves_jobs_alone_and_does_not_forbid_the_cage() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(UNIT)
+    service = unit["Service"]
+    assert service["KillMode"] == "process"
+    assert service["Delegate"] == "yes"
+    assert service["TimeoutStopSec"] == str(STOP_SECONDS)
+    assert not {"RestrictNamespaces", "PrivateUsers", "SystemCallFilter", "PrivateDevices", "ProtectControlGroups"} & {
+        *service
+    }
