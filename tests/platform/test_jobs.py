@@ -103,15 +103,19 @@ def test_final_states_are_those_that_lead_nowhere_by_themselves() -> None:
 def test_the_higher_priority_goes_first_and_then_the_earlier_submission_whatever_the_clock_says(
     database: Database,
 ) -> None:
-    times = iter([5e9, 4e9, 3e9, 2e9])  # each submission a day earlier than the one before it, by the clock
+    times = iter([5e9, 4e9, 3e9, 2e9, 1e9])  # each submission a day earlier than the one before it, by the clock
     store = JobStore(database, clock=lambda: next(times))
     for name, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
         store.submit("x", {"name": name}, priority=priority)
     queue = store.queue()
     assert [job.spec["name"] for job in queue] == ["b", "d", "a", "c"]
-    assert [store.position(job) for job in queue] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    places = {job.id: (place, 4) for place, job in enumerate(queue, start=1)}
+    assert store.positions(store.find()) == places
+    assert [store.positions([job]) for job in queue] == [{job: place} for job, place in places.items()]
     assert [job.spec["name"] for job in store.find()] == ["d", "c", "b", "a"]
     assert [job.spec["name"] for job in store.queue(2)] == ["b", "d"]
+    store.ask_cancel(queue[1].id)
+    assert store.positions([queue[1], queue[2]]) == {queue[2].id: (2, 3)}
 
 
 def test_what_a_job_leased_is_given_back_in_the_moment_it_ends(store: JobStore) -> None:
