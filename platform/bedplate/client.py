@@ -6,23 +6,17 @@ ws = bedplate.connect("http://gpu01:8686", token="bp_…")   another server
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from bedplate.caller import files_of, hub_of_caller, writable
-from bedplate.connection import Connection, answer_of, json_bytes, model_path, tcp_client, url_path
-from bedplate.console import Progress
-from bedplate_registry.errors import BedplateError, Conflict, NotFound
+from bedplate.connection import Connection, model_path, tcp_client, url_path
+from bedplate.remote_objects import Endpoint, Job, Model, Report
+from bedplate_registry.errors import NotFound
 
 __all__ = ["Endpoint", "Job", "Model", "RemoteWorkspace", "Report", "connect"]
 
-POLL_SECONDS = 0.25
 Watcher = Callable[["Job"], None]
 Rows = list[dict[str, Any]]
 
@@ -48,185 +42,6 @@ def connect(url: str | None = None, *, token: str | None = None, home: str | Pat
 
     token = revive()
     return RemoteWorkspace(Connection(socket_client(place, timeout=60.0), token, revive=revive))
-
-
-@dataclass(frozen=True)
-class Model:
-    """A version of a model in the registry. `data` is all that REST tells of it."""
-
-    ref: str
-    data: dict[str, Any] = field(repr=False)
-    _ws: RemoteWorkspace = field(repr=False, compare=False)
-
-    @property
-    def task(self) -> str | None:
-        task: str | None = self.data["task"]
-        return task
-
-    def card(self) -> str:
-        return self._ws.connection.request("GET", model_path(self.ref, "card")).text
-
-
-@dataclass(frozen=True)
-class Report:
-    """An evaluation. `metrics` by the names of the docs; `data` is all of it."""
-
-    id: str
-    data: dict[str, Any] = field(repr=False)
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        metrics: dict[str, float] = self.data["metrics"]
-        return metrics
-
-
-class Job:
-    """A job on the server. `data` is what REST told at the last look."""
-
-    def __init__(self, workspace: RemoteWorkspace, data: dict[str, Any]) -> None:
-        self._ws, self.data = workspace, data
-        self._output: Path | None = None
-
-    @property
-    def id(self) -> str:
-        return str(self.data["id"])
-
-    @property
-    def state(self) -> str:
-        return str(self.data["state"])
-
-    @property
-    def is_final(self) -> bool:
-        return bool(self.data["is_final"])
-
-    def refresh(self) -> Job:
-        self.data = self._ws.connection.get(url_path("jobs", self.id))
-        return self
-
-    def wait(self, *, watch: Watcher | None = None, timeout_seconds: float | None = None) -> Job:
-        """Until the job has ended; the output of a batch job is then at its path. Raises what the job failed with.
-
-        `watch` is called with the job at every look; without it a terminal shows a progress bar. Raises TimeoutError.
-        """
-        if watch is None and sys.stderr.isatty():
-            watch = Progress()
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        while not self.refresh().is_final:
-            if watch:
-                watch(self)
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"Job {self.id} is still {self.state} after {timeout_seconds} s.")
-            time.sleep(POLL_SECONDS)
-        if watch:
-            watch(self)
-        self._raise_failure()
-        if self._output is not None:
-            self.fetch_output(self._output)
-        return self
-
-    def fetch_output(self, output: str | Path) -> Path:
-        """Write the rows of a batch job that has ended to a file of the caller's."""
-        name = (self.data.get("spec") or {}).get("output")
-        if self.data.get("kind") != "batch" or not name:
-            raise Conflict(
-                f"Job {self.id} is no batch job: it has no rows.", hint="See: bedplate jobs list --kind batch"
-            )
-        target = writable(output)
-        self._ws.connection.download(url_path("jobs", self.id, "outputs", name), target)
-        return target
-
-    def _raise_failure(self) -> None:
-        if self.state == "failed":
-            error = self.data["error"]
-            raise BedplateError(error["message"], hint=error.get("hint", ""), code=error.get("code"))
-        if self.state == "cancelled":
-            raise Conflict(f"Job {self.id} was cancelled.", hint=f"Go on with: bedplate jobs resume {self.id}")
-
-    def cancel(self) -> Job:
-        self.data = self._ws.connection.post(url_path("jobs", self.id, "cancel"))
-        return self
-
-    def resume(self) -> Job:
-        self.data = self._ws.connection.post(url_path("jobs", self.id, "resume"))
-        return self
-
-    def metrics(self) -> list[dict[str, Any]]:
-        return self._ws.connection.items(url_path("jobs", self.id, "metrics"))
-
-    def logs(self, tail: int = 200) -> str:
-        return self._ws.connection.request("GET", url_path("jobs", self.id, "log"), params={"tail": tail}).text
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return dict(self.data.get("result") or {})
-
-    @property
-    def model(self) -> Model:
-        """The model that an import or a fine-tune registered."""
-        return self._ws.models.get(self.result["model"])
-
-    @property
-    def report(self) -> Report:
-        """The evaluation of an evaluate job, or the test report of a fine-tune."""
-        evaluation = self.result["evaluation"]
-        return Report(evaluation, self._ws.connection.get(url_path("evaluations", evaluation)))
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r}, {self.state!r})"
-
-
-class Endpoint:
-    """A real-time endpoint."""
-
-    def __init__(self, workspace: RemoteWorkspace, data: dict[str, Any]) -> None:
-        self._ws, self.data = workspace, data
-        self.key: str | None = data.get("key")
-
-    @property
-    def name(self) -> str:
-        return str(self.data["name"])
-
-    @property
-    def url(self) -> str:
-        return str(self.data["url"])
-
-    @property
-    def state(self) -> str:
-        return str(self.data["state"])
-
-    def refresh(self) -> Endpoint:
-        self.data = self._ws.connection.get(url_path("endpoints", self.name))
-        return self
-
-    def wait(self, *, timeout_seconds: float = 600.0) -> Endpoint:
-        """Until all instances answer. Raises BedplateError with the replica's last lines where they do not start."""
-        deadline = time.monotonic() + timeout_seconds
-        while self.refresh().state != "ready":
-            for deployment in self.data["deployments"]:
-                error = deployment["error"]
-                if error and error.get("starts", 0) >= 3:
-                    raise BedplateError(error["message"], hint=error["hint"], code=error["code"])
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Endpoint {self.name} is still {self.state} after {timeout_seconds} s.")
-            time.sleep(POLL_SECONDS)
-        return self
-
-    def score(self, inputs: Any, **parameters: Any) -> Any:
-        """The answer for one input, or a list of answers for a list of inputs."""
-        headers = {
-            "Authorization": f"Bearer {self.key or self._ws.connection.token}",
-            "Content-Type": "application/json",
-        }
-        url = self._ws.connection.endpoint_url(self.data["url"])
-        content = json_bytes({"inputs": inputs, "parameters": parameters})
-        answers = answer_of(url, lambda: httpx.post(url, content=content, headers=headers, timeout=120.0))
-        return answers if isinstance(inputs, list) else answers[0]
-
-    def delete(self) -> None:
-        self._ws.connection.request("DELETE", url_path("endpoints", self.name))
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.name!r}, {self.state!r}, url={self.url!r})"
 
 
 class _Models:
@@ -268,8 +83,19 @@ class _Jobs:
     def __init__(self, workspace: RemoteWorkspace) -> None:
         self._ws = workspace
 
-    def list(self, **filters: Any) -> list[Job]:
-        return [Job(self._ws, item) for item in self._ws.connection.items(url_path("jobs"), **filters)]
+    def list(
+        self,
+        *,
+        kind: str | None = None,
+        state: str | None = None,
+        parent: str | None = None,
+        archived: bool | None = False,
+        limit: int = 100,
+    ) -> list[Job]:
+        """The newest `limit` jobs, newest first. `archived`: False none that are archived, True only them, None all."""
+        which = "all" if archived is None else str(archived).lower()
+        filters = {"kind": kind, "state": state, "parent": parent, "archived": which}
+        return [Job(self._ws, item) for item in self._ws.connection.pages(url_path("jobs"), limit=limit, **filters)]
 
     def get(self, job_id: str) -> Job:
         return Job(self._ws, self._ws.connection.get(url_path("jobs", job_id)))
@@ -303,7 +129,7 @@ class RemoteWorkspace:
     # --- import ---
 
     def import_model(self, model_id: str, *, watch: Watcher | None = None, **options: Any) -> Model:
-        """Import by MODEL_ID and wait. Options: revision, task, name, hub, device."""
+        """Import by MODEL_ID and wait. Options: revision, task, name, hub, device, priority, needs."""
         return self.submit_import(model_id, **options).wait(watch=watch).model
 
     def submit_import(self, model_id: str, **options: Any) -> Job:
@@ -311,22 +137,21 @@ class RemoteWorkspace:
             options["hub"] = hub_of_caller(options.get("hub"))
         return self.submit("import", {"model_id": model_id, **options})
 
-    def submit_import_folder(
-        self, folder: str | Path, name: str, *, task: str | None = None, device: str | None = None
-    ) -> Job:
-        """Import a folder of the caller's own disk. Hidden files stay there."""
+    def submit_import_folder(self, folder: str | Path, name: str, *, task: str | None = None, **options: Any) -> Job:
+        """Import a folder of the caller's own disk. Hidden files stay there. Options: device, priority, needs."""
         files = [
             {"path": path, "sha256": self.connection.upload(file), "size_bytes": file.stat().st_size}
             for path, file in files_of(Path(folder))
         ]
-        return self.submit("import", {"files": files, "name": name, "task": task, "device": device})
+        return self.submit("import", {"files": files, "name": name, "task": task, **options})
 
     # --- fine-tune, evaluate, batch ---
 
     def finetune(self, model: Model | str, *, task: str, train: str | Path, output: str, **options: Any) -> Job:
         """Submit a fine-tune. `train`, `validation` and `test` are files or datasets.
 
-        Options: validation, test, columns, device, processes; any other one is a setting such as learning_rate.
+        Options: validation, test, columns, device, processes, priority, needs; any other one is a setting such as
+        learning_rate.
         """
         return self.submit("finetune", self._finetune_request(model, task, train, output, options))
 
@@ -334,14 +159,15 @@ class RemoteWorkspace:
         self, model: Model | str, *, task: str, train: str | Path, output: str, **options: Any
     ) -> dict[str, Any]:
         """What `finetune` would run, resolved and checked, without starting it."""
-        body = {"kind": "finetune", **self._finetune_request(model, task, train, output, options)}
-        spec: dict[str, Any] = self.connection.post(url_path("jobs"), body, params={"dry_run": True})["spec"]
+        spec: dict[str, Any] = self.plan("finetune", self._finetune_request(model, task, train, output, options))[
+            "spec"
+        ]
         return spec
 
     def _finetune_request(
         self, model: Model | str, task: str, train: str | Path, output: str, options: dict[str, Any]
     ) -> dict[str, Any]:
-        known = ("columns", "device", "processes")
+        known = ("columns", "device", "processes", "priority", "needs")
         request = {"model": _ref(model), "task": task, "train": self.data(train), "output": output}
         for part in ("validation", "test"):
             given = options.pop(part, None)
@@ -360,7 +186,7 @@ class RemoteWorkspace:
         train: str | Path | None = None,
         **options: Any,
     ) -> Job:
-        """Submit an evaluation; a base needs `train`. Options: columns, settings, device."""
+        """Submit an evaluation; a base needs `train`. Options: columns, settings, device, priority, needs."""
         chosen = task or (self.models.get(model) if isinstance(model, str) else model).task
         request = {
             "model": _ref(model),
@@ -375,7 +201,7 @@ class RemoteWorkspace:
     def batch(self, model: Model | Endpoint | str, *, input: str | Path, output: str | Path, **options: Any) -> Job:
         """Submit a batch job; `wait()` leaves its rows at `output`.
 
-        Options: columns, parameters, error_threshold, device.
+        Options: columns, parameters, error_threshold, device, priority, needs.
         """
         target = writable(output)
         name = model.name if isinstance(model, Endpoint) else _ref(model)
@@ -386,7 +212,7 @@ class RemoteWorkspace:
     # --- deploy ---
 
     def deploy(self, model: Model | str, *, endpoint: str, wait: bool = True, **options: Any) -> Endpoint:
-        """Deploy and wait until it answers. Options: deployment, instances, traffic, device."""
+        """Deploy and wait until it answers. Options: deployment, instances, traffic, device, gpu_memory_gb."""
         body = {"name": endpoint, "model": _ref(model), **{k: v for k, v in options.items() if v is not None}}
         made = Endpoint(self, self.connection.post(url_path("endpoints"), body))
         return made.wait() if wait else made
@@ -394,9 +220,17 @@ class RemoteWorkspace:
     # --- pieces ---
 
     def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None) -> Job:
-        body = {"kind": kind, **{k: v for k, v in request.items() if v is not None}}
+        """Submit a job of any kind, as REST takes it; the same `client_key` makes one job.
+
+        Of every kind: `priority` (the higher, the sooner) and `needs` ({"cores": 4, "memory_gb": 8, …}).
+        """
         headers = {"Idempotency-Key": client_key} if client_key else {}
-        return Job(self, self.connection.post(url_path("jobs"), body, headers=headers))
+        return Job(self, self.connection.post(url_path("jobs"), _body(kind, request), headers=headers))
+
+    def plan(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What `submit` would queue, resolved and checked, with what it needs of the machine. Nothing is started."""
+        planned: dict[str, Any] = self.connection.post(url_path("jobs"), _body(kind, request), params={"dry_run": True})
+        return planned
 
     def upload(self, path: str | Path) -> dict[str, str]:
         """Send a file once; the reference to it."""
@@ -414,6 +248,11 @@ class RemoteWorkspace:
             raise NotFound(f"There is no file {str(value)!r}.", hint="Check the path, or give the name of a dataset.")
         return value
 
+    def compute(self) -> dict[str, Any]:
+        """What the server's machine has, what of it is free, who holds what since when, and who is next in line."""
+        compute: dict[str, Any] = self.connection.get(url_path("compute"))
+        return compute
+
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = self.connection.get(url_path("server"))
         return status
@@ -421,3 +260,7 @@ class RemoteWorkspace:
 
 def _ref(model: Model | str) -> str:
     return model.ref if isinstance(model, Model) else model
+
+
+def _body(kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, **{k: v for k, v in request.items() if v is not None}}

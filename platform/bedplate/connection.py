@@ -30,6 +30,8 @@ ERRORS: dict[int, type[BedplateError]] = {
 CHUNK_BYTES = 1 << 20
 PATIENCE_SECONDS = 30.0  # how long a call over the home's socket waits for the next control plane
 AGAIN_SECONDS = 0.2
+CUTS = 10  # answers that are cut off one after the other without another byte
+PAGE_ITEMS = 1000  # what the server gives at most
 Revive = Callable[[], str | None]
 T = TypeVar("T")
 
@@ -62,10 +64,17 @@ class Connection:
 
     def items(self, path: str, **params: Any) -> list[Any]:
         """The items of a list."""
-        body = self.get(path, **params)
-        if not isinstance(body.get("items"), list):
-            raise _not_ours(str(self._client.base_url))
-        found: list[Any] = body["items"]
+        return self._items(self.get(path, **params))
+
+    def pages(self, path: str, *, limit: int, **params: Any) -> list[Any]:
+        """The first `limit` items of a list that comes in pages."""
+        found: list[Any] = []
+        while len(found) < limit:
+            body = self.get(path, limit=min(limit - len(found), PAGE_ITEMS), **params)
+            found += self._items(body)
+            if not body.get("next"):
+                break
+            params["after"] = body["next"]
         return found
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> Any:
@@ -95,6 +104,31 @@ class Connection:
             finally:
                 temporary.unlink(missing_ok=True)
 
+    def follow(self, path: str, **params: Any) -> Iterator[bytes]:
+        """An answer as it comes, for as long as it takes, each byte once.
+
+        One that is cut off, or silent for a minute, is asked for again from the byte it got to: X-Bedplate-Offset says
+        where it began. Raises Unavailable where nothing more comes of that.
+        """
+        cuts = 0
+        while cuts < CUTS:
+            response = self._call(lambda: self._open(path, params), again=True)
+            params["offset"] = int(response.headers.get("X-Bedplate-Offset", 0))
+            try:
+                for chunk in response.iter_raw():
+                    params["offset"] += len(chunk)
+                    cuts = 0
+                    yield chunk
+                return
+            except httpx.ReadTimeout:
+                cuts = 0
+            except (httpx.ReadError, httpx.RemoteProtocolError):
+                cuts += 1
+                time.sleep(AGAIN_SECONDS)
+            finally:
+                response.close()
+        raise Unavailable(f"{self._client.base_url} breaks off its answers.", hint="Its log says more.")
+
     def endpoint_url(self, url: str) -> str:
         """Where to score: over TCP the server that we talk to, whatever it calls itself; else the gateway it names."""
         if self.is_local:
@@ -106,6 +140,23 @@ class Connection:
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._call(lambda: self._client.request(method, path, **options), again=method in ("GET", "HEAD"))
+
+    def _open(self, path: str, params: Mapping[str, Any]) -> httpx.Response:
+        """An answer whose body is still to come; whoever takes it closes it."""
+        response = self._client.send(self._client.build_request("GET", path, params=dict(params)), stream=True)
+        if response.is_success:
+            return response
+        try:
+            response.read()
+            raise error_of(response)
+        finally:
+            response.close()
+
+    def _items(self, body: dict[str, Any]) -> list[Any]:
+        if not isinstance(body.get("items"), list):
+            raise _not_ours(str(self._client.base_url))
+        found: list[Any] = body["items"]
+        return found
 
     def _stream(self, path: str, temporary: Path) -> None:
         with self._client.stream("GET", path) as response:

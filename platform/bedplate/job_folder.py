@@ -28,10 +28,11 @@ from typing import Any
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 
-__all__ = ["EventReader", "JobFolder", "JobReporter", "run_worker"]
+__all__ = ["EventReader", "JobFolder", "JobReporter", "LogReader", "run_worker"]
 
 PROGRESS_SECONDS = 0.25  # progress lines come no faster
 TAIL_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 18  # of a log at a time, whatever its size
 
 
 class JobFolder:
@@ -109,6 +110,25 @@ class EventReader:
         self._offset += len(whole) + len(newline)
         parsed = (_parse(line) for line in whole.splitlines())
         return [event for event in parsed if event is not None and event["seq"] > self._after]
+
+
+class LogReader:
+    """Follows worker.log by its offset: each call gives the bytes that come next, no byte twice and none left out."""
+
+    def __init__(self, folder: JobFolder, *, offset: int | None = None, tail: int = 0) -> None:
+        """From byte `offset`, or where that is None from the start of the last `tail` lines."""
+        self._path = folder.log
+        self.offset = _start_of_tail(folder.log, tail) if offset is None else offset
+
+    def read(self) -> bytes:
+        """Up to CHUNK_BYTES; nothing where the log has not grown."""
+        if not self._path.exists():
+            return b""
+        with self._path.open("rb") as file:
+            file.seek(self.offset)
+            chunk = file.read(CHUNK_BYTES)
+        self.offset += len(chunk)
+        return chunk
 
 
 class JobReporter:
@@ -239,6 +259,37 @@ def _tail(path: Path) -> list[bytes]:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL_BYTES))
         return file.read().splitlines()
+
+
+def _start_of_tail(path: Path, lines: int) -> int:
+    """Where the last `lines` lines of a file begin; it is read from its end, and no further than need be."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        if lines <= 0 or end == 0:
+            return end
+        file.seek(end - 1)
+        stop = end - (file.read(1) == b"\n")  # the last newline ends a line and begins none
+        while stop > 0:
+            start = max(0, stop - CHUNK_BYTES)
+            file.seek(start)
+            block = file.read(stop - start)
+            lines, at = _back(block, lines)
+            if lines == 0:
+                return start + at + 1
+            stop = start
+    return 0
+
+
+def _back(block: bytes, lines: int) -> tuple[int, int]:
+    """Go back over `lines` newlines from the end of a block: how many of them are not in it, and where it got to."""
+    at = len(block)
+    if (found := block.count(b"\n")) < lines:
+        return lines - found, 0
+    for _ in range(lines):
+        at = block.rindex(b"\n", 0, at)
+    return 0, at
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

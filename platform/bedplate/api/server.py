@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
-import psutil
 from fastapi import Body, Request
 
 from bedplate.api.access import Routes, WorkspaceOf
@@ -17,6 +15,8 @@ __all__ = ["health", "routes"]
 health = Routes("", "health")
 routes = Routes("/api/v1", "server")
 MAX_DAYS = 36_500
+SHOWN_JOBS = 20  # of the line
+QUEUE_FIELDS = ("id", "kind", "owner", "priority", "position", "waiting", "waiting_for")
 
 
 @health.route("GET", "/livez", "open")
@@ -48,14 +48,13 @@ def stop(request: Request, workspace: WorkspaceOf, everything: bool = False) -> 
 
 @routes.route("GET", "/compute", "any-key")
 def compute(workspace: WorkspaceOf) -> Any:
-    memory = psutil.virtual_memory()
+    """What this machine has, what of it is free, who holds what since when, and who is next in line."""
+    queue = workspace.describe_jobs(workspace.jobs.queue(SHOWN_JOBS))
     return {
-        "cores": os.cpu_count(),
-        "memory_bytes": memory.total,
-        "memory_free_bytes": memory.available,
-        "gpus": [],
+        **workspace.leases.describe(),
+        "queue": [{name: job[name] for name in QUEUE_FIELDS} for job in queue],
+        "jobs_queued": workspace.jobs.counts()["queued"],
         "jobs_running": [job.id for job in workspace.jobs.running()],
-        "replicas": [vars(replica) for replica in workspace.endpoints.replicas()],
     }
 
 
