@@ -28,10 +28,11 @@ from bedplate_registry.tasks import get_task
 from bedplate_trainers.launch import launch_command, launch_environment
 from bedplate_trainers.settings import FinetuneSettings, resolve
 
-__all__ = ["KIND"]
+__all__ = ["KIND", "drop_weights", "register"]
 
 REQUIRED = {"model", "task", "train", "output"}
-OPTIONAL = {"validation", "test", "columns", "settings", "device", "processes"}
+# `trial`: what a sweep says of one of its fine-tunes, {"sweep": its id, "number": from 1, "rows": as it counted them}.
+OPTIONAL = {"validation", "test", "columns", "settings", "device", "processes", "trial"}
 
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +49,9 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     assert isinstance(train, DataRef)
     settings = FinetuneSettings.from_mapping(mapping_of(request, "settings"), task)
     device = choose_device(context.machine, request.get("device"))
-    rows = count_rows(train.path(context.registry), train.format)
+    trial = mapping_of(request, "trial")
+    counted = trial.get("rows")
+    rows = counted if isinstance(counted, int) else count_rows(train.path(context.registry), train.format)
     processes = _processes(request.get("processes"))
     forecast = resolve(settings, model.facts, rows, device, processes=processes)
     return {
@@ -63,6 +66,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "device": device,
         "processes": processes,
         "rows": rows,
+        **({"trial": trial} if trial else {}),
     }
 
 
@@ -117,16 +121,15 @@ def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int
 
 
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """Publish the model (once: its source is this job) and keep its test report beside it."""
-    version = context.registry.models.publish(ModelDraft.from_json(result["draft"]))
-    for leftover in ("checkpoints", "model"):  # what is in there is published
-        shutil.rmtree(context.home.jobs / job_id / leftover, ignore_errors=True)
-    report = result["report"]
-    evaluation = None
-    if report is not None:
-        evaluation = keep_report(context, job_id, {**report, "model": version.ref})
+    """Register the model. Of a trial only the figures are kept here: its sweep registers one of them all."""
+    ref = evaluation = None
+    report = None if "trial" in spec else result["report"]
+    if "trial" not in spec:
+        version, evaluation = register(context, job_id, ModelDraft.from_json(result["draft"]), report)
+        ref = version.ref
+    drop_weights(context, job_id)
     return {
-        "model": version.ref,
+        "model": ref,
         "evaluation": evaluation,
         "metrics": result["metrics"],
         "test_metrics": report["metrics"] if report else None,
@@ -137,6 +140,22 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
         "seconds": result["seconds"],
         "samples_per_second": result["samples_per_second"],
     }
+
+
+def register(
+    context: Context, job_id: str, draft: ModelDraft, report: Mapping[str, Any] | None
+) -> tuple[ModelVersion, str | None]:
+    """Publish a model (once: its source is the job), keep its test report beside it, and give the report's id too."""
+    version = context.registry.models.publish(draft)
+    if report is None:
+        return version, None
+    return version, keep_report(context, job_id, {**report, "model": version.ref})
+
+
+def drop_weights(context: Context, job_id: str) -> None:
+    """Remove what a job would resume from, and its copy of a model whose files are in the store."""
+    for leftover in ("checkpoints", "model"):
+        shutil.rmtree(context.home.jobs / job_id / leftover, ignore_errors=True)
 
 
 KIND = Kind(
