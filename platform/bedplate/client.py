@@ -6,7 +6,7 @@ ws = bedplate.connect("http://gpu01:8686", token="bp_…")   another server
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +208,51 @@ class RemoteWorkspace:
         job = self.submit("batch", {"model": name, "input": self.data(input), "output": target.name, **options})
         job._output = target
         return job
+
+    def sweep(
+        self,
+        model: Model | str,
+        *,
+        task: str,
+        train: str | Path,
+        search: Mapping[str, Sequence[Any]],
+        output: str,
+        **options: Any,
+    ) -> Job:
+        """Submit fine-tunes over the values of `search`, {setting: [values]}; the best one's model is registered.
+
+        Options: method, trials, seed (which ones the method random tries), metric, parallel, and those of a fine-tune;
+        a fixed seed of training is settings={"seed": …}.
+        """
+        return self.submit("sweep", self._sweep_request(model, task, train, search, output, options))
+
+    def plan_sweep(
+        self,
+        model: Model | str,
+        *,
+        task: str,
+        train: str | Path,
+        search: Mapping[str, Sequence[Any]],
+        output: str,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """What `sweep` would run, resolved and checked, without starting it."""
+        plan = self.plan("sweep", self._sweep_request(model, task, train, search, output, options))
+        spec: dict[str, Any] = plan["spec"]
+        return spec
+
+    def _sweep_request(
+        self,
+        model: Model | str,
+        task: str,
+        train: str | Path,
+        search: Mapping[str, Sequence[Any]],
+        output: str,
+        options: dict[str, Any],
+    ) -> dict[str, Any]:
+        known = ("method", "trials", "seed", "metric", "parallel")
+        own = {name: options.pop(name) for name in known if name in options}
+        return {**self._finetune_request(model, task, train, output, options), **own, "search": dict(search)}
 
     # --- deploy ---
 

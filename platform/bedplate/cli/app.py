@@ -25,6 +25,7 @@ from bedplate.cli.output import (
     say,
     show,
 )
+from bedplate.cli.sweep import sweep
 from bedplate_registry.errors import Refused
 
 __all__ = ["app"]
@@ -209,6 +210,9 @@ def _finetuned(result: dict[str, Any]) -> dict[str, Any]:
     figures = {f"test {name}": metrics[name] for name in ("accuracy", "f1_score_macro") if name in metrics}
     baselines = {f"{name} accuracy": values["accuracy"] for name, values in (result["baselines"] or {}).items()}
     return {"model": result["model"], **figures, **baselines, "steps": result["steps"], "seconds": result["seconds"]}
+
+
+app.command()(sweep)
 
 
 @app.command()
