@@ -53,6 +53,8 @@ class JobFolder:
 
     def start_over(self, epoch: int) -> None:
         """Put aside what the attempts up to `epoch` left: the next one finds no checkpoint, rows or metrics."""
+        if not self.path.exists():  # there was none
+            return
         aside = self.path / f"before-{epoch + 1}"
         aside.mkdir(exist_ok=True)
         for path in (self.checkpoints, self.outputs, self.metrics_file):

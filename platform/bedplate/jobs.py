@@ -38,6 +38,7 @@ LEGAL_MOVES: dict[str, frozenset[str]] = {
 }
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 PRIORITIES = range(-100, 101)
+TRIES = 5  # at an id: among 100,000 jobs two of 32 random bits are the same with a chance of two in three
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,6 @@ class JobStore:
         Raises Conflict where the key made another job than this one.
         """
         values = {
-            "id": f"{kind}-{secrets.token_hex(4)}",
             "kind": kind,
             "state": "queued",
             "priority": priority,
@@ -120,24 +120,29 @@ class JobStore:
             "owner": owner,
             "created": self._clock(),
         }
-        try:
-            with self._database.begin() as connection:
-                same = None if client_key is None else _made_by(connection, owner, client_key)
-                if same is None:
-                    row = connection.execute(table.insert().values(**values).returning(table)).mappings().one()
-                    return Job.from_row(row)
-        except sa.exc.IntegrityError:  # another call with this key was faster
-            assert client_key is not None
-            with self._database.begin() as connection:
-                same = _made_by(connection, owner, client_key)
-        assert same is not None
-        if (same.kind, same.spec) != (kind, spec):
+        for tries_left in reversed(range(TRIES)):
+            try:
+                job = self._find_or_make(values)
+                break
+            except sa.exc.IntegrityError:  # another call with this key was faster, or an old job has this id
+                if not tries_left:
+                    raise
+        if (job.kind, job.spec) != (kind, spec):
             raise Conflict(
-                f"The key {client_key!r} was used for another job, {same.id}.",
+                f"The key {client_key!r} was used for another job, {job.id}.",
                 hint="Give each job an Idempotency-Key of its own.",
                 code="key-reused",
             )
-        return same
+        return job
+
+    def _find_or_make(self, values: Mapping[str, Any]) -> Job:
+        """The job of this owner's client key, or a new one. Raises IntegrityError where another call was faster."""
+        with self._database.begin() as connection:
+            if values["client_key"] and (same := _made_by(connection, values["owner"], values["client_key"])):
+                return same
+            new_id = f"{values['kind']}-{secrets.token_hex(4)}"
+            insert = table.insert().values(id=new_id, **values).returning(table)
+            return Job.from_row(connection.execute(insert).mappings().one())
 
     # --- read ---
 
@@ -268,7 +273,8 @@ class JobStore:
             raise Conflict(f"Job {job_id} is {job.state}.", hint=f"Cancel it first: bedplate jobs cancel {job_id}")
         with self._database.begin() as connection:
             when = (job.archived or self._clock()) if archived else None
-            connection.execute(table.update().where(table.c.id == job_id).values(archived=when))
+            still = (table.c.id == job_id, table.c.state.in_(FINAL))  # unless it was resumed a moment ago
+            connection.execute(table.update().where(*still).values(archived=when))
         return self.get(job_id)
 
     def _again(self, job_id: str, what: str, *, fresh: bool) -> Job:

@@ -22,7 +22,7 @@ from bedplate.compute import Lease, Shortage, impossible
 from bedplate.jobs import Job, JobStore
 from bedplate.leases import Leases, Room
 from bedplate.spawn import Silence
-from bedplate_registry.errors import BedplateError
+from bedplate_registry.errors import BedplateError, Unavailable
 
 __all__ = ["LEASE_SECONDS", "MAX_DEATHS", "Scheduler"]
 
@@ -86,8 +86,19 @@ class Scheduler:
                 self._store.claim(job, NOTHING)
             elif free <= 0:
                 self._store.note_waiting(job, "jobs", f"a place: {self._max_jobs} jobs run (BEDPLATE_MAX_JOBS)")
-            elif self._place(job, room):
-                free -= 1
+            else:
+                free -= self._try_to_place(job, room)
+
+    def _try_to_place(self, job: Job, room: Room) -> bool:
+        try:
+            return self._place(job, room)
+        except Unavailable:  # the database, for one: the next round tries again
+            raise
+        except Exception as exc:  # of this job: those behind it go on
+            log.exception("job %s cannot be started in this round", job.id)
+            why = getattr(exc, "strerror", None) or type(exc).__name__
+            self._store.note_waiting(job, "attempt", f"another try, the last one went wrong: {why}")
+            return True  # it may have been claimed
 
     def _place(self, job: Job, room: Room) -> bool:
         """Start a job if there is room for it; else it says what it waits for."""

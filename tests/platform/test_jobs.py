@@ -43,6 +43,13 @@ def test_one_client_key_makes_one_job_even_from_many_threads(store: JobStore) ->
     assert len(set(ids)) == 1
 
 
+def test_an_id_that_is_taken_is_drawn_again(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["1a", "1a", "2b", "2b", "3c"])
+    monkeypatch.setattr("bedplate.jobs.secrets.token_hex", lambda size: next(drawn))
+    ids = [store.submit("x", {}).id, store.submit("x", {}).id, store.submit("x", {}, client_key="k").id]
+    assert ids == ["x-1a", "x-2b", "x-3c"]
+
+
 def test_a_job_is_claimed_once_though_many_try(store: JobStore) -> None:
     job = store.submit("x", {})
     won: list[bool] = []
@@ -159,6 +166,19 @@ def test_only_a_job_that_has_ended_is_archived_and_then_it_is_not_listed(store: 
     assert len(store.find(archived=None)) == 2
     store.archive(job.id, archived=False)
     assert len(store.find()) == 2
+
+
+def test_a_job_that_is_resumed_while_it_is_archived_is_not_hidden(database: Database) -> None:
+    class Slow(JobStore):
+        def get(self, job_id: str) -> Job:
+            job = super().get(job_id)
+            if job.is_final:
+                JobStore(database).resume(job_id)  # by another thread, in between
+            return job
+
+    job = store.submit("x", {})
+    store.ask_cancel(job.id)
+    assert Slow(database).archive(job.id).archived is None
 
 
 def test_a_page_begins_where_the_last_one_ended(store: JobStore) -> None:

@@ -145,6 +145,25 @@ def test_a_torn_file_of_one_job_stops_no_other(workspace: Workspace, name: str) 
     assert tick_until_final(workspace, torn).is_final
 
 
+def test_a_job_that_was_cancelled_before_it_ever_ran_can_be_retried(workspace: Workspace) -> None:
+    job = workspace.submit("script", {"code": WELL})
+    workspace.cancel_job(job.id)
+    workspace.resume_job(job.id, start_over=True)
+    assert tick_until_final(workspace, job).state == "succeeded"
+
+
+def test_a_job_that_cannot_be_started_over_keeps_no_other_from_its_turn(workspace: Workspace) -> None:
+    stuck = run(workspace, "import sys; sys.exit(3)")
+    (workspace.job_folder(stuck.id).path / f"before-{stuck.epoch + 1}").write_text("in the way")
+    workspace.resume_job(stuck.id, start_over=True)
+    behind = workspace.submit("script", {"code": WELL})
+    assert tick_until_final(workspace, behind).state == "succeeded"
+    waiting = workspace.jobs.get(stuck.id)
+    assert (waiting.state, waiting.waiting_for) == ("queued", "attempt")
+    (workspace.job_folder(stuck.id).path / f"before-{stuck.epoch + 1}").unlink()
+    assert tick_until_final(workspace, stuck).epoch == 6
+
+
 def test_a_torn_result_fails_its_job_by_name(workspace: Workspace) -> None:
     job = run(workspace, "open('result-1.json', 'w').write('{\"val')")
     assert job.state == "failed"
