@@ -8,6 +8,7 @@ Two keys are every kind's: `priority`, and `needs`, which overrides what the kin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from bedplate.compute import GIB, Demand, impossible
 from bedplate.jobs import PRIORITIES, Job, JobStore
 from bedplate.kinds import KINDS, Context, Kind
 from bedplate.kinds.base import mapping_of
-from bedplate_registry.errors import BedplateError, Refused, nearest
+from bedplate_registry.errors import BedplateError, Conflict, Refused, nearest
 
 __all__ = ["Intake", "Plan"]
 
@@ -121,7 +122,8 @@ class Intake:
             request = {"priority": job.priority, **request}
             self.submit(name, request, client_key=f"{job.id}#{number}", owner=job.owner, parent=job.id)
         for child in step.resume:
-            self._store.resume(child)
+            with suppress(Conflict):  # its owner was faster
+                self._store.resume(child)
         if step.error is not None:
             self._store.move(job, "failed", error=step.error)
         elif step.result is not None:
