@@ -20,8 +20,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Attempts", "DamagedFolder", "JobProcesses", "Sighting"]
 
-# What even a worker that stores blobs cannot change. Blobs stay on the mount of the job's folder then, since an import
-# links them into it, and no hard link leads from one mount to another.
+# What even a worker that stores blobs cannot change.
 PUBLISHED = ("models", "datasets", "evaluations")
 
 
@@ -91,7 +90,7 @@ class JobProcesses:
         if not (folder.path / "spec.json").exists():
             folder.create(job.spec)
         command = kind.command(self._context, job.spec, folder.path, job.epoch, lease)
-        registry = self._context.home.registry
+        home = self._context.home
         spawn.start(
             folder.path,
             job.epoch,
@@ -100,7 +99,9 @@ class JobProcesses:
             env={**lease.environment(), **command.env},
             network=kind.network,
             secrets=kind.secrets(self._context),
-            read_only=[registry / name for name in PUBLISHED] if kind.stores_blobs else [registry],
+            read_only=[home.registry / name for name in PUBLISHED] if kind.stores_blobs else [home.registry],
+            hidden=home.private_folders,
+            visible=[home.registry],
         )
 
     def look(self, job: Job) -> Sighting:

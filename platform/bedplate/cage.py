@@ -3,6 +3,8 @@
     --network          keep the machine's network; without it the worker has a loopback of its own and nothing else
     --read-only=PATH   the worker cannot change what is below this folder, whatever the modes of the files say
     --writable=PATH    except for what is below this one
+    --hidden=PATH      the worker finds an empty folder there, which nobody can write to
+    --visible=PATH     except for this folder below it, and for what its Python needs to start
     --cgroup=PATH      move into this control group first
 
 The worker dies with its supervisor, gains no privileges, has none of root's, and leaves no core file. Each wall stands
@@ -20,7 +22,8 @@ import resource
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +34,8 @@ __all__ = ["confine", "main", "walls"]
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
-KEPT_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC  # the same numbers as MS_…; a namespace must not lift them
+MS_NOSUID, MS_NODEV, MS_NOEXEC = os.ST_NOSUID, os.ST_NODEV, os.ST_NOEXEC  # the same numbers
+KEPT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC  # a namespace must not lift them
 PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 23, 24, 38, 47, 4
 CAPABILITY_VERSION_3, CAP_SYS_ADMIN = 0x20080522, 21
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
@@ -39,7 +43,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 LIBC = ctypes.CDLL(None, use_errno=True)
 WITHOUT = {
     "network": "with the machine's network",
-    "files": "with the model files writable",
+    "files": "with the model files writable and the server's own files in sight",
     "privileges": "with the privileges of root",
     "cgroup": "without a control group",
 }
@@ -49,25 +53,33 @@ Walls = Mapping[str, Callable[[], None]]
 def main() -> None:
     options, argv = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
     die_with_parent(int(options[0]))
-    read_only, writable = _paths(options, "--read-only="), _paths(options, "--writable=")
+    files = [_paths(options, f"--{name}=") for name in ("read-only", "writable", "hidden", "visible")]
     for group in _paths(options, "--cgroup="):
         _report(_attempt({"cgroup": partial(cgroups.enter, group)}))
-    wished = walls("--network" not in options, read_only, writable)
+    wished = walls("--network" not in options, *files)
     _report(confine(wished))
     if wished:  # what has no walls, the gateway, may need a privilege to open a low port
         _report(_attempt({"privileges": _drop_capabilities}))
     LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if "HOME" in os.environ and not os.access(os.environ["HOME"], os.W_OK):
+        os.environ["HOME"] = str(Path.cwd())  # it may be hidden now, and caches need a place
     os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted
 
 
-def walls(no_network: bool, read_only: Sequence[Path] = (), writable: Sequence[Path] = ()) -> Walls:
+def walls(
+    no_network: bool,
+    read_only: Sequence[Path] = (),
+    writable: Sequence[Path] = (),
+    hidden: Sequence[Path] = (),
+    visible: Sequence[Path] = (),
+) -> Walls:
     """What is to be built around a worker, by name."""
     wished: dict[str, Callable[[], None]] = {}
     if no_network:
         wished["network"] = _own_network
-    if read_only:
-        wished["files"] = partial(_read_only_files, read_only, writable)
+    if read_only or hidden:
+        wished["files"] = partial(_own_view, read_only, writable, hidden, visible)
     return wished
 
 
@@ -154,7 +166,9 @@ def _own_network() -> None:
 # --- files ---
 
 
-def _read_only_files(read_only: Sequence[Path], writable: Sequence[Path]) -> None:
+def _own_view(
+    read_only: Sequence[Path], writable: Sequence[Path], hidden: Sequence[Path], visible: Sequence[Path]
+) -> None:
     """Mounts of our own lie over these folders, and only over what is there: a missing one cannot be protected."""
     _unshare(CLONE_NEWNS)
     _mount(None, Path("/"), MS_REC | MS_PRIVATE)
@@ -163,7 +177,42 @@ def _read_only_files(read_only: Sequence[Path], writable: Sequence[Path]) -> Non
             _bind(path.resolve(), MS_RDONLY)
     for path in writable:
         _bind(path.resolve(), 0)
+    _hide({folder: folder.resolve() for folder in hidden}, [*visible, *_folders_of_python()])
     os.chdir(Path.cwd())  # the working folder was opened below the old mounts, and from there `..` leads on below them
+
+
+def _hide(hidden: Mapping[Path, Path], visible: Iterable[Path]) -> None:
+    """An empty folder over each hidden one (path -> where it leads to), and on that what stays visible, as it was."""
+    empty = []
+    with ExitStack() as opened:
+        shown: dict[Path, int] = {}
+        for path in filter(os.path.isdir, visible):
+            handle = os.open(path, os.O_PATH | os.O_CLOEXEC)  # its name will lead to it no more
+            opened.callback(os.close, handle)
+            shown |= dict.fromkeys(_places(path, hidden), handle)
+        for place in sorted({*shown, *hidden.values()}):  # outer ones first
+            if place in hidden.values():
+                if place.is_dir():
+                    _mount(Path("none"), place, MS_NOSUID | MS_NODEV | MS_NOEXEC, "tmpfs")
+                    empty.append(place)
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                _mount(Path(f"/proc/self/fd/{shown[place]}"), place, MS_BIND | MS_REC)
+    for place in empty:
+        _mount(None, place, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _places(path: Path, hidden: Mapping[Path, Path]) -> Iterator[Path]:
+    """Where a folder is found below hidden ones: by its name there, and where links in that name lead to."""
+    names = [path.resolve(), *(real / path.relative_to(name) for name, real in hidden.items() if name in path.parents)]
+    for name in names:
+        if any(real in name.parents for real in hidden.values()):
+            yield name
+
+
+def _folders_of_python() -> list[Path]:
+    """What a worker could not start without, should it lie below a hidden folder."""
+    return [Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path)]
 
 
 def _bind(path: Path, flag: int) -> None:
@@ -207,9 +256,10 @@ def _unshare(flags: int) -> None:
     _check(LIBC.unshare(flags))
 
 
-def _mount(source: Path | None, target: Path, flags: int) -> None:
+def _mount(source: Path | None, target: Path, flags: int, kind: str | None = None) -> None:
     origin = None if source is None else os.fsencode(source)
-    _check(LIBC.mount(origin, os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
+    system, data = (None, None) if kind is None else (kind.encode(), b"mode=0755")
+    _check(LIBC.mount(origin, os.fsencode(target), system, ctypes.c_ulong(flags), data), target)
 
 
 def _check(answer: int, path: Path | None = None) -> None:

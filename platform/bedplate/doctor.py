@@ -36,7 +36,8 @@ PROBE_SECONDS = 120
 PROBE_CAGE = """
 import json, pathlib, sys
 from bedplate.cage import confine, walls
-print(json.dumps(confine(walls(True, [pathlib.Path(sys.argv[1])]))))
+folder = pathlib.Path(sys.argv[1])
+print(json.dumps(confine(walls(True, [folder], hidden=[folder]))))
 """
 Finding = dict[str, str]
 
@@ -143,7 +144,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
 def _cage(place: Path) -> Iterator[Finding]:
     """The two walls around a worker, built around a child of ours."""
     folder = place if place.exists() else Path(tempfile.gettempdir())
-    done = subprocess.run([sys.executable, "-c", PROBE_CAGE, str(folder)], capture_output=True, text=True, check=False)
+    probe = [sys.executable, "-c", PROBE_CAGE, str(folder)]
+    done = subprocess.run(probe, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode == 0:
         problems: dict[str, str] = json.loads(done.stdout)
     else:
@@ -159,9 +161,10 @@ def _cage(place: Path) -> Iterator[Finding]:
     else:
         yield _finding("cage network", "ok", "workers run without a network, unless they import")
     if "files" in problems:
-        yield _finding("cage files", "warn", f"workers could write to model files: {problems['files']}", remedy)
+        detail = f"workers could write to model files and reach the server's token and socket: {problems['files']}"
+        yield _finding("cage files", "warn", detail, remedy)
     else:
-        yield _finding("cage files", "ok", "model files are read-only for workers")
+        yield _finding("cage files", "ok", "of the home, workers see the registry, read-only, and their own folder")
 
 
 def _cgroups() -> Iterator[Finding]:

@@ -78,6 +78,11 @@ class Home:
     def token_file(self) -> Path:
         return self.run / "token"
 
+    @property
+    def private_folders(self) -> list[Path]:
+        """What no worker sees: all of it. The folders in it are named as well, since links may lead elsewhere."""
+        return [self.path, self.run, self.jobs, self.logs, self.path / "backups"]
+
     def prepare(self) -> None:
         """Create what is missing. `run` is for this user alone: whoever reaches a socket in it is this user."""
         try:

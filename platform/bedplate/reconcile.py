@@ -205,6 +205,8 @@ class Reconciler:
             log=self.log_file(deployment.endpoint, deployment.name),
             env=lease.environment(),
             read_only=[self._home.registry],
+            hidden=self._home.private_folders,
+            visible=[self._home.registry],
         )
 
     # --- the gateway's snapshot ---

@@ -15,6 +15,7 @@ from typing import Any
 
 from bedplate import cgroups
 from bedplate.processes import ProcessId, with_environment
+from bedplate.supervisor import open_log
 from bedplate_registry.durable import write_json
 
 __all__ = ["ATTEMPT", "HELD_SECONDS", "Held", "Silence", "reap", "start", "worker_environment"]
@@ -34,6 +35,7 @@ FIXED = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_XET": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "PYTHONSAFEPATH": "1",  # a worker's folder is where the next supervisor starts: it must import nothing from there
     "PYTHONUNBUFFERED": "1",
     "PYTHONFAULTHANDLER": "1",
 }
@@ -59,11 +61,14 @@ def start(
     secrets: Mapping[str, str] | None = None,
     read_only: Sequence[Path] = (),
     writable: Sequence[Path] = (),
+    hidden: Sequence[Path] = (),
+    visible: Sequence[Path] = (),
     memory_max_bytes: int | None = None,
 ) -> None:
     """Start `argv` under a supervisor of its own session. Returns at once; `Held` tells what became of it.
 
     The worker cannot change what is below the folders `read_only`, save what is below the folders `writable` in them.
+    In place of the folders `hidden` it finds empty ones, with `visible` and its own folder in them as they are outside.
     Where the kernel does not grant that, a network namespace or a limit of memory, it runs without: `doctor` says so.
     """
     mark = {ATTEMPT: _mark(folder, epoch)}
@@ -78,12 +83,14 @@ def start(
         "network": network,
         "read_only": [str(path) for path in read_only],
         "writable": [str(path) for path in writable],
+        "hidden": [str(path) for path in hidden],
+        "visible": [str(path) for path in (folder, *visible)],
         "cgroup": None if group is None else str(group),
         "memory_max_bytes": memory_max_bytes,
     }
     spec_file = folder / f"supervisor-{epoch}.json"
     write_json(spec_file, spec)
-    with log.open("ab") as output:
+    with open_log(log) as output:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "bedplate.supervisor", str(spec_file)],
             stdin=subprocess.PIPE,

@@ -6,7 +6,7 @@ epoch in `started-EPOCH.json`, and reads how the worker ended in `exit-EPOCH.jso
 killed itself, the kernel kills the worker (cage.py). Standard library only, so that it costs little memory.
 
     SPEC = {"argv", "env", "log", "folder", "epoch", "grace_seconds", "network", "read_only",
-            "writable", "cgroup", "memory_max_bytes"}
+            "writable", "hidden", "visible", "cgroup", "memory_max_bytes"}
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bedplate import cgroups
 from bedplate.processes import ProcessId, is_any_stopped
 from bedplate_registry.durable import write_json
 
-__all__ = ["HEARTBEAT_SECONDS", "main"]
+__all__ = ["HEARTBEAT_SECONDS", "main", "open_log"]
 
 HEARTBEAT_SECONDS = 1.0
 PR_SET_CHILD_SUBREAPER = 36
@@ -92,11 +92,11 @@ def _make_group(spec: dict[str, Any]) -> Path | None:
 def _start_worker(spec: dict[str, Any], secrets: bytes, group: Path | None) -> subprocess.Popen[bytes]:
     cage = [sys.executable, "-m", "bedplate.cage", str(os.getpid())]
     cage += ["--network"] if spec["network"] else []
-    cage += [f"--read-only={path}" for path in spec["read_only"]]
-    cage += [f"--writable={path}" for path in spec["writable"]]
+    for name in ("read_only", "writable", "hidden", "visible"):
+        cage += [f"--{name.replace('_', '-')}={path}" for path in spec[name]]
     cage += [f"--cgroup={group}"] if group else []
     argv = [*cage, "--", *spec["argv"]]
-    with Path(spec["log"]).open("ab") as log:
+    with open_log(Path(spec["log"])) as log:
         worker = subprocess.Popen(
             argv,
             env=spec["env"],
@@ -113,6 +113,11 @@ def _start_worker(spec: dict[str, Any], secrets: bytes, group: Path | None) -> s
     except BrokenPipeError:
         pass  # it has already ended; its exit code tells
     return worker
+
+
+def open_log(path: Path) -> BinaryIO:
+    """To append to. Raises OSError for a link: a worker can put one there, and we may write where it may not."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "ab")
 
 
 def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_seconds: float) -> None:
@@ -139,8 +144,10 @@ def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_
 
 def _write_beat(path: Path, beat: int) -> None:
     """In one write of one length, so that a reader never sees half of it. Not synced: a boot ends all attempts."""
-    with suppress(OSError), path.open("r+b" if path.exists() else "wb", buffering=0) as file:
-        file.write(f"{beat:010}".encode())  # a disk that fails shows as silence, and must not end the worker
+    with suppress(OSError):  # a disk that fails shows as silence, and must not end the worker
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            file.write(f"{beat:010}".encode())
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 
 from bedplate import cgroups
+from bedplate.cage import WITHOUT
 
 SOURCES = ":".join(str(Path(__file__).resolve().parents[2] / floor) for floor in ("platform", "registry"))
 NOBODY = 65534
+IN_HOME = ("run", "logs", "registry/blobs", "jobs/mine", "jobs/other/outputs")
 PRELUDE = """
 import ctypes, errno, json, os, pathlib, shutil, socket, sys
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -33,13 +36,16 @@ def tried(action):
 
 @dataclass(frozen=True)
 class Worker:
-    """Runs Python in the cage, as some user; `models` is read-only for it but for `models/new`, `job` is its own."""
+    """Runs Python in the cage, as some user; `models` is read-only for it but for `models/new`, `job` is its own.
+
+    `home` is a server's: of what lies there only the registry and the folder of the job `mine` are visible.
+    """
 
     python: str
     uid: int
     folder: Path
 
-    def run(self, code: str, *options: str, cwd: str = ".") -> Any:
+    def run(self, code: str, *options: str, cwd: str = ".", **env: str) -> Any:
         """What the code leaves in `answer`."""
         program = f"{PRELUDE}\n{code}\nprint(json.dumps(answer))"
         user: dict[str, Any] = {} if self.uid == os.getuid() else {"user": self.uid, "group": self.uid}
@@ -47,7 +53,7 @@ class Worker:
             user["extra_groups"] = []
         done = subprocess.run(
             [self.python, "-m", "bedplate.cage", str(os.getpid()), *options, "--", self.python, "-c", program],
-            env={"PYTHONPATH": SOURCES, "PATH": os.environ["PATH"]},
+            env={"PYTHONPATH": SOURCES, "PATH": os.environ["PATH"], **env},
             cwd=self.folder / cwd,
             capture_output=True,
             text=True,
@@ -63,6 +69,16 @@ class Worker:
     def walls(self) -> tuple[str, str]:
         return f"--read-only={self.folder / 'models'}", f"--writable={self.folder / 'models' / 'new'}"
 
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def curtain(self) -> tuple[str, ...]:
+        hidden = [self.home, *(self.home / name for name in ("run", "jobs", "logs"))]
+        visible = [self.home / "registry", self.home / "jobs" / "mine"]
+        return *(f"--hidden={path}" for path in hidden), *(f"--visible={path}" for path in visible)
+
 
 @pytest.fixture(params=["the user of these tests", "an ordinary user"])
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
@@ -70,8 +86,10 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     if request.param == "an ordinary user":
         python, uid = _python_for_all(), NOBODY
     folder = Path(tempfile.mkdtemp(prefix="bp-cage-"))
-    for name in ("models/new", "models/acme", "job"):
+    for name in ("models/new", "models/acme", "job", *(f"home/{name}" for name in IN_HOME)):
         (folder / name).mkdir(parents=True)
+    for name in ("run/token", "bedplate.db", "bedplate.db-wal", "jobs/other/outputs/rows", "registry/blobs/one"):
+        (folder / "home" / name).write_text("secret")
     (folder / "models" / "blob").write_text("weights")
     (folder / "models" / "blob").chmod(0o444)
     if uid != os.getuid():
@@ -158,6 +176,102 @@ answer = pathlib.Path("models/blob").read_text()
     assert (worker.folder / "job" / "result").stat().st_uid == worker.uid
 
 
+LOOK = """
+home, mine = pathlib.Path("../.."), pathlib.Path()
+answer = {
+    "socket": tried(lambda: socket.socket(socket.AF_UNIX).connect(str(home / "run/bedplate.sock"))),
+    "token": tried(lambda: (home / "run/token").read_text()),
+    "database": tried(lambda: (home / "bedplate.db").read_text()),
+    "its log": tried(lambda: (home / "bedplate.db-wal").read_text()),
+    "another job": tried(lambda: (home / "jobs/other/outputs/rows").read_text()),
+    "by way of its parent": tried(lambda: open(f"/proc/{os.getppid()}/root{home.resolve()}/run/token")),
+    "a journal": tried(lambda: (home / "bedplate.db-journal").write_text("forged")),
+    "a socket in its place": tried(lambda: (home / "run").mkdir()),
+    "move": tried(lambda: mine.resolve().rename(mine.resolve().with_name("moved"))),
+}
+"""
+NOT_THERE = {"ENOENT", "EACCES"}
+
+
+@pytest.fixture
+def listening(worker: Worker) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as server:
+        path = worker.home / "run" / "bedplate.sock"
+        server.bind(str(path))
+        path.chmod(0o777)  # an ordinary user may connect to what a test of root listens on
+        server.listen()
+        yield
+
+
+def test_it_finds_neither_socket_nor_token_nor_database_nor_the_folder_of_another_job(
+    worker: Worker, listening: None
+) -> None:
+    answer = worker.run(LOOK, *worker.curtain, cwd="home/jobs/mine")
+    writes = {answer.pop(name) for name in ("a journal", "a socket in its place", "move")}
+    assert writes <= REFUSED, writes
+    assert set(answer.values()) <= NOT_THERE, answer
+    found = sorted(path.name for path in (worker.home / "jobs").iterdir())
+    assert found == ["mine", "other"]
+
+
+def test_without_the_curtain_it_would(worker: Worker, listening: None) -> None:
+    answer = worker.run(LOOK, cwd="home/jobs/mine")
+    assert [answer[name] for name in ("socket", "token", "database", "another job")] == ["done"] * 4
+
+
+def test_it_sees_the_registry_and_its_own_folder_and_nothing_beside_them(worker: Worker) -> None:
+    code = """
+home = pathlib.Path("../..")
+pathlib.Path("result").write_text("x")
+os.link(home / "registry/blobs/one", home / "registry/two")
+answer = [sorted(os.listdir(home)), os.listdir(home / "jobs"), (home / "registry/two").read_text()]
+"""
+    answer = worker.run(code, *worker.curtain, cwd="home/jobs/mine")
+    assert answer == [["jobs", "registry"], ["mine"], "secret"]
+    assert (worker.home / "jobs" / "mine" / "result").stat().st_uid == worker.uid
+    assert (worker.home / "registry" / "two").exists()
+
+
+def test_it_cannot_take_away_what_hides_the_home(worker: Worker) -> None:
+    code = """
+MS_BIND, MNT_DETACH, NEWNS, NEWUSER = 0x1000, 2, 0x20000, 0x10000000
+home = str(pathlib.Path("../..").resolve())
+def umount(): check(LIBC.umount2(home.encode(), MNT_DETACH))
+def bind(): check(LIBC.mount(os.path.dirname(home).encode(), b".", None, ctypes.c_ulong(MS_BIND), None))
+def read(): open(f"{home}/run/token")
+answer = {"umount": tried(umount), "bind": tried(bind), "read": tried(read)}
+tried(lambda: check(LIBC.unshare(NEWUSER | NEWNS)))
+answer |= {"umount inside": tried(umount), "bind inside": tried(bind), "read inside": tried(read)}
+answer["read bound"] = tried(lambda: open("home/run/token"))
+"""
+    answer = worker.run(code, *worker.curtain, cwd="home/jobs/mine")
+    assert set(answer.values()) <= REFUSED | NOT_THERE, answer
+
+
+def test_links_in_the_home_lead_to_the_same_and_what_they_hide_is_hidden_there_too(worker: Worker) -> None:
+    for name in ("jobs", "registry"):
+        (worker.home / name).rename(worker.folder / f"disk {name}")
+        (worker.home / name).symlink_to(f"../disk {name}")
+    code = """
+home = pathlib.Path(HOME)
+seen = ["jobs/mine", "registry/blobs/one", "../disk registry/blobs/one", "../disk jobs/mine"]
+answer = [[(home / path).exists() for path in seen], os.listdir(home / "jobs"), os.listdir(home / "../disk jobs")]
+"""
+    code = f"HOME = {str(worker.home)!r}\n{code}"
+    assert worker.run(code, *worker.curtain, cwd="home/jobs/mine") == [[True] * 4, ["mine"], ["mine"]]
+
+
+def test_what_its_python_needs_stays_visible_and_a_hidden_home_of_the_user_gives_way_to_its_own_folder(
+    worker: Worker,
+) -> None:
+    (worker.home / "packages").mkdir()
+    (worker.home / "packages" / "needed.py").write_text("WORD = 'found'")
+    code = "import needed; answer = [needed.WORD, os.environ['HOME']]"
+    path = f"{SOURCES}:{worker.home / 'packages'}"
+    answer = worker.run(code, *worker.curtain, cwd="home/jobs/mine", HOME=str(worker.home), PYTHONPATH=path)
+    assert answer == ["found", str(worker.home / "jobs" / "mine")]
+
+
 def test_it_sees_a_loopback_only_and_can_use_it(worker: Worker) -> None:
     code = """
 server = socket.create_server(("127.0.0.1", 0))
@@ -196,7 +310,7 @@ def test_a_folder_that_cannot_be_made_writable_leaves_the_network_wall_standing(
     command = [sys.executable, "-m", "bedplate.cage", str(os.getpid()), worker.walls[0], f"--writable={missing}", "--"]
     command += [sys.executable, "-c", f"{PRELUDE}\n{code}\nprint(answer)"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"cage: running with the model files writable ({missing}: No such file or directory)" in done.stderr
+    assert f"cage: running {WITHOUT['files']} ({missing}: No such file or directory)" in done.stderr
     if "with the machine's network" not in done.stderr:
         assert done.stdout == "['lo']\n"
 
@@ -242,6 +356,6 @@ def test_where_the_kernel_allows_no_namespace_the_worker_runs_without_and_its_lo
     assert done.returncode == 0, done.stderr
     assert [line.partition(" (")[0] for line in done.stderr.splitlines()] == [
         "cage: running with the machine's network",
-        "cage: running with the model files writable",
+        f"cage: running {WITHOUT['files']}",
     ]
     assert (tmp_path / "done").exists()

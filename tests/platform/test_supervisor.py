@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from bedplate import spawn
+from bedplate.compute import Lease
+from bedplate.home import Home
+from bedplate.kinds import KINDS, Kind
+from bedplate.kinds.base import Command
 from bedplate.processes import ProcessId
+from bedplate.settings import Settings
+from bedplate.workspace import Workspace
+from bedplate_serving.unix_sockets import is_listening, listen
 from harness import wait_for
 
 
@@ -256,6 +263,60 @@ def test_a_worker_cannot_change_what_is_read_only_for_it_but_its_own_folder(fold
         pytest.skip("this kernel allows no namespaces: bedplate doctor says so")
     assert answer["returncode"] == errno.EROFS
     assert (draft / "blob").exists()
+
+
+def test_a_replica_listens_in_its_own_folder_and_reaches_no_other_socket(tmp_path: Path) -> None:
+    home = Home(tmp_path / ("a home with a long name " * 5))
+    home.prepare()
+    replica = home.run / "r" / "one"
+    replica.mkdir(parents=True)
+    code = (
+        "import sys, time; from pathlib import Path; from bedplate_serving.unix_sockets import is_listening, listen;"
+        "own, *others = map(Path, sys.argv[1:]); listening = listen(own);"
+        "Path('seen').write_text(str([path.exists() or is_listening(path) for path in others])); time.sleep(60)"
+    )
+    argv = [sys.executable, "-c", code, *map(str, (replica / "s", home.socket, home.token_file))]
+    with listen(home.socket):
+        spawn.start(replica, 1, argv, log=home.logs / "log", hidden=home.private_folders, visible=[home.registry])
+        seen = written(replica, "seen")
+        if "cage: running with" in (home.logs / "log").read_text():
+            pytest.skip("this kernel allows no namespaces: bedplate doctor says so")
+        assert seen == "[False, False]"
+        assert is_listening(replica / "s")
+    wait_for(spawn.Held(replica, 1).kill, seconds=10)
+
+
+def test_a_job_sees_of_the_home_the_registry_and_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import os; open('seen', 'w').write(' '.join(sorted(os.listdir('../..')) + os.listdir('..')))"
+    kind = Kind("look", scope="", prepare=lambda *_: {}, command=lambda *_: Command([sys.executable, "-c", code]))
+    monkeypatch.setitem(KINDS, "look", kind)
+    workspace = Workspace(Settings(tmp_path), address=None)
+    lease = Lease(cores=1, memory_bytes=1)
+    job = workspace.jobs.claim(workspace.jobs.submit("look", {}), lease)
+    assert job is not None
+    workspace.attempts.start(job, lease)
+    folder = tmp_path / "jobs" / job.id
+    ended(spawn.Held(folder, job.epoch))
+    workspace.database.close()
+    if "cage: running with" in (folder / "worker.log").read_text():
+        pytest.skip("this kernel allows no namespaces: bedplate doctor says so")
+    assert (folder / "seen").read_text() == f"jobs registry {job.id}"
+
+
+def test_a_worker_leaves_nothing_that_the_next_supervisor_would_import_or_write_through(folder: Path) -> None:
+    code = (
+        "import os; os.mkdir('bedplate'); open('bedplate/__init__.py', 'w').write('import os; os.abort()');"
+        "open('json.py', 'w').write('import os; os.abort()'); os.symlink('elsewhere', 'heartbeat-2')"
+    )
+    ended(run(folder, code))
+    assert ended(run(folder, "import time; time.sleep(0.5)", epoch=2))["returncode"] == 0
+    assert not (folder / "elsewhere").exists()
+    (folder / "log").unlink()
+    (folder / "log").symlink_to("elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        run(folder, "", epoch=3)
 
 
 @pytest.mark.parametrize("network", [False, True])

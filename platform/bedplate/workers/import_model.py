@@ -10,6 +10,7 @@ from typing import Any
 
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate.workers.load_check import load_check
+from bedplate_registry.durable import make_folder
 from bedplate_registry.hub import Hub
 from bedplate_registry.importing import prepare_folder_import, prepare_hub_import
 from bedplate_registry.models import ModelVersion
@@ -24,7 +25,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
     check = partial(load_check, device=spec["device"])
     if "files" in spec:
-        with tempfile.TemporaryDirectory(dir=folder.path) as staging:
+        with tempfile.TemporaryDirectory(dir=make_folder(registry.root / "staging")) as staging:
             _lay_out(registry, spec["files"], Path(staging))
             prepared = prepare_folder_import(
                 registry,
@@ -52,7 +53,10 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
 
 
 def _lay_out(registry: Registry, files: list[dict[str, Any]], folder: Path) -> None:
-    """The uploaded files under their names again, as hard links to their blobs: no byte is copied."""
+    """The uploaded files under their names again, as hard links to their blobs: no byte is copied.
+
+    The folder is one of the registry, since no hard link leads from one mount to another (cage.py).
+    """
     for file in files:
         target = folder / check_file_path(file["path"])
         target.parent.mkdir(parents=True, exist_ok=True)
