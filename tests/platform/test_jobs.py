@@ -168,7 +168,7 @@ def test_only_a_job_that_has_ended_is_archived_and_then_it_is_not_listed(store: 
     assert len(store.find()) == 2
 
 
-def test_a_job_that_is_resumed_while_it_is_archived_is_not_hidden(database: Database) -> None:
+def test_a_job_that_is_resumed_while_it_is_archived_is_not_hidden(store: JobStore, database: Database) -> None:
     class Slow(JobStore):
         def get(self, job_id: str) -> Job:
             job = super().get(job_id)
