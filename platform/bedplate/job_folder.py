@@ -2,7 +2,7 @@
 
     spec.json             resolved and immutable: enough to run the job again
     events.jsonl          {"seq", "epoch", "time", "type": "progress" | "message" | "metrics", …}
-    metrics.jsonl         {"epoch", "step", name: value, …}
+    metrics.jsonl         {"attempt", "step", name: value, …}; `epoch` there, if at all, is the training's
     worker.log            standard output and error of every attempt
     result-EPOCH.json     written last by an attempt that succeeded
     error-EPOCH.json      written by an attempt that knows why it failed
@@ -165,7 +165,7 @@ class JobReporter:
         )
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        _append(self.folder.metrics_file, {"epoch": self.epoch, "step": step, **values})
+        _append(self.folder.metrics_file, {"attempt": self.epoch, "step": step, **values})
         self._event("metrics", step=step, values=dict(values))
 
     def message(self, text: str) -> None:

@@ -67,8 +67,8 @@ def trainer_of(home: Path) -> int:
 
 def assert_it_goes_on_from_its_checkpoint(job: Job, attempt: int) -> None:
     """The first figures of the attempt are of steps after the checkpoint at 50, and none before it is missing."""
-    wait_for(lambda: any(row["epoch"] == attempt for row in job.metrics()), seconds=120)
-    first = min(row["step"] for row in job.metrics() if row["epoch"] == attempt and "loss" in row)
+    wait_for(lambda: any(row["attempt"] == attempt for row in job.metrics()), seconds=120)
+    first = min(row["step"] for row in job.metrics() if row["attempt"] == attempt and "loss" in row)
     earlier = [row["step"] for row in job.metrics() if row["step"] < first and "loss" in row]
     assert first > 50
     assert earlier == list(range(10, first, 10))

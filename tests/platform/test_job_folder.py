@@ -56,6 +56,12 @@ def test_a_step_that_two_attempts_logged_counts_once_and_the_later_one_wins(tmp_
     assert [(row["step"], row["loss"]) for row in folder.metrics()] == [(10, 2.0), (20, 1.4)]
 
 
+def test_a_row_tells_its_attempt_beside_the_epoch_of_the_training(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    JobReporter(folder, 2).metrics(10, {"loss": 2.0, "epoch": 0.5})
+    assert folder.metrics() == [{"attempt": 2, "step": 10, "loss": 2.0, "epoch": 0.5}]
+
+
 def test_a_line_cut_short_by_a_kill_is_skipped_and_the_next_one_is_whole(tmp_path: Path) -> None:
     folder = made(tmp_path)
     JobReporter(folder, 1).metrics(1, {"loss": 1.0})
