@@ -79,9 +79,8 @@ def states(workspace: Workspace, sweep: Job) -> list[str]:
 def succeed(workspace: Workspace, trial: Job, accuracy: float) -> None:
     """Play the worker of a trial and the end that the scheduler makes of it."""
     running = claim(workspace, trial)
-    draft = {**workspace.registry.models.get("tiny").to_json(), "name": "best", "lineage": {"job": trial.id}}
-    facts = ModelDraft.to_json(workspace.registry.models.get("tiny"))["facts"]
-    draft = {name: draft[name] for name in ("name", "files", "source", "lineage", "sample")} | {"facts": facts}
+    draft = ModelDraft.to_json(workspace.registry.models.get("tiny"))
+    draft |= {"name": "best", "lineage": {"job": trial.id}, "facts": {**draft["facts"], "task": TASK}}
     result = {**FIGURES, "draft": draft, "metrics": {"accuracy": accuracy, "log_loss": 1 - accuracy}}
     folder = workspace.job_folder(trial.id)
     folder.create(running.spec)
@@ -241,10 +240,6 @@ def test_the_best_model_is_registered_once_with_its_trial_in_its_lineage(workspa
     for trial, accuracy in zip(trials[:3], (0.5, 0.75, 0.75), strict=True):
         succeed(workspace, trial, accuracy)
     fail(workspace, trials[3])
-    finish = workspace.jobs.move
-    workspace.jobs.move = lambda *given, **more: False  # type: ignore[method-assign]  # the server dies after it
-    advance(workspace, sweep)
-    workspace.jobs.move = finish  # type: ignore[method-assign]
     done = advance(workspace, sweep)
     assert done.state == "succeeded"
     result = done.result
@@ -257,6 +252,24 @@ def test_the_best_model_is_registered_once_with_its_trial_in_its_lineage(workspa
     assert version.lineage["sweep"]["trial"] == 2
     assert version.lineage["job"] == trials[1].id
     assert not workspace.job_folder(trials[3].id).checkpoints.exists()
+
+
+def test_what_was_published_before_a_crash_stays_the_best(workspace: Workspace) -> None:
+    sweep = start(workspace)
+    advance(workspace, sweep)
+    first, second = trials_of(workspace, sweep)
+    succeed(workspace, first, 0.5)
+    fail(workspace, second)
+    move = workspace.jobs.move
+    workspace.jobs.move = lambda *given, **more: False  # type: ignore[method-assign]  # the server dies before it
+    advance(workspace, sweep)
+    workspace.jobs.move = move  # type: ignore[method-assign]
+    assert workspace.registry.models.get("best:1").lineage["job"] == first.id
+    workspace.resume_job(second.id)
+    succeed(workspace, second, 0.75)
+    done = advance(workspace, sweep)
+    assert done.result is not None
+    assert (done.result["model"], done.result["best"]["trial"]) == ("best:1", 1)
 
 
 def test_a_lower_log_loss_is_better(workspace: Workspace) -> None:
@@ -272,10 +285,11 @@ def test_a_lower_log_loss_is_better(workspace: Workspace) -> None:
 def test_a_sweep_whose_trials_all_fail_says_the_first_reason_and_tries_them_once_more_when_resumed(
     workspace: Workspace,
 ) -> None:
-    sweep = start(workspace)
+    sweep = start(workspace, parallel=1)
     advance(workspace, sweep)
-    for trial in trials_of(workspace, sweep):
-        fail(workspace, trial)
+    fail(workspace, trials_of(workspace, sweep)[0])
+    advance(workspace, sweep)
+    fail(workspace, trials_of(workspace, sweep)[1])
     failed = advance(workspace, sweep)
     assert failed.state == "failed"
     assert failed.error is not None
@@ -285,8 +299,10 @@ def test_a_sweep_whose_trials_all_fail_says_the_first_reason_and_tries_them_once
     claim(workspace, sweep)
     advance(workspace, sweep)
     first, second = trials_of(workspace, sweep)
-    assert states(workspace, sweep) == ["queued", "queued"]
+    assert states(workspace, sweep) == ["queued", "failed"]
     fail(workspace, first)
+    advance(workspace, sweep)
+    assert states(workspace, sweep) == ["failed", "queued"]
     succeed(workspace, second, 0.5)
     assert advance(workspace, sweep).state == "succeeded"
 
