@@ -308,4 +308,4 @@ def _ref(model: Model | str) -> str:
 
 
 def _body(kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": kind, **{k: v for k, v in request.items() if v is not None}}
+    return {**{k: v for k, v in request.items() if v is not None}, "kind": kind}

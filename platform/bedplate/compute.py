@@ -322,7 +322,7 @@ def _choose_shares(cards: Sequence[_Card], demand: Demand, share: int) -> tuple[
         has = f"{len(fitting)} of {len(cards)} with so much free"
     elif usable:
         most = max(usable, key=lambda card: (card.room, -card.gpu.index))
-        has = f"at most {_size(most.room)} is free ({most.gpu.label})"
+        has = f"at most {_size(most.room)} is free; {most.taken_by}"
     else:
         has = ", ".join(card.taken_by for card in cards if card.gpu.is_usable)
     return Shortage("gpus", f"{_wanted_gpus(demand)}: {has}")

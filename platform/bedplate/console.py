@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-__all__ = ["Progress", "say"]
+__all__ = ["EndpointProgress", "Progress", "say"]
 
 PLAIN_SECONDS = 5.0  # where there is no terminal, a new line no sooner than that, unless the phase changes
 
@@ -26,30 +26,34 @@ class Watched(Protocol):
     def is_final(self) -> bool: ...
 
 
+class WatchedEndpoint(Protocol):
+    """What is shown of a client's endpoint."""
+
+    data: dict[str, Any]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def waiting(self) -> str | None: ...
+
+
 def say(text: str) -> None:
     """A message for people."""
     print(text, file=sys.stderr, flush=True)
 
 
-class Progress:
-    """Follows a job on stderr: a bar on a terminal, plain lines elsewhere."""
+class _Line:
+    """The last line on stderr: written over on a terminal, written anew elsewhere when it has changed."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._last_key = self._last_text = ""
         self._last_time = 0.0
 
-    def __call__(self, job: Watched) -> None:
-        progress = job.data.get("progress")
-        if job.state == "queued":
-            why = job.data["waiting"]
-            self._line(f"{job.id}: waiting" + (f", {why}" if why else ""), key=f"waiting {why}")
-        elif job.is_final:
-            self._finish(f"{job.id}: {job.state}")
-        elif progress:
-            self._line(_describe(job.id, progress), key=progress["phase"])
-
-    def _line(self, text: str, key: str) -> None:
+    def show(self, text: str, key: str) -> None:
+        """Where lines are written anew: at once where `key` has changed, else every few seconds."""
         if self._is_terminal:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             sys.stderr.write(f"\r\x1b[K{text[: width - 1]}")
@@ -60,8 +64,48 @@ class Progress:
             say(text)
             self._last_key, self._last_text, self._last_time = key, text, now
 
-    def _finish(self, text: str) -> None:
+    def end(self, text: str) -> None:
         say(f"\r\x1b[K{text}" if self._is_terminal else text)
+
+
+class Progress:
+    """Follows a job on stderr: a bar on a terminal, plain lines elsewhere. A queued one tells its place and why."""
+
+    def __init__(self) -> None:
+        self._line = _Line()
+
+    def __call__(self, job: Watched) -> None:
+        progress = job.data.get("progress")
+        if job.state == "queued":
+            self._line.show(f"{job.id}: {_queued(job.data)}", key=f"waiting for {job.data.get('waiting_for')}")
+        elif job.is_final:
+            self._line.end(f"{job.id}: {job.state}")
+        elif progress:
+            self._line.show(_describe(job.id, progress), key=progress["phase"])
+
+
+class EndpointProgress:
+    """Follows an endpoint on stderr until it is there, with what its replicas wait for: a GPU, and who holds it."""
+
+    def __init__(self) -> None:
+        self._line = _Line()
+
+    def __call__(self, endpoint: WatchedEndpoint) -> None:
+        rows = endpoint.data["deployments"]
+        ready, wished = sum(row["ready"] for row in rows), sum(row["instances"] for row in rows)
+        why = f"; {endpoint.waiting}" if endpoint.waiting else ""
+        text = f"{endpoint.name}: {ready} of {wished} replicas are ready{why}"
+        if endpoint.state == "ready":
+            self._line.end(text)
+        else:
+            self._line.show(text, key=text)
+
+
+def _queued(job: Mapping[str, Any]) -> str:
+    """The place first: a terminal cuts what is too long."""
+    waiting = str(job.get("waiting") or "waits for its turn")
+    why, _, place = waiting.rpartition("; ") if job.get("position") else (waiting, "", "")
+    return f"{place}, {why}" if place else why
 
 
 def _describe(job_id: str, progress: Mapping[str, Any]) -> str:

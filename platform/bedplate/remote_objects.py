@@ -232,6 +232,8 @@ class Endpoint:
                 why = f": {self.waiting}" if self.waiting else ""
                 raise TimeoutError(f"Endpoint {self.name} is still {self.state} after {timeout_seconds} s{why}.")
             time.sleep(POLL_SECONDS)
+        if watch:
+            watch(self)
         return self
 
     def score(self, inputs: Any, **parameters: Any) -> Any:

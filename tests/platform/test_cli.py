@@ -7,17 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from bedplate.cli.config import read_config
-from bedplate.cli.jobs import new_lines
-from bedplate.cli.output import parse_values
+from bedplate.cli.app import app
+from bedplate.cli.config import read_config, read_request
+from bedplate.cli.output import parse_values, run
+from bedplate.console import Progress
+from bedplate.workspace import Workspace
 from bedplate_registry.errors import Refused
 from harness import bedplate_home, environment, free_port, processes_of, run_cli, serving, wait_for, write_messages
+from light_server import light_server
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +156,8 @@ WRONG_USES = {
     "two servers": ["models", "list", "--home", ".", "--url", "http://a"],
     "a port that is none": ["serve", "--port", "99999"],
     "two inputs and one file": ["batch", "a", "--input", "a.csv", "--input", "b.csv", "--output", "c.csv"],
+    "a need without a value": ["batch", "a", "--input", "a.csv", "--output", "b.csv", "--need", "cores"],
+    "no jobs": ["jobs", "list", "--limit", "0"],
     "half a percent": ["endpoints", "update", "a", "--traffic", "main=0.5"],
 }
 
@@ -192,31 +198,26 @@ def test_a_config_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path: P
 
 
 def test_a_config_has_flags_and_settings_by_their_names(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("task: t\ncolumns: {label: intent}\nlearning_rate: 3e-5\nself: 1\ntest:\n")
+    text = "task: t\ncolumns: {label: intent}\nlearning_rate: 3e-5\nself: 1\ntest:\npriority: 5\nneeds: {cores: 2}\n"
+    (tmp_path / "run.yaml").write_text(text)
+    flags = {"task": "t", "columns": {"label": "intent"}, "priority": 5, "needs": {"cores": 2}}
     settings = {"learning_rate": 3e-5, "self": 1}
-    assert read_config(tmp_path / "run.yaml") == {"task": "t", "columns": {"label": "intent"}, "settings": settings}
+    assert read_config(tmp_path / "run.yaml") == {**flags, "settings": settings}
+
+
+def test_a_request_of_any_kind_is_a_file_of_its_fields(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("train: tickets\nsettings: {learning_rate: 3e-5}\nvalidation:\nrates: [1e-3]\n")
+    assert read_request(tmp_path / "run.yaml") == {
+        "train": "tickets",
+        "settings": {"learning_rate": 3e-5},
+        "rates": [1e-3],
+    }
 
 
 def test_values_are_what_they_look_like() -> None:
     given = {"a": "true", "b": "3e-5", "c": "seven", "d": "7", "e": "2024-01-01", "f": "[1, 2]", "g": "1E3"}
     expected = {"a": True, "b": 3e-5, "c": "seven", "d": 7, "e": "2024-01-01", "f": [1, 2], "g": 1000.0}
     assert parse_values(given) == expected
-
-
-@pytest.mark.parametrize(
-    ("seen", "now", "new"),
-    [
-        ([], ["a"], ["a"]),
-        (["a", "b"], ["a", "b"], []),
-        (["a", "a"], ["a", "a", "a"], ["a"]),
-        (["first", "b", "c"], ["rst", "b", "c", "d"], ["d"]),
-        (["first", "b", "c"], ["b", "c", "d"], ["d"]),
-        (["first", "\u00e9b", "c"], ["\ufffdb", "c", "d"], ["d"]),
-        (["a", "b"], ["x", "y"], ["x", "y"]),
-    ],
-)
-def test_following_a_log_shows_each_line_once(seen: list[str], now: list[str], new: list[str]) -> None:
-    assert new_lines(seen, now) == new
 
 
 def test_a_detached_batch_of_two_files_is_waited_for_and_fetched_later(
@@ -250,3 +251,116 @@ def test_the_offline_of_the_caller_counts_and_not_that_of_the_servers_start(home
     run_cli("models", "list", home=home)
     done = run_cli("import", "acme/tiny", "--format", "json", home=home, check=False, BEDPLATE_OFFLINE="1")
     assert json.loads(done.stdout)["error"]["code"] == "offline"
+
+
+# --- jobs of a light kind, at a control plane in this process
+
+
+@pytest.fixture(scope="module")
+def light() -> Iterator[Workspace]:
+    with light_server() as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def cli(light: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The program in this process: what it prints, or its error where it fails."""
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["bedplate", *arguments, "--home", str(light.home.path)])
+        code = run(app)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return printed.err if code else printed.out
+
+    return call
+
+
+@pytest.fixture
+def tell(cli: Callable[..., str]) -> Callable[..., Any]:
+    return lambda *arguments: json.loads(cli(*arguments, "--format", "json"))
+
+
+def test_a_job_of_any_kind_is_submitted_from_a_file_and_flags(
+    light: Workspace, cli: Callable[..., str], tell: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text("code: print('from the file')\nneeds: {cores: 1, memory_gb: 1}\n")
+    base = ["jobs", "submit", "script", "--config", str(tmp_path / "run.yaml"), "--need", "cores=2", "--priority", "4"]
+    plan = tell(*base, "--dry-run")
+    assert (plan["demand"]["cores"], plan["demand"]["memory_bytes"], plan["priority"]) == (2, 1 << 30, 4)
+    assert light.jobs.find(archived=None) == []
+    assert tell(*base, "--set", "demand={gpus: 0}") == {"value": 0}
+    (tmp_path / "data.csv").write_text("text\na\n")
+    assert "script has no setting 'data'" in cli(*base, "--file", f"data={tmp_path / 'data.csv'}")
+    assert "Did you mean 'script'?" in cli("jobs", "submit", "scrpt")
+
+
+def test_what_a_command_exits_with_is_what_the_program_exits_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def program(what: BaseException) -> Any:
+        small = typer.Typer()
+
+        @small.command()
+        def fail() -> None:
+            raise what
+
+        return small
+
+    monkeypatch.setattr(sys, "argv", ["bedplate"])
+    assert [run(program(what)) for what in (typer.Exit(), typer.Exit(1), KeyboardInterrupt())] == [0, 1, 1]
+
+
+def test_jobs_are_listed_shown_run_again_and_archived(cli: Callable[..., str], tell: Callable[..., Any]) -> None:
+    job = tell("jobs", "submit", "script", "--set", "code=print('hello')", "--detach")["id"]
+    tell("jobs", "wait", job)
+    again = tell("jobs", "rerun", job)["id"]
+    assert again != job
+    assert cli("jobs", "logs", again, "--follow") == "hello\n"
+    assert tell("jobs", "logs", again)["log"] == "hello\n"
+    assert tell("jobs", "archive", again)["archived"]
+    assert [row["id"] for row in tell("jobs", "list", "--archived")] == [again]
+    assert again not in [row["id"] for row in tell("jobs", "list")]
+    assert tell("jobs", "archive", again, "--undo")["archived"] is None
+    assert [row["id"] for row in tell("jobs", "list", "--limit", "1")] == [again]
+    assert "bedplate jobs rerun" in cli("jobs", "retry", again)
+
+
+def test_a_waiting_job_is_listed_shown_and_followed_with_its_place_and_the_reason(
+    light: Workspace, cli: Callable[..., str], tell: Callable[..., Any]
+) -> None:
+    sleep = ["jobs", "submit", "script", "--set", "code=import time; time.sleep(60)", "--detach"]
+    first = tell(*sleep, "--set", "demand={cores: 3}", "--priority", "9")["id"]
+    wait_for(lambda: light.jobs.get(first).state == "running")
+    second = tell(*sleep, "--set", "demand={cores: 2}")["id"]
+    wait_for(lambda: light.jobs.get(second).waiting_for == "cores")
+    header, newest, *_ = cli("jobs", "list").splitlines()
+    assert header.split() == ["id", "kind", "state", "priority", "owner", "created", "waiting"]
+    assert second in newest
+    assert first in newest
+    shown = cli("jobs", "show", second)
+    assert "2 cores, 0.0 GiB of memory" in shown
+    assert "position" in shown
+    holding = cli("jobs", "show", first)
+    assert "3 cores, 0.0 GiB of memory, since 20" in holding
+    wait = [sys.executable, "-c", "from bedplate.cli import main; main()", "jobs", "wait", second]
+    follower = subprocess.Popen(wait, env=environment(light.home.path), stderr=subprocess.PIPE, text=True)
+    assert follower.stderr is not None
+    line = follower.stderr.readline()
+    assert line.startswith(f"{second}: position 1 of 1, waits for 2 cores: ")
+    light.cancel_job(second)
+    light.cancel_job(first)
+    assert follower.wait(20) == 1
+    follower.stderr.close()
+
+
+def test_a_place_that_moves_up_is_told_now_and_then_and_not_at_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    class Waiting:
+        id, state, is_final = "batch-1", "queued", False
+        data: dict[str, Any]
+
+    job, progress = Waiting(), Progress()
+    for place in (3, 2, 1):
+        waiting = f"waits for 1 GPU: GPU 0 is held by a; jobs make room for it; position {place} of 3"
+        job.data = {"waiting": waiting, "waiting_for": "gpus", "position": place}
+        progress(job)
+    told = "batch-1: position 3 of 3, waits for 1 GPU: GPU 0 is held by a; jobs make room for it\n"
+    assert capsys.readouterr().err == told

@@ -100,7 +100,7 @@ def test_a_card_that_others_use_is_not_given_whole_and_gives_shares_of_the_rest(
             [held("finetune-1", "GPU-0"), held("batch-2", "GPU-1", share_gib=30)],
             Demand(gpus=1, gpu_memory_bytes=6 * GIB),
             "gpus",
-            "6.0 GiB on one GPU: at most 2.0 GiB is free (GPU 1 (V100))",
+            "6.0 GiB on one GPU: at most 2.0 GiB is free; GPU 1 (V100) is held by batch-2",
         ),
         (
             [held("finetune-1", cores=6), held("import-2", cores=1)],

@@ -11,21 +11,28 @@ from typing import Annotated, Any
 import typer
 
 from bedplate.cli import datasets, endpoints, jobs, keys, models
+from bedplate.cli.compute import show_compute
 from bedplate.cli.output import (
+    DetachOption,
     Format,
     FormatOption,
     HomeOption,
+    NeedOption,
+    PriorityOption,
+    SetOption,
     UrlOption,
     WrongUse,
     connect,
     follow,
     pairs,
+    parse_needs,
     parse_values,
     read_text,
     say,
     show,
 )
 from bedplate.cli.sweep import sweep
+from bedplate.console import EndpointProgress
 from bedplate_registry.errors import Refused
 
 __all__ = ["app"]
@@ -42,9 +49,7 @@ for group in (models, datasets, endpoints, jobs, keys):
     app.add_typer(group.app)
 
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="key=column, once for each key of the task.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="name=value, once for each setting.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-DetachOption = Annotated[bool, typer.Option("--detach", help="Leave it running and return at once.")]
 TaskOption = Annotated[str | None, typer.Option("--task", help="One of the nine tasks.")]
 
 
@@ -123,6 +128,8 @@ def import_(
     name: Annotated[str | None, typer.Option(help="Its name here; the MODEL_ID where not given.")] = None,
     hub: Annotated[str | None, typer.Option(help="The Hub to import from.")] = None,
     device: DeviceOption = "auto",
+    priority: PriorityOption = None,
+    need: NeedOption = None,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
@@ -135,13 +142,14 @@ def import_(
         raise WrongUse("A folder needs a name.", hint="Add --name org/name.")
     if source is not None and (revision is not None or hub is not None):
         raise WrongUse("--revision and --hub belong to a Hub, and --from to a folder.", hint="Leave them out.")
+    line = {"priority": priority, "needs": parse_needs(need)}
     ws = connect(home, url)
     if source is not None:
         assert name is not None
-        job = ws.submit_import_folder(source, name, task=task, device=device)
+        job = ws.submit_import_folder(source, name, task=task, device=device, **line)
     else:
         assert model_id is not None
-        options = {"revision": revision, "task": task, "name": name, "hub": hub, "device": device}
+        options = {"revision": revision, "task": task, "name": name, "hub": hub, "device": device, **line}
         job = ws.submit_import(model_id, **options)
     follow(job, detach=detach, format=format)
     if not detach:
@@ -163,6 +171,8 @@ def finetune(
     output: Annotated[str | None, typer.Option("--output", help="The name to register the result under.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     processes: Annotated[int | None, typer.Option("--processes", "--gpus", help="Processes, one a GPU.")] = None,
+    priority: PriorityOption = None,
+    need: NeedOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve and check, start nothing.")] = False,
     detach: DetachOption = False,
     home: HomeOption = None,
@@ -171,8 +181,9 @@ def finetune(
 ) -> None:
     """Fine-tune a model on data and register the result, with a report on its test rows."""
     flags: dict[str, Any] = {"task": task, "train": train, "validation": validation, "test": test}
-    flags |= {"output": output, "device": device, "processes": processes}
+    flags |= {"output": output, "device": device, "processes": processes, "priority": priority}
     request = _config(config) | {k: v for k, v in flags.items() if v is not None}
+    request["needs"] = {**request.get("needs", {}), **(parse_needs(need) or {})}
     request["columns"] = {**request.get("columns", {}), **pairs(map or (), "--map")}
     request["settings"] = {**request.get("settings", {}), **parse_values(pairs(set or (), "--set"))}
     for needed in ("task", "train", "output"):
@@ -225,6 +236,8 @@ def evaluate(
     map: MapOption = None,
     set: SetOption = None,
     device: DeviceOption = "auto",
+    priority: PriorityOption = None,
+    need: NeedOption = None,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
@@ -242,6 +255,8 @@ def evaluate(
         columns=pairs(map or (), "--map"),
         settings=settings,
         device=device,
+        priority=priority,
+        needs=parse_needs(need),
     )
     follow(job, detach=detach, format=format)
     if not detach:
@@ -277,6 +292,9 @@ def deploy(
     instances: Annotated[int, typer.Option(help="Processes that answer.")] = 1,
     traffic: Annotated[int | None, typer.Option(help="Its share in percent; the others share the rest.")] = None,
     device: DeviceOption = "auto",
+    gpu_memory_gb: Annotated[
+        float | None, typer.Option(help="GiB of a GPU for each instance; reckoned from the model where not given.")
+    ] = None,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
@@ -284,13 +302,14 @@ def deploy(
 ) -> None:
     """Deploy a model to a real-time endpoint. A new endpoint's key is shown this once."""
     ws = connect(home, url)
-    options = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
+    options: dict[str, Any] = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
+    options |= {"gpu_memory_gb": gpu_memory_gb}
     made = ws.deploy(model, endpoint=endpoint, wait=False, **options)
     say(f"Endpoint {endpoint} will answer at {made.url}")
     if made.key:
         say(f"Its key, shown this once: {made.key}")  # before the wait: a replica that does not start must not lose it
     if not detach:
-        made.wait()
+        made.wait(watch=EndpointProgress())
     answer = {"name": made.name, "state": made.state, "url": made.url, "key": made.key}
     show({k: v for k, v in answer.items() if v is not None}, format)
     if made.key and format is Format.table:
@@ -339,6 +358,8 @@ def batch(
     error_threshold: Annotated[int, typer.Option(help="Bad rows that are allowed; -1: any number.")] = -1,
     set: SetOption = None,
     device: DeviceOption = "auto",
+    priority: PriorityOption = None,
+    need: NeedOption = None,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
@@ -349,8 +370,13 @@ def batch(
     In a folder each result is named as its input. The rows of a detached job: bedplate jobs wait ID --output FILE.
     """
     targets = _targets(input, output)
-    options = {"columns": pairs(map or (), "--map"), "error_threshold": error_threshold, "device": device}
-    options["parameters"] = parse_values(pairs(set or (), "--set"))
+    options: dict[str, Any] = {
+        "columns": pairs(map or (), "--map"),
+        "error_threshold": error_threshold,
+        "device": device,
+    }
+    options |= {"parameters": parse_values(pairs(set or (), "--set"))}
+    options |= {"priority": priority, "needs": parse_needs(need)}
     ws = connect(home, url)
     done = []
     for source, target in targets:
@@ -384,5 +410,9 @@ def _targets(inputs: list[str], output: Path) -> list[tuple[str, Path]]:
 
 @app.command()
 def compute(home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
-    """Cores, memory and GPUs, and who holds them."""
-    show(connect(home, url).connection.get("/api/v1/compute"), format)
+    """Cores, memory and GPUs: what is free, who holds what since when, and who is next in line."""
+    found = connect(home, url).compute()
+    if format is Format.json:
+        show(found, format)
+    else:
+        show_compute(found)

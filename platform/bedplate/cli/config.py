@@ -1,4 +1,5 @@
-"""The flat YAML file of `finetune --config`: `name: value` lines, by the names of the flags and of the settings."""
+"""YAML files of `name: value` lines: that of `finetune --config`, by the names of the flags and of the settings, and
+that of `jobs submit --config`, which is a request as REST takes it."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from typing import Any
 from bedplate.cli.output import parse_value, read_text
 from bedplate_registry.errors import Refused
 
-__all__ = ["read_config"]
+__all__ = ["read_config", "read_request"]
 
 TEXTS = ("task", "train", "validation", "test", "output", "device")
-MAPPINGS = ("columns", "settings")
+NUMBERS = ("processes", "priority")  # which the server checks
+MAPPINGS = ("columns", "settings", "needs")
 HINT = "Give a file of `name: value` lines."
 
 
@@ -21,11 +23,24 @@ def read_config(path: Path) -> dict[str, Any]:
     for name, value in loaded.items():
         _check(path, name, value)
     settings = {**loaded.pop("settings", {})}
-    flags = {name: loaded.pop(name) for name in (*TEXTS, "columns", "processes") if name in loaded}
+    flags = {name: loaded.pop(name) for name in (*TEXTS, *NUMBERS, "columns", "needs") if name in loaded}
     return {**flags, "settings": {name: parse_value(value) for name, value in {**settings, **loaded}.items()}}
 
 
+def read_request(path: Path) -> dict[str, Any]:
+    """The body of a request; what it may hold is the server's to say. Raises Refused."""
+    loaded = _read(path)
+    for name in loaded:
+        _check_name(path, name)
+    return {name: parse_value(value) for name, value in loaded.items() if value is not None}
+
+
 def _load(path: Path) -> dict[Any, Any]:
+    flags = (*TEXTS, *NUMBERS, *MAPPINGS)
+    return {k: v for k, v in _read(path).items() if v is not None or k not in flags}  # `train:` alone gives none
+
+
+def _read(path: Path) -> dict[Any, Any]:
     import yaml
 
     try:
@@ -34,13 +49,11 @@ def _load(path: Path) -> dict[Any, Any]:
         raise Refused(f"{path} cannot be read as YAML: {exc}", hint=HINT) from exc
     if not isinstance(loaded, dict):
         raise Refused(f"{path} holds no settings.", hint=HINT)
-    flags = (*TEXTS, *MAPPINGS, "processes")
-    return {k: v for k, v in loaded.items() if v is not None or k not in flags}  # `train:` alone gives none
+    return loaded
 
 
 def _check(path: Path, name: Any, value: Any) -> None:
-    if not isinstance(name, str):
-        raise Refused(f"{path}: {name!r} is not a name.", hint=HINT)
+    _check_name(path, name)
     if name == "model":
         raise Refused(f"{path}: the model is not set by a file.", hint="Take out `model`; write: bedplate finetune REF")
     if name in TEXTS and not isinstance(value, str):
@@ -48,3 +61,8 @@ def _check(path: Path, name: Any, value: Any) -> None:
     if name in MAPPINGS and not (isinstance(value, dict) and all(isinstance(key, str) for key in value)):
         hint = "Write `key: value` lines below it, each further in."
         raise Refused(f"{path}: {name}: {value!r} is not a mapping.", hint=hint)
+
+
+def _check_name(path: Path, name: Any) -> None:
+    if not isinstance(name, str):
+        raise Refused(f"{path}: {name!r} is not a name.", hint=HINT)

@@ -32,7 +32,10 @@ def show_(
         return
     show({key: data[key] for key in ("name", "state", "task", "url")}, format)
     print()
-    show(data["deployments"], format, columns=("name", "model", "traffic", "instances", "ready", "device"))
+    columns = ["name", "model", "traffic", "instances", "ready", "device"]
+    if any(row["waiting"] for row in data["deployments"]):
+        columns.append("waiting")
+    show(data["deployments"], format, columns=columns)
 
 
 @app.command()

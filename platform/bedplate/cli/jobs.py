@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bedplate.cli.output import Format, FormatOption, HomeOption, Progress, UrlOption, connect, say, show
+from bedplate.cli.output import (
+    DetachOption,
+    Format,
+    FormatOption,
+    HomeOption,
+    NeedOption,
+    PriorityOption,
+    Progress,
+    SetOption,
+    UrlOption,
+    connect,
+    pairs,
+    parse_needs,
+    parse_values,
+    say,
+    show,
+    size_text,
+    time_text,
+)
+from bedplate.cli.output import follow as wait_for
 
-if TYPE_CHECKING:
-    from bedplate.client import Job
-
-__all__ = ["app", "new_lines"]
+__all__ = ["app"]
 
 app = typer.Typer(name="jobs", help="Imports, fine-tunes, evaluations and batches.", no_args_is_help=True)
 JobArgument = Annotated[str, typer.Argument(metavar="ID")]
-SHOWN = ("id", "kind", "state", "attempt", "owner", "created", "started", "finished", "waiting", "result", "error")
-FOLLOW_SECONDS = 0.5
-ALL_LINES = 1_000_000
+LISTED = ("id", "kind", "state", "priority", "owner", "created", "waiting")
+SHOWN = (
+    *("id", "kind", "state", "attempt", "priority", "preemptible", "parent", "owner"),
+    *("created", "started", "finished", "archived", "waiting", "position", "demand", "lease", "progress"),
+    *("result", "error"),
+)
 
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Option(help="import, finetune, evaluate or batch.")] = None,
+    kind: Annotated[str | None, typer.Option(help="import, finetune, evaluate, batch and so on.")] = None,
     state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Only the jobs that this one submitted.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="The archived ones instead.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 100,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
     """Jobs, newest first."""
-    items = [job.data for job in connect(home, url).jobs.list(kind=kind, state=state)]
-    show(items, format, columns=("id", "kind", "state", "created", "waiting"))
+    found = connect(home, url).jobs.list(kind=kind, state=state, parent=parent, archived=archived, limit=limit)
+    show([job.data for job in found], format, columns=LISTED)
 
 
 @app.command("show")
@@ -42,58 +63,83 @@ def show_(
 ) -> None:
     """One job."""
     data = connect(home, url).jobs.get(job).data
-    show(data if format is Format.json else {name: data[name] for name in SHOWN if data[name] is not None}, format)
+    show(data if format is Format.json else _facts(data), format)
+
+
+def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is to say of it; sizes and times as people read them."""
+    shown = {**data, "demand": _resources(data["demand"])}
+    if lease := data["lease"]:
+        shown["lease"] = f"{_resources(lease)}, since {time_text(lease['since'])}"
+    return {name: shown[name] for name in SHOWN if shown[name] not in (None, "")}
+
+
+def _resources(held: Mapping[str, Any]) -> str:
+    """A demand, whose cards are a number, or a lease, which names them."""
+    share, gpus = held["gpu_memory_bytes"], held["gpus"]
+    parts = [f"{held['cores']} cores", f"{size_text(held['memory_bytes'])} of memory"]
+    if gpus:
+        which = f"{gpus} GPUs" if isinstance(gpus, int) else " ".join(gpus)
+        parts.append(which if share is None else f"{size_text(share)} of {which}")
+    return ", ".join(parts)
+
+
+@app.command()
+def submit(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Any kind that the server knows.")],
+    config: Annotated[Path | None, typer.Option(help="A YAML file: the request as REST takes it.")] = None,
+    set: SetOption = None,
+    file: Annotated[list[str] | None, typer.Option("--file", help="name=PATH: a file of yours, uploaded.")] = None,
+    priority: PriorityOption = None,
+    need: NeedOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve and check, start nothing.")] = False,
+    detach: DetachOption = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Submit a job of any kind. --set overrides --config; a value is YAML, such as settings={learning_rate: 3e-5}."""
+    from bedplate.cli.config import read_request
+
+    request = read_request(config) if config is not None else {}
+    request |= parse_values(pairs(set or (), "--set"))
+    if priority is not None:
+        request["priority"] = priority
+    if needs := parse_needs(need):
+        request["needs"] = {**request.get("needs", {}), **needs}
+    files = pairs(file or (), "--file")
+    ws = connect(home, url)
+    request |= {name: ws.upload(path) for name, path in files.items()}
+    if dry_run:
+        plan = ws.plan(kind, request)
+        show(plan if format is Format.json else {**plan, "demand": _resources(plan["demand"])}, format)
+        return
+    job = wait_for(ws.submit(kind, request), detach=detach, format=format)
+    if not detach:
+        show(job.result, format)
 
 
 @app.command()
 def logs(
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the job has ended.")] = False,
-    tail: Annotated[int, typer.Option(help="Lines.")] = 200,
+    tail: Annotated[int, typer.Option(min=0, help="Lines that are there already.")] = 200,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """What its worker printed. --follow shows a line when it is whole, which is when another one follows it.
-
-    The server tells the last 64 KiB: of more than that between two looks, twice a second, the start is not shown.
-    Under --format json it is one object, with --follow at the end of the job.
-    """
+    """What its worker printed, line by line. Under --format json it is one object, with --follow at the end."""
     found = connect(home, url).jobs.get(job)
+    lines = found.logs(tail, follow=True) if follow else _lines(found.logs(tail))
     if format is Format.json:
-        while follow and not found.refresh().is_final:
-            time.sleep(FOLLOW_SECONDS)
-        show({"id": found.id, "log": found.logs(tail)}, format)
-    elif follow:
-        for line in _lines_of(found, tail):
-            print(line, flush=True)
-    else:
-        print(found.logs(tail), end="")
+        show({"id": found.id, "log": "".join(f"{line}\n" for line in lines)}, format)
+        return
+    for line in lines:
+        print(line, flush=follow)
 
 
-def _lines_of(job: Job, tail: int) -> Iterator[str]:
-    """The last lines and then each new one, once. A job's state is asked for before its log, so the last look at the
-    log is at one that nobody writes to any more, and shows the final error."""
-    seen: list[str] | None = None
-    while True:
-        is_final = job.refresh().is_final
-        lines = job.logs(ALL_LINES).split("\n")[:-1]
-        whole = lines if is_final else lines[:-1]  # the last one may still grow
-        yield from (whole[-tail:] if tail > 0 else []) if seen is None else new_lines(seen, whole)
-        seen = whole
-        if is_final:
-            return
-        time.sleep(FOLLOW_SECONDS)
-
-
-def new_lines(seen: list[str], now: list[str]) -> list[str]:
-    """What of `now` comes after `seen`, where both are the end of one growing log; the first line may be cut."""
-    first = now[0].lstrip("\ufffd") if now else ""  # half a character is shown as that
-    for start in range(len(seen) + 1):
-        overlap = seen[start:]
-        if now[1 : len(overlap)] == overlap[1:] and (not overlap or (now and overlap[0].endswith(first))):
-            return now[len(overlap) :]
-    return now
+def _lines(text: str) -> Iterator[str]:
+    yield from text.removesuffix("\n").split("\n") if text else ()
 
 
 @app.command()
@@ -116,8 +162,7 @@ def cancel(
     job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
     """Cancel a job and all its processes."""
-    data = connect(home, url).jobs.get(job).cancel().data
-    show({"id": data["id"], "state": data["state"]}, format)
+    _tell(connect(home, url).jobs.get(job).cancel().data, format)
 
 
 @app.command()
@@ -125,5 +170,39 @@ def resume(
     job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
     """Queue a failed or cancelled job again; it goes on from its last complete checkpoint."""
-    data = connect(home, url).jobs.get(job).resume().data
+    _tell(connect(home, url).jobs.get(job).resume().data, format)
+
+
+@app.command()
+def retry(
+    job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
+    """Queue a failed or cancelled job again; it starts over."""
+    _tell(connect(home, url).jobs.get(job).retry().data, format)
+
+
+@app.command()
+def rerun(
+    job: JobArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
+    """Submit another job like this one: the same data, versions and settings."""
+    again = connect(home, url).jobs.get(job).rerun()
+    _tell(again.data, format)
+    say(f"Follow it with: bedplate jobs wait {again.id}")
+
+
+@app.command()
+def archive(
+    job: JobArgument,
+    undo: Annotated[bool, typer.Option("--undo", help="Show it again.")] = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Hide a job that has ended from the list. Nothing of it is deleted."""
+    data = connect(home, url).jobs.get(job).archive(archived=not undo).data
+    show({"id": data["id"], "state": data["state"], "archived": data["archived"]}, format)
+
+
+def _tell(data: Mapping[str, Any], format: Format) -> None:
     show({"id": data["id"], "state": data["state"]}, format)

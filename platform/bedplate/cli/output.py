@@ -22,24 +22,32 @@ if TYPE_CHECKING:
     from bedplate.client import Job, RemoteWorkspace
 
 __all__ = [
+    "DetachOption",
     "Format",
     "FormatOption",
     "HomeOption",
+    "NeedOption",
+    "PriorityOption",
     "Progress",
+    "SetOption",
     "UrlOption",
     "WrongUse",
     "connect",
     "follow",
     "pairs",
+    "parse_needs",
     "parse_value",
     "parse_values",
     "read_text",
     "run",
     "say",
     "show",
+    "size_text",
+    "time_text",
 ]
 
 
+INTERRUPTED = 130  # what typer gives back for Ctrl-C; for typer.Exit it gives back its code
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 
@@ -66,6 +74,16 @@ HomeOption = Annotated[
 ]
 UrlOption = Annotated[str | None, typer.Option("--url", help="Another server (BEDPLATE_URL).")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+# Of every command that submits a job:
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="name=value, once for each setting.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Leave it running and return at once.")]
+PriorityOption = Annotated[
+    int | None, typer.Option("--priority", help="-100 to 100; the higher, the sooner. 0 where not given.")
+]
+NeedOption = Annotated[
+    list[str] | None,
+    typer.Option("--need", help="name=value, once for each: cores, memory_gb, gpu_memory_gb, preemptible."),
+]
 
 
 def connect(home: Path | None, url: str | None) -> RemoteWorkspace:
@@ -98,10 +116,20 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}" if value < 1e6 else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        return f"{value:.4g}" if value < 1e6 else time_text(value)
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
+
+
+def time_text(seconds: float) -> str:
+    """A time since 1970 as this machine's clock shows it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def size_text(size_bytes: int) -> str:
+    """Cut and not rounded, so that too little never reads as enough."""
+    return f"{size_bytes * 10 // (1 << 30) / 10:.1f} GiB"
 
 
 def pairs(given: Iterable[str], option: str) -> dict[str, str]:
@@ -120,8 +148,17 @@ def parse_values(texts: Mapping[str, str]) -> dict[str, Any]:
     return {key: _parsed(text) for key, text in texts.items()}
 
 
+def parse_needs(given: Iterable[str] | None) -> dict[str, Any] | None:
+    """What --need says; None where it says nothing."""
+    return parse_values(pairs(given, "--need")) if given else None
+
+
 def parse_value(value: Any) -> Any:
-    """A value of YAML 1.1, which takes `3e-5` for a text: here it is a number."""
+    """A value of YAML 1.1, which takes `3e-5` for a text: here it is a number, also within lists and mappings."""
+    if isinstance(value, dict):
+        return {key: parse_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [parse_value(item) for item in value]
     return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
 
 
@@ -163,16 +200,17 @@ def run(app: Callable[..., Any]) -> int:
     """The outer edge: an error is one sentence that says what to do next, or an object under --format json."""
     as_json = "--format=json" in sys.argv or ("--format", "json") in pairwise(sys.argv)
     try:
-        app(standalone_mode=False, prog_name="bedplate")
+        code = app(standalone_mode=False, prog_name="bedplate")
         sys.stdout.flush()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return int(code or 0)
     except BedplateError as exc:
         _print_error(exc.to_json(), as_json)
         return 2 if isinstance(exc, WrongUse) else 1
     except (KeyboardInterrupt, typer.Abort):
         say("Stopped.")
         return 1
-    except typer.Exit as exc:
-        return exc.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough, as `head` does; Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -187,7 +225,6 @@ def run(app: Callable[..., Any]) -> int:
         program = usage.command_path if usage is not None else "bedplate"
         _print_error({"code": "usage", "message": exc.format_message(), "hint": f"See: {program} --help"}, as_json)
         return 2
-    return 0
 
 
 def _of_the_system(exc: OSError | OverflowError) -> dict[str, str]:

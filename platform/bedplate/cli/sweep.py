@@ -7,14 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from bedplate.cli.output import (
+    DetachOption,
     Format,
     FormatOption,
     HomeOption,
+    NeedOption,
+    PriorityOption,
+    SetOption,
     UrlOption,
     WrongUse,
     connect,
     follow,
     pairs,
+    parse_needs,
     parse_values,
     say,
     show,
@@ -36,7 +41,7 @@ def sweep(
     validation: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
     test: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
     map: Annotated[list[str] | None, typer.Option("--map", help="key=column, once for each key of the task.")] = None,
-    set: Annotated[list[str] | None, typer.Option("--set", help="name=value, for settings that stay.")] = None,
+    set: SetOption = None,
     method: Annotated[str, typer.Option(help="grid: every combination in turn; random: some of them.")] = "grid",
     trials: Annotated[int | None, typer.Option(help="Trials at most; the whole grid, up to 20.")] = None,
     seed: Annotated[int | None, typer.Option(help="Which ones random tries.")] = None,
@@ -44,16 +49,19 @@ def sweep(
     metric: Annotated[str | None, typer.Option(help="What trials are compared by, on validation rows.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     processes: Annotated[int | None, typer.Option("--processes", "--gpus", help="Processes of each trial.")] = None,
+    priority: PriorityOption = None,
+    need: NeedOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve and check, start nothing.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return at once.")] = False,
+    detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
     """Fine-tune over combinations of settings and register the best model, chosen on validation rows."""
-    given = {"validation": validation, "test": test, "method": method, "trials": trials, "seed": seed}
+    given: dict[str, Any] = {"validation": validation, "test": test, "method": method, "trials": trials, "seed": seed}
     given |= {"parallel": parallel, "metric": metric, "device": device, "processes": processes}
-    request: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    given |= {"priority": priority, "needs": parse_needs(need)}
+    request = {name: value for name, value in given.items() if value is not None}
     request |= {"task": task, "train": train, "output": output, "search": _values(search)}
     request |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
     ws = connect(home, url)
