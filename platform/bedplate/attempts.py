@@ -11,10 +11,9 @@ from typing import Any, Protocol
 
 from bedplate import spawn
 from bedplate.compute import Lease
-from bedplate.job_folder import JobFolder
+from bedplate.job_folder import DamagedFolder, JobFolder
 from bedplate.jobs import Job
 from bedplate.kinds import KINDS, Context
-from bedplate_registry.errors import BedplateError
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +21,6 @@ __all__ = ["Attempts", "DamagedFolder", "JobProcesses", "Sighting"]
 
 # What even a worker that stores blobs cannot change.
 PUBLISHED = ("models", "datasets", "evaluations")
-
-
-class DamagedFolder(BedplateError):
-    """A file of the job's folder was torn by a crash: it will not mend by itself."""
-
-    code = "damaged-folder"
 
 
 @dataclass(frozen=True)

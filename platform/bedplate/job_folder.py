@@ -15,20 +15,24 @@ writes is void: no lock is needed, and the folder tells the story when no server
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
+import stat
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from bedplate.supervisor import open_log
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 
-__all__ = ["EventReader", "JobFolder", "JobReporter", "LogReader", "run_worker"]
+__all__ = ["DamagedFolder", "EventReader", "JobFolder", "JobReporter", "LogReader", "run_worker"]
 
 PROGRESS_SECONDS = 0.25  # progress lines come no faster
 TAIL_BYTES = 1 << 16
@@ -66,7 +70,7 @@ class JobFolder:
 
     def note(self, text: str) -> None:
         """A line of the owner's in the worker's log."""
-        with self.log.open("ab") as log:
+        with open_log(self.log) as log:
             log.write(f"bedplate: {text}\n".encode())
 
     @property
@@ -96,6 +100,17 @@ class JobFolder:
         return [line.decode("utf-8", "replace") for line in _tail(self.log)[-lines:]]
 
 
+class DamagedFolder(BedplateError):
+    """A file of the job's folder was torn by a crash, or is not what a worker of ours writes. It will not mend."""
+
+    code = "damaged-folder"
+
+    @classmethod
+    def of(cls, path: Path) -> DamagedFolder:
+        job = path.parent.name
+        return cls(f"{path.name} in the folder of job {job} is not a plain file: it is not read.", hint="Look at it.")
+
+
 class EventReader:
     """Follows events.jsonl: each call gives what came since the last one, and reads nothing twice."""
 
@@ -104,9 +119,7 @@ class EventReader:
 
     def read(self) -> list[dict[str, Any]]:
         """New events whose `seq` is above the first `after`; a line that is still being written waits."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
+        with _open(self._path) as file:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
@@ -124,9 +137,7 @@ class LogReader:
 
     def read(self) -> bytes:
         """Up to CHUNK_BYTES; nothing where the log has not grown."""
-        if not self._path.exists():
-            return b""
-        with self._path.open("rb") as file:
+        with _open(self._path) as file:
             file.seek(self.offset)
             chunk = file.read(CHUNK_BYTES)
         self.offset += len(chunk)
@@ -223,6 +234,25 @@ def _unexpected(exc: Exception, job_id: str) -> dict[str, str]:
     }
 
 
+def _open(path: Path) -> BinaryIO:
+    """A file that a worker wrote, to read; one that is not there is empty.
+
+    Raises DamagedFolder for anything but a plain file: a worker can put a link there, and we may read what it may not.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except FileNotFoundError:
+        return io.BytesIO()
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise DamagedFolder.of(path) from exc
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise DamagedFolder.of(path)
+    return file
+
+
 def _append(path: Path, line: Mapping[str, Any]) -> None:
     """One write of one line; not synced, since progress that a crash swallows is no loss."""
     with path.open("ab") as file:
@@ -237,9 +267,7 @@ def _end_line(path: Path) -> None:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    with path.open("rb") as file:
+    with _open(path) as file:
         for line in file:
             if (parsed := _parse(line)) is not None:
                 yield parsed
@@ -255,9 +283,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _tail(path: Path) -> list[bytes]:
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
+    with _open(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL_BYTES))
         return file.read().splitlines()
@@ -265,9 +291,7 @@ def _tail(path: Path) -> list[bytes]:
 
 def _start_of_tail(path: Path, lines: int) -> int:
     """Where the last `lines` lines of a file begin; it is read from its end, and no further than need be."""
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
+    with _open(path) as file:
         end = file.seek(0, os.SEEK_END)
         if lines <= 0 or end == 0:
             return end
@@ -295,8 +319,9 @@ def _back(block: bytes, lines: int) -> tuple[int, int]:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        data: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
+    with _open(path) as file:
+        text = file.read()
+    if not text and not path.exists():
         return None
+    data: dict[str, Any] = json.loads(text)
     return data

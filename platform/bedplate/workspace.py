@@ -154,7 +154,7 @@ class Workspace:
         self.jobs.get(job_id)
         outputs = self.job_folder(job_id).outputs
         path = outputs / name
-        if Path(name).name != name or not path.is_file():
+        if Path(name).name != name or not path.is_file() or path.is_symlink() or outputs.is_symlink():
             have = sorted(file.name for file in outputs.glob("*")) or ["nothing yet"]
             raise NotFound(f"Job {job_id} has no output {name!r}.", hint=f"It has: {', '.join(have)}.")
         return path

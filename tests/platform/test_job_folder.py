@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bedplate.job_folder import EventReader, JobFolder, JobReporter
+import pytest
+
+from bedplate.job_folder import DamagedFolder, EventReader, JobFolder, JobReporter
 
 
 def made(path: Path) -> JobFolder:
@@ -80,3 +82,30 @@ def test_progress_comes_no_faster_than_it_can_be_read_but_the_end_of_a_phase_alw
     events = EventReader(folder).read()
     assert len(events) < 20
     assert events[-1]["done"] == 1000
+
+
+@pytest.mark.parametrize("name", ["worker.log", "events.jsonl", "metrics.jsonl", "result-1.json", "error-1.json"])
+def test_a_link_that_a_worker_put_in_its_folder_is_not_followed(tmp_path: Path, name: str) -> None:
+    folder = JobFolder(tmp_path / "job")
+    folder.create({})
+    (tmp_path / "token").write_text("secret")
+    (folder.path / name).symlink_to(tmp_path / "token")
+    read = {
+        "worker.log": folder.log_tail,
+        "events.jsonl": EventReader(folder).read,
+        "metrics.jsonl": folder.metrics,
+        "result-1.json": lambda: folder.result(1),
+        "error-1.json": lambda: folder.error(1),
+    }[name]
+    with pytest.raises(DamagedFolder):
+        read()
+
+
+def test_a_note_is_not_written_through_a_link(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "job")
+    folder.create({})
+    (tmp_path / "routes").write_text("{}")
+    folder.log.symlink_to(tmp_path / "routes")
+    with pytest.raises(OSError, match="symbolic"):
+        folder.note("hello")
+    assert (tmp_path / "routes").read_text() == "{}"

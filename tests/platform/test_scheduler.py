@@ -171,6 +171,12 @@ def test_a_torn_result_fails_its_job_by_name(workspace: Workspace) -> None:
     assert job.error["code"] == "damaged-folder"
 
 
+def test_a_link_in_the_place_of_a_result_fails_its_job_and_is_not_followed(workspace: Workspace) -> None:
+    job = run(workspace, "import os; os.symlink('/etc/hostname', 'result-1.json')")
+    assert job.error is not None
+    assert job.error["code"] == "damaged-folder"
+
+
 def test_a_cancelled_job_ends_as_cancelled(workspace: Workspace) -> None:
     job = workspace.submit("script", {"code": "import time; time.sleep(60)"})
     workspace.scheduler.tick()
