@@ -9,6 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RUNS = (
     ("realtime.py", "--callers", "32", "--rounds", "5"),
+    ("control_plane.py",),
     ("finetune.py", "--set", "tweeteval_emotion"),
     ("finetune.py", "--set", "sick_pairs"),
     ("finetune.py", "--set", "banking77"),
