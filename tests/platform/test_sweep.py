@@ -354,7 +354,7 @@ def test_a_sweep_of_two_trials_runs_and_its_best_model_can_be_looked_at(models: 
         given += ["--map", "sentence1=text", "--map", "label=intent", "--search", "learning_rate=1e-9,5e-3"]
         planned = json.loads(run_cli(*given, "--dry-run", "--format", "json", home=home).stdout)
         assert planned["trials"] == [{"learning_rate": 1e-9}, {"learning_rate": 5e-3}]
-        shown = run_cli(*given, home=home)
+        shown = run_cli(*given, "--need", "cores=1", home=home)  # both at the same time
         assert shown.stdout.split()[:4] == ["trial", "job", "state", "learning_rate"]
         assert "trials" in shown.stderr
         with bedplate.connect(home=home) as ws:
