@@ -16,7 +16,6 @@ from bedplate.jobs import FINAL, Job, JobStore
 from bedplate.leases import Leases, Room
 from bedplate.scheduler import Scheduler
 from bedplate.spawn import Silence
-
 from faults.observed import ObservedDatabase
 from faults.simulated import SimulatedAttempts
 from faults.world import Clock, Parts, Violation, World
@@ -218,22 +217,22 @@ class SilentLine(JobStore):
 
 
 DEFECTS = {
-    "the lease is not checked": Defect(Parts(scheduler=LeaseNotChecked), 60),
-    "the lease is compared with the wall clock": Defect(Parts(scheduler=LeaseByWallClock), 60),
-    "our own sleep counts as silence": Defect(Parts(scheduler=OwnSleepCounts), 60),
-    "the next attempt starts without the last one's end": Defect(Parts(scheduler=NextWithoutTheLastOnesEnd), 60),
-    "an attempt starts before its row moves": Defect(Parts(scheduler=StartedBeforeClaimed), 60),
-    "the epoch is ignored when results are read": Defect(Parts(attempts=AnyonesResult), 60),
-    "deaths are not counted": Defect(Parts(scheduler=EveryDeathIsForgiven), 60),
-    "the epoch is ignored in moves": Defect(Parts(store=EpochIgnoredInMoves), 60),
-    "the state is ignored in moves": Defect(Parts(store=ClaimNotConditional), 60),
-    "a queued job keeps its lease": Defect(Parts(store=LeaseKept), 60),
-    "a job is archived whatever it is": Defect(Parts(store=ArchivedWhateverItIs), 60),
-    "the client key is forgotten": Defect(Parts(store=KeyForgotten), 60),
-    "cancel is ignored": Defect(Parts(scheduler=CancelIgnored), 60),
-    "cancel leaves the attempt to itself": Defect(Parts(store=CancelledWhereverItIs), 60),
-    "leases are counted without replicas": Defect(Parts(leases=WithoutReplicas), 60),
-    "room is given twice in a round": Defect(Parts(leases=RoomGivenTwice), 60),
-    "the youngest goes first": Defect(Parts(store=YoungestFirst), 60),
-    "nobody is told what he waits for": Defect(Parts(store=SilentLine), 60),
+    "the lease is not checked": Defect(Parts(scheduler=LeaseNotChecked), 100),
+    "the lease is compared with the wall clock": Defect(Parts(scheduler=LeaseByWallClock), 100),
+    "our own sleep counts as silence": Defect(Parts(scheduler=OwnSleepCounts), 100),
+    "the next attempt starts without the last one's end": Defect(Parts(scheduler=NextWithoutTheLastOnesEnd), 100),
+    "an attempt starts before its row moves": Defect(Parts(scheduler=StartedBeforeClaimed), 100),
+    "the epoch is ignored when results are read": Defect(Parts(attempts=AnyonesResult), 100),
+    "deaths are not counted": Defect(Parts(scheduler=EveryDeathIsForgiven), 100),
+    "the epoch is ignored in moves": Defect(Parts(store=EpochIgnoredInMoves), 100),
+    "the state is ignored in moves": Defect(Parts(store=ClaimNotConditional), 100),
+    "a queued job keeps its lease": Defect(Parts(store=LeaseKept), 100),
+    "a job is archived whatever it is": Defect(Parts(store=ArchivedWhateverItIs), 100),
+    "the client key is forgotten": Defect(Parts(store=KeyForgotten), 100),
+    "cancel is ignored": Defect(Parts(scheduler=CancelIgnored), 100),
+    "cancel leaves the attempt to itself": Defect(Parts(store=CancelledWhereverItIs), 100),
+    "leases are counted without replicas": Defect(Parts(leases=WithoutReplicas), 100),
+    "room is given twice in a round": Defect(Parts(leases=RoomGivenTwice), 100),
+    "the youngest goes first": Defect(Parts(store=YoungestFirst), 100),
+    "nobody is told what he waits for": Defect(Parts(store=SilentLine), 100),
 }

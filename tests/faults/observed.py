@@ -14,14 +14,25 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bedplate.database import Database
-
 from faults.simulated import ERRORS
 
 if TYPE_CHECKING:
     from faults.world import World
 
 JOB_COLUMNS = (
-    "id seq state epoch priority demand lease cancel preempt waiting waiting_for archived result client_key".split()
+    "id",
+    "seq",
+    "state",
+    "epoch",
+    "priority",
+    "demand",
+    "lease",
+    "cancel",
+    "preempt",
+    "waiting",
+    "waiting_for",
+    "archived",
+    "result",
 )
 REPLICA_COLUMNS = ("id", "lease")
 Row = Mapping[str, Any]

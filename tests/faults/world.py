@@ -40,7 +40,6 @@ from bedplate.leases import Leases
 from bedplate.machine import MachineForJobs, SimulatedMachine
 from bedplate.scheduler import START_SECONDS, Scheduler
 from bedplate_registry.errors import BedplateError, Unavailable
-
 from faults.observed import ObservedDatabase, Row
 from faults.simulated import Attempt, Script, SimulatedAttempts
 
@@ -514,9 +513,9 @@ class World:
             if row["state"] == "queued" and not (row["waiting"] and row["waiting_for"]):
                 self.violated("no reason", f"{row['id']} waits and does not say for what")
             attempt = self.attempts.all.get((row["id"], row["epoch"]))
-            if row["state"] == "running" and row["cancel"] and attempt is not None and attempt.is_up:
-                if not (attempt.stop_asked or attempt.kill_asked):
-                    self.violated("cancel ignored", f"{attempt} was not told to stop")
+            is_told = attempt is None or not attempt.is_up or attempt.stop_asked or attempt.kill_asked
+            if row["state"] == "running" and row["cancel"] and not is_told:
+                self.violated("cancel ignored", f"{attempt} was not told to stop")
 
     # --- trace ---
 
