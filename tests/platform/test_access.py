@@ -98,10 +98,25 @@ def test_a_key_that_may_score_changes_nothing_here(server: tuple[str, str]) -> N
         ("POST", "/api/v1/keys", {"name": "more", "scopes": ["admin"]}),
         ("POST", "/api/v1/jobs", {"kind": "import", "model_id": "a/b"}),
         ("POST", "/api/v1/jobs", {"kind": "finetune"}),
+        ("POST", "/api/v1/jobs", {"kind": "no such kind"}),
         ("POST", "/api/v1/server/stop", {}),
         ("DELETE", "/api/v1/endpoints/abc", None),
     ):
         assert httpx.request(method, url + path, json=body, headers=headers).status_code == 403, (method, path)
+
+
+def test_a_key_does_nothing_with_a_job_whose_kind_is_not_in_its_scope(server: tuple[str, str]) -> None:
+    url, token = server
+    admin = {"Authorization": f"Bearer {token}"}
+    request = {"kind": "import", "model_id": "a/b", "hub": "http://127.0.0.1:9"}
+    job = httpx.post(f"{url}/api/v1/jobs", json=request, headers=admin).json()["id"]
+    key = httpx.post(f"{url}/api/v1/keys", json={"name": "k", "scopes": ["train"]}, headers=admin).json()["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    actions = [("POST", action) for action in ("cancel", "resume", "retry", "rerun", "archive")]
+    for method, action in [*actions, ("GET", "log"), ("GET", "log?follow=true"), ("GET", "outputs/x")]:
+        answer = httpx.request(method, f"{url}/api/v1/jobs/{job}/{action}", headers=headers)
+        assert answer.status_code == 403, action
+    assert httpx.get(f"{url}/api/v1/jobs/{job}", headers=headers).status_code == 200
 
 
 def test_a_body_beyond_the_limit_is_refused_before_a_key_is_asked_for(server: tuple[str, str]) -> None:
@@ -117,6 +132,10 @@ def test_a_body_beyond_the_limit_is_refused_before_a_key_is_asked_for(server: tu
         ("/api/v1/jobs", {"kind": "import", "model_id": "a/b", "name": 5, "hub": 7}),
         ("/api/v1/jobs", {"kind": "batch", "model": "x", "input": 3, "output": "o.csv", "columns": ["a"]}),
         ("/api/v1/jobs", {"kind": "finetune", "model": "x", "task": "t", "train": {}, "output": "o", "settings": "x"}),
+        ("/api/v1/jobs", {"kind": "import", "model_id": "a/b", "priority": "high"}),
+        ("/api/v1/jobs", {"kind": "import", "model_id": "a/b", "needs": ["cores"]}),
+        ("/api/v1/jobs", {"kind": ["import"]}),
+        ("/api/v1/jobs/x/archive", {"archived": "no"}),
         ("/api/v1/keys", {"name": "k", "scopes": 5}),
         ("/api/v1/keys", {"name": "k", "scopes": ["infer"], "days": 0}),
         ("/api/v1/keys", {"name": "k", "scopes": ["infer"], "days": 1e305}),

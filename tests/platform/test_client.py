@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -50,6 +52,13 @@ def stranger() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+@contextmanager
+def _silent_hub() -> Iterator[str]:
+    """A Hub that takes calls and answers none."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def test_every_part_of_a_path_is_quoted() -> None:
@@ -151,6 +160,32 @@ def test_reading_goes_on_where_the_server_is_stopped_meanwhile(home: Path) -> No
             assert ws.jobs.list() == []
         stopping.join()
         assert ws.jobs.list() == []
+
+
+@pytest.mark.parametrize("door", ["socket", "tcp"])
+def test_following_a_log_outlives_the_control_plane_and_repeats_and_misses_nothing(door: str) -> None:
+    with bedplate_home() as served, serving(served, port := free_port()), _silent_hub() as hub:
+        token = (served / "run" / "token").read_text()
+        where = {"socket": {"home": served}, "tcp": {"url": f"http://127.0.0.1:{port}", "token": token}}[door]
+        with bedplate.connect(**where) as ws:
+            # Each needs the whole machine, so the last one stays in line, and its log is ours to write.
+            request = {"model_id": "acme/tiny", "hub": hub, "needs": {"memory_gb": 100_000}}
+            *ahead, job = [ws.submit("import", request) for _ in range(5)]
+            log = served / "jobs" / job.id / "worker.log"
+            log.parent.mkdir()
+            lines = job.logs(follow=True)
+            number = 0
+            for kill in (False, True):
+                for pid in processes_of(served, "bedplate.control_plane") if kill else ():
+                    os.kill(pid, signal.SIGKILL)
+                for _ in range(2):
+                    with log.open("a") as file:
+                        file.write(f"line {number} é\n")
+                    assert next(lines) == f"line {number} é"
+                    number += 1
+            for other in (job, *reversed(ahead)):
+                other.cancel()
+            assert list(lines) == []
 
 
 def test_hidden_files_stay_here_and_links_that_lead_out_are_refused(tmp_path: Path) -> None:
