@@ -6,12 +6,13 @@ READY := $(VENV)/.ready
 # Beside any other busy process, spinning OpenMP threads are 7 to 35 times slower.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test check bench faults clean help
 help:
 	@echo "make demo    set up, then the main job from import to batch on sample data"
 	@echo "make test    set up, then all tests"
 	@echo "make check   ruff, mypy, import-linter, and the guard against a shadowed platform module"
 	@echo "make bench   the benchmarks that docs/performance.md quotes (long)"
+	@echo "make faults  10,000 random schedules on a virtual clock and 100 with real processes (long)"
 
 # The environment is made anew when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -35,6 +36,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py
+
+faults: $(READY)
+	$(BIN)/python tests/faults/run.py --schedules 10000 --real 100
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

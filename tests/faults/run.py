@@ -26,7 +26,7 @@ from faults.world import Violation, World
 
 CHUNK = 25  # schedules that one process does before it reports
 SHOWN = 3  # broken schedules that are printed whole
-COUNTED = ("jobs", "attempts", "operations", "crashes", "freezes", "clock steps", "errors", "late commits")
+COUNTED = ("jobs", "attempts", "operations", "crashes", "freezes", "clock steps", "errors", "late commits", "made room")
 
 
 def run_chunk(seeds: range, *, trace: bool = False) -> tuple[Counter[str], list[tuple[int, str, str]]]:

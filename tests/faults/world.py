@@ -433,6 +433,7 @@ class World:
             if old["state"] == "queued" and new["state"] == "running":
                 self._check_turn(old)
             if old["state"] == "running" and new["state"] != "running":
+                self.counts["made room"] += bool(old["preempt"] and new["state"] == "queued")
                 self._check_end(old, new)
         if (new["state"] == "running") != (_lease(new) is not None):
             self.violated("too much leased", f"{new['id']} is {new['state']} with the lease {new['lease']}")
