@@ -16,7 +16,7 @@ from bedplate.compute import GIB, Demand, impossible
 from bedplate.jobs import PRIORITIES, Job, JobStore
 from bedplate.kinds import KINDS, Context, Kind
 from bedplate.kinds.base import mapping_of
-from bedplate_registry.errors import BedplateError, Conflict, Refused, nearest
+from bedplate_registry.errors import BedplateError, Conflict, Refused, Unavailable, nearest
 
 __all__ = ["Intake", "Plan"]
 
@@ -111,7 +111,10 @@ class Intake:
             return
         try:
             self._step(job, children)
+        except Unavailable:  # the database, for one: the next round tries again
+            raise
         except BedplateError as exc:  # what it submits is refused, and will be in every round
+            self._end_children(children)
             self._store.move(job, "failed", error=exc.to_json())
 
     def _step(self, job: Job, children: list[Job]) -> None:
@@ -130,12 +133,18 @@ class Intake:
             self._store.move(job, "succeeded", result=kind.finish(self._context, job.id, job.spec, step.result))
 
     def _cancel(self, job: Job, children: list[Job]) -> None:
+        open_ones = self._end_children(children)
+        if not open_ones:
+            self._store.move(job, "cancelled")
+
+    def _end_children(self, children: list[Job]) -> list[Job]:
+        """Cancel those that have not ended, which they are."""
         open_ones = [child for child in children if not child.is_final]
         for child in open_ones:
             if not child.cancel:
-                self._store.ask_cancel(child.id)
-        if not open_ones:
-            self._store.move(job, "cancelled")
+                with suppress(Conflict):  # it ended in this moment
+                    self._store.ask_cancel(child.id)
+        return open_ones
 
 
 MANY = 10_000  # more jobs than one job submits
