@@ -12,8 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from bedplate.home import Home
+from bedplate.server_process import stop_running
+from bedplate_registry.errors import BedplateError
 
 
 def free_port() -> int:
@@ -23,13 +27,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def bedplate_home() -> Iterator[Path]:
-    """A BEDPLATE_HOME; whatever still runs for it at the end is stopped."""
+def bedplate_home(registry: Path | None = None) -> Iterator[Path]:
+    """A BEDPLATE_HOME, with a copy of a registry; whatever still runs for it at the end is stopped."""
     home = Path(tempfile.mkdtemp(prefix="bp"))
+    if registry is not None:
+        shutil.copytree(registry, home / "registry", symlinks=True)
     try:
         yield home
     finally:
-        run_cli("stop", "--all", home=home, check=False)
+        with suppress(BedplateError):  # a frozen server, for one
+            stop_running(Home(home), everything=bool(processes_of(home, "")))
         kill_all_of(home)
         shutil.rmtree(home, ignore_errors=True)
 
@@ -64,14 +71,16 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "BEDPLATE_HOME": str(home), **more}
 
 
-def run_cli(*arguments: str, home: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *arguments: str, home: Path, check: bool = True, seconds: float = 280, **env: str
+) -> subprocess.CompletedProcess[str]:
     """The real program in a real process."""
     done = subprocess.run(
         [sys.executable, "-c", "from bedplate.cli import main; main()", *arguments],
         env=environment(home, **env),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=seconds,
         stdin=subprocess.DEVNULL,
         check=False,
     )
@@ -80,13 +89,13 @@ def run_cli(*arguments: str, home: Path, check: bool = True, **env: str) -> subp
     return done
 
 
-def wait_for(what: Callable[[], object], *, seconds: float = 60.0) -> None:
+def wait_for(what: Callable[[], object], *, seconds: float = 60.0, every_seconds: float = 0.05) -> None:
     """Until `what()` is true; fails when it does not become so."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if what():
             return
-        time.sleep(0.05)
+        time.sleep(every_seconds)
     raise AssertionError(f"it did not happen within {seconds} s")
 
 
@@ -105,11 +114,11 @@ def serving(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def start_serve(home: Path, port: int) -> subprocess.Popen[bytes]:
+def start_serve(home: Path, port: int, **env: str) -> subprocess.Popen[bytes]:
     code = "from bedplate.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "serve", "--port", str(port)],
-        env=environment(home, BEDPLATE_PORT=str(port)),
+        env=environment(home, BEDPLATE_PORT=str(port), **env),
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None

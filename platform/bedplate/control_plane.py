@@ -27,6 +27,7 @@ from bedplate.api.app import create_app
 from bedplate.gateway_process import Address
 from bedplate.home import Home, HomeLock
 from bedplate.processes import die_with_parent
+from bedplate.server_process import HOME_OWNED
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
@@ -35,6 +36,7 @@ from bedplate_serving.unix_sockets import listen
 __all__ = ["main"]
 
 log = logging.getLogger("bedplate")
+LOCK_SECONDS = 1.0  # sees through a look at the lock, and a server that was killed a moment ago
 LEAVE_SECONDS = 1.0  # how often a private server asks itself whether it is still wanted
 
 
@@ -76,11 +78,11 @@ def main(argv: list[str] | None = None) -> int:
         home = Home(settings.home)
         home.prepare()
         lock = HomeLock(home)
-        lock.take()
+        lock.take(patience_seconds=LOCK_SECONDS)
         workspace = Workspace(settings, address=address)
     except BedplateError as exc:
         print(f"{exc.message} {exc.hint}", file=sys.stderr)
-        return 1
+        return HOME_OWNED if exc.code == "home-owned" else 1
     asyncio.run(_serve(workspace))
     lock.release()
     return 0

@@ -17,13 +17,14 @@ import httpx
 
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home, HomeLock
-from bedplate.server_process import stop_running, wait_until_ready
+from bedplate.server_process import HOME_OWNED, stop_running, wait_until_answering
 from bedplate_registry.errors import Refused, Unavailable
 
 __all__ = ["check_address", "serve"]
 
 RESTART_SECONDS = 0.5
 READY_SECONDS = 30.0
+LEAVE_SECONDS = 15.0  # to answer the calls it is busy with, and to finish its round
 
 
 def check_address(address: Address, *, behind_proxy: bool) -> None:
@@ -60,10 +61,11 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
                 break  # asked to stop over REST
             print(f"The control plane ended ({child.returncode}); starting it again.", file=sys.stderr, flush=True)
             time.sleep(RESTART_SECONDS)
+            if child.returncode == HOME_OWNED:
+                stop_running(home)  # a private server was faster
             child = _start(home, address)
         time.sleep(0.1)
-    child.terminate()
-    child.wait(timeout=15)
+    _end(child)
     gateway.stop()
     keeper.release()
     return 0
@@ -85,9 +87,19 @@ def _start(home: Home, address: Address) -> subprocess.Popen[bytes]:
     return subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
 
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """One that is frozen does not leave when it is asked to."""
+    child.terminate()
+    try:
+        child.wait(timeout=LEAVE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> bool:
     try:
-        wait_until_ready(home, child, READY_SECONDS)
+        wait_until_answering(home, child, READY_SECONDS)
         _await_gateway(address)
     except Unavailable as exc:
         print(f"{exc.message} {exc.hint}", file=sys.stderr)

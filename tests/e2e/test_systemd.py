@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import configparser
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 
 import bedplate
-from bedplate_registry.hubserver import FolderSource, create_hub_app
 from harness import bedplate_home, free_port, processes_of, serving, start_serve, wait_for
+from slow_hub import slow_hub
 
 UNIT = Path(__file__).resolve().parents[2] / "samples" / "bedplate.service"
 STOP_SECONDS = 30  # TimeoutStopSec
@@ -27,26 +23,6 @@ STOP_SECONDS = 30  # TimeoutStopSec
 def home() -> Iterator[Path]:
     with bedplate_home() as folder:
         yield folder
-
-
-@contextmanager
-def slow_hub(models: Path, released: threading.Event) -> Iterator[str]:
-    """A Hub that answers no one before it is released: an import waits there for as long as a test wants."""
-    hub = create_hub_app(FolderSource({"acme/tiny": (models / "classifier", "b" * 40, {})}))
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        while scope["type"] == "http" and not released.is_set():
-            await asyncio.sleep(0.02)
-        await hub(scope, receive, send)
-
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_for(lambda: server.started, seconds=10)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    released.set()
-    server.should_exit = True
-    thread.join(5)
 
 
 def stop_as_systemd(process: subprocess.Popen[bytes]) -> None:
