@@ -1,0 +1,159 @@
+"""Whatever is killed, at whatever moment of a fine-tune: it ends once, whole. Run by `make faults`.
+
+Five things to kill, four moments: the job is queued, starts (between the row's claim and the worker's first sign of
+life), runs (it has a checkpoint), finishes (its result is written and not published). The table in docs/operations.md
+says what happens in each cell. One `bedplate serve` with room for one job goes through all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+import httpx
+import pytest
+
+import bedplate
+from bedplate.client import RemoteWorkspace
+from fine_tunes import LOGGED, FineTune, kill
+from harness import bedplate_home, free_port, processes_of, start_serve, wait_for
+
+pytestmark = pytest.mark.faults
+
+OF_THE_JOB = ("worker", "supervisor")
+PARTS = {
+    "control plane": ["bedplate.control_plane"],
+    "gateway": ["bedplate_serving.gateway"],
+    "whole server": ["bedplate.control_plane", "bedplate_serving.gateway"],  # and the keeper, first
+}
+
+
+class Server:
+    """`bedplate serve` of a home, to be killed in parts and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port = home, free_port()
+        self.start()
+
+    def start(self) -> None:
+        self.keeper = start_serve(self.home, self.port, BEDPLATE_MAX_JOBS="1")
+
+    def kill(self, what: str) -> None:
+        """SIGKILL; returns when what was killed is there again, another process now."""
+        parts = PARTS[what]
+        before = {part: processes_of(self.home, part) for part in parts}
+        if what == "whole server":
+            self.keeper.kill()
+            self.keeper.wait()
+        for pid in chain.from_iterable(before.values()):
+            with suppress(ProcessLookupError):  # the control plane dies with its keeper
+                kill(pid)
+        if what == "whole server":
+            self.start()
+        wait_for(lambda: all(self._is_replaced(part, before[part]) for part in parts), seconds=60)
+        wait_for(self._is_answering, seconds=30)
+
+    def _is_replaced(self, part: str, before: list[int]) -> bool:
+        now = processes_of(self.home, part)
+        return bool(now) and not set(now) & set(before)
+
+    def _is_answering(self) -> bool:
+        """Through the gateway and from the control plane."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        self.keeper.terminate()
+        self.keeper.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(stock: Path) -> Iterator[Server]:
+    with bedplate_home(stock) as home:
+        server = Server(home)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def ws(server: Server) -> Iterator[RemoteWorkspace]:
+    """What a failed test leaves in the queue is cancelled."""
+    with bedplate.connect(home=server.home) as ws:
+        yield ws
+        for job in ws.jobs.list():
+            if not job.is_final:
+                job.cancel()
+
+
+def strike(server: Server, tune: FineTune, killed: str, moment: str, attempt: int = 1) -> None:
+    """Wait for the moment and kill."""
+    if moment == "start":
+        tune.await_file("started-1.json" if killed in OF_THE_JOB else "supervisor-1.json")
+    else:
+        tune.await_step(25 if moment == "run" else tune.steps)
+    victims = {"supervisor": tune.supervisor, "worker": tune.worker if moment == "start" else tune.trainer}
+    victim = victims[killed]() if killed in victims else 0
+    if moment == "finish":
+        tune.await_file(f"result-{attempt}.json")
+    assert not (tune.folder / f"exit-{attempt}.json").exists(), "the moment is over"
+    if victim:
+        kill(victim)
+    else:
+        server.kill(killed)
+
+
+def assert_it_waits(tune: FineTune) -> None:
+    job = tune.job.refresh()
+    assert (job.state, job.data["attempt"], job.data["position"]) == ("queued", 0, 1)
+    assert not tune.folder.joinpath("supervisor-1.json").exists()
+
+
+@pytest.mark.parametrize("killed", OF_THE_JOB)
+def test_a_second_attempt_goes_on_from_the_last_checkpoint(
+    killed: str, server: Server, ws: RemoteWorkspace, tmp_path: Path
+) -> None:
+    starts, runs, ends = (
+        FineTune.submit(ws, server.home, tmp_path, f"acme/{killed}-{moment}") for moment in ("start", "run", "finish")
+    )
+    strike(server, starts, killed, "start")
+    starts.await_file("started-2.json")
+    assert_it_waits(runs)  # the cell of the queue: what is queued has no process that could be killed
+    starts.check(ws, attempt=2)
+    assert starts.steps_logged(attempt=2)[0] == LOGGED
+    strike(server, runs, killed, "run")
+    runs.check(ws, attempt=2)
+    assert starts.job.data["finished"] <= runs.job.data["started"]
+    assert runs.steps_logged(attempt=2)[0] > runs.saved
+    strike(server, ends, killed, "finish")
+    ends.check(ws, attempt=2)
+    assert ends.steps_logged(attempt=2) == []
+    assert {tune.job.logs(10_000).count("bedplate: attempt") for tune in (starts, runs, ends)} == {1}
+
+
+@pytest.mark.parametrize("killed", PARTS)
+def test_the_attempt_goes_on_and_is_found_again(
+    killed: str, server: Server, ws: RemoteWorkspace, tmp_path: Path
+) -> None:
+    name = f"acme/{killed.replace(' ', '-')}"
+    ahead = FineTune.submit(ws, server.home, tmp_path, f"{name}-ahead")
+    tune = FineTune.submit(ws, server.home, tmp_path, name, steps=120)
+    ahead.await_file("started-1.json")
+    server.kill(killed)
+    assert_it_waits(tune)
+    assert ahead.job.refresh().state == "running"
+    ahead.job.cancel()
+    strike(server, tune, killed, "start")
+    # The control plane may die between its order and the supervisor's start: then the first attempt never was.
+    wait_for(lambda: any(tune.folder.glob("started-*.json")))
+    attempt = 1 if (tune.folder / "started-1.json").exists() else 2
+    strike(server, tune, killed, "run", attempt)
+    strike(server, tune, killed, "finish", attempt)
+    tune.check(ws, attempt=attempt)
+    assert ahead.job.refresh().state == "cancelled"
+    assert ahead.job.data["finished"] <= tune.job.data["started"]
