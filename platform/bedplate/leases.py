@@ -39,6 +39,10 @@ class Room:
             self._holders.append(Holder("job", holder, answer, None))
         return answer
 
+    def give_back(self, holder: str) -> None:
+        """Undo `lease`: what it had is for those who come later."""
+        self._holders = [held for held in self._holders if held.id != holder]
+
 
 class Leases:
     """Reads the leases of all holders and finds room for new ones."""

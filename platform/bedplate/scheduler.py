@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from bedplate.attempts import Attempts, DamagedFolder
@@ -58,6 +58,7 @@ class Scheduler:
     def tick(self) -> bool:
         """One round; says whether there is anything to do."""
         running = self._store.running()
+        self._silence.keep({key for job in running for key in (_beat_of(job), _stop_of(job))})
         for job in running:
             try:
                 self._advance.get(job.kind, self._watch)(job)
@@ -106,12 +107,13 @@ class Scheduler:
         if never is not None:  # a card broke; those behind it need not wait for that
             self._store.note_waiting(job, never.resource, never.message)
             return False
-        if job.epoch and not self._attempts.kill(job):
-            self._store.note_waiting(job, "attempt", "a process of its last attempt that does not end")
-            return False
         lease = room.lease(job.id, job.demand)
         if isinstance(lease, Shortage):
             self._store.note_waiting(job, lease.resource, lease.message)
+            return False
+        if job.epoch and not self._attempts.kill(job):  # asked last: it looks at every process of the machine
+            room.give_back(job.id)
+            self._store.note_waiting(job, "attempt", "a process of its last attempt that does not end")
             return False
         return self._start(job, lease)
 
@@ -147,13 +149,13 @@ class Scheduler:
             self._stop(job)
 
     def _is_silent(self, job: Job, beat: int | None) -> bool:
-        silent = self._silence.seconds((job.id, job.epoch), beat)
+        silent = self._silence.seconds(_beat_of(job), beat)
         return silent > (START_SECONDS if beat is None else self._lease_seconds)
 
     def _stop(self, job: Job) -> None:
         """Ask it to end; one that does not, frozen perhaps, is killed."""
         self._attempts.stop(job)
-        if self._silence.seconds(("stop", job.id, job.epoch), None) > STOP_SECONDS:
+        if self._silence.seconds(_stop_of(job), None) > STOP_SECONDS:
             self._lost(job, "it did not stop when it was asked to")
 
     def _lost(self, job: Job, how: str) -> None:
@@ -195,3 +197,13 @@ class Scheduler:
 
     def _fail(self, job: Job, error: dict[str, Any]) -> None:
         self._store.move(job, "failed", error=error)
+
+
+def _beat_of(job: Job) -> Hashable:
+    """The name under which we note how long we have not seen its attempt's beat move."""
+    return "beat", job.id, job.epoch
+
+
+def _stop_of(job: Job) -> Hashable:
+    """The name under which we note how long ago its attempt was first asked to end."""
+    return "stop", job.id, job.epoch

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,6 +223,10 @@ class Silence:
 
     def forget(self, key: Hashable) -> None:
         self._last.pop(key, None)
+
+    def keep(self, keys: Container[Hashable]) -> None:
+        """Forget all others."""
+        self._last = {key: seen for key, seen in self._last.items() if key in keys}
 
 
 def reap() -> None:

@@ -20,6 +20,7 @@ from bedplate.endpoints import EndpointStore
 from bedplate.jobs import Job
 from bedplate.kinds import KINDS, Kind
 from bedplate.kinds.base import Command
+from bedplate.leases import Room
 from bedplate.machine import SimulatedMachine, simulated
 from bedplate.processes import ProcessId
 from bedplate.settings import Settings
@@ -329,3 +330,10 @@ def test_the_replicas_of_a_deleted_endpoint_are_not_taken_by_a_new_one_of_that_n
     assert [row.state for row in store.replicas("support")] == ["stopping"]
     store.move_replica(replica, "ready")  # by a round that still saw it as starting
     assert [row.state for row in store.replicas("support")] == ["stopping"]
+
+
+def test_room_that_is_given_back_is_the_next_ones() -> None:
+    room = Room(ROOMY, [])
+    assert isinstance(room.lease("first", Demand(cores=4)), Lease)
+    room.give_back("first")
+    assert isinstance(room.lease("second", Demand(cores=4)), Lease)

@@ -212,7 +212,13 @@ def test_silence_is_counted_from_the_last_new_sign_and_only_while_we_look() -> N
     assert silence.seconds("job", 2) == 0.0
     clock.now += 1
     assert silence.seconds("job", 2) == 1.0
+    silence.keep({"job"})
+    clock.now += 1
+    assert silence.seconds("job", 2) == 2.0
     silence.forget("job")
+    assert silence.seconds("job", 2) == 0.0
+    clock.now += 1
+    silence.keep({"another job"})
     assert silence.seconds("job", 2) == 0.0
 
 
