@@ -62,7 +62,11 @@ DEMANDS = (
     Demand(cores=1, gpus=1, gpu_memory_bytes=6 * GIB),
     Demand(memory_bytes=9 * GIB),
 )
-REPLICAS = (Demand(memory_bytes=2 * GIB, gpus=1, gpu_memory_bytes=4 * GIB), Demand(memory_bytes=6 * GIB))
+REPLICAS = (
+    Demand(memory_bytes=2 * GIB, gpus=1, gpu_memory_bytes=4 * GIB),
+    Demand(gpus=1, gpu_memory_bytes=12 * GIB),
+    Demand(memory_bytes=8 * GIB),
+)
 
 
 class Crash(BaseException):
@@ -135,7 +139,7 @@ class World:
         self._requests: dict[str, dict[str, Any]] = {}  # by client key: what was submitted, acknowledged or not
         self._resumed = 0
         self._late: list[tuple[str, Any]] = []  # updates on their way when their owner died
-        self._has_endpoints = self.random.random() < 0.3
+        self._has_endpoints = self.random.random() < 0.4
         self._max_jobs = self.random.choice([1, 3, 16, 16])
         self._kept_gpus = int(self._has_endpoints and self.random.random() < 0.3)
         database.enter(self)
@@ -278,8 +282,9 @@ class World:
         """Replicas without processes: each is there at once, fails at times, and goes when it is told to."""
         if not self._has_endpoints:
             return
+        wished = {(row.endpoint, row.name) for row in self.endpoints.deployments()}
         for row in self.endpoints.replicas():
-            if row.state == "stopping" or self.chance(0.03):
+            if row.state == "stopping" or (row.endpoint, row.deployment) not in wished or self.chance(0.03):
                 self.endpoints.drop_replica(row)
         for deployment in self.endpoints.missing():
             lease = self.leases.for_replica(deployment.endpoint, deployment.demand)
@@ -294,7 +299,7 @@ class World:
         self._inside.append("user")
         actions = [self._submit, self._submit_again, self._cancel, self._resume, self._archive]
         if self._has_endpoints:
-            actions += [self._deploy, self._break_card]
+            actions += [self._deploy] * 4 + [self._break_card]
         try:
             (action or self.random.choice(actions))()
         except (BedplateError, OSError) as exc:  # he is told, and may try again
@@ -306,7 +311,7 @@ class World:
         self._requests[key] = {
             "demand": self.random.choice(DEMANDS),
             "priority": self.random.choice([0, 0, 0, 10]),
-            "preemptible": self.random.random() < 0.4,
+            "preemptible": self.random.random() < 0.5,
             "spec": {"key": key, "dies": self.random.random() < 0.1},  # dies: in every attempt
         }
         self._send(key)
