@@ -173,13 +173,24 @@ class Job:
 
     @property
     def model(self) -> Model:
-        """The model that an import or a fine-tune registered."""
-        return self._ws.models.get(self.result["model"])
+        """The model that the job registered. Raises Conflict where it registered none."""
+        return self._ws.models.get(self._made("model"))
+
+    def _made(self, what: str) -> str:
+        name = self.result.get(what)
+        if not name:
+            raise Conflict(
+                f"Job {self.id} ({self.data['kind']}, {self.state}) has left no {what}.",
+                hint="The trials of a sweep register nothing: its best model is the sweep's."
+                if self.data.get("parent")
+                else f"See what it did with: bedplate jobs show {self.id}",
+            )
+        return str(name)
 
     @property
     def report(self) -> Report:
-        """The evaluation of an evaluate job, or the test report of a fine-tune."""
-        evaluation = self.result["evaluation"]
+        """The evaluation of an evaluate job, or the test report of a fine-tune. Raises Conflict where there is none."""
+        evaluation = self._made("evaluation")
         return Report(evaluation, self._ws.connection.get(url_path("evaluations", evaluation)))
 
     def __repr__(self) -> str:

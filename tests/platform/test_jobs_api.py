@@ -176,6 +176,14 @@ def test_a_rerun_is_another_job_and_one_key_makes_one(ws: RemoteWorkspace) -> No
     assert again.wait().result == {"value": 0}
 
 
+def test_asking_a_job_for_a_model_that_it_did_not_register_is_one_sentence(ws: RemoteWorkspace) -> None:
+    job = script(ws, "").wait()
+    with pytest.raises(Conflict, match="has left no model"):
+        _ = job.model
+    with pytest.raises(Conflict, match="has left no evaluation"):
+        _ = job.report
+
+
 def test_a_queued_job_tells_its_place_and_what_it_waits_for(ws: RemoteWorkspace) -> None:
     first = script(ws, SLEEP, demand={"cores": 4})
     wait_until(first, lambda job: job.state == "running")
