@@ -17,7 +17,7 @@ import httpx
 
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home, HomeLock
-from bedplate.server_process import HOME_OWNED, stop_running, wait_until_answering
+from bedplate.server_process import HOME_OWNED, make_room, wait_until_answering
 from bedplate_registry.errors import Refused, Unavailable
 
 __all__ = ["check_address", "serve"]
@@ -45,7 +45,7 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
     gateway = GatewayProcess(home)
     keeper = HomeLock(home, "serve.lock")
     keeper.take(patience_seconds=1.0)
-    stop_running(home)  # a private server leaves for us
+    make_room(home)
     if gateway.address != address:
         _await_free(gateway, address)
     stopping: list[int] = []
@@ -62,7 +62,7 @@ def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> i
             print(f"The control plane ended ({child.returncode}); starting it again.", file=sys.stderr, flush=True)
             time.sleep(RESTART_SECONDS)
             if child.returncode == HOME_OWNED:
-                stop_running(home)  # a private server was faster
+                make_room(home)  # a private server was faster
             child = _start(home, address)
         time.sleep(0.1)
     _end(child)

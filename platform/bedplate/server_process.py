@@ -17,7 +17,15 @@ from bedplate.processes import ProcessId
 from bedplate_registry.errors import Unavailable
 from bedplate_serving.unix_sockets import is_listening, short_path
 
-__all__ = ["HOME_OWNED", "ensure_server", "is_answering", "socket_client", "stop_running", "wait_until_answering"]
+__all__ = [
+    "HOME_OWNED",
+    "ensure_server",
+    "is_answering",
+    "make_room",
+    "socket_client",
+    "stop_running",
+    "wait_until_answering",
+]
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -84,20 +92,34 @@ def stop_running(home: Home, *, everything: bool = False) -> bool:
     """Stop the server that runs for this home, if one does, and wait until it has left.
 
     `everything` stops jobs, replicas and the gateway too. They outlive a server: where none runs, one is started to
-    find them. Raises Unavailable for a server that does not stop.
+    find them. Raises Unavailable for one that does not stop.
     """
     if not is_answering(home):
         has_run = (home.run / "lock").exists()
         if not has_run or not (everything or _is_taken(home)):
             return False
         ensure_server(home)
+    _stop(home, everything=everything)
+    return True
+
+
+def make_room(home: Home) -> None:
+    """Have a private server leave for `bedplate serve`, which holds its own lock already. Its jobs go on.
+
+    Raises Unavailable for one that does not leave.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    if _answers_before(deadline, home, lambda: not HomeLock(home).is_held):  # it may be starting, or leaving
+        _stop(home, everything=False)
+
+
+def _stop(home: Home, *, everything: bool) -> None:
     server = _ask_to_stop(home, everything=everything)
     deadline = time.monotonic() + STOP_SECONDS
     while server is not None and server.is_alive:
         if time.monotonic() > deadline:
             raise Unavailable(f"The server (process {server.pid}) does not stop.", hint=_how_to_end(home))
         time.sleep(0.05)
-    return True
 
 
 def _start_private(home: Home) -> subprocess.Popen[bytes]:
