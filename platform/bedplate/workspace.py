@@ -36,6 +36,7 @@ __all__ = ["Workspace"]
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
+REST_SECONDS = 0.05  # between two rounds, however often we are woken: a burst of submissions is not a round each
 IDLE_TICK_SECONDS = 0.5  # a revoked key leaves the gateway within a second all the same
 KEEP_SECONDS = 5.0  # between two looks at whether the database is still ours
 LOOP_SECONDS = 10.0  # a round of the loop takes far less, unless the disk hangs
@@ -233,6 +234,7 @@ class Workspace:
                 except Exception:  # the loop's outer edge: one bad round must not end all work
                     log.exception("%s failed; trying again", work)
             pause = TICK_SECONDS if is_busy else IDLE_TICK_SECONDS
+            self._stop.wait(REST_SECONDS)
 
     def _keep_database(self) -> None:
         """A database that other machines reach has one server; where another one took it over, this one leaves."""
