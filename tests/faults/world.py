@@ -47,7 +47,12 @@ DAY = 86_400.0
 LEASE_SECONDS = 10.0
 ROUNDS = (6, 18)  # with faults
 ROUNDS_OF_REST = 150  # without, until all must be final
-CRASH, FREEZE, FAIL, USER = 0.004, 0.002, 0.003, 0.01  # chances at each operation
+FREEZE, FAIL = 0.002, 0.003  # chances at each operation
+# Chances that each schedule draws for itself, so that some are thick with one kind of trouble and some are free of it.
+CRASH = (0.001, 0.003, 0.01)  # at each operation
+USER = (0.003, 0.01, 0.04)  # an action in between, at each operation
+CUT_OFF = (0.0, 0.02, 0.2)  # the owner dies with the commit under way by which a job leaves `running`
+CLOCK = (0.0, 0.05, 0.5)  # a step of the wall clock, in each round
 
 CARDS = tuple(Gpu(index, f"GPU-{index}", "V100", 16 * GIB, (7, 0)) for index in range(2))
 MACHINE = Inventory(cores=4, memory_bytes=16 * GIB, memory_free_bytes=16 * GIB, gpus=CARDS)
@@ -139,6 +144,8 @@ class World:
         self._requests: dict[str, dict[str, Any]] = {}  # by client key: what was submitted, acknowledged or not
         self._resumed = 0
         self._late: list[tuple[str, Any]] = []  # updates on their way when their owner died
+        self._crash, self._user_acts = self.random.choice(CRASH), self.random.choice(USER)
+        self._cut_off, self._clock_steps = self.random.choice(CUT_OFF), self.random.choice(CLOCK)
         self._has_endpoints = self.random.random() < 0.4
         self._max_jobs = self.random.choice([1, 3, 16, 16])
         self._kept_gpus = int(self._has_endpoints and self.random.random() < 0.3)
@@ -177,11 +184,11 @@ class World:
         if not self.has_faults:
             return
         drawn = self.random.random()
-        if drawn < CRASH:
+        if drawn < self._crash:
             self.note("crash at", where)
             self.counts["crashes"] += 1
             raise Crash
-        drawn -= CRASH
+        drawn -= self._crash
         if drawn < FREEZE:
             seconds = self.random.choice([2.0, 8.0, 45.0, DAY])
             self.note("the owner is frozen at", where, seconds)
@@ -197,15 +204,15 @@ class World:
                 raise self.random.choice(errors)("It did not answer.")
             return
         drawn -= FAIL
-        if drawn < USER and len(self._inside) < 3:  # of several threads, one owner's
+        if drawn < self._user_acts and len(self._inside) < 3:  # of several threads, one owner's
             self._user()
-        elif drawn < 2 * USER and "round" not in self._inside:
+        elif drawn < 2 * self._user_acts and "round" not in self._inside:
             self._round()
 
     def before_commit(self, changes: list[Any], update: tuple[str, Any] | None) -> None:
         """The owner may die with its commit under way. Such a commit may still land, at any later time."""
         is_end = any(table == "jobs" and old and old["state"] == "running" for table, _, old, _ in changes)
-        if not self.chance(6 * CRASH if is_end else 2 * CRASH):
+        if not self.chance(self._cut_off if is_end else self._crash):
             return
         self.counts["crashes"] += 1
         if is_end and self.chance(0.8):
@@ -246,7 +253,7 @@ class World:
             gap = self.random.choice([20.0, 120.0, DAY])
             self.counts["freezes"] += 1
         self.clock.now += gap
-        if self.chance(0.06):
+        if self.chance(self._clock_steps):
             step = self.random.choice([-DAY, -60.0, DAY])
             self.note("the wall clock is set by", step)
             self.counts["clock steps"] += 1
