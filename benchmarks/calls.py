@@ -25,6 +25,7 @@ class Figures:
     p50_ms: float
     p99_ms: float
     calls: int
+    processor_ms: float | None = None  # of the server, by the call
 
     @classmethod
     def of(cls, latencies: Sequence[float], seconds: float) -> Figures:

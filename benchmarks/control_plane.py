@@ -229,12 +229,12 @@ def measure_rest(place: Place, options: argparse.Namespace) -> tuple[list[Row], 
     rows = []
     with simulated_server(place.home, place.variables) as server, socket_client(place.home) as client:
         _await_first_round(place)
-        waiting = _processor_seconds(server.pid, options.idle_seconds) * 60 / options.idle_seconds
+        waiting = server.idle(options.idle_seconds)
         answers = {name: client.request(method, path).raise_for_status().json() for name, method, path in reads}
         answers["submit"] = client.post(SUBMIT[2], json=SUBMISSION).raise_for_status().json()
         with bare_server(answers, place.home.path / "bare") as bare:
             for (name, method, path), callers in itertools.product([*reads, SUBMIT], (1, MANY)):
-                ours = load(place.home, method, path, callers, options.seconds)
+                ours = load(server, method, path, callers, options.seconds)
                 _remove_submitted(place)
                 limit = load(bare, method, f"/limit/{name}", callers, options.seconds)
                 rows.append(Row("rest", name, place.database_name, callers, place.size, ours, limit))
@@ -291,27 +291,8 @@ def measure_server(place: Place, options: argparse.Namespace) -> Idle:
             ready.append(time.perf_counter() - started)
     with running(place.home, place.variables, *command) as server:
         time.sleep(options.settle_seconds)
-        memory = _pss_mb(server.pid)
-        busy = _processor_seconds(server.pid, options.idle_seconds) * 60 / options.idle_seconds
+        memory, busy = server.pss_mb, server.idle(options.idle_seconds)
     return Idle(place.database_name, place.size, ready, imports, memory, busy)
-
-
-def _pss_mb(pid: int) -> float:
-    """Proportional set size: what the process would take alone, shared pages counted by share."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1024
-
-
-def _processor_seconds(pid: int, seconds: float) -> float:
-    """What the process used, of all cores, in so many seconds from now."""
-
-    def used() -> float:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    before = used()
-    time.sleep(seconds)
-    return used() - before
 
 
 if __name__ == "__main__":

@@ -81,12 +81,16 @@ def _print_rows(part: str, rows: Sequence[Row]) -> None:
     if not rows:
         return
     print(f"\n{part:18}{'database':>11}{'callers':>8}{'jobs':>9}{'per s':>9}{'p50 ms':>9}{'p99 ms':>9}", end="")
-    print(f"{'limit/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'of limit':>10}")
+    print(f"{'cpu ms':>9}{'limit/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'of limit':>10}")
     for row in sorted(rows, key=lambda row: (row.database != "sqlite", row.operation, row.callers, row.size)):
         ours, limit = row.ours, row.limit
         print(f"{row.operation:18}{row.database:>11}{row.callers:8}{row.size:9}", end="")
-        print(f"{ours.rate:9.0f}{ours.p50_ms:9.2f}{ours.p99_ms:9.2f}", end="")
-        print(f"{limit.rate:10.0f}{limit.p50_ms:9.2f}{limit.p99_ms:9.2f}{ours.rate / limit.rate:10.2f}")
+        print(f"{ours.rate:9.0f}{ours.p50_ms:9.2f}{ours.p99_ms:9.2f}{_cpu(ours)}", end="")
+        print(f"{limit.rate:10.0f}{limit.p50_ms:9.2f}{limit.p99_ms:9.2f}{_cpu(limit)}{ours.rate / limit.rate:10.2f}")
+
+
+def _cpu(figures: Figures) -> str:
+    return " " * 9 if figures.processor_ms is None else f"{figures.processor_ms:9.2f}"
 
 
 def _print_idle(results: Results) -> None:

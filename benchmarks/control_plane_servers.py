@@ -6,6 +6,7 @@ python benchmarks/control_plane_servers.py (serve HOME | bare FOLDER | load SOCK
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from bedplate.home import Home
 from bedplate.kinds import KINDS
 from bedplate.kinds.base import Command, Kind
 from bedplate.machine import SimulatedMachine, simulated
-from bedplate.server_process import is_ready, socket_client
-from bedplate_serving.unix_sockets import listen, short_path
+from bedplate.server_process import socket_client
+from bedplate_serving.unix_sockets import is_listening, listen, short_path
 
 LIGHT = Kind(
     "light",
@@ -89,6 +90,7 @@ async def _load(socket: str, method: str, path: str, callers: str, seconds: str)
     body = json.dumps(SUBMISSION) if method == "POST" else None
     headers = {"Content-Type": "application/json"}
     latencies: list[float] = []
+    calls = itertools.count()
     begin = time.perf_counter() + float(seconds) / 5
     end = begin + float(seconds)
 
@@ -98,58 +100,95 @@ async def _load(socket: str, method: str, path: str, callers: str, seconds: str)
                 answer = await response.read()
             if response.status not in (200, 202):
                 raise SystemExit(f"status {response.status}: {answer.decode()}")
+            next(calls)
             if started >= begin:
                 latencies.append(time.perf_counter() - started)
 
     async with aiohttp.ClientSession("http://bedplate", connector=aiohttp.UnixConnector(short_path(socket))) as session:
         await asyncio.gather(*(caller(session) for _ in range(int(callers))))
-    print(json.dumps(asdict(Figures.of(latencies, time.perf_counter() - begin))))
+    figures = Figures.of(latencies, time.perf_counter() - begin)
+    print(json.dumps(asdict(replace(figures, calls=next(calls)))))
 
 
-def load(home: Home, method: str, path: str, callers: int, seconds: float) -> Figures:
+def load(server: Server, method: str, path: str, callers: int, seconds: float) -> Figures:
     """Callers in a process of their own, on the socket of a home."""
-    command = [sys.executable, __file__, "load", str(home.socket), method, path, str(callers), str(seconds)]
+    command = [sys.executable, __file__, "load", str(server.home.socket), method, path, str(callers), str(seconds)]
+    before = server.processor_seconds
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return Figures(**json.loads(done.stdout))
+    figures = Figures(**json.loads(done.stdout))
+    return replace(figures, processor_ms=1000 * (server.processor_seconds - before) / figures.calls)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that serves a home."""
+
+    home: Home
+    pid: int
+
+    @property
+    def processor_seconds(self) -> float:
+        """What it has used so far, of all cores."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def pss_mb(self) -> float:
+        """Proportional set size: what the process would take alone, shared pages counted by share."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1024
+
+    def idle(self, seconds: float) -> float:
+        """The processor seconds by the minute that it uses in so many seconds from now."""
+        before = self.processor_seconds
+        time.sleep(seconds)
+        return (self.processor_seconds - before) * 60 / seconds
 
 
 @contextmanager
-def running(home: Home, variables: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(home: Home, variables: Mapping[str, str], *arguments: str) -> Iterator[Server]:
     """Python with these arguments serves this home: ready when this begins, gone when it is over."""
     log = home.logs / "benchmark.log"
     with log.open("ab") as out:
         process = subprocess.Popen([sys.executable, *arguments], stdout=out, stderr=out, env=os.environ | variables)
     try:
-        while not is_ready(home):
+        while not _is_ready(home):
             if process.poll() is not None:
                 raise SystemExit(f"the server ended early:\n{log.read_text()}")
             time.sleep(0.005)
-        yield process
+        yield Server(home, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
+def _is_ready(home: Home) -> bool:
+    if not is_listening(home.socket):
+        return False
+    with socket_client(home) as client:
+        return client.get("/readyz").status_code == 200
+
+
 @contextmanager
-def simulated_server(home: Home, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def simulated_server(home: Home, variables: Mapping[str, str]) -> Iterator[Server]:
     """A control plane on one core. The job that sleeps on it ends with it."""
-    with running(home, variables, __file__, "serve", str(home.path)) as process:
+    with running(home, variables, __file__, "serve", str(home.path)) as server:
         try:
-            yield process
+            yield server
         finally:
             with socket_client(home) as client:
                 client.post("/api/v1/server/stop", params={"everything": True}, timeout=60.0)
 
 
 @contextmanager
-def bare_server(answers: Mapping[str, Any], folder: Path) -> Iterator[Home]:
+def bare_server(answers: Mapping[str, Any], folder: Path) -> Iterator[Server]:
     home = Home(folder)
     home.prepare()
     (folder / "answers.json").write_text(json.dumps(answers))
-    with running(home, {}, __file__, "bare", str(folder)):
-        yield home
+    with running(home, {}, __file__, "bare", str(folder)) as server:
+        yield server
 
 
 if __name__ == "__main__":
