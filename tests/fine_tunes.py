@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ BASE = "acme/tiny-encoder"
 TASK = "text-classification"
 COLUMNS = {"sentence1": "text", "label": "intent"}
 LOGGED = 5  # every so many steps
-SHARP_SECONDS = 0.001  # between two looks for a moment that is soon over
+SHARP_SECONDS = 0.003  # between two looks for a moment that is soon over
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,9 @@ class FineTune:
         (pid,) = [pid for pid in self.processes() if _is_trainer(pid)]
         return pid
 
-    def processes(self) -> list[int]:
-        """All that runs of any attempt, by the mark in the environment."""
-        mark = f"BEDPLATE_ATTEMPT={self.folder}:".encode()
+    def processes(self, attempt: int | None = None) -> list[int]:
+        """All that runs of this or of any attempt, by the mark in the environment."""
+        mark = f"BEDPLATE_ATTEMPT={self.folder}:{attempt or ''}".encode()
         return [pid for pid in _pids() if any(entry.startswith(mark) for entry in _read(pid, "environ").split(b"\0"))]
 
     def _started(self, attempt: int) -> dict[str, int]:
@@ -94,10 +92,6 @@ class FineTune:
         epochs = [event["epoch"] for event in _lines(self.folder / "events.jsonl")]
         assert epochs == sorted(epochs), "two attempts wrote at the same time"
         wait_for(lambda: not self.processes(), seconds=5)
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
 
 
 def _is_trainer(pid: int) -> bool:

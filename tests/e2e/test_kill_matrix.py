@@ -8,73 +8,25 @@ says what happens in each cell. One `bedplate serve` with room for one job goes 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
-import httpx
 import pytest
 
 import bedplate
 from bedplate.client import RemoteWorkspace
-from fine_tunes import LOGGED, FineTune, kill
-from harness import bedplate_home, free_port, processes_of, start_serve, wait_for
+from fine_tunes import LOGGED, FineTune
+from harness import bedplate_home, wait_for
+from killable_server import PARTS, Server, kill
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 OF_THE_JOB = ("worker", "supervisor")
-PARTS = {
-    "control plane": ["bedplate.control_plane"],
-    "gateway": ["bedplate_serving.gateway"],
-    "whole server": ["bedplate.control_plane", "bedplate_serving.gateway"],  # and the keeper, first
-}
-
-
-class Server:
-    """`bedplate serve` of a home, to be killed in parts and started again."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.port = home, free_port()
-        self.start()
-
-    def start(self) -> None:
-        self.keeper = start_serve(self.home, self.port, BEDPLATE_MAX_JOBS="1")
-
-    def kill(self, what: str) -> None:
-        """SIGKILL; returns when what was killed is there again, another process now."""
-        parts = PARTS[what]
-        before = {part: processes_of(self.home, part) for part in parts}
-        if what == "whole server":
-            self.keeper.kill()
-            self.keeper.wait()
-        for pid in chain.from_iterable(before.values()):
-            with suppress(ProcessLookupError):  # the control plane dies with its keeper
-                kill(pid)
-        if what == "whole server":
-            self.start()
-        wait_for(lambda: all(self._is_replaced(part, before[part]) for part in parts), seconds=60)
-        wait_for(self._is_answering, seconds=30)
-
-    def _is_replaced(self, part: str, before: list[int]) -> bool:
-        now = processes_of(self.home, part)
-        return bool(now) and not set(now) & set(before)
-
-    def _is_answering(self) -> bool:
-        """Through the gateway and from the control plane."""
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def stop(self) -> None:
-        self.keeper.terminate()
-        self.keeper.wait(20)
 
 
 @pytest.fixture(scope="module")
 def server(stock: Path) -> Iterator[Server]:
     with bedplate_home(stock) as home:
-        server = Server(home)
+        server = Server(home, BEDPLATE_MAX_JOBS="1")
         try:
             yield server
         finally:

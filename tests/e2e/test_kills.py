@@ -1,9 +1,10 @@
-"""SIGKILL at awkward moments: what goes on, what comes back, what the user sees (the table in docs/operations.md)."""
+"""SIGKILL at awkward moments: what goes on, what comes back, what the user sees (the tables in docs/operations.md).
+
+All moments of a fine-tune are in test_kill_matrix.py, which takes minutes.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -13,129 +14,93 @@ import httpx
 import pytest
 
 import bedplate
-from bedplate.client import Job, RemoteWorkspace
-from harness import (
-    bedplate_home,
-    free_port,
-    processes_of,
-    run_cli,
-    serving,
-    start_serve,
-    wait_for,
-    write_messages,
-)
+from bedplate.client import Endpoint, RemoteWorkspace
+from fine_tunes import FineTune
+from harness import bedplate_home, processes_of, wait_for
+from killable_server import Server, kill
+from slow_hub import slow_hub
 
-COLUMNS = {"sentence1": "text", "label": "intent"}
-TASK = "text-classification"
-STEPS = 250
-SLOW = {
-    "max_steps": STEPS,
-    "learning_rate": 1e-3,
-    "per_device_train_batch_size": 8,
-    "logging_steps": 10,
-    "save_steps": 50,
-    "eval_strategy": "no",
-}
+STEPS = {"steps": 100, "saved": 25}
+STRUCK = 30  # a checkpoint is written, and the end is far
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    with bedplate_home() as folder:
+def home(stock: Path) -> Iterator[Path]:
+    with bedplate_home(stock) as folder:
         yield folder
 
 
-def start_training(ws: RemoteWorkspace, hub: str, folder: Path) -> Job:
-    """A fine-tune that has written a checkpoint and is far from its end."""
-    base = ws.import_model("acme/tiny-encoder", hub=hub)
-    train = write_messages(folder / "train.csv", 400)
-    job = ws.finetune(base, task=TASK, train=train, columns=COLUMNS, output="acme/slow", **SLOW)
-    wait_for(lambda: step_of(job) >= 60, seconds=120)
-    return job
+@pytest.fixture
+def ws(home: Path) -> Iterator[RemoteWorkspace]:
+    with bedplate.connect(home=home) as workspace:
+        yield workspace
 
 
-def step_of(job: Job) -> float:
-    progress = job.refresh().data["progress"]
-    return float(progress["done"]) if progress and progress["phase"] == "train" else 0.0
+def start_training(ws: RemoteWorkspace, home: Path, folder: Path) -> FineTune:
+    tune = FineTune.submit(ws, home, folder, "acme/struck", **STEPS)
+    tune.await_step(STRUCK)
+    return tune
 
 
-def trainer_of(home: Path) -> int:
-    """The process that trains, which `accelerate launch` started."""
-    launchers = set(processes_of(home, "accelerate.commands.launch"))
-    (trainer,) = set(processes_of(home, "bedplate.workers.finetune")) - launchers
-    return trainer
+def test_a_killed_training_worker_is_started_again_and_resumes(home: Path, ws: RemoteWorkspace, tmp_path: Path) -> None:
+    tune = start_training(ws, home, tmp_path)
+    kill(tune.trainer())  # its launcher, still alive, only says "exit code 1"
+    tune.check(ws, attempt=2)
+    assert tune.steps_logged(attempt=2)[0] > tune.saved
+    assert "it goes on from its last checkpoint" in tune.job.logs(10_000)
 
 
-def assert_it_goes_on_from_its_checkpoint(job: Job, attempt: int) -> None:
-    """The first figures of the attempt are of steps after the checkpoint at 50, and none before it is missing."""
-    wait_for(lambda: any(row["attempt"] == attempt for row in job.metrics()), seconds=120)
-    first = min(row["step"] for row in job.metrics() if row["attempt"] == attempt and "loss" in row)
-    earlier = [row["step"] for row in job.metrics() if row["step"] < first and "loss" in row]
-    assert first > 50
-    assert earlier == list(range(10, first, 10))
-
-
-def assert_every_step_was_logged(job: Job) -> None:
-    steps = [row["step"] for row in job.metrics() if "loss" in row]
-    assert sorted(set(steps)) == list(range(10, STEPS + 1, 10))
-
-
-def test_a_killed_training_worker_is_started_again_and_resumes(home: Path, hub: str, tmp_path: Path) -> None:
-    with bedplate.connect(home=home) as ws:
-        job = start_training(ws, hub, tmp_path)
-        os.kill(trainer_of(home), signal.SIGKILL)  # its launcher, still alive, only says "exit code 1"
-        job.wait(timeout_seconds=200)
-        assert job.data["attempt"] == 2
-        assert job.result["steps"] == STEPS
-        assert_every_step_was_logged(job)
-        assert "checkpoint" in job.logs(10_000)
-
-
-def test_a_killed_supervisor_takes_its_worker_along_and_the_job_resumes(home: Path, hub: str, tmp_path: Path) -> None:
-    with bedplate.connect(home=home) as ws:
-        job = start_training(ws, hub, tmp_path)
-        workers = processes_of(home, "bedplate.workers.finetune")
-        for pid in processes_of(home, "bedplate.supervisor"):
-            os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not set(workers) & set(processes_of(home, "bedplate.workers.finetune")), seconds=5)
-        assert_it_goes_on_from_its_checkpoint(job, attempt=2)
-
-
-def test_training_goes_on_while_the_control_plane_is_killed_and_is_found_again(
-    home: Path, hub: str, tmp_path: Path
+def test_a_killed_supervisor_takes_its_worker_along_and_the_next_attempt_starts(
+    home: Path, ws: RemoteWorkspace, tmp_path: Path
 ) -> None:
-    with bedplate.connect(home=home) as ws:
-        job = start_training(ws, hub, tmp_path)
-        for pid in processes_of(home, "bedplate.control_plane"):
-            os.kill(pid, signal.SIGKILL)
-    with bedplate.connect(home=home) as ws:
-        found = ws.jobs.get(job.id)
-        assert found.state == "running"
-        found.wait(timeout_seconds=200)
-        assert found.data["attempt"] == 1
-        assert_every_step_was_logged(found)
+    tune = FineTune.submit(ws, home, tmp_path, "acme/struck")
+    wait_for(lambda: tune.folder.joinpath("heartbeat-1").exists())
+    kill(tune.supervisor())
+    wait_for(lambda: not tune.processes(attempt=1), seconds=5)
+    tune.await_file("started-2.json")
+    assert (tune.job.refresh().state, tune.job.data["attempt"]) == ("running", 2)
 
 
 def test_a_cancelled_job_leaves_no_process_after_five_seconds_and_can_be_resumed(
-    home: Path, hub: str, tmp_path: Path
+    home: Path, ws: RemoteWorkspace, tmp_path: Path
 ) -> None:
-    with bedplate.connect(home=home) as ws:
-        job = start_training(ws, hub, tmp_path)
-        asked = time.monotonic()
-        job.cancel()
-        wait_for(lambda: job.refresh().is_final, seconds=10)
-        assert job.state == "cancelled"
-        assert time.monotonic() - asked < 6
-        assert not processes_of(home, "bedplate.workers.finetune")
-        job.resume()
-        assert_it_goes_on_from_its_checkpoint(job, attempt=2)
+    tune = start_training(ws, home, tmp_path)
+    asked = time.monotonic()
+    tune.job.cancel()
+    wait_for(lambda: tune.job.refresh().is_final, seconds=10)
+    assert tune.job.state == "cancelled"
+    assert time.monotonic() - asked < 6
+    assert not tune.processes()
+    tune.job.resume()
+    wait_for(lambda: tune.steps_logged(attempt=2), seconds=120)
+    assert tune.steps_logged(attempt=2)[0] > tune.saved
+
+
+# --- a server whose endpoint has two instances ---
+
+
+@pytest.fixture(scope="module")
+def server(stock: Path) -> Iterator[Server]:
+    with bedplate_home(stock) as home:
+        server = Server(home)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def endpoint(server: Server) -> Endpoint:
+    with bedplate.connect(home=server.home) as ws:
+        return ws.deploy("acme/tiny-classifier", endpoint="tiny", instances=2)
 
 
 class Caller(threading.Thread):
     """Scores without pause and keeps what came back."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(daemon=True)
-        self.url, self.headers = url, {"Authorization": f"Bearer {token}"}
+        self.url, self.headers = endpoint.url, {"Authorization": f"Bearer {endpoint.key}"}
         self.statuses: list[int] = []
         self.errors: list[str] = []
         self._stop_asked = threading.Event()
@@ -154,96 +119,60 @@ class Caller(threading.Thread):
         self.join(30)
 
 
-def deploy(home: Path, models: Path, instances: int = 1) -> tuple[str, str]:
-    with bedplate.connect(home=home) as ws:
-        model = ws.submit_import_folder(models / "classifier", "classifier").wait().model
-        endpoint = ws.deploy(model, endpoint="tiny", instances=instances)
-        return endpoint.url, str(endpoint.key)
+@pytest.fixture
+def caller(endpoint: Endpoint) -> Iterator[Caller]:
+    caller = Caller(endpoint)
+    caller.start()
+    yield caller
+    caller.stop()
 
 
-def test_scoring_goes_on_while_the_control_plane_is_killed_and_restarts(home: Path, models: Path) -> None:
-    port = free_port()
-    with serving(home, port):
-        url, key = deploy(home, models)
-        caller = Caller(url, key)
-        caller.start()
-        killed = processes_of(home, "bedplate.control_plane")
-        os.kill(killed[0], signal.SIGKILL)
-        wait_for(lambda: set(processes_of(home, "bedplate.control_plane")) - set(killed), seconds=20)
-        with bedplate.connect(home=home) as ws:
-            assert ws.endpoints.get("tiny").state == "ready"
-        time.sleep(1)
-        caller.stop()
-        assert caller.errors == []
-        assert set(caller.statuses) == {200}
-        assert len(caller.statuses) > 50
+def test_scoring_and_training_go_on_while_the_control_plane_is_killed_and_restarts(
+    server: Server, caller: Caller, tmp_path: Path
+) -> None:
+    with bedplate.connect(home=server.home) as ws:
+        tune = start_training(ws, server.home, tmp_path)
+        server.kill("control plane")
+        assert ws.endpoints.get("tiny").state == "ready"
+        tune.check(ws, attempt=1)
+    caller.stop()
+    assert caller.errors == []
+    assert set(caller.statuses) == {200}
+    assert len(caller.statuses) > 50
 
 
-def test_a_killed_replica_is_replaced_and_only_its_own_requests_fail_with_a_typed_503(home: Path, models: Path) -> None:
-    port = free_port()
-    with serving(home, port):
-        url, key = deploy(home, models, instances=2)
-        caller = Caller(url, key)
-        caller.start()
-        before = processes_of(home, "bedplate_serving.replica")
-        os.kill(before[-1], signal.SIGKILL)
-        with bedplate.connect(home=home) as ws:
-            wait_for(lambda: ws.endpoints.get("tiny").data["deployments"][0]["ready"] < 2, seconds=10)
-            wait_for(lambda: ws.endpoints.get("tiny").data["deployments"][0]["ready"] == 2, seconds=60)
-        caller.stop()
-        assert caller.errors == []
-        assert set(caller.statuses) <= {200, 503}
-        assert caller.statuses.count(503) <= 1
-        assert caller.statuses[-1] == 200
+def test_a_killed_replica_is_replaced_and_only_its_own_requests_fail_with_a_typed_503(
+    server: Server, caller: Caller
+) -> None:
+    before = processes_of(server.home, "bedplate_serving.replica")
+    kill(before[-1])
+    with bedplate.connect(home=server.home) as ws:
+        wait_for(lambda: ws.endpoints.get("tiny").data["deployments"][0]["ready"] < 2, seconds=10)
+        wait_for(lambda: ws.endpoints.get("tiny").data["deployments"][0]["ready"] == 2, seconds=60)
+    caller.stop()
+    assert caller.errors == []
+    assert set(caller.statuses) <= {200, 503}
+    assert caller.statuses.count(503) <= 1
+    assert caller.statuses[-1] == 200
 
 
 def test_after_the_whole_server_is_killed_serve_finds_its_endpoints_and_jobs_again(
-    home: Path, hub: str, models: Path, tmp_path: Path
+    server: Server, endpoint: Endpoint, models: Path
 ) -> None:
-    port = free_port()
-    process = start_serve(home, port)
-    url, key = deploy(home, models)
-    with bedplate.connect(home=home) as ws:
-        job = start_training(ws, hub, tmp_path)
-    replicas = processes_of(home, "bedplate_serving.replica")
-    process.kill()
-    process.wait()
-    for part in ("bedplate.control_plane", "bedplate_serving.gateway"):
-        for pid in processes_of(home, part):
-            os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not processes_of(home, "bedplate.control_plane"), seconds=5)
-    with serving(home, port):
-        answer = httpx.post(url, json={"inputs": "hello"}, headers={"Authorization": f"Bearer {key}"}, timeout=30)
-        assert answer.status_code == 200
-        assert processes_of(home, "bedplate_serving.replica") == replicas
-        with bedplate.connect(home=home) as ws:
+    released = threading.Event()
+    with slow_hub(models, released) as hub:
+        with bedplate.connect(home=server.home) as ws:
+            job = ws.submit_import("acme/tiny", hub=hub)
+            wait_for(lambda: processes_of(server.home, "bedplate.workers.import_model"))
+        before = running(server)
+        server.kill("whole server")
+        assert endpoint.score("hello")
+        assert running(server) == before
+        released.set()
+        with bedplate.connect(home=server.home) as ws:
             found = ws.jobs.get(job.id).wait(timeout_seconds=200)
-            assert found.data["attempt"] == 1
-            assert_every_step_was_logged(found)
+            assert (found.state, found.data["attempt"]) == ("succeeded", 1)
 
 
-def test_serve_takes_the_place_of_a_private_server_and_its_endpoint_stays(home: Path, models: Path) -> None:
-    port = free_port()
-    folder = str(models / "classifier")
-    run_cli("import", "--from", folder, "--name", "classifier", home=home, BEDPLATE_PORT=str(port))
-    run_cli("deploy", "classifier", "--endpoint", "tiny", home=home, BEDPLATE_PORT=str(port))
-    replicas = processes_of(home, "bedplate_serving.replica")
-    with serving(home, port):
-        scored = run_cli("score", "tiny", "--input", "my card is lost", home=home)
-        assert '"label"' in scored.stdout
-        assert processes_of(home, "bedplate_serving.replica") == replicas
-
-
-def test_two_commands_at_once_start_one_private_server(home: Path) -> None:
-    results: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(run_cli("models", "list", home=home).returncode))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [0, 0, 0, 0]
-    wait_for(lambda: len(processes_of(home, "bedplate.control_plane")) == 1, seconds=20)
-    assert run_cli("models", "list", home=home).returncode == 0
+def running(server: Server) -> list[list[int]]:
+    return [processes_of(server.home, part) for part in ("bedplate_serving.replica", "bedplate.workers.import_model")]
