@@ -61,9 +61,13 @@ def run_virtual(first: int, schedules: int, processes: int, *, trace: bool = Fal
     began = time.monotonic()
     counts: Counter[str] = Counter()
     broken: list[tuple[int, str, str]] = []
+    done = 0
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for some, found in pool.imap_unordered(partial(run_chunk, trace=trace), chunks(first, schedules)):
             counts += some
+            done += CHUNK
+            if done % 1000 == 0:
+                print(f"{done} schedules, {len(broken)} broken", file=sys.stderr, flush=True)
             for seed, kind, schedule in found:
                 broken.append((seed, kind, schedule))
                 if len(broken) <= SHOWN:

@@ -13,7 +13,7 @@ from faults.run import run_virtual
 from faults.simulated import Attempt, Script
 from faults.world import World
 
-SCHEDULES, REAL = 200, 3
+SCHEDULES, REAL = 120, 3
 
 
 @pytest.fixture(scope="module")

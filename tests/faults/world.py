@@ -485,6 +485,8 @@ class World:
         for any_attempt in self.attempts.of(old["id"]):
             if any_attempt.is_alive:
                 self.violated("let go alive", f"{old['id']} becomes {new['state']} while {any_attempt} lives")
+        if new["state"] == "failed":  # at its finish perhaps; a later attempt then finishes what is its own
+            self.attempts.published.pop(old["id"], None)
         if new["state"] == "succeeded":
             kept = json.loads(new["result"])["answer"]
             published = self.attempts.published.get(old["id"], [])
