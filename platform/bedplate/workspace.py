@@ -19,7 +19,7 @@ from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home
 from bedplate.intake import Intake, Plan
 from bedplate.job_folder import JobFolder
-from bedplate.jobs import FINAL, Job, JobStore
+from bedplate.jobs import Job, JobStore
 from bedplate.keys import KeyStore
 from bedplate.kinds import KINDS, Context
 from bedplate.kinds.base import check_can_score, choose_device, replica_demand
@@ -287,9 +287,8 @@ class Workspace:
     def stop_all(self) -> None:
         """Stop what outlives the server: jobs (they can be resumed), replicas and the gateway."""
         self.stop()
-        for job in self.jobs.find(limit=1000):
-            if job.state not in FINAL:
-                self.jobs.ask_cancel(job.id)
+        for job in (*self.jobs.queue(), *self.jobs.running()):
+            self.jobs.ask_cancel(job.id)
         for job in self.jobs.running():
             self.attempts.stop(job)
         for replica in self.endpoints.replicas():
