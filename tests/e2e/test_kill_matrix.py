@@ -15,7 +15,7 @@ import pytest
 import bedplate
 from bedplate.client import RemoteWorkspace
 from fine_tunes import LOGGED, FineTune
-from harness import bedplate_home, wait_for
+from harness import bedplate_home, processes_of, wait_for
 from killable_server import PARTS, Server, kill
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -109,3 +109,20 @@ def test_the_attempt_goes_on_and_is_found_again(
     tune.check(ws, attempt=attempt)
     assert ahead.job.refresh().state == "cancelled"
     assert ahead.job.data["finished"] <= tune.job.data["started"]
+
+
+def test_an_attempt_whose_control_plane_died_before_the_supervisor_started_never_was(
+    server: Server, ws: RemoteWorkspace, tmp_path: Path
+) -> None:
+    ahead = FineTune.submit(ws, server.home, tmp_path, "acme/ordered-ahead")
+    tune = FineTune.submit(ws, server.home, tmp_path, "acme/ordered")
+    ahead.await_file("started-1.json")
+    (control_plane,) = processes_of(server.home, "bedplate.control_plane")
+    ahead.job.cancel()
+    while not (tune.folder / "supervisor-1.json").exists():
+        pass  # the supervisor is started a few milliseconds later
+    kill(control_plane)
+    tune.await_file("started-2.json")
+    assert not (tune.folder / "started-1.json").exists()
+    assert "attempt 1: it did not come up" in tune.job.logs(10_000)
+    tune.job.cancel()
