@@ -309,13 +309,19 @@ def test_an_unknown_need_is_refused_with_the_nearest_one(workspace: Workspace) -
         workspace.submit("script", {"code": WELL, "priority": 101})
 
 
-def test_a_supervisor_that_wakes_after_the_next_attempt_began_starts_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("handed_over", "is_replaced"), [(b"{}", True), (b"", False)], ids=["the next attempt began", "its owner died"]
+)
+def test_a_supervisor_that_is_not_wanted_any_more_starts_nothing(
+    tmp_path: Path, handed_over: bytes, is_replaced: bool
+) -> None:
     spec = {"argv": [sys.executable, "-c", "open('ran', 'w')"], "env": {}, "log": str(tmp_path / "log")}
     spec |= {"folder": str(tmp_path), "epoch": 1, "grace_seconds": 1, "network": False}
     (tmp_path / "supervisor-1.json").write_text(json.dumps(spec))
-    (tmp_path / "supervisor-2.json").write_text("{}")
+    if is_replaced:
+        (tmp_path / "supervisor-2.json").write_text("{}")
     argv = [sys.executable, "-m", "bedplate.supervisor", str(tmp_path / "supervisor-1.json")]
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(argv, check=True, input=handed_over)
     assert not (tmp_path / "ran").exists()
 
 
