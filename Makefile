@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Test files at the same time. Half of what a test does is to wait for processes.
+WORKERS ?= 2
 # Beside any other busy process, spinning OpenMP threads are 7 to 35 times slower.
 export OMP_WAIT_POLICY := passive
 
@@ -12,7 +14,7 @@ help:
 	@echo "make test    set up, then all tests"
 	@echo "make check   ruff, mypy, import-linter, and the guard against a shadowed platform module"
 	@echo "make bench   the benchmarks that docs/performance.md quotes (long)"
-	@echo "make faults  10,000 random schedules on a virtual clock and 100 with real processes (long)"
+	@echo "make faults  10,000 random schedules on a virtual clock, 100 with real processes, and the kill matrix (long)"
 
 # The environment is made anew when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -25,7 +27,7 @@ demo: $(READY)
 	$(BIN)/bedplate demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -39,6 +41,7 @@ bench: $(READY)
 
 faults: $(READY)
 	$(BIN)/python tests/faults/run.py --schedules 10000 --real 100
+	$(BIN)/python -m pytest -m faults tests/e2e/test_kill_matrix.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
