@@ -201,14 +201,17 @@ class EndpointStore:
         wished = [row for row in self.deployments() if not row.is_broken]
         return [row for row in wished for _ in range(row.instances - there[row.endpoint, row.name])]
 
-    def add_replica(self, deployment: Deployment, lease: Lease) -> Replica:
+    def add_replica(self, deployment: Deployment, lease: Lease) -> Replica | None:
+        """None where that very deployment is gone, though another one may have its name by now."""
         now = time.time()
         row: dict[str, Any] = {"id": secrets.token_hex(4), "state": "starting", "created": now}
         row |= {"endpoint": deployment.endpoint, "deployment": deployment.name}
         row |= {"lease": lease.to_json(), "leased": now}
         with self._database.begin() as connection:
+            mine = _of(deployments, deployment.endpoint, deployment.name).values(waiting=None)
+            if connection.execute(mine.where(deployments.c.created == deployment.created)).rowcount != 1:
+                return None
             connection.execute(replicas.insert().values(**row))
-            connection.execute(_of(deployments, deployment.endpoint, deployment.name).values(waiting=None))
         return Replica.from_row(row)
 
     def note_waiting(self, deployment: Deployment, why: str) -> None:

@@ -217,7 +217,7 @@ def run_worker(work: Callable[[JobFolder, JobReporter, dict[str, Any]], Mapping[
     if os.environ.get("RANK", "0") == "0":
         write_json(folder.path / f"result-{epoch}.json", dict(result))
     if os.environ.get("WORLD_SIZE", "1") == "1":
-        # All is written. To take the interpreter down piece by piece, with torch in it, would take another second or two.
+        # All is written. To take the interpreter down piece by piece, with torch in it, takes another second or two.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

@@ -285,7 +285,8 @@ class JobStore:
                 hint=f"Only a failed or cancelled job can be {what}; a new one like it: bedplate jobs rerun {job_id}",
             )
         cleared = {"cancel": False, "error": None, "finished": None, "archived": None}
-        self.move(job, "queued", deaths=0, fresh=fresh or job.fresh, **cleared)
+        if not self.move(job, "queued", deaths=0, fresh=fresh or job.fresh, **cleared):
+            raise Conflict(f"Job {job_id} was queued again by another call.", hint="There is nothing more to do.")
         return self.get(job_id)
 
     def _flag(self, job_id: str, **flags: bool) -> None:

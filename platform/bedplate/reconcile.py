@@ -185,6 +185,8 @@ class Reconciler:
             self._store.note_waiting(deployment, lease.message)
             return
         replica = self._store.add_replica(deployment, lease)
+        if replica is None:  # deleted a moment ago
+            return
         folder = self.folder(replica.id)
         folder.mkdir(parents=True, exist_ok=True)
         spec = {

@@ -54,6 +54,7 @@ class Scheduler:
         self._store, self._attempts, self._leases, self._advance = store, attempts, leases, advance or {}
         self._max_jobs, self._lease_seconds = max_jobs, lease_seconds
         self._silence = Silence(clock)
+        self._stumbled: dict[str, str] = {}  # what went wrong in the last round of a job
 
     def tick(self) -> bool:
         """One round; says whether there is anything to do."""
@@ -66,10 +67,14 @@ class Scheduler:
                 log.exception("job %s has a damaged folder", job.id)
                 if self._attempts.kill(job):
                     self._fail(job, exc.to_json())
-            except Exception:
+            except Exception as exc:
                 # The disk or the database, for one: the worker goes on, the other jobs are watched, and the next round
-                # tries again.
-                log.exception("job %s cannot be watched in this round", job.id)
+                # tries again. It is told once and not five times a second.
+                if self._stumbled.get(job.id) != str(exc):
+                    log.exception("job %s cannot be watched in this round", job.id)
+                self._stumbled[job.id] = str(exc)
+            else:
+                self._stumbled.pop(job.id, None)
         queue = self._store.queue(WINDOW)
         if queue:
             self._start_queued(queue)
@@ -176,6 +181,11 @@ class Scheduler:
     def _finish(self, job: Job, result: dict[str, Any]) -> None:
         try:
             answer = self._attempts.finish(job, result)
+        except Unavailable as exc:  # a full disk, for one: the next round tries again
+            if not job.cancel:
+                raise
+            self._died(job, exc.message)
+            return
         except BedplateError as exc:
             self._fail(job, exc.to_json())
             return

@@ -25,13 +25,15 @@ from bedplate.machine import SimulatedMachine, simulated
 from bedplate.processes import ProcessId
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import Conflict, Refused
+from bedplate_registry.errors import Conflict, Refused, Unavailable
 
 
 def finish(context: Any, job_id: str, spec: Any, result: dict[str, Any]) -> dict[str, Any]:
     if spec.get("finish") == "stumble" and not (stumbled := context.home.run / "stumbled").exists():
         stumbled.touch()
         raise OSError("the disk did not answer")
+    if spec.get("finish") == "full" and not (context.home.run / "room").exists():
+        raise Unavailable("The disk is full.")
     if spec.get("finish") == "refuse":
         raise Conflict("It is there already.", code="there")
     return {"answer": result["value"]}
@@ -126,6 +128,18 @@ def test_what_the_owner_refuses_at_the_end_fails_the_job_with_its_reason(workspa
 def test_a_round_that_stumbles_fails_no_job_the_next_one_tries_again(workspace: Workspace) -> None:
     job = run(workspace, WELL, finish="stumble")
     assert (job.state, job.epoch) == ("succeeded", 1)
+
+
+def test_a_result_waits_for_room_on_the_disk_unless_its_job_is_cancelled(workspace: Workspace) -> None:
+    job, other = (workspace.submit("script", {"code": WELL, "finish": "full"}) for _ in "12")
+    written = [workspace.job_folder(row.id).path / "exit-1.json" for row in (job, other)]
+    wait_until(workspace, lambda: all(path.exists() for path in written))
+    workspace.scheduler.tick()
+    assert workspace.jobs.get(job.id).state == "running"
+    workspace.cancel_job(other.id)
+    assert tick_until_final(workspace, other).state == "cancelled"
+    (workspace.home.run / "room").touch()
+    assert tick_until_final(workspace, job).state == "succeeded"
 
 
 def test_a_job_whose_owner_died_before_its_folder_was_made_is_run_all_the_same(workspace: Workspace) -> None:
@@ -330,10 +344,12 @@ def test_the_replicas_of_a_deleted_endpoint_are_not_taken_by_a_new_one_of_that_n
     store.deploy("support", "intents:1", "text-classification")
     (deployment,) = store.deployments("support")
     replica = store.add_replica(deployment, LEASE)
+    assert replica is not None
     store.move_replica(replica, "ready")
     store.delete("support")
     store.deploy("support", "intents:2", "text-classification")
     assert [row.state for row in store.replicas("support")] == ["stopping"]
+    assert store.add_replica(deployment, LEASE) is None  # by a round that still saw the deleted one
     store.move_replica(replica, "ready")  # by a round that still saw it as starting
     assert [row.state for row in store.replicas("support")] == ["stopping"]
 
