@@ -78,19 +78,19 @@ def report(options: argparse.Namespace, results: Results) -> None:
 
 
 def _print_rows(part: str, rows: Sequence[Row]) -> None:
+    """Ours, then the limit. `cpu ms`: processor time of the server by the call, which other work disturbs least."""
     if not rows:
         return
-    print(f"\n{part:18}{'database':>11}{'callers':>8}{'jobs':>9}{'per s':>9}{'p50 ms':>9}{'p99 ms':>9}", end="")
-    print(f"{'cpu ms':>9}{'limit/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'of limit':>10}")
+    figures = f"{'per s':>9}{'p50 ms':>9}{'p99 ms':>9}" + (f"{'cpu ms':>8}" if part == "rest" else "")
+    print(f"\n{part:18}{'database':>11}{'callers':>8}{'jobs':>9}{figures}  |{figures}{'of limit':>10}")
     for row in sorted(rows, key=lambda row: (row.database != "sqlite", row.operation, row.callers, row.size)):
-        ours, limit = row.ours, row.limit
         print(f"{row.operation:18}{row.database:>11}{row.callers:8}{row.size:9}", end="")
-        print(f"{ours.rate:9.0f}{ours.p50_ms:9.2f}{ours.p99_ms:9.2f}{_cpu(ours)}", end="")
-        print(f"{limit.rate:10.0f}{limit.p50_ms:9.2f}{limit.p99_ms:9.2f}{_cpu(limit)}{ours.rate / limit.rate:10.2f}")
+        print(f"{_line(row.ours)}  |{_line(row.limit)}{row.ours.rate / row.limit.rate:10.2f}")
 
 
-def _cpu(figures: Figures) -> str:
-    return " " * 9 if figures.processor_ms is None else f"{figures.processor_ms:9.2f}"
+def _line(figures: Figures) -> str:
+    used = "" if figures.processor_ms is None else f"{figures.processor_ms:8.2f}"
+    return f"{figures.rate:9.0f}{figures.p50_ms:9.2f}{figures.p99_ms:9.2f}{used}"
 
 
 def _print_idle(results: Results) -> None:
