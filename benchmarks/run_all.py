@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `make bench`, about an hour and a half on two cores. docs/performance.md has results."""
+"""All benchmarks, one after the other: `make bench`, some 90 minutes on two cores. docs/performance.md has results."""
 
 from __future__ import annotations
 
