@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
@@ -58,6 +59,8 @@ jobs = sa.Table(
     sa.Column("error", sa.JSON),
     sa.UniqueConstraint("owner", "client_key", name="uq_jobs_owner_client_key"),
     sa.Index("ix_jobs_queue", "state", sa.desc("priority"), "seq"),
+    sa.Index("ix_jobs_state", "state", "seq"),  # lists of one state or kind, newest first
+    sa.Index("ix_jobs_kind", "kind", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -144,6 +147,8 @@ class Database:
         self._reader = self.engine.execution_options(
             **({"isolation_level": "AUTOCOMMIT"} if self._is_shared else {"bedplate_reads": True})
         )
+        # SQLite has writers try again after a while, and the unlucky ones for seconds; our own threads take turns.
+        self._turn: AbstractContextManager[Any] = nullcontext() if self._is_shared else Lock()
         self._owning: sa.Connection | None = None
         try:
             with opening(self.engine):
@@ -154,7 +159,7 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        with answering(self.engine), self.engine.begin() as connection:
+        with self._turn, answering(self.engine), self.engine.begin() as connection:
             yield connection
 
     def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,12 +235,18 @@ class JobStore:
         values |= {"started": job.started or now, "waiting": None, "waiting_for": None}
         return self.get(job.id) if self.move(job, "running", **values) else None
 
-    def note_waiting(self, job: Job, resource: str, why: str) -> None:
-        """Say why a queued job waits; nothing is written where that is known."""
-        if (job.waiting_for, job.waiting) != (resource, why):
+    def note_waiting(self, reasons: Iterable[tuple[Job, str, str]]) -> None:
+        """Say why queued jobs wait: (job, resource, why), in one transaction; what is known is not written again."""
+        news = [
+            {"job_id": job.id, "resource": resource, "why": why}
+            for job, resource, why in reasons
+            if (job.waiting_for, job.waiting) != (resource, why)
+        ]
+        if news:
+            still = (table.c.id == sa.bindparam("job_id"), table.c.state == "queued")
+            told: dict[str, Any] = {"waiting": sa.bindparam("why"), "waiting_for": sa.bindparam("resource")}
             with self._database.begin() as connection:
-                same = (table.c.id == job.id, table.c.state == "queued")
-                connection.execute(table.update().where(*same).values(waiting=why, waiting_for=resource))
+                connection.execute(table.update().where(*still).values(**told), news)
 
     # --- what users ask for ---
 

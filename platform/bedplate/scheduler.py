@@ -33,6 +33,7 @@ LEASE_SECONDS = 30.0  # without a sign of life; a machine that swaps may be slow
 START_SECONDS = 15.0  # for a supervisor to come up
 STOP_SECONDS = 4.5  # for a supervisor to end its worker, which it does within 4; cancel promises five in all
 NOTHING = Lease(cores=0, memory_bytes=0)
+Reason = tuple[str, str]  # the resource, and why a job waits for it
 WINDOW = 100  # how far down the line we look for a job that fits
 
 
@@ -85,17 +86,21 @@ class Scheduler:
     def _start_queued(self, queue: list[Job]) -> None:
         room = self._leases.for_jobs()
         free = self._max_jobs - sum(job.kind not in self._advance for job in self._store.running())
+        reasons: list[tuple[Job, str, str]] = []
         for job in queue:
             if job.cancel:
                 self._store.move(job, "cancelled")
             elif job.kind in self._advance:
                 self._store.claim(job, NOTHING)
             elif free <= 0:
-                self._store.note_waiting(job, "jobs", f"a place: {self._max_jobs} jobs run (BEDPLATE_MAX_JOBS)")
+                reasons.append((job, "jobs", f"a place: {self._max_jobs} jobs run (BEDPLATE_MAX_JOBS)"))
             else:
-                free -= self._try_to_place(job, room)
+                waits = self._try_to_place(job, room)
+                free -= waits is None
+                reasons += [(job, *waits)] if waits else []
+        self._store.note_waiting(reasons)
 
-    def _try_to_place(self, job: Job, room: Room) -> bool:
+    def _try_to_place(self, job: Job, room: Room) -> Reason | None:
         try:
             return self._place(job, room)
         except Unavailable:  # the database, for one: the next round tries again
@@ -103,32 +108,29 @@ class Scheduler:
         except Exception as exc:  # of this job: those behind it go on
             log.exception("job %s cannot be started in this round", job.id)
             why = getattr(exc, "strerror", None) or type(exc).__name__
-            self._store.note_waiting(job, "attempt", f"another try, the last one went wrong: {why}")
-            return True  # it may have been claimed
+            return "attempt", f"another try, the last one went wrong: {why}"
 
-    def _place(self, job: Job, room: Room) -> bool:
-        """Start a job if there is room for it; else it says what it waits for."""
+    def _place(self, job: Job, room: Room) -> Reason | None:
+        """Start a job if there is room for it, or say what it waits for."""
         never = impossible(room.inventory, job.demand)
         if never is not None:  # a card broke; those behind it need not wait for that
-            self._store.note_waiting(job, never.resource, never.message)
-            return False
+            return never.resource, never.message
         lease = room.lease(job.id, job.demand)
         if isinstance(lease, Shortage):
-            self._store.note_waiting(job, lease.resource, lease.message)
-            return False
+            return lease.resource, lease.message
         if job.epoch and not self._attempts.kill(job):  # asked last: it looks at every process of the machine
             room.give_back(job.id)
-            self._store.note_waiting(job, "attempt", "a process of its last attempt that does not end")
-            return False
-        return self._start(job, lease)
+            return "attempt", "a process of its last attempt that does not end"
+        self._start(job, lease)
+        return None
 
-    def _start(self, job: Job, lease: Lease) -> bool:
+    def _start(self, job: Job, lease: Lease) -> None:
         """The row moves first: should we die between the two, the attempt is seen as lost and the job queued again."""
         if job.fresh:
             self._attempts.start_over(job)
         claimed = self._store.claim(job, lease)
         if claimed is None:
-            return False
+            return
         try:
             self._attempts.start(claimed, lease)
         except BedplateError as exc:  # a full disk, for one
@@ -138,7 +140,6 @@ class Scheduler:
             reason = f"The worker could not be started: {exc.strerror or exc}."
             hint = f"When that is mended: bedplate jobs resume {job.id}"
             self._fail(claimed, {"code": "start-failed", "message": reason, "hint": hint})
-        return True
 
     # --- watch ---
 

@@ -6,7 +6,7 @@ seed 0 on, within which each must be found: measured, with a margin.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -212,7 +212,7 @@ class YoungestFirst(JobStore):
 class SilentLine(JobStore):
     """Nobody is told what he waits for."""
 
-    def note_waiting(self, job: Job, resource: str, why: str) -> None:
+    def note_waiting(self, reasons: Iterable[tuple[Job, str, str]]) -> None:
         pass
 
 

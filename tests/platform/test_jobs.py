@@ -190,12 +190,12 @@ def test_a_page_begins_where_the_last_one_ended(store: JobStore) -> None:
 
 def test_a_queued_job_says_what_it_waits_for_until_it_is_started(store: JobStore) -> None:
     job = store.submit("x", {})
-    store.note_waiting(job, "gpus", "1 GPU")
+    store.note_waiting([(job, "gpus", "1 GPU")])
     job = store.get(job.id)
     assert (job.waiting_for, job.waiting) == ("gpus", "1 GPU")
     running = start(store, job)
     assert (running.waiting_for, running.waiting) == (None, None)
-    store.note_waiting(job, "gpus", "2 GPUs")  # by a round that still saw it queued
+    store.note_waiting([(job, "gpus", "2 GPUs")])  # by a round that still saw it queued
     assert store.get(job.id).waiting is None
 
 

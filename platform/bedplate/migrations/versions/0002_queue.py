@@ -45,6 +45,8 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_jobs_queue", "jobs", ["state", sa.desc("priority"), "seq"])
+    op.create_index("ix_jobs_state", "jobs", ["state", "seq"])
+    op.create_index("ix_jobs_kind", "jobs", ["kind", "seq"])
     _fill(
         "jobs",
         {
