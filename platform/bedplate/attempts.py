@@ -6,6 +6,7 @@ The scheduler sees attempts through `Attempts` only, so that its rules can be tr
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -124,7 +125,8 @@ class JobProcesses:
 
     def note(self, job: Job, text: str) -> None:
         log.warning("job %s, %s", job.id, text)
-        self.folder(job.id).note(text)
+        with suppress(OSError):  # it is in our own log
+            self.folder(job.id).note(text)
 
     def finish(self, job: Job, result: dict[str, Any]) -> dict[str, Any]:
         return KINDS[job.kind].finish(self._context, job.id, job.spec, result)

@@ -21,6 +21,8 @@ from bedplate_registry.errors import BedplateError, Conflict, Refused, Unavailab
 __all__ = ["Intake", "Plan"]
 
 NEEDS = ("cores", "memory_gb", "gpu_memory_gb", "preemptible")
+CHILD = "\x1f"  # begins the client keys of jobs that jobs submit: no header can carry it
+TRIAL = "trial"  # what a sweep tells its children, and nobody else may say
 MOST = {"cores": 4096, "memory_gb": 1 << 20, "gpu_memory_gb": 1 << 20}
 
 
@@ -51,9 +53,11 @@ class Intake:
     def __init__(self, context: Context, store: JobStore) -> None:
         self._context, self._store = context, store
 
-    def prepare(self, kind_name: str, request: Mapping[str, Any]) -> Plan:
+    def prepare(self, kind_name: str, request: Mapping[str, Any], *, parent: str | None = None) -> Plan:
         """Raises Refused, NotFound or Conflict, which name what is wrong, before anything is started."""
         kind = find_kind(kind_name)
+        if TRIAL in request and parent is None:
+            raise Refused(f"{kind_name} has no setting {TRIAL!r}.", hint="See: bedplate sweep", code="unknown-setting")
         own = {key: value for key, value in request.items() if key not in ("priority", "needs")}
         needs = _needs(request)
         spec = kind.prepare(self._context, own)
@@ -78,7 +82,7 @@ class Intake:
         parent: str | None = None,
     ) -> Job:
         """Check and queue a job, or find the one that this owner's key already made."""
-        plan = self.prepare(kind, request)
+        plan = self.prepare(kind, request, parent=parent)
         return self._store.submit(
             plan.kind,
             plan.spec,
@@ -95,7 +99,7 @@ class Intake:
         old = self._store.get(job_id)
         return self._store.submit(
             old.kind,
-            old.spec,
+            {key: value for key, value in old.spec.items() if key != TRIAL},  # on its own it registers its model
             demand=old.demand,
             priority=old.priority,
             preemptible=old.preemptible,
@@ -105,7 +109,7 @@ class Intake:
 
     def advance(self, job: Job) -> None:
         """Move a job on that only submits others: their number is their client key, so none is submitted twice."""
-        children = self._store.find(parent=job.id, archived=None, limit=MANY)[::-1]
+        children = self._children(job)
         if job.cancel:
             self._cancel(job, children)
             return
@@ -114,8 +118,11 @@ class Intake:
         except Unavailable:  # the database, for one: the next round tries again
             raise
         except BedplateError as exc:  # what it submits is refused, and will be in every round
-            self._end_children(children)
+            self._end_children(self._children(job))  # those of this round too
             self._store.move(job, "failed", error=exc.to_json())
+
+    def _children(self, job: Job) -> list[Job]:
+        return self._store.find(parent=job.id, archived=None, limit=MANY)[::-1]
 
     def _step(self, job: Job, children: list[Job]) -> None:
         kind = KINDS[job.kind]
@@ -123,7 +130,7 @@ class Intake:
         step = kind.advance(self._context, job, children)
         for number, (name, request) in enumerate(step.submit, start=len(children)):
             request = {"priority": job.priority, **request}
-            self.submit(name, request, client_key=f"{job.id}#{number}", owner=job.owner, parent=job.id)
+            self.submit(name, request, client_key=f"{CHILD}{job.id}#{number}", owner=job.owner, parent=job.id)
         for child in step.resume:
             with suppress(Conflict):  # its owner was faster
                 self._store.resume(child)

@@ -60,6 +60,8 @@ class JobFolder:
         if not self.path.exists():  # there was none
             return
         aside = self.path / f"before-{epoch + 1}"
+        if aside.is_symlink():  # a worker may have put it there
+            aside.unlink()
         aside.mkdir(exist_ok=True)
         for path in (self.checkpoints, self.outputs, self.metrics_file):
             if path.exists() and not (aside / path.name).exists():
@@ -124,7 +126,7 @@ class EventReader:
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
         parsed = (_parse(line) for line in whole.splitlines())
-        return [event for event in parsed if event is not None and event["seq"] > self._after]
+        return [event for event in parsed if event is not None and event.get("seq", 0) > self._after]
 
 
 class LogReader:
@@ -281,10 +283,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _parse(line: bytes) -> dict[str, Any] | None:
     """A line cut short by a kill is not there yet."""
     try:
-        parsed: dict[str, Any] = json.loads(line)
+        parsed = json.loads(line)
     except ValueError:
         return None
-    return parsed
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _tail(path: Path) -> list[bytes]:

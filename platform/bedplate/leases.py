@@ -14,7 +14,7 @@ from bedplate.endpoints import EndpointStore
 from bedplate.jobs import JobStore
 from bedplate.machine import Machine, MachineForJobs
 
-__all__ = ["Leases", "Room"]
+__all__ = ["Leases", "Room", "never_all"]
 
 
 class Room:
@@ -39,9 +39,24 @@ class Room:
             self._holders.append(Holder("job", holder, answer, None))
         return answer
 
+    def fits(self, holder: str, demand: Demand) -> bool:
+        """Place a demand if there is room for it; if not, nothing is blocked by it."""
+        answer = place(self.inventory, self._holders, demand.capped(self.inventory))
+        if isinstance(answer, Lease):
+            self._holders.append(Holder("job", holder, answer, None))
+        return isinstance(answer, Lease)
+
     def give_back(self, holder: str) -> None:
         """Undo `lease`: what it had is for those who come later."""
         self._holders = [held for held in self._holders if held.id != holder]
+
+
+def never_all(inventory: Inventory, demand: Demand, times: int) -> Shortage | None:
+    """Why a demand cannot be met so many times at once, even by an empty machine."""
+    room = Room(inventory, [])
+    if (never := impossible(inventory, demand)) is not None:
+        return never
+    return next((no for n in range(times) if isinstance(no := room.lease(str(n), demand), Shortage)), None)
 
 
 class Leases:
@@ -52,10 +67,14 @@ class Leases:
 
     def for_jobs(self) -> Room:
         """The room for jobs: what endpoints hold or wait for is taken."""
-        everything = Room(self._machine.inventory(), self.holders())
+        inventory, holders = self._machine.inventory(), self.holders()
+        everything = Room(inventory, holders)
+        replicas = Room(inventory, [holder for holder in holders if holder.kind == "replica"])
         for deployment in self._endpoints.missing():
-            if impossible(everything.inventory, deployment.demand) is None:  # else nobody need wait for it
-                everything.lease(f"endpoint {deployment.endpoint}", deployment.demand)
+            name = f"endpoint {deployment.endpoint}"
+            # One that would not fit if every job were gone keeps nobody waiting.
+            if replicas.fits(name, deployment.demand):
+                everything.lease(name, deployment.demand)
         return everything.within(self._for_jobs.inventory())
 
     def for_replica(self, name: str, demand: Demand) -> Lease | Shortage:

@@ -35,6 +35,7 @@ STOP_SECONDS = 4.5  # for a supervisor to end its worker, which it does within 4
 NOTHING = Lease(cores=0, memory_bytes=0)
 Reason = tuple[str, str]  # the resource, and why a job waits for it
 WINDOW = 100  # how far down the line we look for a job that fits
+FAR_WINDOW, FAR_EVERY = 1000, 10  # and how far in each tenth round
 
 
 class Scheduler:
@@ -55,6 +56,7 @@ class Scheduler:
         self._store, self._attempts, self._leases, self._advance = store, attempts, leases, advance or {}
         self._max_jobs, self._lease_seconds = max_jobs, lease_seconds
         self._silence = Silence(clock)
+        self._rounds = 0
         self._stumbled: dict[str, str] = {}  # what went wrong in the last round of a job
 
     def tick(self) -> bool:
@@ -76,7 +78,8 @@ class Scheduler:
                 self._stumbled[job.id] = str(exc)
             else:
                 self._stumbled.pop(job.id, None)
-        queue = self._store.queue(WINDOW)
+        self._rounds += 1
+        queue = self._store.queue(WINDOW if self._rounds % FAR_EVERY else FAR_WINDOW)
         if queue:
             self._start_queued(queue)
         return bool(running or queue)
@@ -169,6 +172,8 @@ class Scheduler:
             self._died(job, how)
 
     def _end(self, job: Job, returncode: int) -> None:
+        if not self._attempts.kill(job):  # what a worker says of its end is believed once nothing of it is left
+            return
         result = self._attempts.result(job)
         if result is not None and returncode == 0:
             self._finish(job, result)
@@ -182,13 +187,19 @@ class Scheduler:
     def _finish(self, job: Job, result: dict[str, Any]) -> None:
         try:
             answer = self._attempts.finish(job, result)
-        except Unavailable as exc:  # a full disk, for one: the next round tries again
+        except (Unavailable, OSError) as exc:  # a full disk, for one: the next round tries again
             if not job.cancel:
                 raise
-            self._died(job, exc.message)
+            self._died(job, str(exc))
             return
         except BedplateError as exc:
             self._fail(job, exc.to_json())
+            return
+        except Exception as exc:  # not what a worker of this release leaves: it will not mend
+            log.exception("the result of job %s", job.id)
+            reason = f"What its worker left as its result cannot be used: {type(exc).__name__}."
+            hint = f"A new job like it: bedplate jobs rerun {job.id}"
+            self._fail(job, {"code": "bad-result", "message": reason, "hint": hint})
             return
         self._store.move(job, "succeeded", result=answer)
 

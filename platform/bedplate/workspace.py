@@ -7,23 +7,23 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bedplate import spawn
 from bedplate.attempts import JobProcesses
-from bedplate.compute import impossible
 from bedplate.database import Database
 from bedplate.endpoints import MAX_STARTS, EndpointStore, Replica
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home
 from bedplate.intake import Intake, Plan
-from bedplate.job_folder import JobFolder
+from bedplate.job_folder import DamagedFolder, JobFolder
 from bedplate.jobs import Job, JobStore
 from bedplate.keys import KeyStore
 from bedplate.kinds import KINDS, Context
 from bedplate.kinds.base import check_can_score, choose_device, replica_demand
-from bedplate.leases import Leases
+from bedplate.leases import Leases, never_all
 from bedplate.machine import LocalMachine, Machine, MachineForJobs
 from bedplate.reconcile import Reconciler
 from bedplate.scheduler import Scheduler
@@ -39,6 +39,7 @@ TICK_SECONDS = 0.2
 REST_SECONDS = 0.05  # between two rounds, however often we are woken: a burst of submissions is not a round each
 IDLE_TICK_SECONDS = 0.5  # a revoked key leaves the gateway within a second all the same
 KEEP_SECONDS = 5.0  # between two looks at whether the database is still ours
+STOP_SECONDS = 5.0  # for all that `stop --all` ends
 LOOP_SECONDS = 10.0  # a round of the loop takes far less, unless the disk hangs
 
 
@@ -121,7 +122,10 @@ class Workspace:
         return [self._describe_job(job, places.get(job.id)) for job in jobs]
 
     def _describe_job(self, job: Job, place: tuple[int, int] | None) -> dict[str, Any]:
-        progress = self.job_folder(job.id).last_progress(job.epoch) if job.state == "running" else None
+        progress = None
+        if job.state == "running":
+            with suppress(DamagedFolder):  # it is the scheduler's to say so
+                progress = self.job_folder(job.id).last_progress(job.epoch)
         return {
             "id": job.id,
             "kind": job.kind,
@@ -171,10 +175,10 @@ class Workspace:
         task = check_can_score(version)
         device = choose_device(self.machine, options.pop("device", None))
         demand = replica_demand(version, device, options.pop("gpu_memory_gb", None))
-        never = impossible(self.machine.inventory(), demand)
+        never = never_all(self.machine.inventory(), demand, int(options.get("instances", 1)))
         if never is not None:
             raise Refused(
-                f"This machine cannot serve {version.ref}: a replica needs {never.message}.",
+                f"This machine cannot serve {version.ref} so often: a replica needs {never.message}.",
                 hint="See what is here with: bedplate compute",
                 code="does-not-fit",
             )
@@ -288,12 +292,18 @@ class Workspace:
         """Stop what outlives the server: jobs (they can be resumed), replicas and the gateway."""
         self.stop()
         for job in (*self.jobs.queue(), *self.jobs.running()):
-            self.jobs.ask_cancel(job.id)
-        for job in self.jobs.running():
-            self.attempts.stop(job)
-        for replica in self.endpoints.replicas():
-            spawn.Held(self.reconciler.folder(replica.id), 1).stop()
+            with suppress(Conflict):  # it ended in this moment
+                self.jobs.ask_cancel(job.id)
+        held = [spawn.Held(self.job_folder(job.id).path, job.epoch) for job in self.jobs.running()]
+        held += [spawn.Held(self.reconciler.folder(replica.id), 1) for replica in self.endpoints.replicas()]
         self.gateway.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        while held := [one for one in held if one.was_ordered and one.exit is None and not one.has_died]:
+            for one in held:  # again and again: one that is just starting does not hear it yet
+                one.stop() if time.monotonic() < deadline else one.kill()
+            if time.monotonic() > deadline:
+                return
+            time.sleep(TICK_SECONDS)
 
     def status(self) -> dict[str, Any]:
         address, counts = self.gateway.address, self.jobs.counts()

@@ -101,6 +101,24 @@ def test_a_link_that_a_worker_put_in_its_folder_is_not_followed(tmp_path: Path, 
         read()
 
 
+def test_starting_over_follows_no_link_of_a_worker(tmp_path: Path) -> None:
+    mine, other = JobFolder(tmp_path / "mine"), JobFolder(tmp_path / "other")
+    for folder in (mine, other):
+        folder.create({})
+        (folder.checkpoints / "step").touch()
+    (mine.path / "before-2").symlink_to(other.path)
+    mine.start_over(1)
+    assert (other.checkpoints / "step").exists()
+    assert not list(mine.checkpoints.iterdir())
+
+
+def test_a_line_that_is_no_event_is_passed_over(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    folder.events_file.write_text('5\n{"type": "progress", "epoch": 1}\n')
+    assert folder.last_progress(1) == {"type": "progress", "epoch": 1}
+    assert EventReader(folder).read() == []
+
+
 def test_a_note_is_not_written_through_a_link(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "job")
     folder.create({})

@@ -19,8 +19,8 @@ from bedplate.compute import GIB, Demand, Inventory, Lease, Shortage
 from bedplate.endpoints import EndpointStore
 from bedplate.jobs import Job
 from bedplate.kinds import KINDS, Kind
-from bedplate.kinds.base import Command
-from bedplate.leases import Room
+from bedplate.kinds.base import Command, Step
+from bedplate.leases import Room, never_all
 from bedplate.machine import SimulatedMachine, simulated
 from bedplate.processes import ProcessId
 from bedplate.settings import Settings
@@ -140,6 +140,68 @@ def test_a_result_waits_for_room_on_the_disk_unless_its_job_is_cancelled(workspa
     assert tick_until_final(workspace, other).state == "cancelled"
     (workspace.home.run / "room").touch()
     assert tick_until_final(workspace, job).state == "succeeded"
+
+
+def test_a_result_that_cannot_be_used_fails_its_job(workspace: Workspace) -> None:
+    job = run(workspace, WELL.replace("'value'", "'volume'"))
+    assert job.error is not None
+    assert (job.state, job.error["code"], job.lease) == ("failed", "bad-result", None)
+
+
+def test_a_job_that_fits_is_found_however_many_wait_before_it(workspace: Workspace) -> None:
+    workspace.machine.set(simulated("1xV100-32GB", cores=4, memory_gb=8).inventory())
+    for _ in range(120):
+        workspace.submit("script", {"code": "import time; time.sleep(60)", "demand": {"gpus": 1}})
+    last = workspace.submit("script", {"code": WELL, "demand": {"cores": 1}})
+    assert tick_until_final(workspace, last).state == "succeeded"
+
+
+def test_a_deployment_that_can_never_be_whole_is_refused_and_an_old_one_keeps_no_job_waiting(
+    workspace: Workspace,
+) -> None:
+    machine = workspace.machine.inventory()
+    assert never_all(machine, Demand(memory_bytes=3 * GIB), 2) is None
+    assert never_all(machine, Demand(memory_bytes=3 * GIB), 3) is not None
+    third = {"instances": 3, "demand": Demand(memory_bytes=3 * GIB)}
+    workspace.endpoints.deploy("support", "intents:1", "text-classification", **third)
+    (deployment,) = workspace.endpoints.deployments("support")
+    for _ in range(2):
+        lease = workspace.leases.for_replica("support", deployment.demand)
+        assert isinstance(lease, Lease)
+        workspace.endpoints.add_replica(deployment, lease)
+    job = workspace.submit("script", {"code": WELL, "demand": {"memory_bytes": GIB}})
+    assert tick_until_final(workspace, job).state == "succeeded"
+
+
+def test_stop_all_ends_a_worker_that_is_just_starting(workspace: Workspace) -> None:
+    job = workspace.submit("script", {"code": "import time; time.sleep(60)"})
+    workspace.scheduler.tick()
+    workspace.stop_all()
+    assert spawn.Held(workspace.job_folder(job.id).path, 1).exit is not None
+
+
+def test_what_only_a_sweep_may_say_of_its_trials_is_refused_from_others(workspace: Workspace) -> None:
+    with pytest.raises(Refused) as caught:
+        workspace.submit("script", {"code": WELL, "trial": {"number": 1}})
+    assert caught.value.code == "unknown-setting"
+    trial = workspace.jobs.submit("script", {"code": WELL, "trial": {"number": 1}}, parent="sweep-1")
+    assert workspace.rerun_job(trial.id).spec == {"code": WELL}
+
+
+def test_a_job_that_submits_others_and_is_refused_leaves_none_of_them_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = ("script", {"code": WELL}), ("script", {"code": WELL, "needs": {"core": 1}})
+    pair = Kind("pair", "admin", prepare=lambda context, request: {}, advance=lambda *_: Step(submit=requests))
+    monkeypatch.setitem(KINDS, "script", SCRIPT)
+    monkeypatch.setitem(KINDS, "pair", pair)
+    settings = Settings.from_environment({"BEDPLATE_HOME": str(tmp_path)})
+    workspace = Workspace(settings, address=None, machine=SimulatedMachine(ROOMY))
+    job = workspace.submit("pair", {})
+    assert tick_until_final(workspace, job).state == "failed"
+    (child,) = workspace.jobs.find(parent=job.id)
+    assert child.state == "cancelled"
+    workspace.database.close()
 
 
 def test_a_job_whose_owner_died_before_its_folder_was_made_is_run_all_the_same(workspace: Workspace) -> None:

@@ -183,7 +183,7 @@ def finetune(
     flags: dict[str, Any] = {"task": task, "train": train, "validation": validation, "test": test}
     flags |= {"output": output, "device": device, "processes": processes, "priority": priority}
     request = _config(config) | {k: v for k, v in flags.items() if v is not None}
-    request["needs"] = {**request.get("needs", {}), **(parse_needs(need) or {})}
+    request["needs"] = {**(request.get("needs") or {}), **(parse_needs(need) or {})}
     request["columns"] = {**request.get("columns", {}), **pairs(map or (), "--map")}
     request["settings"] = {**request.get("settings", {}), **parse_values(pairs(set or (), "--set"))}
     for needed in ("task", "train", "output"):

@@ -106,7 +106,7 @@ def submit(
     if priority is not None:
         request["priority"] = priority
     if needs := parse_needs(need):
-        request["needs"] = {**request.get("needs", {}), **needs}
+        request["needs"] = {**(request.get("needs") or {}), **needs}
     files = pairs(file or (), "--file")
     ws = connect(home, url)
     request |= {name: ws.upload(path) for name, path in files.items()}

@@ -17,6 +17,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -278,7 +279,8 @@ def _tell(folder: JobFolder, job: Job, done: int, total: int, best: Trial | None
         return
     message = f"best so far: trial {best.trial}, {job.spec['metric']} {best.metric:.4g}" if best else ""
     JobReporter(folder, job.epoch).progress("trials", done, total, "trials", message)
-    folder.note(f"{done} of {total} trials have ended" + (f"; {message}" if message else ""))
+    with suppress(OSError):
+        folder.note(f"{done} of {total} trials have ended" + (f"; {message}" if message else ""))
 
 
 # --- its end
