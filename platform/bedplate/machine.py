@@ -28,6 +28,7 @@ __all__ = ["LocalMachine", "Machine", "MachineForJobs", "SimulatedMachine", "lim
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0  # NVML has been seen to hang for good on a broken card
+WHEEL_RETRY_SECONDS = 600.0  # an import of torch costs seconds of a core
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" by a number near 2**63
 SIMULATED_CARDS = {"H100": (9, 0), "A100": (8, 0), "T4": (7, 5), "V100": (7, 0)}
 
@@ -114,10 +115,13 @@ class LocalMachine:
         self._gpus = self._cards.read()
 
     def _ask_wheel(self) -> None:
-        try:
-            self._wheel = installed_wheel(self._home)
-        except (BedplateError, OSError) as exc:
-            log.warning("Whether torch knows the cards was not found out: %s", exc)
+        """Until it is known: what failed once, as for want of memory, may do later."""
+        while self._wheel is None:
+            try:
+                self._wheel = installed_wheel(self._home)
+            except (BedplateError, OSError, LookupError, ValueError, TypeError) as exc:
+                log.warning("Whether torch knows the cards was not found out: %s", exc)
+                time.sleep(WHEEL_RETRY_SECONDS)
 
     def _judged(self, gpu: Gpu) -> Gpu:
         """With the problem that torch has with it, once that is known."""

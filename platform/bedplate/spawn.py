@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -42,6 +43,10 @@ FIXED = {
 HELD_SECONDS = 10.0  # a supervisor that has not said it started by then has failed to
 GRACE_SECONDS = 4.0  # cancel promises five seconds in all
 KILL_SECONDS = 1.0  # what SIGKILL has not ended by then is in the hands of the kernel
+LARGEST_BYTES = 1 << 20  # what is longer is none of a supervisor's files
+LARGEST_PID = 1 << 22  # of Linux
+
+_started: set[int] = set()  # pids of the supervisors that are children of this process
 
 
 def worker_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -100,10 +105,11 @@ def start(
             start_new_session=True,
             cwd=folder,
         )
+    _started.add(supervisor.pid)
+    supervisor.returncode = 0  # it outlives us on purpose: no warning when this object goes
     assert supervisor.stdin is not None
     supervisor.stdin.write(json.dumps(dict(secrets or {})).encode())
     supervisor.stdin.close()
-    supervisor.returncode = 0  # it outlives us on purpose: no warning when this object goes
 
 
 def _mark(folder: Path, epoch: int) -> str:
@@ -113,23 +119,33 @@ def _mark(folder: Path, epoch: int) -> str:
 
 @dataclass(frozen=True)
 class Held:
-    """What the files in `folder` say about the worker of one epoch."""
+    """What the files in `folder` say about the worker of one epoch.
+
+    The worker can write there too, and must gain nothing by it: a file that is not as a supervisor writes it says
+    nothing, none is waited for, and no process or control group is touched because a file names it.
+    """
 
     folder: Path
     epoch: int
 
     @property
     def supervisor(self) -> ProcessId | None:
-        data = self._read(f"started-{self.epoch}.json")
-        return None if data is None else ProcessId.from_json(data)
+        """The one that the folder names: what may be signaled is asked of the kernel."""
+        try:
+            named = ProcessId.from_json(self._read(f"started-{self.epoch}.json") or {})
+        except (LookupError, TypeError, ValueError, OverflowError):
+            return None
+        return named if 0 < named.pid <= LARGEST_PID else None
 
     @property
     def exit(self) -> dict[str, Any] | None:
         """How the worker ended: {"returncode", "stopped"}; None while it runs or when its supervisor was killed."""
-        return self._read(f"exit-{self.epoch}.json")
+        data = self._read(f"exit-{self.epoch}.json")
+        return data if data is not None and isinstance(data.get("returncode"), int) else None
 
     @property
     def is_alive(self) -> bool:
+        """Whether the supervisor that the folder names is alive. Its own worker asks too, which cannot look into it."""
         supervisor = self.supervisor
         return supervisor is not None and supervisor.is_alive
 
@@ -137,7 +153,7 @@ class Held:
     def has_died(self) -> bool:
         """It came up and is gone without having said how its worker ended: the supervisor was killed."""
         supervisor = self.supervisor
-        if supervisor is None or supervisor.is_alive:
+        if supervisor is None or self._is_ours(supervisor):
             return False
         return self.exit is None  # read after it was seen dead: it may have written it just before it left
 
@@ -145,18 +161,19 @@ class Held:
     def beat(self) -> int | None:
         """A counter that grows each second while neither the supervisor nor its worker is stopped; None before that."""
         try:
-            return int((self.folder / f"heartbeat-{self.epoch}").read_text())
-        except (FileNotFoundError, ValueError):
+            return int(_contents(self.folder / f"heartbeat-{self.epoch}"))
+        except (OSError, ValueError):
             return None if self.supervisor is None else 0
 
     @property
     def was_ordered(self) -> bool:
         """Whether a supervisor was started at all; its owner may have died on the way there."""
-        return (self.folder / f"supervisor-{self.epoch}.json").exists()
+        return os.path.lexists(self.folder / f"supervisor-{self.epoch}.json")
 
     def stop(self) -> None:
         """Ask the supervisor to end its worker; that takes up to five seconds, and `exit` tells when it is done."""
-        if (supervisor := self.supervisor) is not None:
+        supervisor = self.supervisor
+        if supervisor is not None and self._is_ours(supervisor):
             supervisor.signal(signal.SIGTERM)
 
     def kill(self) -> bool:
@@ -167,9 +184,10 @@ class Held:
         deadline = time.monotonic() + KILL_SECONDS
         killed: set[ProcessId] = set()
         supervisor = self.supervisor
-        if supervisor is not None and supervisor.signal(signal.SIGKILL):  # first, so that it reports no end
+        if supervisor is not None and self._is_ours(supervisor):
+            supervisor.signal(signal.SIGKILL)  # first, so that it reports no end
             killed.add(supervisor)
-        group = self._group
+        group = cgroups.path_for(self.folder, self.epoch)
         while True:
             if group is not None:
                 cgroups.kill(group)
@@ -182,10 +200,15 @@ class Held:
                 return False
             time.sleep(0.01)
 
-    @property
-    def _group(self) -> Path | None:
-        spec = self._read(f"supervisor-{self.epoch}.json") or {}
-        return Path(spec["cgroup"]) if spec.get("cgroup") else None
+    def _is_ours(self, process: ProcessId) -> bool:
+        """Whether it is alive and was started for this attempt; one that we may not look into was not."""
+        if process.pid == os.getpid() or not process.is_alive:
+            return False
+        mark = os.fsencode(f"{ATTEMPT}={_mark(self.folder, self.epoch)}")
+        try:
+            return mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return False
 
     def _kill_marked(self) -> set[ProcessId]:
         found = set()
@@ -195,12 +218,23 @@ class Held:
         return found
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        """What a file says; one that is missing or was torn by a crash says nothing."""
+        """What a file says; one that is missing, torn by a crash or no plain file of JSON says nothing."""
         try:
-            data: dict[str, Any] = json.loads((self.folder / name).read_text())
-        except (FileNotFoundError, ValueError):
+            data = json.loads(_contents(self.folder / name))
+        except (OSError, ValueError, RecursionError):
             return None
-        return data
+        return data if isinstance(data, dict) else None
+
+
+def _contents(path: Path) -> bytes:
+    """Of a plain file, at once: a pipe would keep us waiting. Raises OSError for anything else, and for a link."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(None, "not a plain file", str(path))
+        return os.read(handle, LARGEST_BYTES)
+    finally:
+        os.close(handle)
 
 
 class Silence:
@@ -230,11 +264,14 @@ class Silence:
 
 
 def reap() -> None:
-    """Collect supervisors of ours that have ended, so that none stays a zombie."""
-    while True:
+    """Collect supervisors of ours that have ended, so that none stays a zombie; other children are others' to wait for.
+
+    Those that an earlier server started are children of init.
+    """
+    for pid in list(_started):
         try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # collected already
+            ended = pid
+        if ended:
+            _started.discard(pid)

@@ -15,6 +15,7 @@ import ctypes
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -118,8 +119,16 @@ def _start_worker(spec: dict[str, Any], secrets: bytes, group: Path | None) -> s
 
 
 def open_log(path: Path) -> BinaryIO:
-    """To append to. Raises OSError for a link: a worker can put one there, and we may write where it may not."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "ab")
+    """To append to. Raises OSError for anything but a plain file.
+
+    A worker can put a link there, and we may write where it may not; or a pipe, which would keep us waiting.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(None, "not a plain file", str(path))
+    return os.fdopen(handle, "ab")
 
 
 def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_seconds: float) -> None:
@@ -147,7 +156,8 @@ def _watch(worker: subprocess.Popen[bytes], heartbeat: Path, stop: _Stop, grace_
 def _write_beat(path: Path, beat: int) -> None:
     """In one write of one length, so that a reader never sees half of it. Not synced: a boot ends all attempts."""
     with suppress(OSError):  # a disk that fails shows as silence, and must not end the worker
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        # Without waiting: the worker may have put a pipe there.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
         with os.fdopen(handle, "wb", buffering=0) as file:
             file.write(f"{beat:010}".encode())
 

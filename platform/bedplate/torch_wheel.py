@@ -93,7 +93,12 @@ def ask_torch() -> TorchWheel:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise Unavailable(f"torch cannot be imported: {reason}", hint="pip install -c constraints.txt torch")
-    return _from_json(json.loads(done.stdout.strip().splitlines()[-1]))
+    try:
+        return _from_json(json.loads(done.stdout.strip().splitlines()[-1]))
+    except (LookupError, ValueError, TypeError) as exc:
+        said = done.stdout.strip()[-200:] or "nothing"
+        hint = f"See what this prints: {sys.executable} -c 'import torch'"
+        raise Unavailable(f"torch did not tell what it was built for; it said: {said}", hint=hint) from exc
 
 
 def _runs_on(capability: tuple[int, int], architecture: str) -> bool:

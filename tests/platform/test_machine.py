@@ -307,6 +307,33 @@ def test_the_wheel_is_asked_for_beside_and_the_card_is_usable_until_it_is_known(
     wait_for(lambda: not machine.inventory().usable_gpus)
 
 
+FLAKY_TORCH = """
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+if not Path(__file__).with_name("mended").exists():
+    os._exit(0)
+__version__ = "2.13.0+cu130"
+version = SimpleNamespace(cuda="13.0")
+cuda = SimpleNamespace(get_arch_list=lambda: ["sm_75"])
+"""
+
+
+def test_a_wheel_that_did_not_answer_is_asked_again(
+    home: Path, nvml: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bedplate.machine.WHEEL_RETRY_SECONDS", 0.01)
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "torch.py").write_text(FLAKY_TORCH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    machine = local(home, wheel=None)
+    assert len(machine.inventory().usable_gpus) == 2
+    wait_for(lambda: "was not found out" in caplog.text)
+    (tmp_path / "fake" / "mended").touch()
+    wait_for(lambda: not machine.inventory().usable_gpus)
+
+
 def test_the_inventory_is_looked_at_once_in_a_while(home: Path, nvml: Any) -> None:
     now = 100.0
     machine = local(home, refresh_seconds=2.0, clock=lambda: now)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from bedplate.kinds import KINDS, Kind
 from bedplate.kinds.base import Command
 from bedplate.processes import ProcessId
 from bedplate.settings import Settings
+from bedplate.supervisor import open_log
 from bedplate.workspace import Workspace
 from bedplate_serving.unix_sockets import is_listening, listen
 from harness import wait_for
@@ -112,7 +114,11 @@ def test_an_attempt_that_ended_or_has_not_come_up_has_not_died(folder: Path) -> 
 
 
 @pytest.mark.parametrize("with_group", [True, False])
-def test_killing_finds_a_daemon_whose_supervisor_is_dead_already(folder: Path, with_group: bool) -> None:
+def test_killing_finds_a_daemon_whose_supervisor_is_dead_already(
+    folder: Path, with_group: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not with_group:  # as where the machine has none
+        monkeypatch.setattr("bedplate.cgroups.own_group", lambda: None)
     held = run(folder, DAEMON)
     daemon = ProcessId.of(int(written(folder, "daemon")))
     assert daemon is not None
@@ -121,12 +127,8 @@ def test_killing_finds_a_daemon_whose_supervisor_is_dead_already(folder: Path, w
     wait_for(lambda: held.has_died, seconds=5)
     assert ProcessId.of(daemon.pid) == daemon
     spec = json.loads((folder / "supervisor-1.json").read_text())
-    if not with_group:  # as where the machine has none
-        (folder / "supervisor-1.json").write_text(json.dumps({**spec, "cgroup": None}))
     assert held.kill()
     assert not daemon.is_alive
-    (folder / "supervisor-1.json").write_text(json.dumps(spec))
-    assert held.kill()
     assert spec["cgroup"] is None or not Path(spec["cgroup"]).exists()
 
 
@@ -343,6 +345,95 @@ def test_a_caged_worker_can_use_its_own_loopback(folder: Path) -> None:
     )
     assert ended(run(folder, code))["returncode"] == 0
     assert (folder / "done").read_text() == "yes"
+
+
+def forge(folder: Path, name: str, shape: str) -> None:
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if shape == "pipe":
+        os.mkfifo(path)
+    elif shape == "folder":
+        path.mkdir()
+    elif shape == "link":
+        (folder / "elsewhere").write_text('{"returncode": 0, "pid": 1, "start_time": 1}')
+        path.symlink_to("elsewhere")
+    else:
+        path.write_text(shape)
+
+
+@pytest.mark.parametrize(
+    "shape", ["pipe", "folder", "link", "[]", "{}", "[" * 100_000, '{"pid": 1e999}', f'{{"pid": {"9" * 300}}}']
+)
+def test_files_that_are_not_as_a_supervisor_writes_them_say_nothing_and_hold_nobody_up(
+    tmp_path: Path, shape: str
+) -> None:
+    for name in ("started-1.json", "exit-1.json", "heartbeat-1"):
+        forge(tmp_path, name, shape)
+    held = spawn.Held(tmp_path, 1)
+    assert (held.supervisor, held.exit, held.beat) == (None, None, None)
+    assert not held.is_alive
+    assert not held.has_died
+    assert not held.was_ordered
+    held.stop()
+    assert held.kill()
+
+
+def test_a_pipe_is_no_log_whether_or_not_someone_reads_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(OSError, match="log"):
+        open_log(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OSError, match="not a plain file"):
+            open_log(tmp_path / "log")
+    finally:
+        os.close(reader)
+
+
+def test_a_pipe_in_place_of_the_heartbeat_does_not_hold_up_the_supervisor(folder: Path) -> None:
+    os.mkfifo(folder / "heartbeat-1")
+    held = run(folder, SLEEPING)
+    written(folder, "pid")
+    held.stop()
+    assert ended(held)["stopped"] is True
+
+
+def test_a_process_or_folder_that_a_worker_names_is_not_touched(folder: Path) -> None:
+    held = run(folder, SLEEPING)
+    worker = ProcessId.of(int(written(folder, "pid")))
+    assert worker is not None
+    outside = folder / "outside"
+    outside.mkdir()
+    spec = json.loads((folder / "supervisor-1.json").read_text())
+    (folder / "supervisor-1.json").write_text(json.dumps({**spec, "cgroup": str(outside)}))
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as foreign:
+        for pid in (foreign.pid, os.getpid()):
+            named = ProcessId.of(pid)
+            assert named is not None
+            (folder / "started-1.json").write_text(json.dumps(named.to_json()))
+            assert held.has_died
+            held.stop()
+            assert held.kill()
+            assert foreign.poll() is None
+        assert not worker.is_alive
+        foreign.communicate(b"\n")
+    assert foreign.returncode == 0  # no signal came
+    assert outside.exists()
+    assert spec["cgroup"] is None or not Path(spec["cgroup"]).exists()
+
+
+def test_only_supervisors_are_collected_and_other_children_keep_their_exit_code(folder: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(7)"])
+    wait_for(lambda: ProcessId.of(other.pid) is None)
+    spawn.reap()
+    assert other.wait() == 7
+    held = run(folder, "")
+    assert held.supervisor is not None
+    pid = held.supervisor.pid
+    ended(held)
+    wait_for(lambda: ProcessId.of(pid) is None)
+    spawn.reap()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_pid_used_again_is_not_taken_for_the_old_process() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bedplate.torch_wheel import TorchWheel, installed_wheel, wheel_knows
+from bedplate.torch_wheel import TorchWheel, ask_torch, installed_wheel, wheel_knows
+from bedplate_registry.errors import Unavailable
 
 NEW_WHEEL = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 
@@ -75,3 +76,13 @@ def test_torch_itself_is_asked_once_a_version(tmp_path: Path) -> None:
     assert installed_wheel(tmp_path).architectures == ("sm_70",)
     cache.write_text(json.dumps({**kept, "installed": "0.1", "architectures": ["sm_10"]}))
     assert installed_wheel(tmp_path) == asked
+
+
+@pytest.mark.parametrize("answer", ["", "print([])\n", "print('{}')\n", "print('{')\n"])
+def test_a_torch_that_does_not_answer_as_asked_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    (tmp_path / "torch.py").write_text(f"import os, sys\n{answer}sys.stdout.flush()\nos._exit(0)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="did not tell"):
+        ask_torch()
