@@ -247,17 +247,17 @@ def _open(path: Path) -> BinaryIO:
     Raises DamagedFolder for anything but a plain file: a worker can put a link there, and we may read what it may not.
     """
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return io.BytesIO()
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             raise DamagedFolder.of(path) from exc
         raise
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
         raise DamagedFolder.of(path)
-    return file
+    return os.fdopen(number, "rb")
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

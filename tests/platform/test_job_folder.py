@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,14 @@ def test_a_link_that_a_worker_put_in_its_folder_is_not_followed(tmp_path: Path, 
     }[name]
     with pytest.raises(DamagedFolder):
         read()
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo], ids=["a folder", "a pipe"])
+def test_what_is_no_plain_file_is_not_read_and_holds_nobody_up(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    folder = made(tmp_path)
+    put(folder.path / "result-1.json")
+    with pytest.raises(DamagedFolder):
+        folder.result(1)
 
 
 def test_starting_over_follows_no_link_of_a_worker(tmp_path: Path) -> None:
