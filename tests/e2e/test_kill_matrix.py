@@ -7,6 +7,7 @@ says what happens in each cell. One `bedplate serve` with room for one job goes 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,9 +84,14 @@ def test_a_second_attempt_goes_on_from_the_last_checkpoint(
     assert starts.job.data["finished"] <= runs.job.data["started"]
     assert runs.steps_logged(attempt=2)[0] > runs.saved
     strike(server, ends, killed, "finish")
-    ends.check(ws, attempt=2)
+    # A worker leaves as soon as its result is written: what was killed may have been on its way out with it.
+    wait_for(lambda: any((ends.folder / name).exists() for name in ("exit-1.json", "started-2.json")))
+    left = (ends.folder / "exit-1.json").exists() and json.loads((ends.folder / "exit-1.json").read_text())
+    attempt = 1 if left and left["returncode"] == 0 else 2
+    ends.check(ws, attempt=attempt)
     assert ends.steps_logged(attempt=2) == []
-    assert {tune.job.logs(10_000).count("bedplate: attempt") for tune in (starts, runs, ends)} == {1}
+    assert {tune.job.logs(10_000).count("bedplate: attempt") for tune in (starts, runs)} == {1}
+    assert ends.job.logs(10_000).count("bedplate: attempt") == attempt - 1
 
 
 @pytest.mark.parametrize("killed", PARTS)
