@@ -23,7 +23,6 @@ __all__ = [
     "Lease",
     "Shortage",
     "describe",
-    "free",
     "impossible",
     "place",
     "preempt",
@@ -238,16 +237,6 @@ def preempt(inventory: Inventory, holders: Iterable[Holder], demand: Demand) -> 
             if suffices(fewer):
                 return list(fewer)
     return chosen
-
-
-def free(inventory: Inventory, holders: Iterable[Holder]) -> dict[str, Any]:
-    """What is not leased: {"cores", "memory_bytes", "gpus": {uuid: bytes}}, 0 for a card held whole or unusable."""
-    holders = tuple(holders)
-    return {
-        "cores": _free_cores(inventory, holders),
-        "memory_bytes": _free_memory(inventory, holders),
-        "gpus": {card.gpu.uuid: card.room for card in _cards(inventory, holders)},
-    }
 
 
 def describe(inventory: Inventory, holders: Iterable[Holder]) -> dict[str, Any]:
