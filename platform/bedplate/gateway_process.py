@@ -22,16 +22,23 @@ LEASE_SECONDS = 30.0  # without a beat of its supervisor
 
 @dataclass(frozen=True)
 class Address:
-    """Where the gateway listens."""
+    """Where the gateway listens, and how: with TLS where it has a certificate, and whom it believes about callers."""
 
     host: str
     port: int
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    behind_proxy: bool = False
+
+    @property
+    def tls(self) -> bool:
+        return self.tls_cert is not None
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         nearby = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
-        return f"http://{nearby}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{nearby}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:

@@ -70,6 +70,11 @@ class Home:
         return self.run / "control.sock"
 
     @property
+    def scoring_socket(self) -> Path:
+        """Where this machine's own user scores without a key, and the gateway's metrics are; the gateway listens."""
+        return self.run / "scoring.sock"
+
+    @property
     def routes(self) -> Path:
         """The routing snapshot that the gateway reads."""
         return self.run / "routes.json"

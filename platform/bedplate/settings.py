@@ -5,8 +5,11 @@ A bad value stops the program with the variable, the value and what is accepted.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +21,16 @@ DEFAULT_PORT = 8686
 DEFAULT_HUB_URL = "https://huggingface.co"
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("", "0", "false", "no", "off")
+HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+ORIGIN = re.compile(rf"https?://({HOST.pattern})(:[0-9]{{1,5}})?")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says. `home` is BEDPLATE_HOME, and so on for the rest."""
+    """What the environment says. `home` is BEDPLATE_HOME, and so on for the rest.
+
+    `key_rate` is in requests a second; it and `key_concurrency` hold for keys that name none, and 0 is no limit.
+    """
 
     home: Path
     url: str | None = None
@@ -35,6 +43,15 @@ class Settings:
     max_jobs: int = 16
     endpoint_gpus: int = 0
     idle_seconds: float = 600.0
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    key_rate: float = 0.0
+    key_concurrency: int = 0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    max_upload_gb: int = 100
+    access_log: bool = False
+    session_hours: int = 12
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -52,6 +69,15 @@ class Settings:
             max_jobs=_integer(env, "BEDPLATE_MAX_JOBS", 16, 1, 1024),
             endpoint_gpus=_integer(env, "BEDPLATE_ENDPOINT_GPUS", 0, 0, 1024),
             idle_seconds=float(_integer(env, "BEDPLATE_IDLE_SECONDS", 600, 1, 10**7)),
+            allowed_hosts=_list(env, "BEDPLATE_ALLOWED_HOSTS", HOST, "host names without a port, such as gpu01.lan"),
+            allowed_origins=_list(env, "BEDPLATE_ALLOWED_ORIGINS", ORIGIN, "origins, such as https://studio.lan:8443"),
+            key_rate=_number(env, "BEDPLATE_KEY_RATE", 0.0, 10.0**6),
+            key_concurrency=_integer(env, "BEDPLATE_KEY_CONCURRENCY", 0, 0, 10**6),
+            tls_cert=_path(env, "BEDPLATE_TLS_CERT"),
+            tls_key=_path(env, "BEDPLATE_TLS_KEY"),
+            max_upload_gb=_integer(env, "BEDPLATE_MAX_UPLOAD_GB", 100, 1, 10**6),
+            access_log=_flag(env, "BEDPLATE_ACCESS_LOG"),
+            session_hours=_integer(env, "BEDPLATE_SESSION_HOURS", 12, 1, 24 * 366),
         )
 
 
@@ -71,3 +97,26 @@ def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: in
     if not text.isdecimal() or not low <= int(text) <= high:
         raise Refused(f"{name}={text!r} is not accepted.", hint=f"Set {name} to a whole number from {low} to {high}.")
     return int(text)
+
+
+def _number(env: Mapping[str, str], name: str, default: float, high: float) -> float:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)) and 0 <= value <= high:
+            return value
+    raise Refused(f"{name}={text!r} is not accepted.", hint=f"Set {name} to a number from 0 to {high:.0f}.")
+
+
+def _list(env: Mapping[str, str], name: str, form: re.Pattern[str], what: str) -> tuple[str, ...]:
+    values = [value.strip().lower() for value in env.get(name, "").split(",") if value.strip()]
+    bad = next((value for value in values if not form.fullmatch(value)), None)
+    if bad is not None:
+        raise Refused(f"{name} names {bad!r}, which is not accepted.", hint=f"List {what}, with commas between them.")
+    return tuple(values)
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name, "").strip()
+    return Path(text).expanduser().absolute() if text else None
