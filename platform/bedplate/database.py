@@ -1,4 +1,4 @@
-"""The metadata database: jobs, endpoints, deployments, replicas and keys, in SQLAlchemy Core.
+"""The metadata database: jobs, endpoints and their replicas, users, keys, sessions, the audit log (SQLAlchemy Core).
 
 SQLite in the home by default, PostgreSQL by BEDPLATE_DATABASE_URL. Opening it brings it to the schema below: a new one
 is made at once, an older one goes through `migrations/`, a newer one is refused.
@@ -20,7 +20,18 @@ from bedplate.database_engine import WAL_IS_SAFE, answering, make_engine, openin
 from bedplate.migrations import HEAD, REVISIONS
 from bedplate_registry.errors import Conflict, Refused
 
-__all__ = ["WAL_IS_SAFE", "Database", "deployments", "endpoints", "jobs", "keys", "replicas"]
+__all__ = [
+    "WAL_IS_SAFE",
+    "Database",
+    "audit",
+    "deployments",
+    "endpoints",
+    "jobs",
+    "keys",
+    "replicas",
+    "sessions",
+    "users",
+]
 
 # One advisory lock of PostgreSQL, in the database it guards: the bytes of "bedplate" as a number.
 OWNER_LOCK = int.from_bytes(b"bedplate", "big")
@@ -57,6 +68,8 @@ jobs = sa.Table(
     sa.Column("waiting_for", sa.String),
     sa.Column("result", sa.JSON),
     sa.Column("error", sa.JSON),
+    sa.Column("fingerprint", sa.String),  # of the request that its client key came with
+    sa.Column("request_id", sa.String),  # of the call that submitted it
     sa.UniqueConstraint("owner", "client_key", name="uq_jobs_owner_client_key"),
     sa.Index("ix_jobs_queue", "state", sa.desc("priority"), "seq"),
     sa.Index("ix_jobs_state", "state", "seq"),  # lists of one state or kind, newest first
@@ -70,6 +83,9 @@ endpoints = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("task", sa.String, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
+    sa.Column("kind", sa.String, nullable=False, server_default="real-time"),  # or batch
+    sa.Column("revision", sa.Integer, nullable=False, server_default="1"),  # counts the changes of what is wished
+    sa.Column("owner", sa.String, nullable=False, server_default="local"),
 )
 
 deployments = sa.Table(
@@ -99,17 +115,51 @@ replicas = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False, default=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
 keys = sa.Table(
     "keys",
     metadata,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("name", sa.String, nullable=False),
+    sa.Column("owner", sa.String, nullable=False, index=True),
     sa.Column("sha256", sa.String, nullable=False, unique=True),
     sa.Column("scopes", sa.JSON, nullable=False),
-    sa.Column("endpoint", sa.String),
+    sa.Column("endpoints", sa.JSON(none_as_null=True)),  # it scores at these and does nothing else; null: no such limit
+    sa.Column("slot", sa.String),  # primary or secondary: the endpoint's own key
+    sa.Column("rate", sa.Float),
+    sa.Column("concurrency", sa.Integer),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("expires", sa.Float),
     sa.Column("revoked", sa.Float),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("sha256", sa.String, primary_key=True),  # of what the browser's cookie holds
+    sa.Column("owner", sa.String, nullable=False, index=True),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),  # from 1, without a gap
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("who", sa.String, nullable=False, index=True),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("previous", sa.String, nullable=False),
+    sa.Column("hash", sa.String, nullable=False),
 )
 
 home = sa.Table(  # one row: the home that a PostgreSQL database belongs to

@@ -56,6 +56,9 @@ class Endpoint:
     name: str
     task: str
     created: float
+    kind: str  # real-time or batch
+    revision: int  # counts the changes of what is wished
+    owner: str
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Job:
     waiting_for: str | None  # cores, memory, gpus, jobs or attempt
     result: dict[str, Any] | None
     error: dict[str, Any] | None
+    fingerprint: str | None = None  # of the request that its client key came with
+    request_id: str | None = None  # of the call that submitted it
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Job:

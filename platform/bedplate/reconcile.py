@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from bedplate import spawn
 from bedplate.compute import Shortage
 from bedplate.endpoints import MAX_STARTS, Deployment, EndpointStore, Replica
 from bedplate.home import Home
-from bedplate.keys import KeyStore, digest
 from bedplate.leases import Leases
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
@@ -46,7 +45,15 @@ MAX_BODY_BYTES = 8 << 20
 class Reconciler:
     """Replicas of all deployments, and routes.json."""
 
-    def __init__(self, home: Home, registry: Registry, store: EndpointStore, keys: KeyStore, leases: Leases) -> None:
+    def __init__(
+        self,
+        home: Home,
+        registry: Registry,
+        store: EndpointStore,
+        keys: Callable[[], dict[str, dict[str, Any]]],
+        leases: Leases,
+    ) -> None:
+        """`keys` gives the valid ones by their digest, as the routing snapshot holds them."""
         self._home, self._registry, self._store, self._keys, self._leases = home, registry, store, keys, leases
         self._silence = spawn.Silence()
         self._healthy: dict[str, Replica] = {}
@@ -214,26 +221,11 @@ class Reconciler:
     # --- the gateway's snapshot ---
 
     def _write_routes(self) -> None:
-        routes = {"max_body_bytes": MAX_BODY_BYTES, "keys": self._key_table(), "endpoints": self._endpoint_table()}
+        routes = {"max_body_bytes": MAX_BODY_BYTES, "keys": self._keys(), "endpoints": self._endpoint_table()}
         if routes != self._routes:
             generation = int(time.time() * 1000)
             write_json(self._home.routes, {"generation": generation, **routes})
             self._routes = json.loads(json.dumps(routes))
-
-    def _key_table(self) -> dict[str, Any]:
-        table: dict[str, Any] = {
-            key.sha256: {
-                "id": key.id,
-                "scopes": list(key.scopes),
-                "endpoints": [key.endpoint] if key.endpoint else None,
-                "expires": key.expires,
-            }
-            for key in self._keys.all()
-            if key.is_valid
-        }
-        if token := self._home.token():
-            table[digest(token)] = {"id": "loopback-token", "scopes": ["admin"], "endpoints": None, "expires": None}
-        return table
 
     def _endpoint_table(self) -> dict[str, Any]:
         ready: dict[tuple[str, str], list[dict[str, str]]] = {}

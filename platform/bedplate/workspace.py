@@ -13,6 +13,7 @@ from typing import Any
 
 from bedplate import spawn
 from bedplate.attempts import JobProcesses
+from bedplate.audit import AuditLog
 from bedplate.database import Database
 from bedplate.endpoints import MAX_STARTS, EndpointStore, Replica
 from bedplate.gateway_process import Address, GatewayProcess
@@ -20,14 +21,16 @@ from bedplate.home import Home
 from bedplate.intake import Intake, Plan
 from bedplate.job_folder import DamagedFolder, JobFolder
 from bedplate.jobs import Job, JobStore
-from bedplate.keys import KeyStore
+from bedplate.keys import KeyStore, digest
 from bedplate.kinds import KINDS, Context
 from bedplate.kinds.base import check_can_score, choose_device, replica_demand
 from bedplate.leases import Leases, never_all
 from bedplate.machine import LocalMachine, Machine, MachineForJobs
 from bedplate.reconcile import Reconciler
 from bedplate.scheduler import Scheduler
+from bedplate.sessions import Links, SessionStore
 from bedplate.settings import Settings
+from bedplate.users import UserStore
 from bedplate_registry.errors import Conflict, NotFound, Refused
 from bedplate_registry.registry import Registry
 
@@ -55,7 +58,11 @@ class Workspace:
         self.database.hold()
         self.registry = Registry(self.home.registry)
         self.jobs = JobStore(self.database)
+        self.users = UserStore(self.database)
         self.keys = KeyStore(self.database)
+        self.sessions = SessionStore(self.database, hours=settings.session_hours)
+        self.links = Links()
+        self.audit = AuditLog(self.database)
         self.endpoints = EndpointStore(self.database)
         self.machine = machine or LocalMachine(self.home.path)
         for_jobs = MachineForJobs(self.machine, settings.endpoint_gpus)
@@ -70,7 +77,7 @@ class Workspace:
             advance={kind.name: self.intake.advance for kind in KINDS.values() if kind.advance is not None},
             max_jobs=settings.max_jobs,
         )
-        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self.keys, self.leases)
+        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self._keys_for_gateway, self.leases)
         self.gateway = GatewayProcess(self.home)
         self.is_private = address is None
         # A private server leaves a gateway that is already there where it is, so that endpoints keep their URL.
@@ -189,7 +196,7 @@ class Workspace:
         self.gateway.ensure(self._address)
         described = self.describe_endpoint(name)
         if is_new:
-            _, described["key"] = self.keys.create(f"endpoint {name}", ["infer"], endpoint=name)
+            _, described["key"] = self.keys.rotate(name, "primary")
         return described
 
     def describe_endpoint(self, name: str) -> dict[str, Any]:
@@ -219,6 +226,10 @@ class Workspace:
 
     # --- the loop ---
 
+    def changed(self) -> None:
+        """Have the loop look now: what the gateway goes by changed."""
+        self._wake.set()
+
     def _run(self) -> None:
         """Work until `stop()`. Endpoints go before jobs: what they need is theirs first.
 
@@ -239,6 +250,13 @@ class Workspace:
                     log.exception("%s failed; trying again", work)
             pause = TICK_SECONDS if is_busy else IDLE_TICK_SECONDS
             self._stop.wait(REST_SECONDS)
+
+    def _keys_for_gateway(self) -> dict[str, dict[str, Any]]:
+        """Every valid key by its digest; the loopback token too, while nobody else reaches the port."""
+        table = self.keys.for_gateway(self.users.find)
+        if self._address.is_loopback and (token := self.home.token()):
+            table[digest(token)] = {"id": "loopback-token", "scopes": ["infer"], "endpoints": None, "expires": None}
+        return table
 
     def _keep_database(self) -> None:
         """A database that other machines reach has one server; where another one took it over, this one leaves."""

@@ -63,7 +63,7 @@ def delete(name: str, workspace: WorkspaceOf) -> Response:
 def new_key(name: str, workspace: WorkspaceOf) -> Any:
     """Another key that may score this endpoint, shown this once."""
     workspace.endpoints.get(name)
-    key, text = workspace.keys.create(f"endpoint {name}", ["infer"], endpoint=name)
+    key, text = workspace.keys.create(f"endpoint {name}", ["infer"], endpoints=[name])
     return {**key.to_json(), "key": text}
 
 

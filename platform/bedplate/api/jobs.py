@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Body, Header, Request
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from bedplate.api.access import Caller, Routes, WorkspaceOf, find_caller
+from bedplate.api.access import Caller, Routes, WorkspaceOf
 from bedplate.api.job_streams import follow_events, follow_log, read_log
 from bedplate.intake import find_kind
 from bedplate.job_folder import LogReader
@@ -16,7 +16,7 @@ from bedplate.jobs import LEGAL_MOVES, Job
 from bedplate.kinds import KINDS
 from bedplate.kinds.base import check_keys
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import Forbidden, Refused, nearest
+from bedplate_registry.errors import Refused, nearest
 
 __all__ = ["routes"]
 
@@ -194,11 +194,8 @@ def _find(request: Request, workspace: Workspace, job_id: str) -> tuple[Job, Cal
 def _require(request: Request, workspace: Workspace, kind: str) -> Caller:
     """The scope depends on the kind of job, which only the body or the row tells."""
     scope = KINDS[kind].scope if kind in KINDS else "admin"
-    raw: Any = request.scope
-    headers = request.headers
-    caller = find_caller(workspace, raw, headers.get("authorization"), headers.get("host", ""))
-    if not caller.may(scope):
-        raise Forbidden(f"This key may not do that: it needs the scope {scope!r}.", hint="Use another key.")
+    caller: Caller = request.state.caller
+    caller.require(scope)
     return caller
 
 

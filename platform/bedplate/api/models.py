@@ -81,7 +81,7 @@ def alias(
 ) -> Any:
     """Point an alias at the version that `name` carries: {"why": TEXT}."""
     models = workspace.registry.models
-    models.set_alias(_ref(org, name), alias, by=request.state.caller, why=str(body.get("why") or ""))
+    models.set_alias(_ref(org, name), alias, by=request.state.caller.name, why=str(body.get("why") or ""))
     return describe(workspace, models.get(_ref(org, name)))
 
 

@@ -1,20 +1,17 @@
-"""/livez, /readyz, /api/v1/server, /api/v1/compute and /api/v1/keys: the server itself."""
+"""/livez, /readyz, /api/v1/server and /api/v1/compute: the server itself."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Body, Request
+from fastapi import Request
 
 from bedplate.api.access import Routes, WorkspaceOf
-from bedplate.kinds.base import check_keys
-from bedplate_registry.errors import Refused
 
 __all__ = ["health", "routes"]
 
 health = Routes("", "health")
 routes = Routes("/api/v1", "server")
-MAX_DAYS = 36_500
 SHOWN_JOBS = 20  # of the line
 QUEUE_FIELDS = ("id", "kind", "owner", "priority", "position", "waiting", "waiting_for")
 
@@ -56,36 +53,3 @@ def compute(workspace: WorkspaceOf) -> Any:
         "jobs_queued": workspace.jobs.counts()["queued"],
         "jobs_running": [job.id for job in workspace.jobs.running()],
     }
-
-
-@routes.route("GET", "/keys", "admin")
-def list_keys(workspace: WorkspaceOf) -> Any:
-    return {"items": [key.to_json() for key in workspace.keys.all()]}
-
-
-@routes.route("POST", "/keys", "admin", status_code=201)
-def create_key(
-    workspace: WorkspaceOf,
-    body: Annotated[dict[str, Any], Body(examples=[{"name": "ci", "scopes": ["infer"], "days": 90}])],
-) -> Any:
-    """A new key, shown this once."""
-    check_keys("key", body, required={"name", "scopes"}, optional={"days"})
-    scopes = body["scopes"]
-    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
-        raise Refused(f"scopes={scopes!r} is not a list of names.", hint='For example: ["infer"].')
-    key, text = workspace.keys.create(str(body["name"]), scopes, days=_days(body.get("days")))
-    return {**key.to_json(), "key": text}
-
-
-@routes.route("DELETE", "/keys/{key_id}", "admin")
-def revoke_key(key_id: str, workspace: WorkspaceOf) -> Any:
-    """The gateway refuses it within a second."""
-    return workspace.keys.revoke(key_id).to_json()
-
-
-def _days(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_DAYS:
-        raise Refused(f"days={value!r} is not accepted.", hint=f"Give more than 0 and at most {MAX_DAYS}.")
-    return float(value)

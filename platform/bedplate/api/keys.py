@@ -1,0 +1,109 @@
+"""/api/v1/keys: keys of users. Those of an endpoint are the endpoint's (endpoints.py)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
+from bedplate_registry.errors import Forbidden
+
+__all__ = ["routes"]
+
+routes = Routes("/api/v1/keys", "keys")
+Scope = Literal["infer", "batch", "train", "import", "admin"]
+KEY_EXAMPLE: JsonDict = {
+    "id": "key-1a2b3c4d",
+    "name": "ci",
+    "owner": "ana",
+    "scopes": ["infer"],
+    "endpoints": None,
+    "slot": None,
+    "rate": 20.0,
+    "concurrency": 8,
+    "created": 1795449600.0,
+    "expires": 1803225600.0,
+    "revoked": None,
+}
+
+
+class NewKey(BaseModel):
+    """A key to be made."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "ci", "scopes": ["infer"], "days": 90, "rate": 20}]}
+    )
+
+    name: Annotated[str, Field(description="What it is for.")]
+    scopes: Annotated[list[Scope], Field(description="`admin` means all that its owner's role allows.")]
+    user: Annotated[str | None, Field(description="Whose it is; another user's only for admins.")] = None
+    endpoints: Annotated[list[str] | None, Field(description="It scores at these and does nothing else.")] = None
+    days: Annotated[float | None, Field(description="Until it expires.")] = None
+    rate: Annotated[float | None, Field(description="Requests a second, at most.")] = None
+    concurrency: Annotated[int | None, Field(description="Requests open at once, at most.")] = None
+
+
+class Key(BaseModel):
+    """One key, without its text."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [KEY_EXAMPLE]})
+
+    id: str
+    name: str
+    owner: str
+    scopes: list[Scope]
+    endpoints: list[str] | None
+    slot: Annotated[str | None, Field(description="`primary` or `secondary`: an endpoint's own key.")]
+    rate: float | None
+    concurrency: int | None
+    created: float
+    expires: float | None
+    revoked: float | None
+
+
+class MadeKey(Key):
+    """A key that was just made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**KEY_EXAMPLE, "key": "bp_…"}]})
+
+    key: Annotated[str, Field(description="Its text, shown this once.")]
+
+
+class Keys(BaseModel):
+    """The caller's keys; for admins everybody's, those of endpoints too."""
+
+    items: list[Key]
+
+
+@routes.route("GET", "", "account", response_model=Keys)
+def list_keys(workspace: WorkspaceOf, caller: CallerOf) -> dict[str, object]:
+    """List keys: one's own, or for admins all."""
+    found = workspace.keys.all(None if caller.may("admin") else caller.user)
+    return {"items": [key.to_json() for key in found]}
+
+
+@routes.route("POST", "", "account", status_code=201, response_model=MadeKey)
+def create_key(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewKey) -> dict[str, object]:
+    """Make a key, whose text is shown this once. It never allows more than its owner's role."""
+    owner = caller.user if body.user is None else body.user
+    if owner != caller.user and not caller.may("admin"):
+        raise Forbidden("Keys for other users are made by admins.", hint="Leave `user` out.")
+    workspace.users.get(owner)
+    for endpoint in body.endpoints or ():
+        workspace.endpoints.get(endpoint)
+    options = body.model_dump(include={"endpoints", "days", "rate", "concurrency"})
+    key, text = workspace.keys.create(body.name, body.scopes, owner=owner, **options)
+    workspace.changed()
+    note(request, key_made=key.id, user=owner, scopes=list(key.scopes))
+    return {**key.to_json(), "key": text}
+
+
+@routes.route("DELETE", "/{key_id}", "account", response_model=Key)
+def revoke_key(key_id: str, workspace: WorkspaceOf, caller: CallerOf) -> dict[str, object]:
+    """Revoke a key: within a second it is refused everywhere, at the gateway too."""
+    revoked = workspace.keys.revoke(key_id, owner=None if caller.may("admin") else caller.user)
+    workspace.changed()
+    return revoked.to_json()

@@ -1,0 +1,95 @@
+"""Browsers: sessions behind a cookie, and the one-time links that begin one.
+
+A session's cookie holds 256 random bits, of which the database keeps the digest. Its CSRF token is derived from them:
+another site's page can make a browser send the cookie, and can read neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import sqlalchemy as sa
+
+from bedplate.database import Database
+from bedplate.database import sessions as table
+from bedplate.keys import digest
+
+__all__ = ["COOKIE", "CSRF_HEADER", "LINK_SECONDS", "Links", "Session", "SessionStore"]
+
+COOKIE = "bedplate_session"
+CSRF_HEADER = "x-csrf-token"
+LINK_SECONDS = 600.0
+MOST_LINKS = 1000  # that wait to be used
+
+
+@dataclass(frozen=True)
+class Session:
+    """One browser that is signed in."""
+
+    owner: str
+    expires: float
+    csrf_token: str = field(repr=False)
+
+
+class SessionStore:
+    """All reading and writing of sessions."""
+
+    def __init__(self, database: Database, *, hours: float) -> None:
+        self._database = database
+        self.seconds = hours * 3600
+
+    def create(self, owner: str) -> str:
+        """A new session; what its cookie holds."""
+        text, now = secrets.token_urlsafe(32), time.time()
+        values = {"sha256": digest(text), "owner": owner, "created": now, "expires": now + self.seconds}
+        with self._database.begin() as connection:
+            connection.execute(table.delete().where(table.c.expires < now))
+            connection.execute(table.insert().values(**values))
+        return text
+
+    def find(self, text: str) -> Session | None:
+        """The session that this cookie stands for, while it lasts."""
+        row: dict[str, Any] | None = self._database.row(sa.select(table).where(table.c.sha256 == digest(text)))
+        if row is None or row["expires"] <= time.time():
+            return None
+        return Session(row["owner"], row["expires"], _csrf_token(text))
+
+    def end(self, text: str) -> None:
+        with self._database.begin() as connection:
+            connection.execute(table.delete().where(table.c.sha256 == digest(text)))
+
+    def end_all(self, owner: str) -> None:
+        """Of one user, for example when he is disabled."""
+        with self._database.begin() as connection:
+            connection.execute(table.delete().where(table.c.owner == owner))
+
+
+class Links:
+    """Codes that begin one session each, within ten minutes. They are kept in memory: a restart ends them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._open: dict[str, tuple[str, float]] = {}
+
+    def create(self, owner: str) -> str:
+        code, now = secrets.token_urlsafe(32), time.monotonic()
+        with self._lock:
+            living = {key: link for key, link in self._open.items() if link[1] > now}
+            newest = list(living.items())[-MOST_LINKS + 1 :]
+            self._open = {**dict(newest), digest(code): (owner, now + LINK_SECONDS)}
+        return code
+
+    def take(self, code: str) -> str | None:
+        """Whose link it is; there is no second time."""
+        with self._lock:
+            owner, until = self._open.pop(digest(code), ("", 0.0))
+        return owner if until > time.monotonic() else None
+
+
+def _csrf_token(text: str) -> str:
+    return hashlib.sha256(b"csrf:" + text.encode("utf-8", "surrogatepass")).hexdigest()
