@@ -24,6 +24,7 @@ from alembic.script import ScriptDirectory
 from bedplate.database import Database, jobs, metadata
 from bedplate.database_engine import make_engine
 from bedplate.home import Home
+from bedplate.keys import KeyStore
 from bedplate.migrations import HEAD, REVISIONS
 from bedplate.migrations.backup import backed_up
 from bedplate.migrations.upgrade import config_for
@@ -67,11 +68,16 @@ INSERT INTO jobs VALUES
 INSERT INTO endpoints VALUES ('support', 'text-classification', 5.5);
 INSERT INTO deployments VALUES ('support', 'main', 'm:1', 2, 'auto', 100, 5.5, NULL);
 INSERT INTO replicas VALUES ('r1', 'support', 'main', 'ready', 6.5);
-INSERT INTO keys VALUES ('k1', 'ci', 'abc', '["infer"]', 'support', 7.5, NULL, NULL)
+INSERT INTO keys VALUES
+('k1', 'ci', 'abc', '["infer"]', 'support', 7.5, NULL, NULL),
+('k2', 'ci', 'abd', '["infer"]', 'support', 8.5, NULL, NULL),
+('k3', 'ci', 'abe', '["infer"]', 'support', 9.5, NULL, 10.5),
+('k4', 'ci', 'abf', '["infer"]', 'support', 9.0, NULL, NULL),
+('k5', 'me', 'abg', '["train", "import"]', NULL, 7.0, 8.0, NULL)
 """
 # docs/operations.md gives the same words.
 RESTORE = """
-DROP TABLE jobs, deployments, replicas, endpoints, keys, home, alembic_version;
+DROP TABLE jobs, deployments, replicas, endpoints, keys, home, users, sessions, audit, alembic_version;
 ALTER TABLE {backup}.jobs SET SCHEMA public;
 ALTER TABLE {backup}.deployments SET SCHEMA public;
 ALTER TABLE {backup}.replicas SET SCHEMA public;
@@ -163,7 +169,6 @@ def test_the_list_of_revisions_is_the_folder_of_migrations(tmp_path: Path) -> No
 
 
 def test_a_migration_keeps_every_row_and_numbers_jobs_in_the_order_of_submission(old_url: str) -> None:
-    before = ask(old_url, everything)
     database = Database(NOWHERE, old_url)
     found = database.rows(sa.select(jobs).order_by(jobs.c.seq))
     assert [(row["seq"], row["id"], row["owner"]) for row in found] == [
@@ -176,12 +181,30 @@ def test_a_migration_keeps_every_row_and_numbers_jobs_in_the_order_of_submission
     assert (found[1]["started"], found[1]["finished"], found[0]["result"]) == (21.5, 22.5, {"m": 0.5})
     assert {json.dumps([row["demand"], row["priority"], row["preemptible"]]) for row in found} == {"[{}, 0, false]"}
     after = ask(old_url, everything)
-    assert (after["keys"], after["endpoints"]) == (before["keys"], before["endpoints"])
+    assert after["endpoints"] == ["('support', 'text-classification', 5.5, 'real-time', 1, 'local')"]
     assert [len(after[name]) for name in ("deployments", "replicas", "home")] == [1, 1, 0]
     with database.begin() as connection:
         values = {"id": "x-d", "kind": "x", "state": "queued", "spec": {}, "demand": {}, "created": 1.0}
         made = connection.execute(jobs.insert().values(**values).returning(jobs.c.seq)).scalar_one()
     assert made == 4
+    database.close()
+
+
+def test_keys_of_before_are_this_machine_s_users_and_the_newest_valid_ones_fill_the_slots_of_their_endpoint(
+    old_url: str,
+) -> None:
+    database = Database(NOWHERE, old_url)
+    found = {key.id: key for key in KeyStore(database).all()}
+    assert {key.owner for key in found.values()} == {"local"}
+    assert {id: key.slot for id, key in found.items()} == {
+        "k1": None,
+        "k2": "secondary",
+        "k3": None,
+        "k4": "primary",
+        "k5": None,
+    }
+    assert (found["k1"].endpoints, found["k3"].revoked, found["k5"].endpoints) == (("support",), 10.5, None)
+    assert (found["k5"].scopes, found["k5"].sha256, found["k5"].expires) == (("train", "import"), "abg", 8.0)
     database.close()
 
 
@@ -233,7 +256,7 @@ def test_a_backup_does_not_hold_the_tables_in_place_that_it_was_made_of(database
 def test_a_migration_that_fails_changes_nothing_and_goes_through_once_the_cause_is_gone(old_url: str) -> None:
     execute(old_url, "CREATE TABLE home (id VARCHAR)")  # in the way of the last step of 0002
     before = ask(old_url, schema), ask(old_url, everything)
-    with pytest.raises(Unavailable, match=r"from revision 0001 to 0002, and is as it was: .*home.* already exists"):
+    with pytest.raises(Unavailable, match=r"from revision 0001 to 0003, and is as it was: .*home.* already exists"):
         Database(NOWHERE, old_url)
     assert (ask(old_url, schema), ask(old_url, everything)) == before
     assert backups(old_url) == []
@@ -296,14 +319,15 @@ def test_a_database_with_tables_of_another_program_is_refused(database_url: str)
 
 def test_a_read_does_not_wait_for_a_writer_and_sees_nothing_half_done(database: Database) -> None:
     with database.begin() as connection:
-        connection.execute(sa.text("INSERT INTO endpoints VALUES ('a', 'b', 1.0)"))
+        connection.execute(sa.text("INSERT INTO endpoints (name, task, created) VALUES ('a', 'b', 1.0)"))
         assert database.rows(sa.select(metadata.tables["endpoints"])) == []
-    assert database.row(sa.select(metadata.tables["endpoints"])) == {"name": "a", "task": "b", "created": 1.0}
+    row = database.row(sa.select(metadata.tables["endpoints"]))
+    assert row == {"name": "a", "task": "b", "created": 1.0, "kind": "real-time", "revision": 1, "owner": "local"}
 
 
 def test_a_block_that_fails_leaves_nothing_behind(database: Database) -> None:
     with pytest.raises(ZeroDivisionError), database.begin() as connection:
-        connection.execute(sa.text("INSERT INTO endpoints VALUES ('a', 'b', 1.0)"))
+        connection.execute(sa.text("INSERT INTO endpoints (name, task, created) VALUES ('a', 'b', 1.0)"))
         raise ZeroDivisionError
     assert database.rows(sa.select(metadata.tables["endpoints"])) == []
 
