@@ -1,11 +1,15 @@
 """The errors of all four floors.
 
     BedplateError
-    ├── Refused      the input is wrong: says which value and what is accepted     (HTTP 422)
-    ├── NotFound     a name, job or file that is not there                         (HTTP 404)
-    ├── Conflict     right in itself, but not in this state                        (HTTP 409)
-    ├── Forbidden    the caller may not                                            (HTTP 403)
-    └── Unavailable  cannot be done now; the same call may go through later        (HTTP 503)
+    ├── Refused              the input is wrong: says which value and what is accepted     (HTTP 422)
+    │   ├── TooLarge         more than is taken                                            (HTTP 413)
+    │   └── UnsupportedMedia of a type or in an encoding that is not read                  (HTTP 415)
+    ├── NotFound             a name, job or file that is not there                         (HTTP 404)
+    ├── Conflict             right in itself, but not in this state                        (HTTP 409)
+    │   └── Changed          somebody else changed it since the caller looked              (HTTP 412)
+    ├── Forbidden            the caller may not                                            (HTTP 403)
+    └── Unavailable          cannot be done now; the same call may go through later        (HTTP 503)
+        └── NoRoom           the disk has no room for it                                   (HTTP 507)
 
 A message says what happened and which value; the hint says what to do next. Neither holds a secret or a traceback.
 """
@@ -15,7 +19,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["BedplateError", "Conflict", "Forbidden", "NotFound", "Refused", "Unavailable", "nearest"]
+__all__ = [
+    "BedplateError",
+    "Changed",
+    "Conflict",
+    "Forbidden",
+    "NoRoom",
+    "NotFound",
+    "Refused",
+    "TooLarge",
+    "Unavailable",
+    "UnsupportedMedia",
+    "nearest",
+]
 
 
 class BedplateError(Exception):
@@ -40,6 +56,18 @@ class Refused(BedplateError):
     code = "refused"
 
 
+class TooLarge(Refused):
+    """More than is taken."""
+
+    code = "too-large"
+
+
+class UnsupportedMedia(Refused):
+    """Of a type that is not read."""
+
+    code = "unsupported-media-type"
+
+
 class NotFound(BedplateError):
     """What was asked for is not there."""
 
@@ -52,6 +80,15 @@ class Conflict(BedplateError):
     code = "conflict"
 
 
+class Changed(Conflict):
+    """It was changed by somebody else since the caller looked."""
+
+    code = "changed"
+
+    def __init__(self, message: str = "It was changed since you looked.") -> None:
+        super().__init__(message, hint="Get it again, and send the change with the new ETag.")
+
+
 class Forbidden(BedplateError):
     """The caller may not do this."""
 
@@ -62,6 +99,12 @@ class Unavailable(BedplateError):
     """Cannot be done now."""
 
     code = "unavailable"
+
+
+class NoRoom(Unavailable):
+    """The disk has no room for it."""
+
+    code = "no-room"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from bedplate.api.access import Unauthorized
-from bedplate_registry.errors import BedplateError, Conflict, Forbidden, NotFound, Refused, Unavailable
+from bedplate_registry.errors import (
+    BedplateError,
+    Changed,
+    Conflict,
+    Forbidden,
+    NoRoom,
+    NotFound,
+    Refused,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+    nearest,
+)
 
-__all__ = ["STATUS", "add_problem_handlers", "problem"]
+__all__ = ["STATUS", "Problem", "add_problem_handlers", "codes", "problem"]
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +36,50 @@ STATUS: tuple[tuple[type[BedplateError], int, str], ...] = (
     (Unauthorized, 401, "Unauthorized"),
     (Forbidden, 403, "Forbidden"),
     (NotFound, 404, "Not found"),
+    (Changed, 412, "Changed"),
     (Conflict, 409, "Conflict"),
+    (TooLarge, 413, "Too large"),
+    (UnsupportedMedia, 415, "Unsupported media type"),
     (Refused, 422, "Refused"),
+    (NoRoom, 507, "No room"),
     (Unavailable, 503, "Unavailable"),
     (BedplateError, 500, "Failed"),
 )
+HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
+SHOWN = 80  # characters of a value that is refused
+
+
+class Problem(BaseModel):
+    """Why a call was refused (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Not found",
+                    "status": 404,
+                    "code": "not-found",
+                    "detail": "There is no job 'finetune-1a2b3c4d'.",
+                    "hint": "List them with: bedplate jobs list",
+                    "request_id": "6f1e0d9c8b7a4f5e9d8c7b6a5f4e3d2c",
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    code: Annotated[str, Field(description="Stable: programs go by it.")]
+    detail: Annotated[str, Field(description="What happened, and which value.")]
+    hint: Annotated[str, Field(description="What to do next; may be empty.")]
+    request_id: Annotated[str | None, Field(description="By which the logs name this call.")] = None
+
+
+def codes(*names: str) -> dict[int | str, dict[str, Any]]:
+    """The codes that a route's errors may have besides those of every route, for `responses`."""
+    return {"default": {"description": "Refused", "x-codes": list(names)}}
 
 
 def problem(status: int, title: str, code: str, detail: str, hint: str = "", **more: Any) -> JSONResponse:
@@ -51,21 +104,70 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(BedplateError)
     async def _ours(request: Request, exc: BedplateError) -> JSONResponse:
         status, title = next((status, title) for kind, status, title in STATUS if isinstance(exc, kind))
-        return problem(status, title, exc.code, exc.message, exc.hint)
+        return problem(status, title, exc.code, exc.message, exc.hint, **_request_id(request))
 
     @app.exception_handler(RequestValidationError)
     async def _malformed(request: Request, exc: RequestValidationError) -> JSONResponse:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return problem(422, "Refused", "bad-request", f"{where}: {first['msg']}.", "See /openapi.json.")
+        refused = _refusal(exc.errors()[0], _body_model(request))
+        return problem(422, "Refused", refused.code, refused.message, refused.hint, **_request_id(request))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, exc: HTTPException) -> JSONResponse:
-        return problem(
-            exc.status_code, str(exc.detail), "not-found" if exc.status_code == 404 else "http", str(exc.detail)
-        )
+        code = HTTP_CODES.get(exc.status_code, "http")
+        answer = problem(exc.status_code, str(exc.detail), code, str(exc.detail), **_request_id(request))
+        answer.headers.update(exc.headers or {})  # Allow, with 405
+        return answer
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=exc)
-        return problem(500, "Failed", "internal", "The server met an error it did not expect.", "Its log says more.")
+        detail = "The server met an error it did not expect."
+        return problem(500, "Failed", "internal", detail, "Its log says more.", **_request_id(request))
+
+
+def _request_id(request: Request) -> dict[str, str]:
+    request_id = getattr(request.state, "request_id", None)
+    return {} if request_id is None else {"request_id": request_id}
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    """The model of the body that the request's route takes."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = None if field is None else field.field_info.annotation
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _refusal(error: Mapping[str, Any], body: type[BaseModel] | None) -> Refused:
+    """What the first thing that is wrong with a request is, in our words."""
+    place, *path = error["loc"]
+    if error["type"] == "json_invalid":
+        return Refused(f"The body is not JSON: {error['ctx']['error']}.", hint="Send one object.", code="bad-json")
+    if not path:
+        return Refused("The body is not an object.", hint='Send JSON, as in {"name": "value"}.', code="bad-request")
+    name = ".".join(str(part) for part in path)
+    if error["type"] == "missing":
+        if place != "body":
+            return Refused(f"The {place} parameter {name!r} is missing.", hint=f"Give {name}.", code="bad-request")
+        return Refused(f"{name} is missing.", hint=f"Give {name}.", code="missing-setting")
+    if error["type"] == "extra_forbidden":
+        return Refused(f"There is no setting {name!r} here.", hint=_nearest(path, body), code="unknown-setting")
+    shown = ascii(error["input"])
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    why = str(error["msg"])
+    return Refused(f"{name}={shown} is not accepted.", hint=f"{why}.", code="bad-request")
+
+
+def _nearest(path: Sequence[Any], body: type[BaseModel] | None) -> str:
+    """The valid name that is nearest to an unknown one, in the body or in an object of it."""
+    model: Any = body
+    for part in path[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = None if field is None else _model_in(field.annotation)
+    known = getattr(model, "model_fields", None)
+    return nearest(str(path[-1]), known) if known else "See /docs."
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model in `Model | None`."""
+    options = getattr(annotation, "__args__", (annotation,))
+    return next((option for option in options if hasattr(option, "model_fields")), None)
