@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from bedplate.compute import GIB, Demand, Lease
 from bedplate.home import Home
 from bedplate.jobs import Job
+from bedplate.kinds.requests import JobRequest
 from bedplate.machine import Machine
 from bedplate.settings import Settings
 from bedplate_registry.errors import Conflict, Refused, nearest
@@ -84,6 +85,7 @@ class Kind:
     """One kind of job: all that the rest of the platform knows of it.
 
     scope    the scope that a caller's key needs
+    request  how REST describes its requests; None for a kind that is not described
     prepare  checks a request (REST body) and resolves it into the spec that is kept; raises Refused, NotFound, Conflict
     demand   what an attempt at a spec needs of the machine; memory is an estimate
     command  the worker of one attempt; None for a kind that has `advance` instead
@@ -95,6 +97,7 @@ class Kind:
     name: str
     scope: str
     prepare: Callable[[Context, Mapping[str, Any]], dict[str, Any]]
+    request: type[JobRequest] | None = None
     demand: Callable[[Context, Mapping[str, Any]], Demand] = lambda context, spec: Demand()
     command: Callable[[Context, Mapping[str, Any], Path, int, Lease], Command] | None = None
     advance: Callable[[Context, Job, Sequence[Job]], Step] | None = None

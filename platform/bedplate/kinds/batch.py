@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from bedplate.compute import Demand, Lease
 from bedplate.data_refs import DataRef
@@ -20,14 +22,43 @@ from bedplate.kinds.base import (
     scoring_demand,
     worker,
 )
+from bedplate.kinds.requests import Columns, Data, Device, JobRequest, names_of
 from bedplate_registry.errors import Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tables import format_of
 
-__all__ = ["KIND"]
+__all__ = ["EXAMPLE", "KIND", "BatchSettings"]
 
-REQUIRED = {"model", "input", "output"}
-OPTIONAL = {"columns", "parameters", "error_threshold", "device"}
+EXAMPLE: dict[str, Any] = {"input": "tickets", "output": "scored.parquet", "columns": {"sentence1": "text"}}
+
+
+class BatchSettings(JobRequest):
+    """What is scored, and where the rows go."""
+
+    input: Data
+    output: Annotated[str, Field(description="The name of the file that is written; its ending tells the format.")]
+    columns: Columns = None
+    parameters: Annotated[dict[str, Any] | None, Field(description="Of the task, as in scoring.")] = None
+    error_threshold: Annotated[
+        int | None, Field(ge=-1, description="So many bad rows fail the job; -1: any number is kept beside its row.")
+    ] = -1
+    device: Device = None
+
+
+class BatchRequest(BatchSettings):
+    """Score a file of rows with a model version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"kind": "batch", "model": "support-intent:1", **EXAMPLE, "priority": 10}]}
+    )
+
+    kind: Literal["batch"]
+    model: Annotated[
+        str, Field(description="A model, or an endpoint: then the version that holds most of its traffic.")
+    ]
+
+
+REQUIRED, OPTIONAL = names_of(BatchRequest)
 
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,4 +103,12 @@ def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int
     return worker("bedplate.workers.batch", context, folder, epoch)
 
 
-KIND = Kind("batch", scope="batch", prepare=_prepare, demand=_demand, command=_command, preemptible=True)
+KIND = Kind(
+    "batch",
+    scope="batch",
+    request=BatchRequest,
+    prepare=_prepare,
+    demand=_demand,
+    command=_command,
+    preemptible=True,
+)

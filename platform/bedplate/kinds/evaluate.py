@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from bedplate.compute import Demand, Lease
 from bedplate.data_refs import DataRef
@@ -20,6 +23,7 @@ from bedplate.kinds.base import (
     scoring_demand,
     worker,
 )
+from bedplate.kinds.requests import Columns, Data, Device, JobRequest, SettingValues, names_of
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tasks import get_task
@@ -27,8 +31,39 @@ from bedplate_trainers.settings import EvaluateSettings
 
 __all__ = ["KIND"]
 
-REQUIRED = {"model", "task", "data"}
-OPTIONAL = {"against", "train", "columns", "settings", "device"}
+SETTINGS = f"Any of: {', '.join(field.name for field in fields(EvaluateSettings))}."
+
+
+class EvaluateRequest(JobRequest):
+    """Evaluate a model on data, alone or against another one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "evaluate",
+                    "model": "support-intent:2",
+                    "against": "support-intent:1",
+                    "task": "text-classification",
+                    "data": "holdout",
+                    "columns": {"sentence1": "text", "label": "intent"},
+                }
+            ]
+        }
+    )
+
+    kind: Literal["evaluate"]
+    model: str
+    task: str
+    data: Data
+    against: Annotated[str | None, Field(description="Another model, on the same rows.")] = None
+    train: Annotated[Data | None, Field(description="What a base's probe is fitted on.")] = None
+    columns: Columns = None
+    settings: Annotated[SettingValues, Field(description=SETTINGS)] = None
+    device: Device = None
+
+
+REQUIRED, OPTIONAL = names_of(EvaluateRequest)
 
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,4 +133,12 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     }
 
 
-KIND = Kind("evaluate", scope="train", prepare=_prepare, demand=_demand, command=_command, finish=_finish)
+KIND = Kind(
+    "evaluate",
+    scope="train",
+    request=EvaluateRequest,
+    prepare=_prepare,
+    demand=_demand,
+    command=_command,
+    finish=_finish,
+)

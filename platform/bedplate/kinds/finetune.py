@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from bedplate.compute import GIB, Demand, Lease
 from bedplate.data_refs import DataRef
@@ -20,6 +23,7 @@ from bedplate.kinds.base import (
     keep_report,
     mapping_of,
 )
+from bedplate.kinds.requests import Columns, Data, Device, JobRequest, SettingValues, names_of
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelDraft, ModelVersion
 from bedplate_registry.names import Name
@@ -28,11 +32,50 @@ from bedplate_registry.tasks import get_task
 from bedplate_trainers.launch import launch_command, launch_environment
 from bedplate_trainers.settings import FinetuneSettings, resolve
 
-__all__ = ["KIND", "drop_weights", "register"]
+__all__ = ["EXAMPLE", "KIND", "TrainingRequest", "drop_weights", "register"]
 
-REQUIRED = {"model", "task", "train", "output"}
-# `trial`: what a sweep says of one of its fine-tunes, {"sweep": its id, "number": from 1, "rows": as it counted them}.
-OPTIONAL = {"validation", "test", "columns", "settings", "device", "processes", "trial"}
+SETTINGS = f"Any of: {', '.join(field.name for field in fields(FinetuneSettings))}."
+Part = Annotated[Data | None, Field(description="A dataset, an upload, or `auto`: split off the training rows.")]
+EXAMPLE: dict[str, Any] = {
+    "model": "sentence-transformers/all-MiniLM-L6-v2",
+    "task": "text-classification",
+    "train": "tickets",
+    "columns": {"sentence1": "text", "label": "intent"},
+    "output": "support-intent",
+    "settings": {"num_train_epochs": 3},
+}
+
+
+class TrainingRequest(JobRequest):
+    """What a fine-tune and a sweep of them have in common."""
+
+    model: Annotated[str, Field(description="The model to begin with.")]
+    task: str
+    train: Data
+    output: Annotated[str, Field(description="The name of the model that is made.")]
+    validation: Part = None
+    test: Part = None
+    columns: Columns = None
+    settings: Annotated[SettingValues, Field(description=SETTINGS)] = None
+    device: Device = None
+    processes: Annotated[int | None, Field(ge=1, le=64, description="GPUs, or processes on the CPU.")] = None
+
+
+class FinetuneRequest(TrainingRequest):
+    """Fine-tune a model on a table."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "finetune", **EXAMPLE, "priority": 10, "needs": {"cores": 4, "memory_gb": 8}}]
+        }
+    )
+
+    kind: Literal["finetune"]
+
+
+REQUIRED, OPTIONAL = names_of(FinetuneRequest)
+# What a sweep says of one of its fine-tunes, {"sweep": its id, "number": from 1, "rows": as it counted them}.
+OPTIONAL |= {"trial"}
 
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +203,7 @@ def drop_weights(context: Context, job_id: str) -> None:
 
 KIND = Kind(
     "finetune",
+    request=FinetuneRequest,
     scope="train",
     prepare=_prepare,
     demand=_demand,

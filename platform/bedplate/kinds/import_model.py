@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field
 
 from bedplate.compute import GIB, Demand, Lease
 from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
+from bedplate.kinds.requests import Device, File, JobRequest, names_of
 from bedplate_registry.errors import Refused, Unavailable
 from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
@@ -20,7 +23,27 @@ __all__ = ["KIND"]
 
 WAY_OUT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-OPTIONAL = {"revision", "task", "name", "hub", "device", "accept_license"}
+
+
+class ImportRequest(JobRequest):
+    """Import a model: `model_id` from a Hub, or `files` that were uploaded, under a `name`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"kind": "import", "model_id": "distilbert/distilbert-base-uncased"}]}
+    )
+
+    kind: Literal["import"]
+    model_id: Annotated[str | None, Field(description="As the Hub has it, org/name.")] = None
+    revision: Annotated[str | None, Field(description="A commit, tag or branch of the Hub.")] = None
+    hub: Annotated[str | None, Field(description="The URL of another Hub.")] = None
+    accept_license: Annotated[bool | None, Field(description="Where the model asks for it.")] = None
+    files: Annotated[list[File] | None, Field(description="In place of `model_id`.")] = None
+    name: Annotated[str | None, Field(description="What it is called here; needed with `files`.")] = None
+    task: Annotated[str | None, Field(description="Where its files do not tell.")] = None
+    device: Device = None
+
+
+OPTIONAL = names_of(ImportRequest)[1] - {"model_id", "files"}
 
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +137,7 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
 
 KIND = Kind(
     "import",
+    request=ImportRequest,
     scope="import",
     prepare=_prepare,
     demand=_demand,

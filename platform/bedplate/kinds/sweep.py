@@ -19,14 +19,17 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from bedplate.compute import GIB, Demand
 from bedplate.job_folder import JobFolder, JobReporter
 from bedplate.jobs import Job
 from bedplate.kinds.base import Context, Kind, Step, check_keys, mapping_of
+from bedplate.kinds.finetune import EXAMPLE, TrainingRequest, drop_weights, register
 from bedplate.kinds.finetune import KIND as FINETUNE
-from bedplate.kinds.finetune import drop_weights, register
+from bedplate.kinds.requests import names_of
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import Conflict, Refused, nearest
 from bedplate_registry.models import ModelDraft, Source
@@ -36,9 +39,6 @@ from bedplate_trainers.settings import FinetuneSettings, check_metric, resolve
 
 __all__ = ["KIND", "Trial"]
 
-REQUIRED = {"model", "task", "train", "search", "output"}
-TRAINING = {"validation", "test", "columns", "settings", "device", "processes"}  # as a fine-tune has them
-OPTIONAL = TRAINING | {"method", "trials", "seed", "metric", "parallel"}
 RESOLVED = ("task", "model", "model_digest", "train", "validation", "test", "columns", "output", "device", "processes")
 # Trials that differ in these are judged on other rows, or for other labels: none could be called the best.
 SHARED = ("split_seed", "validation_fraction", "test_fraction", "class_names")
@@ -46,6 +46,28 @@ UNASKED_TRIALS = 20  # a larger grid must be asked for
 MOST_TRIALS = 1000
 MOST_COMBINATIONS = 10**9
 LOWER_IS_BETTER = ("loss", "perplexity")  # how the names of such metrics end
+
+
+class SweepRequest(TrainingRequest):
+    """Fine-tune with several settings, and keep the best model."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "sweep", **EXAMPLE, "search": {"learning_rate": [1e-4, 3e-4], "seed": [1, 2]}}]
+        }
+    )
+
+    kind: Literal["sweep"]
+    search: Annotated[dict[str, list[Any]], Field(description="The values of each setting that is searched over.")]
+    method: Annotated[str | None, Field(description="`grid` or `random`.")] = None
+    trials: Annotated[int | None, Field(ge=1, le=MOST_TRIALS, description="How many are run, where not all.")] = None
+    seed: Annotated[int | None, Field(ge=0, le=2**32 - 1, description="Which ones the method random tries.")] = None
+    metric: Annotated[str | None, Field(description="By what trials are compared.")] = None
+    parallel: Annotated[int | None, Field(ge=1, le=64, description="So many at a time; 2 unless said.")] = None
+
+
+REQUIRED, OPTIONAL = names_of(SweepRequest)
+TRAINING = set().union(*names_of(TrainingRequest))  # as a fine-tune has them
 
 METHODS: dict[str, Callable[[int, int, int], Sequence[int]]] = {
     # (combinations, trials, seed) -> the numbers of the combinations that are tried, none twice
@@ -89,7 +111,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         fixed["metric_for_best_model"] = request["metric"]  # each trial keeps its best checkpoint by the same figure
     method, seed, combinations = _method(request, search)
     trials = [_combination(search, number) for number in combinations]
-    training = {name: request[name] for name in (REQUIRED | TRAINING) - {"search"} if name in request}
+    training = {name: request[name] for name in TRAINING if name in request}
     first = FINETUNE.prepare(context, {**training, "settings": {**fixed, **trials[0]}})
     metric = _check_trials(context, first, [{**fixed, **trial} for trial in trials], request.get("metric"))
     return {
@@ -351,6 +373,7 @@ def _trained(context: Context, job_id: str, attempt: int) -> dict[str, Any]:
 
 KIND = Kind(
     "sweep",
+    request=SweepRequest,
     scope="train",
     prepare=_prepare,
     demand=_demand,
