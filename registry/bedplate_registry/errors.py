@@ -85,8 +85,14 @@ class Changed(Conflict):
 
     code = "changed"
 
-    def __init__(self, message: str = "It was changed since you looked.") -> None:
-        super().__init__(message, hint="Get it again, and send the change with the new ETag.")
+    def __init__(
+        self,
+        message: str = "It was changed since you looked.",
+        *,
+        hint: str = "Get it again, and send the change with the new ETag.",
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
 
 
 class Forbidden(BedplateError):
