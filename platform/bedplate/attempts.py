@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from bedplate import spawn
 from bedplate.compute import Lease
-from bedplate.job_folder import DamagedFolder, JobFolder
+from bedplate.job_folder import REQUEST_ID, DamagedFolder, JobFolder
 from bedplate.jobs import Job
 from bedplate.kinds import KINDS, Context
+from bedplate_serving.log_lines import last_event
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class JobProcesses:
             job.epoch,
             command.argv,
             log=folder.log,
-            env={**lease.environment(), **command.env},
+            env={**lease.environment(), **command.env, REQUEST_ID: job.request_id or ""},
             network=kind.network,
             secrets=kind.secrets(self._context),
             read_only=[home.registry / name for name in PUBLISHED] if kind.stores_blobs else [home.registry],
@@ -120,11 +121,11 @@ class JobProcesses:
     def last_words(self, job: Job, returncode: int) -> str:
         if returncode < 0:
             return f"the worker was ended by signal {-returncode}"
-        last = next((line for line in reversed(self.folder(job.id).log_tail()) if line.strip()), "nothing")
+        last = last_event(self.folder(job.id).log_tail())
         return f"the worker ended with exit code {returncode} without a reason; its last line: {last}"
 
     def note(self, job: Job, text: str) -> None:
-        log.warning("job %s, %s", job.id, text)
+        log.warning("job %s, %s", job.id, text, extra={"job": job.id, "request_id": job.request_id})
         with suppress(OSError):  # it is in our own log
             self.folder(job.id).note(text)
 

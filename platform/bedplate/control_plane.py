@@ -31,6 +31,7 @@ from bedplate.server_process import HOME_OWNED
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
+from bedplate_serving.logs import configure_logs
 from bedplate_serving.unix_sockets import listen
 
 __all__ = ["main"]
@@ -68,8 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
     if arguments.parent:
         die_with_parent(arguments.parent)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    configure_logs(process="control-plane")
     try:
         settings = replace(Settings.from_environment(), home=Path(arguments.home).absolute())
         address = None if arguments.private else Address(arguments.host, arguments.port)
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         lock.take(patience_seconds=LOCK_SECONDS)
         workspace = Workspace(settings, address=address)
     except BedplateError as exc:
-        print(f"{exc.message} {exc.hint}", file=sys.stderr)
+        log.error("%s %s", exc.message, exc.hint, extra={"code": exc.code})
         return HOME_OWNED if exc.code == "home-owned" else 1
     asyncio.run(_serve(workspace))
     lock.release()

@@ -18,12 +18,12 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import os
 import shutil
 import stat
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,9 +31,13 @@ from typing import Any, BinaryIO
 from bedplate.supervisor import open_log
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
+from bedplate_serving.log_lines import make_line
 
-__all__ = ["DamagedFolder", "EventReader", "JobFolder", "JobReporter", "LogReader", "run_worker"]
+__all__ = ["REQUEST_ID", "DamagedFolder", "EventReader", "JobFolder", "JobReporter", "LogReader", "run_worker"]
 
+log = logging.getLogger("bedplate.job")
+
+REQUEST_ID = "BEDPLATE_REQUEST_ID"  # of a worker's environment: the call that submitted the job
 PROGRESS_SECONDS = 0.25  # progress lines come no faster
 TAIL_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 18  # of a log at a time, whatever its size
@@ -73,7 +77,7 @@ class JobFolder:
     def note(self, text: str) -> None:
         """A line of the owner's in the worker's log."""
         with open_log(self.log) as log:
-            log.write(f"bedplate: {text}\n".encode())
+            log.write(f"{make_line('bedplate', text)}\n".encode())
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -182,7 +186,7 @@ class JobReporter:
         self._event("metrics", step=step, values=dict(values))
 
     def message(self, text: str) -> None:
-        print(text, flush=True)
+        log.info("%s", text)
         self._event("message", text=text)
 
     def _seconds_left(self, done: float, total: float, now: float) -> float | None:
@@ -206,14 +210,15 @@ def run_worker(work: Callable[[JobFolder, JobReporter, dict[str, Any]], Mapping[
     folder, epoch = JobFolder(Path(sys.argv[1])), int(sys.argv[2])
     text = "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()
     secrets = json.loads(text) if text.strip() else {}
+    _configure_logs(folder.path.name, epoch)
     try:
         result = work(folder, JobReporter(folder, epoch), secrets)
     except BedplateError as exc:
-        traceback.print_exc()
+        log.exception("the worker stops")
         _keep_error(folder.path / f"error-{epoch}.json", exc.to_json())
         sys.exit(1)
-    except Exception as exc:  # noqa: BLE001 - the process's outer edge
-        traceback.print_exc()
+    except Exception as exc:  # the process's outer edge
+        log.exception("the worker stops on an error it did not expect")
         _keep_error(folder.path / f"error-{epoch}.json", _unexpected(exc, folder.path.name))
         sys.exit(1)
     if os.environ.get("RANK", "0") == "0":
@@ -223,6 +228,12 @@ def run_worker(work: Callable[[JobFolder, JobReporter, dict[str, Any]], Mapping[
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _configure_logs(job_id: str, epoch: int) -> None:
+    from bedplate_serving.logs import configure_logs  # here: whoever reads a job's folder does not need it
+
+    configure_logs(process="worker", job=job_id, attempt=epoch, request_id=os.environ.get(REQUEST_ID) or None)
 
 
 def _keep_error(path: Path, error: dict[str, str]) -> None:

@@ -21,12 +21,13 @@ import httpx
 
 from bedplate import spawn
 from bedplate.compute import Shortage
-from bedplate.endpoints import MAX_STARTS, Deployment, EndpointStore, Replica
+from bedplate.endpoints import MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica
 from bedplate.home import Home
 from bedplate.leases import Leases
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.registry import Registry
+from bedplate_serving.log_lines import last_event
 from bedplate_serving.unix_sockets import is_listening, short_path
 
 __all__ = ["Reconciler"]
@@ -156,13 +157,12 @@ class Reconciler:
         starts = (deployment.error or {}).get("starts", 0) + 1
         log_file = self.log_file(deployment.endpoint, deployment.name)
         lines = log_file.read_text(errors="replace").splitlines() if log_file.exists() else []
-        last = next((line for line in reversed(lines) if line.strip()), "nothing")
         self._store.set_error(
             deployment,
             {
                 "code": "replica-failed",
                 "starts": starts,
-                "message": f"A replica of {deployment.model} did not start. Its last line: {last}",
+                "message": f"A replica of {deployment.model} did not start. Its last line: {last_event(lines)}",
                 "hint": f"Read more with: bedplate endpoints logs {deployment.endpoint}",
             },
         )
@@ -233,13 +233,14 @@ class Reconciler:
             if replica.state == "ready" or (replica.state == "starting" and replica.id in self._healthy):
                 entry = {"id": replica.id, "socket": str(self.folder(replica.id) / "s")}
                 ready.setdefault((replica.endpoint, replica.deployment), []).append(entry)
-        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all()}
+        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all(REAL_TIME)}
         for row in self._store.deployments():
-            table[row.endpoint]["deployments"][row.name] = {
-                "model": row.model,
-                "traffic": row.traffic,
-                "replicas": ready.get((row.endpoint, row.name), []),
-            }
+            if row.endpoint in table:
+                table[row.endpoint]["deployments"][row.name] = {
+                    "model": row.model,
+                    "traffic": row.traffic,
+                    "replicas": ready.get((row.endpoint, row.name), []),
+                }
         return table
 
 

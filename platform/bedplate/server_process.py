@@ -15,6 +15,7 @@ import httpx
 from bedplate.home import Home, HomeLock
 from bedplate.processes import ProcessId
 from bedplate_registry.errors import Unavailable
+from bedplate_serving.log_lines import event_of
 from bedplate_serving.unix_sockets import is_listening, short_path
 
 __all__ = [
@@ -181,7 +182,7 @@ def _not_started(home: Home) -> Unavailable:
         f" Process {_owner(home)} holds the home and opens no socket. {_how_to_end(home)}" if _is_taken(home) else ""
     )
     return Unavailable(
-        f"The server of {str(home.path)!r} did not start: {' | '.join(lines[-3:]) or 'no log'}",
+        f"The server of {str(home.path)!r} did not start: {' | '.join(map(event_of, lines[-3:])) or 'no log'}",
         hint=f"Read more in logs/server.log there.{taken}",
         code="server-not-started",
     )

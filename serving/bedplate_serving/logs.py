@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -37,7 +38,8 @@ __all__ = ["bound", "configure_logs"]
 
 FIRST = ("time", "level", "logger", "event")
 LEFT_OUT = ("color_message",)  # uvicorn's event again, for a terminal
-TOO_TALKATIVE = ("httpx", "httpcore", "asyncio", "alembic")
+# Who is listened to at INFO; of all other libraries warnings are enough.
+OURS = ("bedplate", "bedplate_registry", "bedplate_serving", "bedplate_trainers", "alembic", "uvicorn")
 Event = MutableMapping[str, Any]
 
 
@@ -48,11 +50,12 @@ def configure_logs(**fixed: object) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(fixed))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in TOO_TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = _last_words
+    threading.excepthook = _last_words_of_a_thread
 
 
 def bound(**fields: object) -> AbstractContextManager[None]:
@@ -90,6 +93,12 @@ def _in_order(logger: Any, method: str, event: Event) -> Event:
 def _one_line(event: Event, **options: Any) -> str:
     """In ASCII: neither a newline, nor a terminal's escape, nor half a character leaves the quotes."""
     return json.dumps(event, default=repr)
+
+
+def _last_words_of_a_thread(arguments: threading.ExceptHookArgs) -> None:
+    if arguments.exc_value is not None:  # None while the interpreter is taken down
+        name = arguments.thread.name if arguments.thread else "?"
+        logging.getLogger("bedplate").error("the thread %s ended", name, exc_info=arguments.exc_value)
 
 
 def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -10,7 +10,7 @@
 
 Every answer names the model version and the deployment (X-Bedplate-Model, X-Bedplate-Deployment). Items that were cut
 at the model's context length are told by index in X-Bedplate-Truncated. SIGTERM drains: no new connection, the
-requests inside are answered, exit 0. A model that cannot be loaded ends the process with exit 1 and one line of JSON.
+requests inside are answered, exit 0. A model that cannot be loaded ends the process with exit 1 and one line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches are small; i
 import asyncio
 import gc
 import json
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -38,11 +39,14 @@ from bedplate_registry.errors import BedplateError, Refused, nearest
 from bedplate_serving.asgi import CallerLeft, Headers, Receive, Scope, Send, header, read_body, send_answer, watch
 from bedplate_serving.batching import Batcher, Scored
 from bedplate_serving.dialects import PARSERS, Dialect, ScoringRequest
+from bedplate_serving.logs import configure_logs
 from bedplate_serving.predictors import Predictor, load_predictor
 from bedplate_serving.problems import Problem, problem_of
 from bedplate_serving.unix_sockets import listen
 
 __all__ = ["Replica", "ReplicaSpec", "main"]
+
+log = logging.getLogger("bedplate_serving.replica")
 
 OFF_LOOP_BYTES = 64 * 1024  # a body beyond this is parsed, and its answer written, in a thread
 TRUNCATED_SHOWN = 100
@@ -106,8 +110,8 @@ class Replica:
             await self._send_problem(send, problem)
         except BedplateError as error:
             await self._send_problem(send, problem_of(error))
-        except Exception as error:  # noqa: BLE001 - the request's outer edge: told in the log, without detail outside
-            print(f"request failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        except Exception:  # the request's outer edge: told in the log, without detail outside
+            log.exception("a request failed", extra={"request_id": header(scope, b"x-request-id")})
             await self._send_problem(
                 send, Problem(500, "internal", "The replica failed on this request.", "Its log says why.")
             )
@@ -153,7 +157,7 @@ class Replica:
             gc.collect()
             gc.freeze()  # a hundred thousand objects of torch and transformers that no collection need visit again
             self._predictor = predictor
-            print(f"ready: {spec.model_ref} on {predictor.device} at {spec.socket}", file=sys.stderr, flush=True)
+            log.info("ready: %s on %s", spec.model_ref, predictor.device)
 
     def _load_predictor(self) -> Predictor:
         spec = self._spec
@@ -226,6 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("usage: python -m bedplate_serving.replica SPEC.json", file=sys.stderr)
         return 2
     spec = ReplicaSpec.read(Path(paths[0]))
+    configure_logs(process="replica", endpoint=spec.endpoint, deployment=spec.deployment)
     os.environ["OMP_NUM_THREADS"] = str(spec.threads)  # torch is not imported before the model is loaded
     replica = Replica(spec, on_failure=lambda: setattr(server, "should_exit", True))
     server = uvicorn.Server(_server_config(replica))
@@ -233,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     server.run(sockets=[listen(spec.socket)])
     if replica.failure is not None:
-        print(json.dumps({"error": replica.failure.to_json()}), file=sys.stderr, flush=True)
+        log.error("%s", replica.failure.message, extra={"code": replica.failure.code, "hint": replica.failure.hint})
         return 1
     return 0
 

@@ -90,8 +90,8 @@ def test_a_second_attempt_goes_on_from_the_last_checkpoint(
     attempt = 1 if left and left["returncode"] == 0 else 2
     ends.check(ws, attempt=attempt)
     assert ends.steps_logged(attempt=2) == []
-    assert {tune.job.logs(10_000).count("bedplate: attempt") for tune in (starts, runs)} == {1}
-    assert ends.job.logs(10_000).count("bedplate: attempt") == attempt - 1
+    assert {tune.job.logs(10_000).count('"event": "attempt') for tune in (starts, runs)} == {1}
+    assert ends.job.logs(10_000).count('"event": "attempt') == attempt - 1
 
 
 @pytest.mark.parametrize("killed", PARTS)

@@ -21,6 +21,7 @@ from bedplate_registry.importing import prepare_folder_import
 from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
+from bedplate_serving.log_lines import last_event
 from harness import bedplate_home, run_cli, write_messages
 
 TASK = "text-classification"
@@ -205,7 +206,7 @@ def test_no_more_trials_are_open_than_parallel_says_and_their_progress_is_shown(
     progress = workspace.describe_job(sweep)["progress"]
     assert (progress["done"], progress["total"], progress["unit"]) == (1, 3, "trials")
     assert progress["message"] == "best so far: trial 2, accuracy 0.25"
-    assert workspace.job_folder(sweep.id).log_tail()[-1].startswith("bedplate: 1 of 3 trials")
+    assert last_event(workspace.job_folder(sweep.id).log_tail()).startswith("1 of 3 trials")
 
 
 def test_a_round_that_is_cut_short_submits_nothing_twice(workspace: Workspace) -> None:

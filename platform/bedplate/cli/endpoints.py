@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, pairs, say, show
+from bedplate_serving.log_lines import readable
 
 __all__ = ["app"]
 
@@ -87,7 +88,8 @@ def logs(
     if format is Format.json:
         show({"endpoint": name, "log": text}, format)
     else:
-        print(text, end="")
+        for line in text.splitlines():
+            print(readable(line))
 
 
 @app.command()

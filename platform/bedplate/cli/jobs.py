@@ -28,6 +28,7 @@ from bedplate.cli.output import (
     time_text,
 )
 from bedplate.cli.output import follow as wait_for
+from bedplate_serving.log_lines import readable
 
 __all__ = ["app"]
 
@@ -135,7 +136,7 @@ def logs(
         show({"id": found.id, "log": "".join(f"{line}\n" for line in lines)}, format)
         return
     for line in lines:
-        print(line, flush=follow)
+        print(readable(line), flush=follow)
 
 
 def _lines(text: str) -> Iterator[str]:
