@@ -1,4 +1,4 @@
-"""Messages and progress for people, on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Messages and progress for people: a bar on a terminal or in a notebook, plain lines on stderr elsewhere."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from html import escape
 from typing import Any, Protocol
 
-__all__ = ["EndpointProgress", "Progress", "say"]
+__all__ = ["EndpointProgress", "Progress", "endpoint_progress", "job_progress", "say"]
 
 PLAIN_SECONDS = 5.0  # where there is no terminal, a new line no sooner than that, unless the phase changes
 
@@ -44,16 +45,28 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-class _Line:
-    """The last line on stderr: written over on a terminal, written anew elsewhere when it has changed."""
+class _Line(Protocol):
+    """The last line of what is said of one thing, which changes while it goes on."""
+
+    def show(self, text: str, key: str, percent: float | None = None, more: str = "") -> None:
+        """How it stands; where lines are written anew, at once where `key` has changed, else every few seconds."""
+
+    def end(self, text: str) -> None:
+        """How it ended."""
+
+
+class _StderrLine:
+    """On stderr: written over on a terminal, written anew elsewhere when it has changed."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._last_key = self._last_text = ""
         self._last_time = 0.0
 
-    def show(self, text: str, key: str) -> None:
-        """Where lines are written anew: at once where `key` has changed, else every few seconds."""
+    def show(self, text: str, key: str, percent: float | None = None, more: str = "") -> None:
+        if percent is not None:
+            filled = int(percent / 5)
+            text = f"{text} [{'#' * filled}{'.' * (20 - filled)}] {percent:5.1f} %{more}"
         if self._is_terminal:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             sys.stderr.write(f"\r\x1b[K{text[: width - 1]}")
@@ -68,11 +81,52 @@ class _Line:
         say(f"\r\x1b[K{text}" if self._is_terminal else text)
 
 
-class Progress:
-    """Follows a job on stderr: a bar on a terminal, plain lines elsewhere. A queued one tells its place and why."""
+class _NotebookLine:
+    """Below a notebook's cell, by IPython's own display."""
 
     def __init__(self) -> None:
-        self._line = _Line()
+        self._handle: Any = None
+
+    def show(self, text: str, key: str, percent: float | None = None, more: str = "") -> None:
+        bar = "" if percent is None else f'<progress max="100" value="{percent:.1f}"></progress> {percent:.1f} %'
+        self._write(f"<div>{escape(text)} {bar} {escape(more)}</div>")
+
+    def end(self, text: str) -> None:
+        self._write(f"<div>{escape(text)}</div>")
+
+    def _write(self, html: str) -> None:
+        display = sys.modules["IPython.display"]
+        if self._handle is None:
+            self._handle = display.display(display.HTML(html), display_id=True)
+        else:
+            self._handle.update(display.HTML(html))
+
+
+def _in_notebook() -> bool:
+    """Whether an IPython kernel runs us. A terminal's IPython has none."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel") and "IPython.display" in sys.modules
+
+
+def _line() -> _Line:
+    return _NotebookLine() if _in_notebook() else _StderrLine()
+
+
+def job_progress() -> Progress | None:
+    """What shows the progress of a job to whoever waits for it here; None where nobody looks."""
+    return Progress() if _in_notebook() or sys.stderr.isatty() else None
+
+
+def endpoint_progress() -> EndpointProgress | None:
+    """As `job_progress`, of an endpoint."""
+    return EndpointProgress() if _in_notebook() or sys.stderr.isatty() else None
+
+
+class Progress:
+    """Follows a job: a bar on a terminal or in a notebook, else plain lines. A queued one tells its place and why."""
+
+    def __init__(self) -> None:
+        self._line = _line()
 
     def __call__(self, job: Watched) -> None:
         progress = job.data.get("progress")
@@ -81,14 +135,15 @@ class Progress:
         elif job.is_final:
             self._line.end(f"{job.id}: {job.state}")
         elif progress:
-            self._line.show(_describe(job.id, progress), key=progress["phase"])
+            phase, percent = progress["phase"], progress.get("percent") or 0.0
+            self._line.show(f"{job.id}: {phase:<9}", phase, percent, _amounts(progress))
 
 
 class EndpointProgress:
-    """Follows an endpoint on stderr until it is there, with what its replicas wait for: a GPU, and who holds it."""
+    """Follows an endpoint until it is there, with what its replicas wait for: a GPU, and who holds it."""
 
     def __init__(self) -> None:
-        self._line = _Line()
+        self._line = _line()
 
     def __call__(self, endpoint: WatchedEndpoint) -> None:
         rows = endpoint.data["deployments"]
@@ -108,10 +163,9 @@ def _queued(job: Mapping[str, Any]) -> str:
     return f"{place}, {why}" if place else why
 
 
-def _describe(job_id: str, progress: Mapping[str, Any]) -> str:
-    percent = progress.get("percent") or 0.0
-    filled = int(percent / 5)
-    text = f"{job_id}: {progress['phase']:<9} [{'#' * filled}{'.' * (20 - filled)}] {percent:5.1f} %"
+def _amounts(progress: Mapping[str, Any]) -> str:
+    """How much of it is done and left, beside the bar."""
+    text = ""
     if progress.get("unit"):
         text += f"  {_amount(progress['done'])}/{_amount(progress['total'])} {progress['unit']}"
     if progress.get("seconds_left") is not None:

@@ -149,8 +149,8 @@ def import_(
         job = ws.submit_import_folder(source, name, task=task, device=device, **line)
     else:
         assert model_id is not None
-        options = {"revision": revision, "task": task, "name": name, "hub": hub, "device": device, **line}
-        job = ws.submit_import(model_id, **options)
+        options: dict[str, Any] = {"revision": revision, "task": task, "name": name, "hub": hub, "device": device}
+        job = ws.submit_import(model_id, **options, **line)
     follow(job, detach=detach, format=format)
     if not detach:
         if job.result["already_imported"]:
