@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from bedplate.api import audit, data, endpoints, jobs, keys, models, server, users
+from bedplate.api import audit, data, endpoints, jobs, keys, models, pages, server, session, users
 from bedplate.api.access import SAFE_METHODS, Caller, Routes, check_policies, find_caller
 from bedplate.api.problems import STATUS, add_problem_handlers, problem
 from bedplate.workspace import Workspace
@@ -36,6 +36,8 @@ PARTS: tuple[Routes, ...] = (
     data.datasets,
     data.evaluations,
     endpoints.routes,
+    session.routes,
+    pages.routes,
     users.routes,
     keys.routes,
     audit.routes,
