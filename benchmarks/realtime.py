@@ -26,6 +26,7 @@ import json
 import math
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -177,7 +178,7 @@ def serving(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Pa
     )
     try:
         text = _wait_for(folder / "log", "ready:", "listening on", processes=(replica, gateway))
-        url = text.split("listening on ")[1].split()[0]
+        url = re.split(r'[\s"]', text.split("listening on ")[1])[0]
         yield f"{url}/endpoints/bench", folder / "r.sock", replica.pid
     finally:
         for process in (gateway, replica):

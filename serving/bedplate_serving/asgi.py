@@ -17,6 +17,8 @@ __all__ = [
     "Send",
     "header",
     "read_body",
+    "refuse_encoded",
+    "refuse_websocket",
     "send_answer",
     "watch",
 ]
@@ -64,11 +66,35 @@ def _too_large(max_bytes: int) -> Problem:
     return Problem(413, "body-too-large", f"The body is larger than {max_bytes} bytes.", hint)
 
 
+def refuse_encoded(scope: Scope) -> None:
+    """Raises a Problem for a body that is packed: a small one may hold any number of bytes. Nothing here unpacks."""
+    for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            plain = value.strip().lower() in (b"", b"identity")
+        elif name == b"transfer-encoding":
+            plain = value.strip().lower() == b"chunked"
+        else:
+            continue
+        if not plain:
+            detail = f"The body comes as {value[:100].decode('latin-1')!r}, which this server does not unpack."
+            raise Problem(415, "unsupported-encoding", detail, "Send it as it is, without Content-Encoding.")
+
+
 async def send_answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     pairs.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+async def refuse_websocket(scope: Scope, send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """An answer instead of the handshake."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": pairs})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 async def watch(work: Coroutine[Any, Any, T], receive: Receive) -> T:

@@ -15,7 +15,8 @@ from typing import TypeVar
 import aiohttp
 from yarl import URL
 
-from bedplate_serving.asgi import CallerLeft, Message, Receive, Scope, Send, watch
+from bedplate_serving.asgi import CallerLeft, Message, Receive, Scope, Send, refuse_websocket, watch
+from bedplate_serving.peer import client_of, scheme_of
 from bedplate_serving.problems import Problem
 from bedplate_serving.upstream import forwarded_headers, open_session, returned_headers
 
@@ -23,7 +24,7 @@ __all__ = ["ControlProxy"]
 
 CONNECT_SECONDS = 10.0
 RETRY_SECONDS = 0.05
-OURS = (b"x-bedplate-forwarded", b"x-request-id")
+OURS = (b"x-bedplate-forwarded", b"x-bedplate-client", b"x-bedplate-scheme", b"x-request-id")
 HANDSHAKE = tuple(f"sec-websocket-{name}".encode() for name in ("key", "version", "extensions", "protocol", "accept"))
 T = TypeVar("T")
 
@@ -31,7 +32,8 @@ T = TypeVar("T")
 class ControlProxy:
     """One client of the control plane."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, behind_proxy: bool = False) -> None:
+        self._behind_proxy = behind_proxy
         # Shorter than uvicorn keeps an idle connection (5 s), so that no request meets one just closed.
         self._session = open_session(str(socket), keep_alive_seconds=2)
 
@@ -58,7 +60,7 @@ class ControlProxy:
         return await self._session.request(
             scope["method"],
             _url(scope),
-            headers=_headers(scope, request_id),
+            headers=self._headers(scope, request_id),
             data=body.chunks() if not body.is_read else None,
             allow_redirects=False,
         )
@@ -82,17 +84,25 @@ class ControlProxy:
                     raise _restarting("stopped during this request") from error
             await asyncio.sleep(RETRY_SECONDS)
 
+    def _headers(self, scope: Scope, request_id: str, drop: tuple[bytes, ...] = ()) -> list[tuple[str, str]]:
+        """What a client sent under our own names is dropped: the control plane trusts these."""
+        return [
+            *forwarded_headers(scope["headers"], frozenset(OURS + drop)),
+            ("x-bedplate-forwarded", "gateway"),
+            ("x-bedplate-client", client_of(scope, behind_proxy=self._behind_proxy)),
+            ("x-bedplate-scheme", scheme_of(scope, behind_proxy=self._behind_proxy)),
+            ("x-request-id", request_id),
+        ]
+
     # --- websockets
 
     async def websocket(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        """Raises a Problem before the handshake where the control plane does not answer."""
         await receive()
         try:
             upstream = await self._patiently(lambda: self._connect(scope, request_id), scope)
         except aiohttp.WSServerHandshakeError as error:
-            await _reject(scope, send, error.status)
-            return
-        except Problem as problem:
-            await _reject(scope, send, problem.status)
+            await refuse_websocket(scope, send, error.status, b"", [("x-request-id", request_id)])
             return
         async with upstream:
             await send({"type": "websocket.accept", "subprotocol": upstream.protocol})
@@ -102,7 +112,7 @@ class ControlProxy:
         return await self._session.ws_connect(
             _url(scope),
             protocols=scope["subprotocols"],
-            headers=_headers(scope, request_id, HANDSHAKE),
+            headers=self._headers(scope, request_id, HANDSHAKE),
             max_msg_size=0,
         )
 
@@ -176,14 +186,6 @@ async def _downward(upstream: aiohttp.ClientWebSocketResponse, send: Send) -> No
     await send({"type": "websocket.close", "code": 1012 if code in (None, 1006) else code})
 
 
-async def _reject(scope: Scope, send: Send, status: int) -> None:
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    await send({"type": "websocket.http.response.start", "status": status, "headers": []})
-    await send({"type": "websocket.http.response.body", "body": b""})
-
-
 def _has_body(scope: Scope) -> bool:
     headers = dict(scope["headers"])
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
@@ -193,12 +195,6 @@ def _url(scope: Scope) -> URL:
     """The target as it came, escapes and all: it is not ours to read."""
     query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
     return URL(f"http://control{scope['raw_path'].decode('latin-1')}{query}", encoded=True)
-
-
-def _headers(scope: Scope, request_id: str, drop: tuple[bytes, ...] = ()) -> list[tuple[str, str]]:
-    """What a client sent under our own names is dropped: the control plane trusts this mark."""
-    headers = forwarded_headers(scope["headers"], frozenset(OURS + drop))
-    return [*headers, ("x-bedplate-forwarded", "gateway"), ("x-request-id", request_id)]
 
 
 def _restarting(what: str) -> Problem:

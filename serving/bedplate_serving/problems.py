@@ -37,6 +37,10 @@ class Problem(Exception):
     headers: tuple[tuple[str, str], ...] = ()
 
     @property
+    def title(self) -> str:
+        return HTTPStatus(self.status).phrase
+
+    @property
     def all_headers(self) -> list[tuple[str, str]]:
         retry = [] if self.retry_after_seconds is None else [("retry-after", str(self.retry_after_seconds))]
         return [("content-type", CONTENT_TYPE), *retry, *self.headers]
@@ -44,7 +48,7 @@ class Problem(Exception):
     def body(self) -> bytes:
         document = {
             "type": f"urn:bedplate:problem:{self.code}",
-            "title": HTTPStatus(self.status).phrase,
+            "title": self.title,
             "status": self.status,
             "code": self.code,
             "detail": self.detail,

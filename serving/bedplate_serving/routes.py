@@ -1,7 +1,9 @@
 """The routing snapshot: what the control plane hands down to the gateway in routes.json, and its rereading.
 
     {"generation": 7, "max_body_bytes": 10485760,
-     "keys": {sha256hex(key): {"id", "scopes": [...], "endpoints": [...] | null, "expires": epoch | null}},
+     "hosts": ["gpu01", ...], "any_address": true, "origins": ["https://studio.lan", ...],
+     "keys": {sha256hex(key): {"id", "scopes": [...], "endpoints": [...] | null, "expires": epoch | null,
+                               "rate": requests a second | null, "concurrency": open requests | null}},
      "endpoints": {name: {"task", "deployments": {name: {"model", "traffic", "replicas": [{"id", "socket"}]}}}}}
 
 The file is replaced, never edited; a reader sees the old snapshot or the new one. One that cannot be read leaves the
@@ -12,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import random
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +24,12 @@ from typing import Any
 
 import orjson
 
+from bedplate_serving.door import Door
 from bedplate_serving.problems import Problem
 
 __all__ = ["Deployment", "Endpoint", "Key", "ReplicaAddress", "RouteTable", "Routes"]
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 DEFAULT_MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -33,12 +38,17 @@ MAY_SCORE = frozenset({"infer", "admin"})
 
 @dataclass(frozen=True)
 class Key:
-    """What one API key may do. The key itself is not here, only its hash is the way to it."""
+    """What one API key may do. The key itself is not here, only its hash is the way to it.
+
+    `rate` is in requests a second, `concurrency` in open requests; 0 is no limit.
+    """
 
     id: str
     scopes: frozenset[str]
     endpoints: frozenset[str] | None
     expires: float | None
+    rate: float = 0.0
+    concurrency: int = 0
 
     def may_score(self, endpoint: str) -> bool:
         return bool(self.scopes & MAY_SCORE) and (self.endpoints is None or endpoint in self.endpoints)
@@ -95,13 +105,19 @@ class Routes:
     keys: Mapping[str, Key] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    door: Door = field(default_factory=Door)
 
     @classmethod
     def parse(cls, text: bytes) -> Routes:
         root = orjson.loads(text)
         keys = {digest: _key(raw) for digest, raw in root.get("keys", {}).items()}
         endpoints = {name: _endpoint(name, raw) for name, raw in root.get("endpoints", {}).items()}
-        return cls(int(root["generation"]), keys, endpoints, int(root.get("max_body_bytes") or DEFAULT_MAX_BODY_BYTES))
+        max_body_bytes = int(root.get("max_body_bytes") or DEFAULT_MAX_BODY_BYTES)
+        return cls(int(root["generation"]), keys, endpoints, max_body_bytes, _door(root))
+
+    @property
+    def key_ids(self) -> set[str]:
+        return {key.id for key in self.keys.values()}
 
     @property
     def sockets(self) -> set[str]:
@@ -121,7 +137,16 @@ def _key(raw: Mapping[str, Any]) -> Key:
         frozenset(raw["scopes"]),
         None if endpoints is None else frozenset(endpoints),
         None if expires is None else float(expires),
+        float(raw.get("rate") or 0),
+        int(raw.get("concurrency") or 0),
     )
+
+
+def _door(root: Mapping[str, Any]) -> Door:
+    """Where a snapshot says nothing of hosts, the narrow default holds."""
+    if "hosts" not in root:
+        return Door()
+    return Door(frozenset(root["hosts"]), bool(root.get("any_address")), frozenset(root.get("origins") or ()))
 
 
 def _endpoint(name: str, raw: Mapping[str, Any]) -> Endpoint:
@@ -154,7 +179,7 @@ class RouteTable:
         try:
             self.current = await asyncio.to_thread(lambda: Routes.parse(self._path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            print(f"routes: the new snapshot is unreadable, keeping the old: {error!r}", file=sys.stderr, flush=True)
+            log.warning("the new snapshot is unreadable, keeping the old: %r", error)
         self._seen = stamp
 
     def _stamp(self) -> tuple[int, int, int] | None:

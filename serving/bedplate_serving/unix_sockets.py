@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from functools import cache
 from pathlib import Path
 
-__all__ = ["SUN_PATH_BYTES", "is_listening", "listen", "short_path"]
+__all__ = ["SUN_PATH_BYTES", "is_listening", "is_own_user", "listen", "short_path"]
 
 SUN_PATH_BYTES = 107  # 108 with the closing zero
 
@@ -47,3 +48,10 @@ def listen(path: Path, backlog: int = 2048) -> socket.socket:
     sock.listen(backlog)
     sock.setblocking(False)
     return sock
+
+
+def is_own_user(connection: socket.socket) -> bool:
+    """Whether the other end of a Unix socket is a process of our own uid, or of root: the kernel says so."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (os.getuid(), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -135,7 +136,13 @@ class RunningGateway:
         self.generation += 1
         endpoints = {"support": {"task": "text-classification", "deployments": _deployments(deployments)}}
         write_routes(self.folder / "routes.json", self.generation, endpoints, **more)
-        until(lambda: httpx.get(f"{self.url}/gateway/livez").json()["generation"] == self.generation, 5, "the snapshot")
+        until(lambda: self.own_user("/gateway/livez").json()["generation"] == self.generation, 5, "the snapshot")
+
+    def own_user(self, path: str, method: str = "GET", **more: Any) -> httpx.Response:
+        """As this machine's user, over the gateway's own socket."""
+        transport = httpx.HTTPTransport(uds=short_path(self.folder / "scoring.sock"))
+        with httpx.Client(transport=transport, base_url="http://gateway", timeout=30) as client:
+            return client.request(method, path, **more)
 
 
 def _deployments(given: dict[str, tuple[int, list[RunningReplica]]]) -> dict[str, Any]:
@@ -165,13 +172,14 @@ def write_routes(path: Path, generation: int, endpoints: dict[str, Any], **more:
     temporary.replace(path)
 
 
-def start_gateway(launcher: Launcher, folder: Path) -> RunningGateway:
+def start_gateway(launcher: Launcher, folder: Path, *more: str) -> RunningGateway:
     process = launcher.start(
         *("-m", "bedplate_serving.gateway", "--port", "0"),
         *("--routes", str(folder / "routes.json"), "--control", str(folder / "control.sock")),
+        *more,
     )
-    line = until(lambda: "listening on" in process.text and process.text, 20, "the gateway's address")
-    return RunningGateway(process, line.split("listening on ")[1].split()[0], folder)
+    line = until(lambda: re.search(r"listening on ([^\s\"]+)", process.text), 20, "the gateway's address")
+    return RunningGateway(process, line[1], folder)
 
 
 def start_control(launcher: Launcher, folder: Path) -> Process:
@@ -216,6 +224,7 @@ class Floor:
     admin_key: str = ADMIN_KEY
     _pair: list[RunningReplica] = field(default_factory=list)
     _gateway: RunningGateway | None = None
+    _control: Process | None = None
 
     def replica(self, model: Path, wait: bool = True, **changes: Any) -> RunningReplica:
         return start_replica(self.launcher, self.folder, model, wait, **changes)
@@ -239,7 +248,10 @@ class Floor:
         return self._gateway
 
     def control(self) -> Process:
-        return start_control(self.launcher, self.folder)
+        """One for all tests; a killed one is started anew."""
+        if self._control is None or self._control.popen.poll() is not None:
+            self._control = start_control(self.launcher, self.folder)
+        return self._control
 
     @property
     def authorization(self) -> dict[str, str]:

@@ -267,8 +267,7 @@ def test_events_arrive_as_they_are_sent_and_stop_when_the_caller_leaves(house: A
     with httpx.stream("GET", f"{house.url}/events", timeout=10) as response:
         lines = response.iter_lines()
         assert next(lines) == "data: 1"
-    control = next(process for process in floor.launcher.running if "control_app" in str(process.popen.args))
-    floor.until(lambda: "caller left the events" in control.text, 5)
+    floor.until(lambda: "caller left the events" in floor.control().text, 5)
 
 
 def test_websockets_pass_both_ways_with_text_bytes_subprotocol_and_close(house: Any) -> None:
@@ -296,8 +295,7 @@ def test_a_websocket_closed_by_the_client_is_closed_at_the_control_plane(house: 
             await ws.close(code=4321)
 
     asyncio.run(asyncio.wait_for(talk(), 20))
-    control = next(process for process in floor.launcher.running if "control_app" in str(process.popen.args))
-    floor.until(lambda: "websocket closed 4321" in control.text, 5)
+    floor.until(lambda: "websocket closed 4321" in floor.control().text, 5)
 
 
 def test_the_gateway_imports_neither_torch_nor_transformers() -> None:
