@@ -21,7 +21,7 @@ import httpx
 
 from bedplate import spawn
 from bedplate.compute import Shortage
-from bedplate.endpoints import MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica
+from bedplate.endpoints import MAX_STARTS, Deployment, EndpointStore, Replica
 from bedplate.home import Home
 from bedplate.leases import Leases
 from bedplate_registry.durable import write_json
@@ -233,14 +233,13 @@ class Reconciler:
             if replica.state == "ready" or (replica.state == "starting" and replica.id in self._healthy):
                 entry = {"id": replica.id, "socket": str(self.folder(replica.id) / "s")}
                 ready.setdefault((replica.endpoint, replica.deployment), []).append(entry)
-        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all(REAL_TIME)}
+        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all()}
         for row in self._store.deployments():
-            if row.endpoint in table:
-                table[row.endpoint]["deployments"][row.name] = {
-                    "model": row.model,
-                    "traffic": row.traffic,
-                    "replicas": ready.get((row.endpoint, row.name), []),
-                }
+            table[row.endpoint]["deployments"][row.name] = {
+                "model": row.model,
+                "traffic": row.traffic,
+                "replicas": ready.get((row.endpoint, row.name), []),
+            }
         return table
 
 
