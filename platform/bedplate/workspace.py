@@ -87,7 +87,9 @@ class Workspace:
         self.last_used = time.monotonic()
         self.gateway_problem: str | None = None
         self.is_replaced = False  # another server took the database over
+        self.is_stopping = False  # answers that go on as long as a job does end now
         self._database_kept = time.monotonic()
+        self.last_round = time.monotonic()  # when the loop ended one
 
     # --- jobs ---
 
@@ -248,6 +250,7 @@ class Workspace:
                     is_busy |= bool(work())
                 except Exception:  # the loop's outer edge: one bad round must not end all work
                     log.exception("%s failed; trying again", work)
+            self.last_round = time.monotonic()
             pause = TICK_SECONDS if is_busy else IDLE_TICK_SECONDS
             self._stop.wait(REST_SECONDS)
 
@@ -274,6 +277,7 @@ class Workspace:
 
     def stop(self) -> None:
         """End the loop, and wait until the round it is in is over."""
+        self.is_stopping = True
         self._stop.set()
         self._wake.set()
         if self._loop.is_alive():

@@ -12,8 +12,9 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from bedplate.api import audit, data, endpoints, jobs, keys, models, pages, server, session, users
+from bedplate.api import audit, data, endpoints, health, jobs, keys, models, pages, server, session, users
 from bedplate.api.access import SAFE_METHODS, Caller, Routes, check_policies, find_caller
+from bedplate.api.observed import observe
 from bedplate.api.problems import STATUS, add_problem_handlers, problem
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
@@ -28,7 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 MAX_BODY_BYTES = 8 << 20
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 PARTS: tuple[Routes, ...] = (
-    server.health,
+    health.routes,
     server.routes,
     jobs.routes,
     models.routes,
@@ -58,6 +59,7 @@ def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
     check_policies(app)
     app.add_middleware(_BodyLimit)
     app.add_middleware(_Audited, workspace=workspace)
+    observe(app, workspace)
     app.add_middleware(_Received)
     return app
 

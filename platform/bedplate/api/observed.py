@@ -1,0 +1,88 @@
+"""Every request to the control plane: its id in all that is logged meanwhile, its line in the log, its count."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from bedplate.metrics import Metrics
+from bedplate.workspace import Workspace
+from bedplate_serving.logs import bound
+
+__all__ = ["observe"]
+
+log = logging.getLogger("bedplate.access")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+QUIET = ("/livez", "/readyz", "/metrics")  # asked all the time, by programs
+LEFT = 499  # as a status: the caller hung up before an answer began
+
+
+def observe(app: FastAPI, workspace: Workspace) -> None:
+    """Have `app` count and log its requests. What gives a request its id has to be added after this."""
+    app.state.metrics = Metrics(workspace)
+    app.add_middleware(_Observed, metrics=app.state.metrics)
+
+
+class _Observed:
+    def __init__(self, app: App, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        with bound(request_id=scope["state"].get("request_id")):
+            try:
+                await self._app(scope, receive, answer)
+            except Exception:
+                answer.begin(500)  # whoever is around us answers so, and logs why
+                raise
+            finally:
+                self._note(scope, answer)
+
+    def _note(self, scope: Scope, answer: _Answer) -> None:
+        answer.begin(LEFT)
+        route = _template(scope)
+        self._metrics.count(scope["method"], route, answer.status, answer.seconds)
+        if route in QUIET:
+            return
+        caller = scope["state"].get("caller")
+        facts = {"method": scope["method"], "route": route, "status": answer.status, "ms": answer.elapsed_ms}
+        log.info("request", extra={**facts, "user": None if caller is None else caller.name})
+
+
+class _Answer:
+    """The way back of one request: its status, and when it began."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self._started = send, time.perf_counter()
+        self.status, self.seconds = 0, 0.0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begin(message["status"])
+        await self._send(message)
+
+    def begin(self, status: int) -> None:
+        """The first one counts."""
+        if not self.status:
+            self.status, self.seconds = status, time.perf_counter() - self._started
+
+    @property
+    def elapsed_ms(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 2)
+
+
+def _template(scope: Scope) -> str:
+    """Of the route that answered, such as /api/v1/jobs/{job_id}; empty where none did. Never the path itself."""
+    return f"{scope.get('root_path', '')}{getattr(scope.get('route'), 'path', '')}"
