@@ -15,9 +15,11 @@ import sqlalchemy as sa
 
 from bedplate.compute import Demand, Lease
 from bedplate.database import Database, deployments, endpoints, replicas
-from bedplate_registry.errors import Conflict, NotFound, Refused
+from bedplate_registry.errors import Changed, Conflict, NotFound, Refused
 
-__all__ = ["MAX_STARTS", "Deployment", "Endpoint", "EndpointStore", "Replica"]
+__all__ = ["BATCH", "MAX_INSTANCES", "MAX_STARTS", "REAL_TIME", "Deployment", "Endpoint", "EndpointStore", "Replica"]
+
+REAL_TIME, BATCH = "real-time", "batch"  # kinds of endpoints, under one set of names
 
 NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 MAX_INSTANCES = 16
@@ -51,7 +53,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A name that is scored at /endpoints/NAME."""
+    """A name that is scored at /endpoints/NAME; or of kind `batch`, whose jobs score with its model."""
 
     name: str
     task: str
@@ -84,15 +86,18 @@ class EndpointStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self) -> list[Endpoint]:
-        return [Endpoint(**row) for row in self._database.rows(sa.select(endpoints).order_by(endpoints.c.name))]
+    def all(self, kind: str | None = None) -> list[Endpoint]:
+        """Those of one kind, or all, by name."""
+        query = sa.select(endpoints).order_by(endpoints.c.name)
+        if kind is not None:
+            query = query.where(endpoints.c.kind == kind)
+        return [Endpoint(**row) for row in self._database.rows(query)]
 
-    def get(self, name: str) -> Endpoint:
+    def get(self, name: str, kind: str | None = None) -> Endpoint:
+        """Raises NotFound, for one of another kind too."""
         row = self._database.row(sa.select(endpoints).where(endpoints.c.name == name))
-        if row is None:
-            raise NotFound(
-                f"There is no endpoint {name!r}.", hint=f"Make it with: bedplate deploy MODEL --endpoint {name}"
-            )
+        if row is None or kind not in (None, row["kind"]):
+            raise _unknown(name, None if row is None else row["kind"])
         return Endpoint(**row)
 
     def deployments(self, endpoint: str | None = None) -> list[Deployment]:
@@ -125,76 +130,94 @@ class EndpointStore:
         device: str = "cpu",
         traffic: int | None = None,
         demand: Demand | None = None,
+        kind: str = REAL_TIME,
+        owner: str = "local",
     ) -> bool:
         """Wish for a deployment; a new endpoint is made for it. Says whether the endpoint is new.
 
         A deployment's model never changes under its name while it is there: give the new version another name.
-        Without `traffic` the first deployment gets 100 % and later ones 0 %.
+        Without `traffic` the first deployment gets 100 % and later ones 0 %. A batch endpoint has no replicas.
         """
         _check_name(endpoint)
         _check_name(deployment)
-        if not 1 <= instances <= MAX_INSTANCES:
-            raise Refused(f"instances={instances} is not accepted.", hint=f"Give 1 to {MAX_INSTANCES}.")
+        instances = 0 if kind == BATCH else _check_instances(instances)
         if traffic is not None and not 0 <= traffic <= 100:
             raise Refused(f"traffic={traffic} is not accepted.", hint="Give a percentage from 0 to 100.")
         now = time.time()
-        existing = {row.name: row for row in self.deployments(endpoint)}
-        same = existing.get(deployment)
-        if same is not None and same.model != model:
-            raise Conflict(
-                f"Deployment {deployment!r} of {endpoint!r} already serves {same.model}.",
-                hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
-            )
-        known = {row.name: row for row in self.all()}.get(endpoint)
-        if known is not None and known.task != task:
-            raise Conflict(
-                f"Endpoint {endpoint!r} does {known.task}, not {task}.", hint="Choose another endpoint name."
-            )
-        share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
-        values = {"model": model, "instances": instances, "device": device, "traffic": share, "error": None}
+        values = {"model": model, "instances": instances, "device": device, "error": None}
         values |= {"demand": (demand or Demand()).to_json(), "waiting": None}
         with _first_come(endpoint), self._database.begin() as connection:
+            known = connection.execute(_count(endpoint).returning(endpoints)).mappings().first()
             if known is None:
-                connection.execute(endpoints.insert().values(name=endpoint, task=task, created=now))
-            if same is None:
-                connection.execute(
-                    deployments.insert().values(endpoint=endpoint, name=deployment, created=now, **values)
-                )
+                made = {"name": endpoint, "task": task, "created": now, "kind": kind, "owner": owner}
+                connection.execute(endpoints.insert().values(**made))
             else:
+                _check_same(known, task, kind)
+            existing = _shares(connection, endpoint)
+            _check_model(connection, endpoint, deployment, model)
+            share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
+            values["traffic"] = share
+            if deployment in existing:
                 connection.execute(_of(deployments, endpoint, deployment).values(**values))
+            else:
+                row = {"endpoint": endpoint, "name": deployment, "created": now, **values}
+                connection.execute(deployments.insert().values(**row))
             if traffic is not None:
                 _share_rest(connection, endpoint, deployment, 100 - share, existing)
         return known is None
 
-    def set_traffic(self, endpoint: str, shares: dict[str, int]) -> None:
-        """Set all shares at once; they add up to 100, and a deployment that is not named gets 0."""
-        self.get(endpoint)
-        names = {deployment.name for deployment in self.deployments(endpoint)}
-        if unknown := set(shares) - names:
-            raise NotFound(
-                f"Endpoint {endpoint!r} has no deployment {min(unknown)!r}.", hint=f"It has: {sorted(names)}."
-            )
-        if sum(shares.values()) != 100 or min(shares.values(), default=0) < 0:
-            raise Refused(f"Traffic {shares} does not add up to 100.", hint="Give percentages that add up to 100.")
-        with self._database.begin() as connection:
-            for name in names:
-                connection.execute(_of(deployments, endpoint, name).values(traffic=shares.get(name, 0)))
+    def update(
+        self,
+        endpoint: str,
+        *,
+        traffic: Mapping[str, int] | None = None,
+        instances: Mapping[str, int] | None = None,
+        revision: int | None = None,
+    ) -> None:
+        """Change all shares at once, which add up to 100 (one that is not named gets 0), and numbers of replicas.
 
-    def delete(self, endpoint: str, deployment: str | None = None) -> None:
-        """Forget the wish; reconcile.py then stops the replicas."""
-        self.get(endpoint)
-        mine = deployments.c.endpoint == endpoint
-        # Its replicas are told to stop in the same moment: a deployment that is made anew under the same names must
-        # not find them and take them for its own.
-        leave = replicas.update().where(replicas.c.endpoint == endpoint).values(state="stopping")
+        Raises Changed where the endpoint is not at that revision any more, NotFound, Refused.
+        """
         with self._database.begin() as connection:
-            if deployment is not None:
-                connection.execute(deployments.delete().where(mine, deployments.c.name == deployment))
-                connection.execute(leave.where(replicas.c.deployment == deployment))
-                return
-            connection.execute(leave)
-            connection.execute(deployments.delete().where(mine))
+            _begin_change(connection, endpoint, revision)
+            names = sorted(_shares(connection, endpoint))
+            for name in (*(traffic or ()), *(instances or ())):
+                if name not in names:
+                    raise _no_deployment(endpoint, name, names)
+            if traffic is not None:
+                if sum(traffic.values()) != 100 or min(traffic.values(), default=0) < 0:
+                    raise Refused(
+                        f"Traffic {dict(traffic)} does not add up to 100.", hint="Give percentages that add up to 100."
+                    )
+                for name in names:
+                    connection.execute(_of(deployments, endpoint, name).values(traffic=traffic.get(name, 0)))
+            for name, count in (instances or {}).items():
+                connection.execute(_of(deployments, endpoint, name).values(instances=_check_instances(count)))
+
+    def delete(self, endpoint: str, *, revision: int | None = None) -> None:
+        """Forget the wish; reconcile.py then stops the replicas. Raises Changed, NotFound."""
+        with self._database.begin() as connection:
+            _begin_change(connection, endpoint, revision)
+            connection.execute(_leave(endpoint))
+            connection.execute(deployments.delete().where(deployments.c.endpoint == endpoint))
             connection.execute(endpoints.delete().where(endpoints.c.name == endpoint))
+
+    def delete_deployment(self, endpoint: str, deployment: str, *, revision: int | None = None) -> None:
+        """Forget one deployment. Raises Conflict where it holds traffic that others could take, Changed, NotFound."""
+        with self._database.begin() as connection:
+            _begin_change(connection, endpoint, revision)
+            shares = _shares(connection, endpoint)
+            if deployment not in shares:
+                raise _no_deployment(endpoint, deployment, sorted(shares))
+            if shares[deployment] and len(shares) > 1:
+                raise Conflict(
+                    f"Deployment {deployment!r} of {endpoint!r} holds {shares[deployment]} % of the traffic.",
+                    hint="Shift it to the others first.",
+                    code="has-traffic",
+                )
+            connection.execute(_leave(endpoint).where(replicas.c.deployment == deployment))
+            mine = (deployments.c.endpoint == endpoint, deployments.c.name == deployment)
+            connection.execute(deployments.delete().where(*mine))
 
     # --- for reconcile.py ---
 
@@ -247,22 +270,91 @@ def _first_come(endpoint: str) -> Iterator[None]:
         raise Conflict(f"Endpoint {endpoint!r} is being made by another call.", hint="Try again.") from exc
 
 
+def _count(endpoint: str) -> sa.Update:
+    """One more change. It comes first in its transaction: who changes the same endpoint waits until that is over."""
+    return endpoints.update().where(endpoints.c.name == endpoint).values(revision=endpoints.c.revision + 1)
+
+
+def _begin_change(connection: sa.Connection, endpoint: str, revision: int | None) -> None:
+    """Raises NotFound, and Changed where the endpoint is not at that revision any more."""
+    row = connection.execute(_count(endpoint).returning(endpoints.c.revision)).first()
+    if row is None:
+        raise _unknown(endpoint)
+    if revision is not None and row.revision != revision + 1:
+        raise Changed(f"Endpoint {endpoint!r} was changed since you looked.")
+
+
+def _shares(connection: sa.Connection, endpoint: str) -> dict[str, int]:
+    """The traffic of each deployment."""
+    query = sa.select(deployments.c.name, deployments.c.traffic).where(deployments.c.endpoint == endpoint)
+    return {row.name: row.traffic for row in connection.execute(query)}
+
+
+def _check_same(known: Mapping[Any, Any], task: str, kind: str) -> None:
+    name = known["name"]
+    if known["kind"] != kind:
+        raise Conflict(
+            f"{name!r} is a {known['kind']} endpoint already.", hint="Choose another endpoint name.", code="other-kind"
+        )
+    if known["task"] != task:
+        raise Conflict(
+            f"Endpoint {name!r} does {known['task']}, not {task}.",
+            hint="Choose another endpoint name.",
+            code="other-task",
+        )
+
+
+def _check_model(connection: sa.Connection, endpoint: str, deployment: str, model: str) -> None:
+    mine = (deployments.c.endpoint == endpoint, deployments.c.name == deployment)
+    served = connection.scalar(sa.select(deployments.c.model).where(*mine))
+    if served not in (None, model):
+        raise Conflict(
+            f"Deployment {deployment!r} of {endpoint!r} already serves {served}.",
+            hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
+            code="other-model",
+        )
+
+
+def _leave(endpoint: str) -> sa.Update:
+    """Its replicas are told to stop in the same moment: a deployment that is made anew under the same names must not
+    find them and take them for its own."""
+    return replicas.update().where(replicas.c.endpoint == endpoint).values(state="stopping")
+
+
 def _of(table: sa.Table, endpoint: str, name: str) -> sa.Update:
     return table.update().where(table.c.endpoint == endpoint, table.c.name == name)
 
 
 def _share_rest(
-    connection: sa.Connection, endpoint: str, deployment: str, rest: int, existing: dict[str, Deployment]
+    connection: sa.Connection, endpoint: str, deployment: str, rest: int, existing: Mapping[str, int]
 ) -> None:
     """What one deployment leaves goes to the largest of the others, so that shares always add up."""
-    others = [row for name, row in existing.items() if name != deployment]
+    others = {name: share for name, share in existing.items() if name != deployment}
     if not others:
         connection.execute(_of(deployments, endpoint, deployment).values(traffic=100))
         return
-    largest = max(others, key=lambda row: row.traffic)
-    for row in others:
-        share = rest if row is largest else 0
-        connection.execute(_of(deployments, endpoint, row.name).values(traffic=share))
+    largest = max(others, key=lambda name: others[name])
+    for name in others:
+        connection.execute(_of(deployments, endpoint, name).values(traffic=rest if name == largest else 0))
+
+
+def _unknown(name: str, kind: str | None = None) -> NotFound:
+    hints = {
+        None: f"Make it with: bedplate deploy MODEL --endpoint {name}",
+        BATCH: f"{name} is a batch endpoint: see /api/v1/batch-endpoints.",
+        REAL_TIME: f"{name} is a real-time endpoint: see /api/v1/endpoints.",
+    }
+    return NotFound(f"There is no endpoint {name!r}.", hint=hints[kind])
+
+
+def _no_deployment(endpoint: str, name: str, names: list[str]) -> NotFound:
+    return NotFound(f"Endpoint {endpoint!r} has no deployment {name!r}.", hint=f"It has: {', '.join(names)}.")
+
+
+def _check_instances(count: int) -> int:
+    if not 1 <= count <= MAX_INSTANCES:
+        raise Refused(f"instances={count} is not accepted.", hint=f"Give 1 to {MAX_INSTANCES}.")
+    return count
 
 
 def _check_name(name: str) -> None:

@@ -7,6 +7,8 @@ Two keys are every kind's: `priority`, and `needs`, which overrides what the kin
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -80,8 +82,13 @@ class Intake:
         client_key: str | None = None,
         owner: str = "",
         parent: str | None = None,
+        request_id: str | None = None,
     ) -> Job:
-        """Check and queue a job, or find the one that this owner's key already made."""
+        """Check and queue a job, or find the one that this owner's key already made, whatever has become of what its
+        request names."""
+        fingerprint = None if parent or not client_key else _fingerprint(kind, request)
+        if client_key and fingerprint and (made := self._store.made_by(owner, client_key, fingerprint)):
+            return made
         plan = self.prepare(kind, request, parent=parent)
         return self._store.submit(
             plan.kind,
@@ -92,9 +99,13 @@ class Intake:
             client_key=client_key,
             parent=parent,
             owner=owner,
+            fingerprint=fingerprint,
+            request_id=request_id,
         )
 
-    def rerun(self, job_id: str, *, owner: str = "", client_key: str | None = None) -> Job:
+    def rerun(
+        self, job_id: str, *, owner: str = "", client_key: str | None = None, request_id: str | None = None
+    ) -> Job:
         """A new job from the stored spec of another one: the same versions, the same bytes, the same settings."""
         old = self._store.get(job_id)
         return self._store.submit(
@@ -105,6 +116,8 @@ class Intake:
             preemptible=old.preemptible,
             client_key=client_key,
             owner=owner,
+            fingerprint=_fingerprint("rerun", {"job": job_id}),
+            request_id=request_id,
         )
 
     def advance(self, job: Job) -> None:
@@ -130,7 +143,8 @@ class Intake:
         step = kind.advance(self._context, job, children)
         for number, (name, request) in enumerate(step.submit, start=len(children)):
             request = {"priority": job.priority, **request}
-            self.submit(name, request, client_key=f"{CHILD}{job.id}#{number}", owner=job.owner, parent=job.id)
+            key = f"{CHILD}{job.id}#{number}"
+            self.submit(name, request, client_key=key, owner=job.owner, parent=job.id, request_id=job.request_id)
         for child in step.resume:
             with suppress(Conflict):  # its owner was faster
                 self._store.resume(child)
@@ -155,6 +169,11 @@ class Intake:
 
 
 MANY = 10_000  # more jobs than one job submits
+
+
+def _fingerprint(kind: str, request: Mapping[str, Any]) -> str:
+    """What tells one request from another, whatever the order of its names."""
+    return hashlib.sha256(json.dumps([kind, request], sort_keys=True).encode()).hexdigest()
 
 
 def find_kind(name: str) -> Kind:

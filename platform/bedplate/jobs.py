@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from bedplate.compute import Demand, Lease
 from bedplate.database import Database
 from bedplate.database import jobs as table
-from bedplate_registry.errors import Conflict, NotFound
+from bedplate_registry.errors import Conflict, NotFound, Refused
 
 __all__ = ["FINAL", "LEGAL_MOVES", "PRIORITIES", "Job", "JobStore"]
 
@@ -105,10 +105,13 @@ class JobStore:
         client_key: str | None = None,
         parent: str | None = None,
         owner: str = "",
+        fingerprint: str | None = None,
+        request_id: str | None = None,
     ) -> Job:
         """A new queued job, or the one that this owner's client key already made.
 
-        Raises Conflict where the key made another job than this one.
+        Raises Refused where the key made another job than this one: by their fingerprints, or where it has none by
+        what is to be done.
         """
         values = {
             "kind": kind,
@@ -121,6 +124,8 @@ class JobStore:
             "parent": parent,
             "owner": owner,
             "created": self._clock(),
+            "fingerprint": fingerprint,
+            "request_id": request_id,
         }
         for tries_left in reversed(range(TRIES)):
             try:
@@ -129,13 +134,20 @@ class JobStore:
             except sa.exc.IntegrityError:  # another call with this key was faster, or an old job has this id
                 if not tries_left:
                     raise
-        if (job.kind, job.spec) != (kind, spec):
-            raise Conflict(
-                f"The key {client_key!r} was used for another job, {job.id}.",
-                hint="Give each job an Idempotency-Key of its own.",
-                code="key-reused",
-            )
+        if None in (fingerprint, job.fingerprint):
+            if (job.kind, job.spec) != (kind, spec):
+                raise _other_job(job)
+        elif job.fingerprint != fingerprint:
+            raise _other_job(job)
         return job
+
+    def made_by(self, owner: str, client_key: str, fingerprint: str) -> Job | None:
+        """The job that this request made when it came before. Raises Refused where its key made another one."""
+        with self._database.begin() as connection:
+            job = _made_by(connection, owner, client_key)
+        if job is not None and job.fingerprint not in (None, fingerprint):
+            raise _other_job(job)
+        return None if job is None or job.fingerprint is None else job
 
     def _find_or_make(self, values: Mapping[str, Any]) -> Job:
         """The job of this owner's client key, or a new one. Raises IntegrityError where another call was faster."""
@@ -148,9 +160,10 @@ class JobStore:
 
     # --- read ---
 
-    def get(self, job_id: str) -> Job:
+    def get(self, job_id: str, *, sees: Callable[[str], bool] = lambda owner: True) -> Job:
+        """Raises NotFound, and the same where the caller does not see what this job's owner works on."""
         row = self._database.row(sa.select(table).where(table.c.id == job_id))
-        if row is None:
+        if row is None or not sees(row["owner"]):
             raise NotFound(f"There is no job {job_id!r}.", hint="List them with: bedplate jobs list")
         return Job.from_row(row)
 
@@ -160,13 +173,15 @@ class JobStore:
         kind: str | None = None,
         state: str | None = None,
         parent: str | None = None,
+        owner: str | None = None,
         archived: bool | None = False,
         before: int | None = None,
         limit: int = 100,
     ) -> list[Job]:
         """Newest first, below the `seq` of `before`. `archived`: False none of them, True only them, None all."""
         query = sa.select(table).order_by(table.c.seq.desc()).limit(limit)
-        for column, value in ((table.c.kind, kind), (table.c.state, state), (table.c.parent, parent)):
+        wanted = {table.c.kind: kind, table.c.state: state, table.c.parent: parent, table.c.owner: owner}
+        for column, value in wanted.items():
             if value is not None:
                 query = query.where(column == value)
         if archived is not None:
@@ -316,6 +331,14 @@ def _gaps(seqs: Sequence[int]) -> sa.Select[Any]:
     gap = sa.select(sa.func.count()).where(table.c.state == "queued", table.c.priority == mine.c.priority, *between)
     query = sa.select(mine.c.seq, mine.c.priority, gap.scalar_subquery().label("gap"))
     return query.order_by(mine.c.priority.desc(), mine.c.seq)
+
+
+def _other_job(job: Job) -> Refused:
+    return Refused(
+        f"The key {job.client_key!r} was used for another job, {job.id}.",
+        hint="Give each job an Idempotency-Key of its own.",
+        code="idempotency-mismatch",
+    )
 
 
 def _made_by(connection: sa.Connection, owner: str, client_key: str) -> Job | None:

@@ -14,8 +14,9 @@ from typing import Any
 from bedplate import spawn
 from bedplate.attempts import JobProcesses
 from bedplate.audit import AuditLog
+from bedplate.compute import Demand
 from bedplate.database import Database
-from bedplate.endpoints import MAX_STARTS, EndpointStore, Replica
+from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home
 from bedplate.intake import Intake, Plan
@@ -93,9 +94,12 @@ class Workspace:
 
     # --- jobs ---
 
-    def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None, owner: str = "") -> Job:
-        """Check and queue a job. Raises Refused, NotFound or Conflict before anything is started."""
-        job = self.intake.submit(kind, request, client_key=client_key, owner=owner)
+    def submit(self, kind: str, request: Mapping[str, Any], **call: Any) -> Job:
+        """Check and queue a job. Raises Refused, NotFound or Conflict before anything is started.
+
+        `call` is what the caller says of itself: client_key, owner, request_id.
+        """
+        job = self.intake.submit(kind, request, **call)
         self._wake.set()
         return job
 
@@ -103,9 +107,9 @@ class Workspace:
         """A job that is checked and resolved and not submitted: what `--dry-run` shows."""
         return self.intake.prepare(kind, request)
 
-    def rerun_job(self, job_id: str, *, client_key: str | None = None, owner: str = "") -> Job:
+    def rerun_job(self, job_id: str, **call: Any) -> Job:
         """A new job like another one, whatever became of that."""
-        job = self.intake.rerun(job_id, client_key=client_key, owner=owner)
+        job = self.intake.rerun(job_id, **call)
         self._wake.set()
         return job
 
@@ -145,6 +149,7 @@ class Workspace:
             "preemptible": job.preemptible,
             "parent": job.parent,
             "owner": job.owner,
+            "request_id": job.request_id,
             "created": job.created,
             "started": job.started,
             "finished": job.finished,
@@ -184,13 +189,7 @@ class Workspace:
         task = check_can_score(version)
         device = choose_device(self.machine, options.pop("device", None))
         demand = replica_demand(version, device, options.pop("gpu_memory_gb", None))
-        never = never_all(self.machine.inventory(), demand, int(options.get("instances", 1)))
-        if never is not None:
-            raise Refused(
-                f"This machine cannot serve {version.ref} so often: a replica needs {never.message}.",
-                hint="See what is here with: bedplate compute",
-                code="does-not-fit",
-            )
+        self._check_fits(version.ref, demand, int(options.get("instances", 1)))
         if self.gateway.address is None:
             self._address.check_free()
         is_new = self.endpoints.deploy(name, version.ref, task, device=device, demand=demand, **options)
@@ -201,28 +200,60 @@ class Workspace:
             _, described["key"] = self.keys.rotate(name, "primary")
         return described
 
-    def describe_endpoint(self, name: str) -> dict[str, Any]:
-        endpoint = self.endpoints.get(name)
-        replicas = self.endpoints.replicas(name)
-        deployments = []
+    def deploy_batch(self, name: str, model: str, *, device: str | None = None, **options: Any) -> dict[str, Any]:
+        """Have jobs of a batch endpoint score with a model. Nothing is started until one comes, and no port is opened.
+
+        Raises Conflict for a base.
+        """
+        version = self.registry.models.get(model)
+        task = check_can_score(version)
+        device = choose_device(self.context.machine, device)
+        self.endpoints.deploy(name, version.ref, task, device=device, kind=BATCH, **options)
+        return self.describe_endpoint(name)
+
+    def update_endpoint(self, name: str, *, instances: Mapping[str, int], **changes: Any) -> dict[str, Any]:
+        """Change shares of the traffic and numbers of replicas. Raises Changed, NotFound, Refused."""
         for row in self.endpoints.deployments(name):
-            mine = [replica for replica in replicas if replica.deployment == row.name]
-            ready = sum(replica.state == "ready" for replica in mine)
-            replicas_shown = [_replica_json(replica) for replica in mine]
-            shown = {**vars(row), "demand": row.demand.to_json()}
-            deployments.append({**shown, "ready": ready, "replicas": replicas_shown})
-        states = [_state(row) for row in deployments]
+            self._check_fits(row.model, row.demand, instances.get(row.name, 0))
+        self.endpoints.update(name, instances=instances, **changes)
+        self._wake.set()
+        return self.describe_endpoint(name)
+
+    def _check_fits(self, model: str, demand: Demand, instances: int) -> None:
+        never = never_all(self.machine.inventory(), demand, instances)
+        if never is not None:
+            raise Refused(
+                f"This machine cannot serve {model} so often: a replica needs {never.message}.",
+                hint="See what is here with: bedplate compute",
+                code="does-not-fit",
+            )
+
+    def describe_endpoint(self, name: str) -> dict[str, Any]:
+        """The endpoint as REST shows it, by what its kind has."""
+        endpoint, rows = self.endpoints.get(name), self.endpoints.deployments(name)
+        is_batch = endpoint.kind == BATCH
+        shown = [_batch_json(row) for row in rows] if is_batch else self._describe_deployments(name, rows)
+        states = ["ready" for _ in rows] if is_batch else [_state(row) for row in shown]
+        place = f"api/v1/batch-endpoints/{name}/jobs" if is_batch else f"endpoints/{name}"
         return {
-            "name": name,
-            "task": endpoint.task,
-            "created": endpoint.created,
-            "url": f"{self._address.url}/endpoints/{name}",
+            **vars(endpoint),
+            "url": f"{self._address.url}/{place}",
             "state": max(states, key=("ready", "starting", "failed").index) if states else "empty",
-            "deployments": deployments,
+            "deployments": shown,
         }
 
-    def delete_endpoint(self, name: str) -> None:
-        self.endpoints.delete(name)
+    def _describe_deployments(self, name: str, rows: Sequence[Deployment]) -> list[dict[str, Any]]:
+        replicas, shown = self.endpoints.replicas(name), []
+        for row in rows:
+            mine = [replica for replica in replicas if replica.deployment == row.name]
+            ready = sum(replica.state == "ready" for replica in mine)
+            own = {**vars(row), "demand": row.demand.to_json()}
+            shown.append({**own, "ready": ready, "replicas": [_replica_json(replica) for replica in mine]})
+        return shown
+
+    def delete_endpoint(self, name: str, *, revision: int | None = None) -> None:
+        """Raises Changed where the endpoint is not at that revision any more, NotFound."""
+        self.endpoints.delete(name, revision=revision)
         self.keys.drop_endpoint(name)
         self._wake.set()
 
@@ -295,10 +326,10 @@ class Workspace:
         if self.is_private and not self.home.run.exists():
             return True
         idle = time.monotonic() - self.last_used > self.settings.idle_seconds
-        return self.is_private and idle and not any(self.jobs.counts().values()) and not self.endpoints.all()
+        return self.is_private and idle and not any(self.jobs.counts().values()) and not self.endpoints.all(REAL_TIME)
 
     def _ensure_gateway(self) -> None:
-        if self.is_private and not self.endpoints.all():
+        if self.is_private and not self.endpoints.all(REAL_TIME):
             if self.gateway.address is not None:
                 self.gateway.stop()  # the last endpoint is gone: the port is another's again
             return
@@ -345,6 +376,10 @@ def _state(deployment: dict[str, Any]) -> str:
     if deployment["ready"] >= deployment["instances"]:
         return "ready"
     return "failed" if (deployment["error"] or {}).get("starts", 0) >= MAX_STARTS else "starting"
+
+
+def _batch_json(row: Deployment) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("endpoint", "name", "model", "device", "traffic", "created")}
 
 
 def _replica_json(replica: Replica) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from bedplate.compute import Demand, Lease
 from bedplate.database import Database
 from bedplate.jobs import FINAL, LEGAL_MOVES, Job, JobStore
-from bedplate_registry.errors import Conflict, NotFound
+from bedplate_registry.errors import Conflict, NotFound, Refused
 
 LEASE = Lease(cores=1, memory_bytes=0)
 
@@ -139,9 +139,9 @@ def test_a_client_key_is_its_owners_and_makes_no_second_job_of_another_kind(stor
     mine = store.submit("x", {"a": 1}, client_key="k", owner="ann")
     assert store.submit("x", {"a": 1}, client_key="k", owner="ann").id == mine.id
     assert store.submit("x", {"a": 2}, client_key="k", owner="bob").id != mine.id
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(Refused) as caught:
         store.submit("x", {"a": 2}, client_key="k", owner="ann")
-    assert caught.value.code == "key-reused"
+    assert caught.value.code == "idempotency-mismatch"
     assert mine.id in caught.value.message
 
 

@@ -287,7 +287,7 @@ def test_events_tell_each_change_of_state_and_reason_and_resume_by_id(server: Wo
     assert any(data["waiting_for"] == "cores" and blocker.id in data["waiting"] for data in states)
     assert [(id, kind) for id, kind, _ in events if kind != "state"] == [("1", "message")]
     rest = ws.connection.request("GET", f"/api/v1/jobs/{job.id}/events", headers={"Last-Event-ID": "1"}).text
-    assert [line for line in rest.splitlines() if not line.startswith("data")] == ["event: state", ""]
+    assert [line for line in rest.splitlines() if not line.startswith("data")] == ["retry: 1000", "event: state", ""]
 
 
 # --- who may

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.requests import cookie_parser
 from starlette.routing import BaseRoute
 
+from bedplate.api.json_route import JsonRoute
 from bedplate.sessions import COOKIE, CSRF_HEADER
 from bedplate.users import LOCAL, ROLES, SCOPES, User, permissions_of
 from bedplate.workspace import Workspace
@@ -91,7 +92,12 @@ class Caller:
 
     def sees(self, owner: str) -> bool:
         """Whether what `owner` works on, jobs with their logs and outputs, is his to see: his own, or everybody's."""
-        return owner == self.user or "operate" in ROLES[self.role]
+        return owner == self.user or self.sees_all
+
+    @property
+    def sees_all(self) -> bool:
+        """Operators and admins see what anybody works on."""
+        return "operate" in ROLES[self.role]
 
 
 LOCAL_PERMISSIONS = ROLES[LOCAL.role]
@@ -197,7 +203,7 @@ class Routes:
     """A router on which every route names its policy: `open`, `data`, or a permission of users.py."""
 
     def __init__(self, prefix: str, tag: str) -> None:
-        self.router = APIRouter(prefix=prefix, tags=[tag])
+        self.router = APIRouter(prefix=prefix, tags=[tag], route_class=JsonRoute)
 
     def route(
         self, method: str, path: str, policy: str, **options: Any
@@ -212,7 +218,7 @@ class Routes:
                 function,
                 methods=[method],
                 dependencies=[Depends(_needs(policy))],
-                openapi_extra={"x-policy": policy},
+                openapi_extra={"x-policy": policy, **options.pop("openapi_extra", {})},
                 **options,
             )
             return function

@@ -12,9 +12,26 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from bedplate.api import audit, data, endpoints, health, jobs, keys, models, pages, server, session, users
+from bedplate.api import (
+    audit,
+    batch_endpoints,
+    datasets,
+    docs,
+    endpoints,
+    evaluations,
+    health,
+    jobs,
+    keys,
+    models,
+    pages,
+    server,
+    session,
+    uploads,
+    users,
+)
 from bedplate.api.access import SAFE_METHODS, Caller, Routes, check_policies, find_caller
 from bedplate.api.observed import observe
+from bedplate.api.openapi import describe
 from bedplate.api.problems import STATUS, add_problem_handlers, problem
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
@@ -29,14 +46,16 @@ Send = Callable[[Message], Awaitable[None]]
 MAX_BODY_BYTES = 8 << 20
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 PARTS: tuple[Routes, ...] = (
+    docs.routes,
     health.routes,
     server.routes,
     jobs.routes,
     models.routes,
-    data.uploads,
-    data.datasets,
-    data.evaluations,
+    uploads.routes,
+    datasets.routes,
+    evaluations.routes,
     endpoints.routes,
+    batch_endpoints.routes,
     session.routes,
     pages.routes,
     users.routes,
@@ -51,9 +70,8 @@ def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
     app.state.workspace = workspace
     app.state.stop = stop
     add_problem_handlers(app)
-    about = Routes("", "about")
-    about.route("GET", "/openapi.json", "open", include_in_schema=False)(lambda: app.openapi())
-    for part in (about, *PARTS):
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    for part in PARTS:
         app.include_router(part.router)
     app.mount("/hub", _Guarded(create_hub_app(RegistrySource(workspace.registry)), workspace))
     check_policies(app)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -12,7 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-__all__ = ["MOST_ITEMS", "After", "Answer", "Limit", "Page", "RequestBody", "json_answer", "page_of"]
+__all__ = [
+    "MOST_ITEMS",
+    "After",
+    "Answer",
+    "DescribedBy",
+    "Limit",
+    "Page",
+    "RequestBody",
+    "json_answer",
+    "json_bytes",
+    "page_of",
+]
 
 MOST_ITEMS = 1000  # of one page
 T = TypeVar("T")
@@ -47,9 +60,40 @@ class Page(Answer, Generic[T]):
         return schema
 
 
+class DescribedBy:
+    """Beside a plain object in `Annotated`: the models that OpenAPI shows in its place, one of which it is."""
+
+    def __init__(self, models: Callable[[], Mapping[str, type[BaseModel] | None]]) -> None:
+        """`models` gives them by the `kind` that they have; None for one that takes any object."""
+        self._models = models
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schemas = []
+        for kind, model in self._models().items():
+            free = {"type": "object", "properties": {"kind": {"const": kind}}, "required": ["kind"]}
+            schemas.append(free if model is None else handler(model.__pydantic_core_schema__))
+        return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+
+
 def json_answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer past FastAPI's own conversion, which takes longer than all the rest; NaN becomes null."""
-    return Response(orjson.dumps(data), status, headers, media_type="application/json")
+    return Response(json_bytes(data), status, headers, media_type="application/json")
+
+
+def json_bytes(data: Any) -> bytes:
+    """JSON that every parser takes: NaN becomes null, and what JSON has no form for, such as a date, its text."""
+    try:
+        return orjson.dumps(data, default=str)
+    except TypeError:  # a number of more than 64 bits, or half a surrogate pair: both may stand in a caller's table
+        return json.dumps(_finite(data), default=str, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def page_of(

@@ -2,86 +2,250 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Body, Response
+from fastapi import Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
-from bedplate.api.access import Routes, WorkspaceOf
-from bedplate.kinds.base import check_keys, mapping_of
+from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
+from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
+from bedplate.api.demands import Demand, Lease
+from bedplate.api.etags import IfMatch, IfNoneMatch, revision_wanted, tagged
+from bedplate.api.keys import Key, MadeKey
+from bedplate.api.problems import codes
+from bedplate.endpoints import REAL_TIME
 from bedplate_registry.errors import Refused
 
-__all__ = ["routes"]
+__all__ = ["Count", "Name", "Percent", "State", "routes"]
 
 routes = Routes("/api/v1/endpoints", "endpoints")
-OPTIONAL = {"deployment", "instances", "traffic", "device", "gpu_memory_gb"}
+
+Name = Annotated[str, Path(description="The endpoint.", examples=["support"])]
+State = Literal["ready", "starting", "failed", "empty"]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=1, le=16)]
+DEPLOYMENT: JsonDict = {
+    "endpoint": "support",
+    "name": "main",
+    "model": "support-intent:1",
+    "instances": 1,
+    "device": "cpu",
+    "traffic": 100,
+    "demand": {"cores": 0, "memory_bytes": 1340000000, "gpus": 0, "gpu_memory_bytes": None},
+    "waiting": None,
+    "created": 1795449600.0,
+    "error": None,
+    "ready": 1,
+    "replicas": [
+        {
+            "id": "1a2b3c4d",
+            "endpoint": "support",
+            "deployment": "main",
+            "state": "ready",
+            "lease": {"cores": 0, "memory_bytes": 1340000000, "gpus": [], "gpu_memory_bytes": None},
+            "leased": 1795449601.0,
+            "created": 1795449601.0,
+        }
+    ],
+}
+EXAMPLE: JsonDict = {
+    "name": "support",
+    "task": "text-classification",
+    "kind": "real-time",
+    "owner": "ana",
+    "revision": 1,
+    "created": 1795449600.0,
+    "url": "http://127.0.0.1:8686/endpoints/support",
+    "state": "ready",
+    "deployments": [DEPLOYMENT],
+}
 
 
-@routes.route("POST", "", "admin", status_code=202)
-def deploy(
-    workspace: WorkspaceOf,
-    body: Annotated[dict[str, Any], Body(examples=[{"name": "support", "model": "support-intent:1"}])],
-) -> Any:
-    """Wish for a deployment; it is there when `state` is `ready`. A new endpoint's `key` is shown this once."""
-    check_keys("deploy", body, required={"name", "model"}, optional=OPTIONAL)
-    options = {
-        "deployment": str(body.get("deployment") or "main"),
-        "instances": _whole(body, "instances", 1),
-        "traffic": _whole(body, "traffic", None),
-        "device": body.get("device"),
-        "gpu_memory_gb": body.get("gpu_memory_gb"),
-    }
-    return workspace.deploy(str(body["name"]), str(body["model"]), **options)
+class NewDeployment(RequestBody):
+    """A model version to be served, at an endpoint that is made where there is none of that name."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "support", "model": "support-intent:1"}]})
+
+    name: Annotated[str, Field(description="Of the endpoint.")]
+    model: Annotated[str, Field(description="name, name:version or name@alias.")]
+    deployment: Annotated[str | None, Field(description="Its name there; `main` unless said.")] = None
+    instances: Count | None = None
+    traffic: Annotated[
+        Percent | None, Field(description="Of the endpoint; the first deployment gets 100, later ones 0 unless said.")
+    ] = None
+    device: Annotated[str | None, Field(description="`auto`, `cpu` or `cuda`.")] = None
+    gpu_memory_gb: Annotated[float | int | None, Field(description="Of each replica, over what is estimated.")] = None
 
 
-@routes.route("GET", "", "any-key")
-def list_endpoints(workspace: WorkspaceOf) -> Any:
-    return {"items": [workspace.describe_endpoint(row.name) for row in workspace.endpoints.all()]}
+class EndpointChange(RequestBody):
+    """What is to change, all at once."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"traffic": {"main": 90, "green": 10}, "instances": {"main": 2}}]}
+    )
+
+    traffic: Annotated[
+        dict[str, Percent] | None, Field(description="Percent by deployment, adding up to 100; none named gets 0.")
+    ] = None
+    instances: Annotated[dict[str, Count] | None, Field(description="Replicas by deployment.")] = None
 
 
-@routes.route("GET", "/{name}", "any-key")
-def show(name: str, workspace: WorkspaceOf) -> Any:
-    return workspace.describe_endpoint(name)
+class Replica(Answer):
+    """One process that serves."""
+
+    id: str
+    endpoint: str
+    deployment: str
+    state: Literal["starting", "ready", "stopping", "failed"]
+    lease: Lease | None
+    leased: float | None
+    created: float
 
 
-@routes.route("PATCH", "/{name}", "admin")
-def update(name: str, workspace: WorkspaceOf, body: Annotated[dict[str, Any], Body()]) -> Any:
-    """{"traffic": {DEPLOYMENT: PERCENT, …}}, adding up to 100."""
-    check_keys("update", body, required={"traffic"}, optional=set())
-    shares = mapping_of(body, "traffic")
-    workspace.endpoints.set_traffic(name, {part: _whole(shares, part, 0) or 0 for part in shares})
-    return workspace.describe_endpoint(name)
+class Deployment(Answer):
+    """One model version behind an endpoint."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DEPLOYMENT]})
+
+    endpoint: str
+    name: str
+    model: str
+    instances: int
+    device: str
+    traffic: Annotated[int, Field(description="In percent.")]
+    demand: Annotated[Demand, Field(description="Of each replica.")]
+    waiting: Annotated[str | None, Field(description="For what a replica that is not there waits.")]
+    created: float
+    error: Annotated[dict[str, Any] | None, Field(description="Why replicas do not start.")]
+    ready: int
+    replicas: list[Replica]
 
 
-@routes.route("DELETE", "/{name}", "admin", status_code=204)
-def delete(name: str, workspace: WorkspaceOf) -> Response:
-    workspace.delete_endpoint(name)
+class Endpoint(Answer):
+    """A name that is scored at /endpoints/NAME."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    name: str
+    task: str
+    kind: Literal["real-time"]
+    owner: str
+    revision: Annotated[int, Field(description="Counts the changes of what is wished.")]
+    created: float
+    url: str
+    state: State
+    deployments: list[Deployment]
+
+
+class DeployedEndpoint(Endpoint):
+    """The endpoint, and where it is new its first key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE, "state": "starting", "key": "bp_…"}]})
+
+    key: Annotated[str | None, Field(description="The primary key's text, shown this once.")] = None
+
+
+@routes.route(
+    "POST",
+    "",
+    "operate",
+    status_code=202,
+    response_model=DeployedEndpoint,
+    responses=codes("base-model", "not-served", "does-not-fit", "no-gpu", "other-kind", "other-task", "other-model"),
+)
+def deploy(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewDeployment) -> Response:
+    """Deploy a model. It answers when `state` is `ready`; a new endpoint's `key` is shown this once."""
+    note(request, endpoint=body.name, model=body.model)
+    options = body.model_dump(exclude={"name", "model"}, exclude_none=True)
+    return json_answer(workspace.deploy(body.name, body.model, owner=caller.user, **options), 202)
+
+
+@routes.route("GET", "", "read", response_model=Page[Endpoint])
+def list_endpoints(workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None) -> Response:
+    """List the real-time endpoints, by name."""
+    rows, following = page_of(workspace.endpoints.all(REAL_TIME), lambda row: row.name, limit, after)
+    return json_answer({"items": [workspace.describe_endpoint(row.name) for row in rows], "next": following})
+
+
+@routes.route("GET", "/{name}", "read", response_model=Endpoint)
+def show_endpoint(name: Name, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
+    """Show an endpoint: its deployments, their traffic and their replicas."""
+    workspace.endpoints.get(name, REAL_TIME)
+    shown = workspace.describe_endpoint(name)
+    return tagged(shown, if_none_match, revision=shown["revision"])
+
+
+@routes.route("PATCH", "/{name}", "operate", response_model=Endpoint, responses=codes("does-not-fit"))
+def change_endpoint(
+    name: Name, request: Request, workspace: WorkspaceOf, body: EndpointChange, if_match: IfMatch = None
+) -> Response:
+    """Share the traffic among the deployments, or change how many replicas they have."""
+    if body.traffic is None and body.instances is None:
+        raise Refused("Nothing is to change.", hint="Give traffic, instances or both.", code="missing-setting")
+    note(request, **body.model_dump(exclude_none=True))
+    workspace.endpoints.get(name, REAL_TIME)
+    shown = workspace.update_endpoint(
+        name, traffic=body.traffic, instances=body.instances or {}, revision=revision_wanted(if_match)
+    )
+    return tagged(shown, None, revision=shown["revision"])
+
+
+@routes.route("DELETE", "/{name}", "operate", status_code=204)
+def delete_endpoint(name: Name, workspace: WorkspaceOf, if_match: IfMatch = None) -> Response:
+    """Delete an endpoint, its deployments and its keys. The models stay."""
+    workspace.endpoints.get(name, REAL_TIME)
+    workspace.delete_endpoint(name, revision=revision_wanted(if_match))
     return Response(status_code=204)
 
 
-@routes.route("POST", "/{name}/keys", "admin", status_code=201)
-def new_key(name: str, workspace: WorkspaceOf) -> Any:
-    """Another key that may score this endpoint, shown this once."""
-    workspace.endpoints.get(name)
-    key, text = workspace.keys.create(f"endpoint {name}", ["infer"], endpoints=[name])
-    return {**key.to_json(), "key": text}
+@routes.route("DELETE", "/{name}/deployments/{deployment}", "operate", status_code=204, responses=codes("has-traffic"))
+def delete_deployment(name: Name, deployment: str, workspace: WorkspaceOf, if_match: IfMatch = None) -> Response:
+    """Delete a deployment, which holds no traffic unless it is the last one."""
+    workspace.endpoints.get(name, REAL_TIME)
+    workspace.endpoints.delete_deployment(name, deployment, revision=revision_wanted(if_match))
+    workspace.changed()
+    return Response(status_code=204)
 
 
-@routes.route("GET", "/{name}/logs", "any-key")
-def logs(name: str, workspace: WorkspaceOf, tail: int = 200) -> Any:
-    """The last lines of its replicas, deployment by deployment."""
+@routes.route("GET", "/{name}/keys", "operate", response_model=Page[Key])
+def list_endpoint_keys(name: Name, workspace: WorkspaceOf) -> Response:
+    """List the endpoint's own keys by slot, without their texts."""
+    workspace.endpoints.get(name, REAL_TIME)
+    return json_answer({"items": [key.to_json() for key in workspace.keys.of_endpoint(name)], "next": None})
+
+
+@routes.route(
+    "POST",
+    "/{name}/keys/{slot}/rotate",
+    "operate",
+    status_code=201,
+    response_model=MadeKey,
+    responses=codes("unknown-slot"),
+)
+def rotate_endpoint_key(name: Name, slot: str, request: Request, workspace: WorkspaceOf) -> Response:
+    """Put a new key in a slot, `primary` or `secondary`. Its text is shown this once; the one before it ends at once.
+
+    Callers move to the other slot's key first, so that none is refused meanwhile.
+    """
+    workspace.endpoints.get(name, REAL_TIME)
+    key, text = workspace.keys.rotate(name, slot)
+    note(request, key_made=key.id)
+    workspace.changed()
+    return json_answer({**key.to_json(), "key": text}, 201)
+
+
+@routes.route("GET", "/{name}/logs", "read", response_class=PlainTextResponse)
+def show_endpoint_logs(
+    name: Name,
+    workspace: WorkspaceOf,
+    tail: Annotated[int, Query(ge=1, le=10_000, description="So many lines of each deployment.")] = 200,
+) -> Response:
+    """Show the last lines of its replicas, deployment by deployment."""
     text = []
-    for row in workspace.endpoints.deployments(workspace.endpoints.get(name).name):
+    for row in workspace.endpoints.deployments(workspace.endpoints.get(name, REAL_TIME).name):
         path = workspace.reconciler.log_file(name, row.name)
-        lines = path.read_text(errors="replace").splitlines()[-max(1, tail) :] if path.exists() else []
+        lines = path.read_text(errors="replace").splitlines()[-tail:] if path.exists() else []
         text += [f"== {row.name} ({row.model})", *lines]
-    return PlainTextResponse("\n".join(text) + "\n")
-
-
-def _whole(body: dict[str, Any], name: str, default: int | None) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Refused(f"{name}={value!r} is not a whole number.", hint=f"Give {name} as a number.")
-    return value
+    return PlainTextResponse("\n".join(text) + "\n", headers={"X-Content-Type-Options": "nosniff"})

@@ -10,10 +10,10 @@ import hashlib
 import re
 from typing import Annotated, Any
 
-import orjson
 from fastapi import Header
 from fastapi.responses import Response
 
+from bedplate.api.bodies import json_bytes
 from bedplate_registry.errors import Changed
 
 __all__ = ["IfMatch", "IfNoneMatch", "check_unchanged", "revision_wanted", "tag_of", "tagged"]
@@ -29,12 +29,12 @@ _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 def tag_of(data: Any, revision: int | None = None) -> str:
     """The tag of what is answered, in its quotes."""
-    return _tag(orjson.dumps(data), revision)
+    return _tag(json_bytes(data), revision)
 
 
 def tagged(data: Any, if_none_match: str | None, *, revision: int | None = None) -> Response:
     """JSON with its ETag, or 304 without a body where the caller has just that."""
-    body = orjson.dumps(data)
+    body = json_bytes(data)
     tag = _tag(body, revision)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and (if_none_match.strip() == "*" or tag[1:-1] in _TAG.findall(if_none_match)):

@@ -1,0 +1,59 @@
+"""/api/v1/evaluations: what was measured, on which model and which data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+from pydantic import ConfigDict
+
+from bedplate.api.access import Routes, WorkspaceOf
+from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, json_answer, page_of
+from bedplate.api.etags import IfNoneMatch, tagged
+
+__all__ = ["routes"]
+
+routes = Routes("/api/v1/evaluations", "evaluations")
+
+
+class Evaluation(Answer):
+    """A report. What it holds besides is by task: classes, baselines, the comparison with another model."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "ev-20261124-080000-000000-1a2b3c",
+                    "created": "2026-11-24T08:00:00+00:00",
+                    "model": "support-intent:1",
+                    "task": "text-classification",
+                    "metrics": {"accuracy": 0.94, "f1_score_macro": 0.93},
+                }
+            ]
+        },
+    )
+
+    id: str
+    created: str
+    model: str
+    metrics: dict[str, Any]
+
+
+@routes.route("GET", "", "read", response_model=Page[Evaluation])
+def list_evaluations(
+    workspace: WorkspaceOf,
+    model: Annotated[str | None, Query(description="A version, as in support-intent:1.")] = None,
+    limit: Limit = MOST_ITEMS,
+    after: After = None,
+) -> Response:
+    """List evaluations, the newest first."""
+    found = workspace.registry.evaluations.list(model)
+    page, following = page_of(found, lambda report: str(report["id"]), limit, after, is_descending=True)
+    return json_answer({"items": page, "next": following})
+
+
+@routes.route("GET", "/{evaluation_id}", "read", response_model=Evaluation)
+def show_evaluation(evaluation_id: str, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
+    """Show an evaluation."""
+    return tagged(workspace.registry.evaluations.get(evaluation_id), if_none_match)
