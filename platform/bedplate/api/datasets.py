@@ -65,7 +65,7 @@ class Dataset(Answer):
     created: str
 
 
-class Row(Answer):
+class DatasetRow(Answer):
     """One row, a value by column."""
 
     model_config = ConfigDict(
@@ -93,7 +93,7 @@ def add_dataset(request: Request, workspace: WorkspaceOf, body: NewDataset) -> R
     return json_answer(added.to_json(), 201)
 
 
-@routes.route("GET", "/{name:path}/preview", "read", response_model=Page[Row])
+@routes.route("GET", "/{name:path}/preview", "read", response_model=Page[DatasetRow])
 def preview_dataset(
     name: DatasetName,
     workspace: WorkspaceOf,

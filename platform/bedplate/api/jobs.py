@@ -295,7 +295,16 @@ def show_log(
     return LogResponse(chunks, media_type="text/plain; charset=utf-8", headers=headers)
 
 
-@routes.route("GET", "/{job_id}/outputs/{name}", "read", response_class=FileResponse)
+@routes.route(
+    "GET",
+    "/{job_id}/outputs/{name}",
+    "read",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        206: {"description": "The range that was asked for."},
+    },
+)
 def download_output(job_id: JobId, name: str, workspace: WorkspaceOf, caller: CallerOf) -> FileResponse:
     """Download one file that the job wrote, or a range of it."""
     _find(workspace, caller, job_id)

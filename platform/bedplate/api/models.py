@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -183,12 +183,18 @@ def show_model(org: Org, name: Name, workspace: WorkspaceOf, if_none_match: IfNo
     return tagged(describe(workspace, _get(workspace, org, name)), if_none_match)
 
 
-@routes.route("GET", "/{org}/{name}/card", "read", response_class=PlainTextResponse)
+@routes.route(
+    "GET",
+    "/{org}/{name}/card",
+    "read",
+    response_class=Response,
+    responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}, "example": "# Support intents"}}}},
+)
 def show_card(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
     """Show the model card, as it was written (Markdown, not cleaned)."""
     text = workspace.registry.models.card(_get(workspace, org, name))
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-    return PlainTextResponse(text, media_type="text/markdown", headers=headers)
+    return Response(text, media_type="text/markdown", headers=headers)
 
 
 @routes.route("GET", "/{org}/{name}/files", "read", response_model=Page[FileOfModel])

@@ -122,14 +122,20 @@ def _exemplify(media: Json, schemas: Json) -> None:
         if not {"example", "examples"} & media.keys():
             media["example"] = example_of(media.get("schema", {}), schemas)
         return
-    media["examples"] = {}
-    mapping = {}
-    for option in options:
-        kind = _resolved(option, schemas)["properties"]["kind"]["const"]
-        media["examples"][kind] = {"value": example_of(option, schemas)}
-        if "$ref" in option:
-            mapping[kind] = option["$ref"]
-    media["schema"]["discriminator"] = {"propertyName": "kind", "mapping": mapping}
+    refs = [{"$ref": _named(option, schemas)} for option in options]
+    kinds = [_resolved(ref, schemas)["properties"]["kind"]["const"] for ref in refs]
+    mapping = {kind: ref["$ref"] for kind, ref in zip(kinds, refs, strict=True)}
+    media["examples"] = {kind: {"value": example_of({"$ref": ref}, schemas)} for kind, ref in mapping.items()}
+    media["schema"] = {"oneOf": refs, "discriminator": {"propertyName": "kind", "mapping": mapping}}
+
+
+def _named(schema: Json, schemas: Json) -> str:
+    """The reference to a schema, which is put among the others if it stands here as a whole."""
+    if "$ref" in schema:
+        return str(schema["$ref"])
+    name = schema.get("title") or f"{schema['properties']['kind']['const'].title()}Request"
+    schemas[name] = schema
+    return f"{SCHEMAS}{name}"
 
 
 def example_of(schema: Json, schemas: Json) -> Any:

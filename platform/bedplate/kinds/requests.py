@@ -10,13 +10,24 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["COMMON", "Columns", "Data", "Device", "File", "JobRequest", "Needs", "SettingValues", "Upload", "names_of"]
+__all__ = [
+    "COMMON",
+    "Columns",
+    "Data",
+    "Device",
+    "File",
+    "JobRequest",
+    "Needs",
+    "SettingValues",
+    "UploadedTable",
+    "names_of",
+]
 
 COMMON = frozenset({"kind", "priority", "needs"})  # of every kind; they are not its own settings
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="The digest of bytes that were uploaded.")]
 
 
-class Upload(BaseModel):
+class UploadedTable(BaseModel):
     """A table that was sent with PUT /api/v1/uploads/SHA256."""
 
     model_config = ConfigDict(extra="forbid")
@@ -35,7 +46,7 @@ class File(BaseModel):
     size_bytes: Annotated[int, Field(ge=0)]
 
 
-Data = Annotated[str | Upload, Field(description="The name of a dataset, perhaps with a version; or an upload.")]
+Data = Annotated[str | UploadedTable, Field(description="The name of a dataset, perhaps with a version; or an upload.")]
 Columns = Annotated[
     dict[str, str] | None,
     Field(description="Which column is which, as in {sentence1: text}; for those named otherwise."),
