@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -56,6 +57,14 @@ class _SameUser(HttpToolsProtocol):
 
 class _Server(uvicorn.Server):
     """uvicorn would raise a caught signal again when it is done, which would end us before we have cleaned up."""
+
+    def __init__(self, config: uvicorn.Config, workspace: Workspace) -> None:
+        super().__init__(config)
+        self._workspace = workspace
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._workspace.is_stopping = True  # streams end, or they would hold us up
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -99,10 +108,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 async def _serve(workspace: Workspace) -> None:
-    server: uvicorn.Server
+    server: _Server
 
     def stop() -> None:
-        server.should_exit = True
+        server.handle_exit(signal.SIGTERM, None)
 
     config = uvicorn.Config(
         create_app(workspace, stop),
@@ -113,7 +122,7 @@ async def _serve(workspace: Workspace) -> None:
         timeout_graceful_shutdown=3,
         server_header=False,
     )
-    server = _Server(config)
+    server = _Server(config, workspace)
     workspace.start()
     sockets = [listen(workspace.home.gateway_socket), listen(workspace.home.socket)]
     leaving = asyncio.create_task(_leave_when_idle(workspace, stop))
