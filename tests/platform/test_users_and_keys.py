@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -11,7 +12,6 @@ from bedplate.keys import KeyStore, digest
 from bedplate.sessions import Links, SessionStore
 from bedplate.users import ROLES, UserStore, permissions_of
 from bedplate_registry.errors import Conflict, NotFound, Refused
-import itertools
 
 
 @pytest.fixture
