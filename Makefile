@@ -8,12 +8,13 @@ WORKERS ?= 2
 # Beside any other busy process, spinning OpenMP threads are 7 to 35 times slower.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test check bench faults clean help
+.PHONY: demo test check bench faults twin clean help
 help:
 	@echo "make demo    set up, then the main job from import to batch on sample data"
 	@echo "make test    set up, then all tests"
 	@echo "make check   ruff, mypy, import-linter, and the guard against a shadowed platform module"
 	@echo "make bench   the benchmarks that docs/performance.md quotes (long)"
+	@echo "make twin    write the asyncio client anew from the one that blocks, after a change in platform/bedplate/remote"
 	@echo "make faults  10,000 random schedules on a virtual clock, 100 with real processes, and the kill matrix (long)"
 
 # The environment is made anew when what it is made from changes.
@@ -38,6 +39,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py
+
+twin: $(READY)
+	$(BIN)/python platform/make_twin.py
 
 faults: $(READY)
 	$(BIN)/python tests/faults/run.py --schedules 10000 --real 100

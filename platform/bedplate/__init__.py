@@ -2,6 +2,7 @@
 
     import bedplate
     ws = bedplate.connect()
+    async with bedplate.aconnect() as ws: …
 
 Importing does no work and pulls in nothing heavy: what is named below is loaded when it is first used.
 """
@@ -11,10 +12,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bedplate.aio import connect as aconnect
     from bedplate.client import RemoteWorkspace, connect
-    from bedplate_registry.errors import BedplateError, Conflict, Forbidden, NotFound, Refused, Unavailable
+    from bedplate_registry.errors import (
+        BedplateError,
+        Changed,
+        Conflict,
+        Forbidden,
+        NoRoom,
+        NotFound,
+        Refused,
+        TooLarge,
+        Unavailable,
+        UnsupportedMedia,
+    )
 
-__all__ = ["BedplateError", "Conflict", "Forbidden", "NotFound", "Refused", "RemoteWorkspace", "Unavailable", "connect"]
+__all__ = [
+    "BedplateError",
+    "Changed",
+    "Conflict",
+    "Forbidden",
+    "NoRoom",
+    "NotFound",
+    "Refused",
+    "RemoteWorkspace",
+    "TooLarge",
+    "Unavailable",
+    "UnsupportedMedia",
+    "aconnect",
+    "connect",
+]
 
 __version__ = "0.1.0"
 
@@ -22,6 +49,8 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    if name == "aconnect":
+        return import_module("bedplate.aio").connect
     if name in ("RemoteWorkspace", "connect"):
         return getattr(import_module("bedplate.client"), name)
     if name in __all__:

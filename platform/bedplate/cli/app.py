@@ -70,6 +70,8 @@ def demo(home: HomeOption = None, format: FormatOption = Format.table) -> None:
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port (BEDPLATE_PORT, 8686).")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="A certificate, PEM (BEDPLATE_TLS_CERT).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (BEDPLATE_TLS_KEY).")] = None,
     behind_proxy: Annotated[bool, typer.Option(help="A TLS proxy stands before this server.")] = False,
     home: HomeOption = None,
     format: FormatOption = Format.table,
@@ -80,8 +82,12 @@ def serve(
     from bedplate.settings import Settings
 
     settings = Settings.from_environment()
-    address = Address(host, settings.port if port is None else port)
-    raise typer.Exit(run_server((home or settings.home).absolute(), address, behind_proxy=behind_proxy))
+    cert, key = (
+        None if path is None else str(path.absolute())
+        for path in (tls_cert or settings.tls_cert, tls_key or settings.tls_key)
+    )
+    address = Address(host, settings.port if port is None else port, cert, key, behind_proxy)
+    raise typer.Exit(run_server((home or settings.home).absolute(), address))
 
 
 @app.command()
@@ -142,7 +148,7 @@ def import_(
         raise WrongUse("A folder needs a name.", hint="Add --name org/name.")
     if source is not None and (revision is not None or hub is not None):
         raise WrongUse("--revision and --hub belong to a Hub, and --from to a folder.", hint="Leave them out.")
-    line = {"priority": priority, "needs": parse_needs(need)}
+    line: dict[str, Any] = {"priority": priority, "needs": parse_needs(need)}
     ws = connect(home, url)
     if source is not None:
         assert name is not None

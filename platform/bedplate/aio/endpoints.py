@@ -1,0 +1,164 @@
+# Generated from bedplate/remote/endpoints.py by platform/make_twin.py. Change that, then run: make twin
+"""Real-time endpoints: models that answer over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bedplate.aio.keys import Key
+from bedplate.aio.seam import sleep
+from bedplate.console import endpoint_progress
+from bedplate.records import Record
+from bedplate.tables import Table
+from bedplate.wire import given, url_path
+from bedplate_registry.errors import BedplateError
+
+if TYPE_CHECKING:
+    from bedplate.aio.workspace import RemoteWorkspace
+
+__all__ = ["Endpoint", "Endpoints"]
+
+POLL_SECONDS = 0.25
+
+
+class Endpoint(Record):
+    """A real-time endpoint. `key` is the primary key of one that was just made, which a server shows once."""
+
+    SHOWN = ("name", "state", "task", "traffic", "url", "waiting")
+    _ws: RemoteWorkspace
+
+    def __init__(self, workspace: RemoteWorkspace, data: Mapping[str, Any]) -> None:
+        super().__init__(workspace, data)
+        self.key: str | None = data.get("key")
+
+    @property
+    def name(self) -> str:
+        return str(self.data["name"])
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return str(self.data["url"])
+
+    @property
+    def state(self) -> str:
+        """ready, starting, failed, or empty where it has no deployment."""
+        return str(self.data["state"])
+
+    @property
+    def task(self) -> str:
+        return str(self.data["task"])
+
+    @property
+    def deployments(self) -> list[dict[str, Any]]:
+        """The versions behind it: name, model, traffic, instances, ready, device and so on."""
+        return list(self.data["deployments"])
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """The share of each deployment, in percent."""
+        return {row["name"]: row["traffic"] for row in self.deployments}
+
+    @property
+    def waiting(self) -> str | None:
+        """What replicas that are not there wait for, such as a GPU, and who holds it."""
+        rows = [(row["name"], row["waiting"]) for row in self.deployments if row["waiting"]]
+        return "; ".join(f"{name} waits for {what}" for name, what in rows) or None
+
+    async def refresh(self) -> Endpoint:
+        """Look again."""
+        self.data = await self._ws.connection.get(url_path("endpoints", self.name))
+        return self
+
+    async def wait(
+        self, *, watch: Callable[[Endpoint], None] | None = None, timeout_seconds: float = 600.0
+    ) -> Endpoint:
+        """Until all instances answer. Raises BedplateError with the replica's last lines where they do not start.
+
+        `watch` is called with the endpoint at every look; without it a terminal or a notebook shows how far it is.
+        Raises TimeoutError, which tells what it waits for.
+        """
+        watch = watch or endpoint_progress()
+        deadline = time.monotonic() + timeout_seconds
+        while (await self.refresh()).state != "ready":
+            if watch:
+                watch(self)
+            self._raise_failure()
+            if time.monotonic() > deadline:
+                why = f": {self.waiting}" if self.waiting else ""
+                raise TimeoutError(f"Endpoint {self.name} is still {self.state} after {timeout_seconds} s{why}.")
+            await sleep(POLL_SECONDS)
+        if watch:
+            watch(self)
+        return self
+
+    def _raise_failure(self) -> None:
+        for deployment in self.deployments:
+            error = deployment["error"]
+            if error and error.get("starts", 0) >= 3:
+                raise BedplateError(error["message"], hint=error["hint"], code=error["code"])
+
+    async def score(self, inputs: Any, **parameters: Any) -> Any:
+        """The answer for one input, or a list of answers for a list of inputs."""
+        body = {"inputs": inputs, "parameters": parameters}
+        answers = await self._ws.connection.score(self.url, body, key=self.key)
+        return answers if isinstance(inputs, list) else answers[0]
+
+    async def update(
+        self,
+        *,
+        traffic: Mapping[str, int] | None = None,
+        instances: Mapping[str, int] | None = None,
+        unless_changed: bool = False,
+    ) -> Endpoint:
+        """Share the traffic anew, {deployment: percent} adding up to 100, or the number of replicas of deployments.
+
+        `unless_changed` raises Changed where somebody else changed the endpoint since this object looked.
+        """
+        body = given({"traffic": traffic, "instances": instances})
+        tag = f'"{self.data["revision"]}"' if unless_changed else None
+        self.data = await self._ws.connection.change("PATCH", url_path("endpoints", self.name), body, tag=tag)
+        return self
+
+    async def remove_deployment(self, deployment: str) -> Endpoint:
+        """Delete one deployment, which holds no traffic any more, and its replicas."""
+        await self._ws.connection.delete(url_path("endpoints", self.name, "deployments", deployment))
+        return await self.refresh()
+
+    async def keys(self) -> Table[Key]:
+        """Its two keys, `primary` and `secondary`, without their texts."""
+        found = await self._ws.connection.items(url_path("endpoints", self.name, "keys"))
+        return Table(Key(self._ws, item) for item in found)
+
+    async def rotate_key(self, slot: str) -> Key:
+        """A new key in the slot `primary` or `secondary`, whose `text` is shown this once. The old one ends at once."""
+        path = url_path("endpoints", self.name, "keys", slot, "rotate")
+        return Key(self._ws, await self._ws.connection.post(path))
+
+    async def logs(self, tail: int = 200) -> str:
+        """The last lines of its replicas, deployment by deployment."""
+        return await self._ws.connection.text(url_path("endpoints", self.name, "logs"), tail=tail)
+
+    async def delete(self) -> None:
+        """Delete it with its deployments and keys. The models stay."""
+        await self._ws.connection.delete(url_path("endpoints", self.name))
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.name!r}, {self.state!r}, url={self.url!r})"
+
+
+class Endpoints:
+    """`ws.endpoints`"""
+
+    def __init__(self, workspace: RemoteWorkspace) -> None:
+        self._ws: RemoteWorkspace = workspace
+
+    async def list(self) -> Table[Endpoint]:
+        """All real-time endpoints."""
+        return Table(Endpoint(self._ws, item) for item in await self._ws.connection.items(url_path("endpoints")))
+
+    async def get(self, name: str) -> Endpoint:
+        """An endpoint by name. Raises NotFound."""
+        return Endpoint(self._ws, await self._ws.connection.get(url_path("endpoints", name)))

@@ -1,0 +1,68 @@
+# Generated from bedplate/remote/evaluations.py by platform/make_twin.py. Change that, then run: make twin
+"""Evaluations: what was measured of a model, on which data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bedplate.records import Record
+from bedplate.tables import Table, facts_html
+from bedplate.wire import url_path
+
+if TYPE_CHECKING:
+    from bedplate.aio.workspace import RemoteWorkspace
+
+__all__ = ["Evaluations", "Report"]
+
+
+class Report(Record):
+    """An evaluation; `data` is all of it, with confidence intervals, baselines and the data's digest."""
+
+    SHOWN = ("id", "model", "task", "created")
+
+    @property
+    def id(self) -> str:
+        return str(self.data["id"])
+
+    @property
+    def model(self) -> str:
+        """The version that was measured, such as `org/name:3`."""
+        return str(self.data["model"])
+
+    @property
+    def task(self) -> str:
+        return str(self.data["task"])
+
+    @property
+    def created(self) -> float:
+        """When it was made, in seconds since 1970."""
+        return float(self.data["created"])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its figures, by the names of the docs."""
+        metrics: dict[str, float] = self.data["metrics"]
+        return metrics
+
+    def __repr__(self) -> str:
+        return f"Report({self.id!r}, model={self.model!r})"
+
+    def _repr_html_(self) -> str:
+        return facts_html(repr(self), self.metrics)
+
+
+class Evaluations:
+    """`ws.evaluations`"""
+
+    def __init__(self, workspace: RemoteWorkspace) -> None:
+        self._ws: RemoteWorkspace = workspace
+
+    async def list(self, *, model: str | None = None) -> Table[Report]:
+        """All of them, or those of one model version (`org/name:3`), newest first."""
+        found = await self._ws.connection.items(url_path("evaluations"), model=model)
+        return Table(Report(self._ws, item) for item in found)
+
+    async def get(self, evaluation_id: str) -> Report:
+        """One by its id. Raises NotFound."""
+        found: dict[str, Any] = await self._ws.connection.get(url_path("evaluations", evaluation_id))
+        return Report(self._ws, found)

@@ -1,0 +1,304 @@
+# Generated from bedplate/remote/workspace.py by platform/make_twin.py. Change that, then run: make twin
+"""A workspace: what one server can do, from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from bedplate.aio.audit import Audit
+from bedplate.aio.batch_endpoints import BatchEndpoint, BatchEndpoints
+from bedplate.aio.connection import Connection
+from bedplate.aio.datasets import Datasets
+from bedplate.aio.endpoints import Endpoint, Endpoints
+from bedplate.aio.evaluations import Evaluations
+from bedplate.aio.jobs import Job, Jobs, new_key
+from bedplate.aio.keys import Keys
+from bedplate.aio.models import Model, Models
+from bedplate.aio.seam import to_thread
+from bedplate.aio.users import Users
+from bedplate.caller import files_of, hub_of_caller, writable
+from bedplate.wire import given, url_path
+from bedplate_registry.errors import NotFound
+
+__all__ = ["RemoteWorkspace"]
+
+Watcher = Callable[[Job], None]
+
+
+class RemoteWorkspace:
+    """What one server can do. A path is always the caller's: files are uploaded, outputs downloaded.
+
+    Every job takes `priority` (the higher, the sooner) and `needs` ({"cores": 4, "memory_gb": 8, …}); `device` is auto,
+    cpu or cuda.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection: Connection = connection
+        self.models = Models(self)
+        self.datasets = Datasets(self)
+        self.evaluations = Evaluations(self)
+        self.jobs = Jobs(self)
+        self.endpoints = Endpoints(self)
+        self.batch_endpoints = BatchEndpoints(self)
+        self.keys = Keys(self)
+        self.users = Users(self)
+        self.audit = Audit(self)
+
+    async def __aenter__(self) -> RemoteWorkspace:
+        await self.connection.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connections to the server. Jobs and endpoints go on."""
+        await self.connection.close()
+
+    # --- import ---
+
+    async def import_model(
+        self,
+        model_id: str,
+        *,
+        revision: str | None = None,
+        task: str | None = None,
+        name: str | None = None,
+        hub: str | None = None,
+        watch: Watcher | None = None,
+        **options: Any,
+    ) -> Model:
+        """Import a model of the Hub by its MODEL_ID and wait for it.
+
+        `name`: its name here, where it is not to be the MODEL_ID. `watch` is called with the job at every look.
+        Options: device, accept_license, priority, needs.
+        """
+        job = await self.submit_import(model_id, revision=revision, task=task, name=name, hub=hub, **options)
+        return await (await job.wait(watch=watch)).model
+
+    async def submit_import(
+        self,
+        model_id: str,
+        *,
+        revision: str | None = None,
+        task: str | None = None,
+        name: str | None = None,
+        hub: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """As `import_model`, without waiting."""
+        where = hub_of_caller(hub) if self.connection.is_local else hub
+        request = {"model_id": model_id, "revision": revision, "task": task, "name": name, "hub": where}
+        return await self.submit("import", {**request, **options})
+
+    async def submit_import_folder(
+        self, folder: str | Path, name: str, *, task: str | None = None, **options: Any
+    ) -> Job:
+        """Import a folder of the caller's own disk. Hidden files stay there. Options: device, priority, needs."""
+        files = []
+        for path, file in await to_thread(files_of, Path(folder)):
+            digest = await self.connection.upload(file)
+            files.append({"path": path, "sha256": digest, "size_bytes": file.stat().st_size})
+        return await self.submit("import", {"files": files, "name": name, "task": task, **options})
+
+    # --- fine-tune, evaluate, batch ---
+
+    async def finetune(self, model: Model | str, *, task: str, train: str | Path, output: str, **options: Any) -> Job:
+        """Submit a fine-tune. `train`, `validation` and `test` are files or datasets; `output` names its model.
+
+        Options: validation, test, columns, device, processes, priority, needs; any other one is a setting such as
+        learning_rate.
+        """
+        return await self.submit("finetune", await self._finetune_request(model, task, train, output, options))
+
+    async def plan_finetune(
+        self, model: Model | str, *, task: str, train: str | Path, output: str, **options: Any
+    ) -> dict[str, Any]:
+        """What `finetune` would run, resolved and checked, without starting it."""
+        plan = await self.plan("finetune", await self._finetune_request(model, task, train, output, options))
+        return dict(plan["spec"])
+
+    async def _finetune_request(
+        self, model: Model | str, task: str, train: str | Path, output: str, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        known = ("columns", "device", "processes", "priority", "needs")
+        request = {"model": _ref(model), "task": task, "train": await self.data(train), "output": output}
+        for part in ("validation", "test"):
+            value = options.pop(part, None)
+            request[part] = value if value in (None, "auto") else await self.data(value)
+        request |= {key: options.pop(key) for key in known if key in options}
+        settings = {**options.pop("settings", {}), **options}
+        return {**request, "settings": settings}
+
+    async def evaluate(
+        self,
+        model: Model | str,
+        *,
+        data: str | Path,
+        task: str | None = None,
+        against: Model | str | None = None,
+        train: str | Path | None = None,
+        **options: Any,
+    ) -> Job:
+        """Submit an evaluation on a file or dataset, `against` another model on the same rows; a base needs `train`.
+
+        Options: columns, settings, device, priority, needs.
+        """
+        request = {
+            "model": _ref(model),
+            "task": task or await self._task_of(model),
+            "data": await self.data(data),
+            "against": _ref(against) if against is not None else None,
+            "train": await self.data(train) if train is not None else None,
+        }
+        return await self.submit("evaluate", {**request, **options})
+
+    async def _task_of(self, model: Model | str) -> str | None:
+        return (await self.models.get(model)).task if isinstance(model, str) else model.task
+
+    async def batch(
+        self, model: Model | Endpoint | BatchEndpoint | str, *, input: str | Path, output: str | Path, **options: Any
+    ) -> Job:
+        """Submit a batch job with a model or with what an endpoint serves; `wait()` leaves its rows at `output`.
+
+        Options: columns, parameters, error_threshold, device, priority, needs.
+        """
+        if isinstance(model, BatchEndpoint):
+            return await model.submit(input=input, output=output, **options)
+        target = await to_thread(writable, output)
+        name = model.name if isinstance(model, Endpoint) else _ref(model)
+        job = await self.submit(
+            "batch", {"model": name, "input": await self.data(input), "output": target.name, **options}
+        )
+        job.output = target
+        return job
+
+    async def sweep(
+        self,
+        model: Model | str,
+        *,
+        task: str,
+        train: str | Path,
+        search: Mapping[str, Sequence[Any]],
+        output: str,
+        **options: Any,
+    ) -> Job:
+        """Submit fine-tunes over the values of `search`, {setting: [values]}; the best one's model is registered.
+
+        Options: method, trials, seed (which ones the method random tries), metric, parallel, and those of a fine-tune;
+        a fixed seed of training is settings={"seed": …}.
+        """
+        return await self.submit("sweep", await self._sweep_request(model, task, train, search, output, options))
+
+    async def plan_sweep(
+        self,
+        model: Model | str,
+        *,
+        task: str,
+        train: str | Path,
+        search: Mapping[str, Sequence[Any]],
+        output: str,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """What `sweep` would run, resolved and checked, without starting it."""
+        plan = await self.plan("sweep", await self._sweep_request(model, task, train, search, output, options))
+        return dict(plan["spec"])
+
+    async def _sweep_request(
+        self,
+        model: Model | str,
+        task: str,
+        train: str | Path,
+        search: Mapping[str, Sequence[Any]],
+        output: str,
+        options: dict[str, Any],
+    ) -> dict[str, Any]:
+        known = ("method", "trials", "seed", "metric", "parallel")
+        own = {name: options.pop(name) for name in known if name in options}
+        return {**await self._finetune_request(model, task, train, output, options), **own, "search": dict(search)}
+
+    # --- deploy ---
+
+    @overload
+    async def deploy(
+        self,
+        model: Model | str,
+        *,
+        endpoint: str,
+        batch: Literal[False] = False,
+        wait: bool = True,
+        deployment: str | None = None,
+        instances: int | None = None,
+        traffic: int | None = None,
+        device: str | None = None,
+        gpu_memory_gb: float | None = None,
+    ) -> Endpoint: ...
+    @overload
+    async def deploy(
+        self,
+        model: Model | str,
+        *,
+        endpoint: str,
+        batch: Literal[True],
+        deployment: str | None = None,
+        traffic: int | None = None,
+    ) -> BatchEndpoint: ...
+    async def deploy(
+        self, model: Model | str, *, endpoint: str, batch: bool = False, wait: bool = True, **options: Any
+    ) -> Endpoint | BatchEndpoint:
+        """Deploy a model to an endpoint, which is made where it is not there, and wait until it answers.
+
+        `deployment` is `main` where not given; `traffic` is its share in percent. A real-time one has `instances`, on a
+        `device`, with `gpu_memory_gb` each. With `batch` it is a batch endpoint, which has no processes of its own.
+        """
+        body = given({"name": endpoint, "model": _ref(model), **options})
+        if batch:
+            return BatchEndpoint(self, await self.connection.post(url_path("batch-endpoints"), body))
+        made = Endpoint(self, await self.connection.post(url_path("endpoints"), body))
+        return await made.wait() if wait else made
+
+    # --- pieces ---
+
+    async def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None) -> Job:
+        """Submit a job of any kind, as REST takes it; the same `client_key` makes one job.
+
+        Without one each call makes a job, and one only, also where its answer is cut off and it is sent again.
+        """
+        key = client_key or new_key()
+        return Job(self, await self.connection.post(url_path("jobs"), {**given(request), "kind": kind}, key=key))
+
+    async def plan(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What `submit` would queue, resolved and checked, with what it needs of the machine. Nothing is started."""
+        return await self.connection.post(url_path("jobs"), {**given(request), "kind": kind}, dry_run=True)
+
+    async def upload(self, path: str | Path) -> dict[str, str]:
+        """Send a file once; the reference to it."""
+        file = Path(path)
+        if not file.is_file():
+            raise NotFound(f"There is no file {str(path)!r}.", hint="Check the path.")
+        return {"upload": await self.connection.upload(file), "filename": file.name}
+
+    async def data(self, value: str | Path) -> str | dict[str, str]:
+        """A file of the caller's, uploaded; or the name of a dataset, as it is."""
+        path = Path(value)
+        if path.is_file():
+            return await self.upload(path)
+        if isinstance(value, Path) or path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
+            raise NotFound(f"There is no file {str(value)!r}.", hint="Check the path, or give the name of a dataset.")
+        return value
+
+    # --- the server ---
+
+    async def compute(self) -> dict[str, Any]:
+        """What the server's machine has, what of it is free, who holds what since when, and who is next in line."""
+        return await self.connection.get(url_path("compute"))
+
+    async def status(self) -> dict[str, Any]:
+        """The server: its version, home, process, address and counts."""
+        return await self.connection.get(url_path("server"))
+
+
+def _ref(model: Model | str) -> str:
+    return model.ref if isinstance(model, Model) else model
