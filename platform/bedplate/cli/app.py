@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bedplate.cli import datasets, endpoints, jobs, keys, models
+from bedplate.cli import audit, datasets, endpoints, jobs, keys, models, users
 from bedplate.cli.compute import show_compute
 from bedplate.cli.output import (
     DetachOption,
@@ -45,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (models, datasets, endpoints, jobs, keys):
+for group in (models, datasets, endpoints, jobs, users, keys, audit):
     app.add_typer(group.app)
 
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="key=column, once for each key of the task.")]

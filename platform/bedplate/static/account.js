@@ -40,25 +40,31 @@ function cell(text, className = "") {
   return made;
 }
 
+/** It asks once more before it does. */
+function revokeButton(key, me) {
+  const button = document.createElement("button");
+  const ask = (isSure) => {
+    button.textContent = isSure ? "Really revoke" : "Revoke";
+    button.setAttribute("aria-label", `${button.textContent} ${key.name}`);
+    button.className = isSure ? "quiet sure" : "quiet";
+  };
+  button.addEventListener("click", () =>
+    button.classList.contains("sure") ? attempt(() => revoke(key, me)) : ask(true),
+  );
+  button.addEventListener("blur", () => ask(false));
+  ask(false);
+  return button;
+}
+
 function row(key, me) {
   const made = document.createElement("tr");
   const isOver = key.expires !== null && key.expires * 1000 < Date.now();
   const may = key.scopes.map((scope) => SCOPES[scope]).join(", ");
-  const button = document.createElement("button");
-  button.textContent = "Revoke";
-  button.className = "quiet";
-  button.setAttribute("aria-label", `Revoke ${key.name}`);
-  button.addEventListener("click", () => {
-    if (button.dataset.asked) return attempt(() => revoke(key, me));
-    button.dataset.asked = "yes";
-    button.textContent = "Really revoke";
-    return undefined;
-  });
   const last = cell("", "last");
-  last.append(button);
+  last.append(revokeButton(key, me));
   const expires = key.expires === null ? "never" : isOver ? "expired" : day.format(key.expires * 1000);
   made.append(cell(key.name, "name"), cell(key.endpoints ? `${may} at ${key.endpoints.join(", ")}` : may));
-  made.append(cell(day.format(key.created * 1000), "date"), cell(expires, "date"), last);
+  made.append(cell(day.format(key.created * 1000), "date start"), cell(expires, "date until"), last);
   if (isOver) made.className = "over";
   return made;
 }
