@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from fastapi import Body, Header, Path, Query, Request
+from fastapi import Header, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
@@ -35,6 +35,7 @@ routes = Routes("/api/v1/jobs", "jobs")
 ARCHIVED = {"false": False, "true": True, "all": None}
 MOST_KEY = 200  # characters of an Idempotency-Key
 MOST_SEQ = 1 << 62  # what a column of the database can hold
+BYTES = {"schema": {"type": "string", "format": "binary"}}
 JobId = Annotated[str, Path(description="The id of a job.", examples=["finetune-1a2b3c4d"])]
 IdempotencyKey = Annotated[
     str | None,
@@ -301,8 +302,8 @@ def show_log(
     "read",
     response_class=FileResponse,
     responses={
-        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        206: {"description": "The range that was asked for."},
+        200: {"content": {"application/octet-stream": BYTES}},
+        206: {"content": {"application/octet-stream": BYTES}, "description": "The range that was asked for."},
     },
 )
 def download_output(job_id: JobId, name: str, workspace: WorkspaceOf, caller: CallerOf) -> FileResponse:

@@ -42,6 +42,9 @@ def describe(app: FastAPI) -> Json:
         for name in OF_FASTAPI:
             schemas.pop(name, None)
         schemas["Problem"] = Problem.model_json_schema()
+        for schema in schemas.values():
+            if "examples" in schema:
+                schema["examples"] = [_with_nulls(example, schema, schemas) for example in schema["examples"]]
         document["components"]["securitySchemes"] = SECURITY
         for path, method, operation in operations(document):
             _complete(operation, schemas, path, method)
@@ -136,6 +139,20 @@ def _named(schema: Json, schemas: Json) -> str:
     name = schema.get("title") or f"{schema['properties']['kind']['const'].title()}Request"
     schemas[name] = schema
     return f"{SCHEMAS}{name}"
+
+
+def _with_nulls(example: Any, schema: Json, schemas: Json) -> Any:
+    """An example with the nulls that are in it: FastAPI leaves every null of a description out."""
+    schema = _resolved(schema, schemas)
+    if "anyOf" in schema:
+        return _with_nulls(example, schema["anyOf"][0], schemas)
+    if isinstance(example, list):
+        return [_with_nulls(item, schema.get("items", {}), schemas) for item in example]
+    parts = schema.get("properties")
+    if not isinstance(example, dict) or parts is None:
+        return example
+    shown = {name: _with_nulls(value, parts.get(name, {}), schemas) for name, value in example.items()}
+    return {name: None for name in schema.get("required", ()) if name not in shown} | shown
 
 
 def example_of(schema: Json, schemas: Json) -> Any:
