@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     configure_logs(process="control-plane")
     try:
         settings = replace(Settings.from_environment(), home=Path(arguments.home).absolute())
-        address = None if arguments.private else Address(arguments.host, arguments.port)
+        address = None if arguments.private else _address(arguments)
         if address is not None:
             settings = replace(settings, port=address.port)
         home = Home(settings.home)
@@ -103,8 +103,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--private", action="store_true")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8686)
+    parser.add_argument("--tls-cert")
+    parser.add_argument("--tls-key")
+    parser.add_argument("--behind-proxy", action="store_true")
     parser.add_argument("--parent", type=int, default=0)
     return parser.parse_args(argv)
+
+
+def _address(arguments: argparse.Namespace) -> Address:
+    """What `Address.to_arguments` made of it."""
+    return Address(arguments.host, arguments.port, arguments.tls_cert, arguments.tls_key, arguments.behind_proxy)
 
 
 async def _serve(workspace: Workspace) -> None:

@@ -18,6 +18,7 @@ __all__ = ["Address", "GatewayProcess"]
 
 
 LEASE_SECONDS = 30.0  # without a beat of its supervisor
+PROTOCOL = 2  # of snapshot and sockets; a gateway that an older release has left running is replaced
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Address:
     @property
     def tls(self) -> bool:
         return self.tls_cert is not None
+
+    def to_arguments(self) -> list[str]:
+        """As the control plane and the gateway take it from their command lines."""
+        arguments = ["--host", self.host, "--port", str(self.port)]
+        if self.tls_cert is not None and self.tls_key is not None:
+            arguments += ["--tls-cert", self.tls_cert, "--tls-key", self.tls_key]
+        return [*arguments, *(["--behind-proxy"] if self.behind_proxy else [])]
 
     @property
     def url(self) -> str:
@@ -85,7 +93,7 @@ class GatewayProcess:
         if state is not None:
             held = self._held(state)
             is_up = held.exit is None and not held.has_died and not self._is_silent(held)
-            if is_up and Address(**state["address"]) == address:
+            if is_up and Address(**state["address"]) == address and state.get("protocol") == PROTOCOL:
                 return
             if is_up:
                 held.stop()
@@ -101,8 +109,8 @@ class GatewayProcess:
 
     def _start(self, address: Address, epoch: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._state_file, {"address": asdict(address), "epoch": epoch})
-        argv = [sys.executable, "-m", "bedplate_serving.gateway", "--host", address.host, "--port", str(address.port)]
+        write_json(self._state_file, {"address": asdict(address), "epoch": epoch, "protocol": PROTOCOL})
+        argv = [sys.executable, "-m", "bedplate_serving.gateway", *address.to_arguments()]
         argv += ["--routes", str(self._home.routes), "--control", str(self._home.gateway_socket)]
         spawn.start(self._folder, epoch, argv, log=self._home.logs / "gateway.log", network=True)
 

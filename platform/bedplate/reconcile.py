@@ -21,7 +21,7 @@ import httpx
 
 from bedplate import spawn
 from bedplate.compute import Shortage
-from bedplate.endpoints import MAX_STARTS, Deployment, EndpointStore, Replica
+from bedplate.endpoints import MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica
 from bedplate.home import Home
 from bedplate.leases import Leases
 from bedplate_registry.durable import write_json
@@ -51,11 +51,12 @@ class Reconciler:
         home: Home,
         registry: Registry,
         store: EndpointStore,
-        keys: Callable[[], dict[str, dict[str, Any]]],
+        handed_down: Callable[[], dict[str, Any]],
         leases: Leases,
     ) -> None:
-        """`keys` gives the valid ones by their digest, as the routing snapshot holds them."""
-        self._home, self._registry, self._store, self._keys, self._leases = home, registry, store, keys, leases
+        """`handed_down` is what the routing snapshot holds besides endpoints: the valid keys, and gateway_settings."""
+        self._home, self._registry, self._store, self._leases = home, registry, store, leases
+        self._handed_down = handed_down
         self._silence = spawn.Silence()
         self._healthy: dict[str, Replica] = {}
         self._failures: dict[str, int] = {}
@@ -221,7 +222,7 @@ class Reconciler:
     # --- the gateway's snapshot ---
 
     def _write_routes(self) -> None:
-        routes = {"max_body_bytes": MAX_BODY_BYTES, "keys": self._keys(), "endpoints": self._endpoint_table()}
+        routes = {"max_body_bytes": MAX_BODY_BYTES, **self._handed_down(), "endpoints": self._endpoint_table()}
         if routes != self._routes:
             generation = int(time.time() * 1000)
             write_json(self._home.routes, {"generation": generation, **routes})
@@ -233,13 +234,14 @@ class Reconciler:
             if replica.state == "ready" or (replica.state == "starting" and replica.id in self._healthy):
                 entry = {"id": replica.id, "socket": str(self.folder(replica.id) / "s")}
                 ready.setdefault((replica.endpoint, replica.deployment), []).append(entry)
-        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all()}
+        table: dict[str, Any] = {row.name: {"task": row.task, "deployments": {}} for row in self._store.all(REAL_TIME)}
         for row in self._store.deployments():
-            table[row.endpoint]["deployments"][row.name] = {
-                "model": row.model,
-                "traffic": row.traffic,
-                "replicas": ready.get((row.endpoint, row.name), []),
-            }
+            if row.endpoint in table:
+                table[row.endpoint]["deployments"][row.name] = {
+                    "model": row.model,
+                    "traffic": row.traffic,
+                    "replicas": ready.get((row.endpoint, row.name), []),
+                }
         return table
 
 

@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
-
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home, HomeLock
 from bedplate.server_process import HOME_OWNED, make_room, wait_until_answering
 from bedplate_registry.errors import Refused, Unavailable
+from bedplate_serving.tls import load_pair
+from bedplate_serving.unix_sockets import is_listening
 
 __all__ = ["check_address", "serve"]
 
@@ -27,19 +27,24 @@ READY_SECONDS = 30.0
 LEAVE_SECONDS = 15.0  # to answer the calls it is busy with, and to finish its round
 
 
-def check_address(address: Address, *, behind_proxy: bool) -> None:
-    """Refuse to open a port to other machines without protection; the message says which setting is missing."""
-    if not address.is_loopback and not behind_proxy:
+def check_address(address: Address) -> None:
+    """Refuse to open a port to other machines without protection, or with a certificate that cannot be used."""
+    if (address.tls_cert is None) != (address.tls_key is None):
+        raise Refused("A certificate and its key go together.", hint="Name both: --tls-cert and --tls-key.")
+    if address.tls_cert is not None and address.tls_key is not None:
+        load_pair(Path(address.tls_cert), Path(address.tls_key))
+    elif not address.is_loopback and not address.behind_proxy:
         raise Refused(
-            f"{address.host} can be reached from other machines, and this server speaks plain HTTP.",
-            hint="Put a TLS proxy before it and add --behind-proxy, or use --host 127.0.0.1.",
+            f"{address.host} can be reached from other machines, and this server would speak plain HTTP.",
+            hint="Give it --tls-cert and --tls-key, or put a TLS proxy before it and add --behind-proxy, "
+            "or use --host 127.0.0.1.",
             code="needs-tls",
         )
 
 
-def serve(home_path: Path, address: Address, *, behind_proxy: bool = False) -> int:
+def serve(home_path: Path, address: Address) -> int:
     """Run until SIGTERM or SIGINT. A private server of this home is asked to make room; its jobs go on."""
-    check_address(address, behind_proxy=behind_proxy)
+    check_address(address)
     home = Home(home_path)
     home.prepare()
     gateway = GatewayProcess(home)
@@ -82,7 +87,7 @@ def _await_free(gateway: GatewayProcess, address: Address) -> None:
 
 def _start(home: Home, address: Address) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "bedplate.control_plane", "--home", str(home.path), "--parent", str(os.getpid())]
-    argv += ["--host", address.host, "--port", str(address.port)]
+    argv += address.to_arguments()
     log = (home.logs / "server.log").open("ab")
     return subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -100,7 +105,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> bool:
     try:
         wait_until_answering(home, child, READY_SECONDS)
-        _await_gateway(address)
+        _await_gateway(home, address)
     except Unavailable as exc:
         print(f"{exc.message} {exc.hint}", file=sys.stderr)
         child.terminate()
@@ -109,12 +114,11 @@ def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> b
     return True
 
 
-def _await_gateway(address: Address) -> None:
+def _await_gateway(home: Home, address: Address) -> None:
+    """Until it listens: its own socket is there once its port is open, and asks for no certificate."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{address.url}/livez", timeout=1).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.05)
+        if GatewayProcess(home).address == address and is_listening(home.scoring_socket):
+            return
+        time.sleep(0.05)
     raise Unavailable(f"The gateway did not open {address.url}.", hint="Its log is logs/gateway.log in BEDPLATE_HOME.")

@@ -18,6 +18,7 @@ from bedplate.compute import Demand
 from bedplate.database import Database
 from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica
 from bedplate.gateway_process import Address, GatewayProcess
+from bedplate.gateway_settings import gateway_settings
 from bedplate.home import Home
 from bedplate.intake import Intake, Plan
 from bedplate.job_folder import DamagedFolder, JobFolder
@@ -78,7 +79,7 @@ class Workspace:
             advance={kind.name: self.intake.advance for kind in KINDS.values() if kind.advance is not None},
             max_jobs=settings.max_jobs,
         )
-        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self._keys_for_gateway, self.leases)
+        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self._for_gateway, self.leases)
         self.gateway = GatewayProcess(self.home)
         self.is_private = address is None
         # A private server leaves a gateway that is already there where it is, so that endpoints keep their URL.
@@ -285,12 +286,13 @@ class Workspace:
             pause = TICK_SECONDS if is_busy else IDLE_TICK_SECONDS
             self._stop.wait(REST_SECONDS)
 
-    def _keys_for_gateway(self) -> dict[str, dict[str, Any]]:
+    def _for_gateway(self) -> dict[str, Any]:
         """Every valid key by its digest; the loopback token too, while nobody else reaches the port."""
-        table = self.keys.for_gateway(self.users.find)
+        keys = self.keys.for_gateway(self.users.find)
         if self._address.is_loopback and (token := self.home.token()):
-            table[digest(token)] = {"id": "loopback-token", "scopes": ["infer"], "endpoints": None, "expires": None}
-        return table
+            entry = {"id": "loopback-token", "scopes": ["infer"], "endpoints": None, "expires": None}
+            keys[digest(token)] = {**entry, "rate": 0, "concurrency": 0}
+        return {**gateway_settings(self.settings, self._address), "keys": keys}
 
     def _keep_database(self) -> None:
         """A database that other machines reach has one server; where another one took it over, this one leaves."""

@@ -62,11 +62,10 @@ class Gateway:
         *,
         certificate: Certificate | None = None,
         behind_proxy: bool = False,
-        access_log: bool = False,
     ) -> None:
         self._table = RouteTable(routes)
         self._control_socket, self._certificate = control, certificate
-        self._behind_proxy, self._logs_all = behind_proxy, access_log
+        self._behind_proxy = behind_proxy
         self._metrics = GatewayMetrics()
         self._limits = KeyLimits()
         self._scorer = Scorer(self._table, self._limits, self._metrics)
@@ -100,7 +99,7 @@ class Gateway:
     def _close(self, exchange: Exchange, seconds: float) -> None:
         if exchange.endpoint is not None:
             self._metrics.end(exchange.endpoint, exchange.status, seconds)
-        if self._logs_all or (exchange.status or 0) >= 500:
+        if self._table.current.access_log or (exchange.status or 0) >= 500:
             log.info("answered", extra={**exchange.facts, "ms": round(seconds * 1000, 2)})
 
     async def _from_the_network(self, exchange: Exchange) -> None:
@@ -177,13 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         log.error("cannot listen on %s:%s: %s", options.host, options.port, error.strerror)
         return 1
-    gateway = Gateway(
-        options.routes,
-        options.control,
-        certificate=certificate,
-        behind_proxy=options.behind_proxy,
-        access_log=options.access_log,
-    )
+    gateway = Gateway(options.routes, options.control, certificate=certificate, behind_proxy=options.behind_proxy)
     local = listen(options.routes.parent / "scoring.sock")
     log.info("listening on %s", _url(listener, "http" if certificate is None else "https"))
     with suppress(KeyboardInterrupt):
@@ -200,7 +193,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--behind-proxy", action="store_true", help="believe X-Forwarded-For and X-Forwarded-Proto")
-    parser.add_argument("--access-log", action="store_true", help="a line for each request, not for failures alone")
     return parser.parse_args(arguments)
 
 

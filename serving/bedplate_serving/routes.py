@@ -1,7 +1,8 @@
 """The routing snapshot: what the control plane hands down to the gateway in routes.json, and its rereading.
 
     {"generation": 7, "max_body_bytes": 10485760,
-     "hosts": ["gpu01", ...], "any_address": true, "origins": ["https://studio.lan", ...],
+     "hosts": ["gpu01", ...], "any_address": true, "origins": ["https://studio.lan", ...], "access_log": false,
+     "key_rate": 0, "key_concurrency": 0,
      "keys": {sha256hex(key): {"id", "scopes": [...], "endpoints": [...] | null, "expires": epoch | null,
                                "rate": requests a second | null, "concurrency": open requests | null}},
      "endpoints": {name: {"task", "deployments": {name: {"model", "traffic", "replicas": [{"id", "socket"}]}}}}}
@@ -106,14 +107,16 @@ class Routes:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     door: Door = field(default_factory=Door)
+    access_log: bool = False
 
     @classmethod
     def parse(cls, text: bytes) -> Routes:
         root = orjson.loads(text)
-        keys = {digest: _key(raw) for digest, raw in root.get("keys", {}).items()}
+        keys = {digest: _key(raw, root) for digest, raw in root.get("keys", {}).items()}
         endpoints = {name: _endpoint(name, raw) for name, raw in root.get("endpoints", {}).items()}
         max_body_bytes = int(root.get("max_body_bytes") or DEFAULT_MAX_BODY_BYTES)
-        return cls(int(root["generation"]), keys, endpoints, max_body_bytes, _door(root))
+        access_log = bool(root.get("access_log"))
+        return cls(int(root["generation"]), keys, endpoints, max_body_bytes, _door(root), access_log)
 
     @property
     def key_ids(self) -> set[str]:
@@ -130,15 +133,17 @@ class Routes:
         return None if key is None or (key.expires is not None and key.expires <= time.time()) else key
 
 
-def _key(raw: Mapping[str, Any]) -> Key:
+def _key(raw: Mapping[str, Any], root: Mapping[str, Any]) -> Key:
+    """A limit that it does not name is everybody's."""
     endpoints, expires = raw.get("endpoints"), raw.get("expires")
+    rate, concurrency = raw.get("rate"), raw.get("concurrency")
     return Key(
         str(raw["id"]),
         frozenset(raw["scopes"]),
         None if endpoints is None else frozenset(endpoints),
         None if expires is None else float(expires),
-        float(raw.get("rate") or 0),
-        int(raw.get("concurrency") or 0),
+        float(root.get("key_rate", 0) if rate is None else rate),
+        int(root.get("key_concurrency", 0) if concurrency is None else concurrency),
     )
 
 
