@@ -52,9 +52,11 @@ SCRIPT = Kind(
 
 
 @contextmanager
-def light_server(machine: SimulatedMachine | None = None, *, port: int | None = None) -> Iterator[Workspace]:
-    """`port` opens it for TCP, through a real gateway process."""
-    home = Path(tempfile.mkdtemp(prefix="bp"))
+def light_server(
+    machine: SimulatedMachine | None = None, *, port: int | None = None, home: Path | None = None
+) -> Iterator[Workspace]:
+    """`port` opens it for TCP, through a real gateway process. `home` is one that is there; it goes in the end."""
+    home = home or Path(tempfile.mkdtemp(prefix="bp"))
     settings = Settings.from_environment({"BEDPLATE_HOME": str(home)})
     address = None if port is None else Address("127.0.0.1", port)
     with pytest.MonkeyPatch.context() as patch:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bedplate.cli import audit, datasets, endpoints, jobs, keys, models, users
+from bedplate.cli.backup import backup, restore
 from bedplate.cli.compute import show_compute
 from bedplate.cli.output import (
     DetachOption,
@@ -230,6 +231,8 @@ def _finetuned(result: dict[str, Any]) -> dict[str, Any]:
 
 
 app.command()(sweep)
+app.command()(backup)
+app.command()(restore)
 
 
 @app.command()
