@@ -106,7 +106,7 @@ def test_the_command_shows_a_line_for_each_resource_then_holders_then_the_line(
     assert cores.split(None, 1) == ["cores", "3 of 4 free"]
     assert "8.0 GiB of 8.0 GiB free" in memory
     assert "V100-32GB: 32.0 GiB of 32.0 GiB free; 35 % busy" in gpus[0]  # the fuller card is the better fit
-    assert f"held by {holding.id} (4.0 GiB, local user) since 20" in gpus[1]
+    assert f"held by {holding.id} (4.0 GiB, local) since 20" in gpus[1]
     assert "blender (pid 4711) uses 3.0 GiB" in gpus[1]
     assert gpus[2].endswith("K80: not used: torch has no code for it Take another wheel.")
     assert holders.splitlines()[1].split()[:2] == [holding.id, "job"]
