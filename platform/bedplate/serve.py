@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import httpx
 
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home, HomeLock
-from bedplate.server_process import HOME_OWNED, make_room, wait_until_answering
+from bedplate.server_process import HOME_OWNED, make_room, socket_client, wait_until_answering
 from bedplate_registry.errors import Refused, Unavailable
 from bedplate_serving.tls import load_pair
 from bedplate_serving.unix_sockets import is_listening
@@ -110,8 +113,18 @@ def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> b
         print(f"{exc.message} {exc.hint}", file=sys.stderr)
         child.terminate()
         return False
-    print(f"Bedplate serves {home.path} at {address.url} (token in {home.token_file})", flush=True)
+    place = f"Bedplate serves {home.path} at {address.url} (token in {home.token_file})"
+    print(f"{place}\n{_how_to_sign_in(home)}", flush=True)
     return True
+
+
+def _how_to_sign_in(home: Home) -> str:
+    """A browser of this machine's user. Only a terminal is shown the link itself: a log would keep it."""
+    if sys.stdout.isatty():
+        with suppress(httpx.HTTPError), socket_client(home) as client:
+            made = client.post("/api/v1/session/links", json={}).raise_for_status().json()
+            return f"Sign a browser in, once and within ten minutes: {made['url']}"
+    return f"Sign a browser in with: bedplate users link --home {home.path}"
 
 
 def _await_gateway(home: Home, address: Address) -> None:
