@@ -37,9 +37,9 @@ class Target:
     @property
     def scoring_socket(self) -> str | None:
         """Where the gateway of the home scores for its own user, once it has opened it."""
-        if self.home is None or not (self.home.run / "scoring.sock").exists():
+        if self.home is None or not self.home.scoring_socket.exists():
             return None
-        return short_path(self.home.run / "scoring.sock")
+        return short_path(self.home.scoring_socket)
 
     def open(self) -> str | None:
         """Start the home's server where none runs; what scores over TCP: the home's token. Raises Unavailable."""
