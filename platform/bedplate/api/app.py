@@ -190,8 +190,18 @@ class _BodyLimit:
         self._limited: Any = RequestBodyLimitMiddleware(app, max_body_size=MAX_BODY_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_upload = scope["type"] == "http" and scope["path"].startswith("/api/v1/uploads/")
-        await (self._app if is_upload else self._limited)(scope, receive, send)
+        if scope["type"] != "http" or scope["path"].startswith("/api/v1/uploads/"):
+            await self._app(scope, receive, send)
+            return
+        stated = dict(scope["headers"]).get(b"content-length", b"0")
+        is_too_large = stated.isdigit() and (len(stated) > 18 or int(stated) > MAX_BODY_BYTES)
+        await (_too_large(scope) if is_too_large else self._limited)(scope, receive, send)
+
+
+def _too_large(scope: Scope) -> JSONResponse:
+    detail = f"A body has at most {MAX_BODY_BYTES >> 20} MiB here."
+    hint = "Send files by PUT /api/v1/uploads/SHA256."
+    return problem(413, "Too large", "body-too-large", detail, hint, request_id=scope["state"]["request_id"])
 
 
 class _Guarded:

@@ -167,7 +167,6 @@ def stop_server(
 ) -> Response:
     """Stop the server. Jobs and replicas go on and are found again, unless `everything` is to stop."""
     answer = workspace.status()
-    workspace.is_stopping = True
     if everything:
         workspace.stop_all()
     request.app.state.stop()
