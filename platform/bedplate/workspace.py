@@ -33,7 +33,7 @@ from bedplate.scheduler import Scheduler
 from bedplate.sessions import Links, SessionStore
 from bedplate.settings import Settings
 from bedplate.users import UserStore
-from bedplate_registry.errors import Conflict, NotFound, Refused
+from bedplate_registry.errors import Conflict, NotFound, Refused, Unavailable
 from bedplate_registry.registry import Registry
 
 __all__ = ["Workspace"]
@@ -158,7 +158,7 @@ class Workspace:
             "waiting": _why_waiting(job, place),
             "waiting_for": job.waiting_for if job.state == "queued" else None,
             "position": place[0] if place else None,
-            "demand": job.demand.to_json(),
+            "demand": vars(job.demand),
             "lease": {**job.lease.to_json(), "since": job.leased} if job.lease else None,
             "progress": progress,
             "result": job.result,
@@ -306,6 +306,9 @@ class Workspace:
         self._database_kept = time.monotonic()
 
     def start(self) -> None:
+        """Begin to work. The audit log tells from when on this server did; one that cannot be written changes nothing."""
+        with suppress(Unavailable):
+            self.audit.record("server", "server.started", {"pid": os.getpid(), "private": self.is_private})
         self._loop.start()
 
     def stop(self) -> None:
