@@ -16,7 +16,7 @@ import pytest
 
 import bedplate
 from bedplate.caller import files_of, hub_of_caller
-from bedplate.connection import model_path, url_path
+from bedplate.wire import model_path, url_path
 from bedplate_registry.errors import BedplateError, NotFound, Refused, Unavailable
 from bedplate_serving.unix_sockets import is_listening
 from harness import bedplate_home, free_port, processes_of, run_cli, serving, wait_for, write_messages

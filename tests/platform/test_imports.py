@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "datasets", "evaluate", "accelerate", "peft", "pandas", "sklearn")
+HEAVY = ("torch", "transformers", "datasets", "evaluate", "accelerate", "peft", "pandas", "numpy", "sklearn")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,6 +26,7 @@ def imported_by(code: str) -> set[str]:
         "bedplate.cli.app",
         "bedplate.demo",
         "bedplate.client",
+        "bedplate.aio",
         "bedplate.supervisor",
         "bedplate_serving.gateway",
         "bedplate_trainers.settings",
@@ -48,6 +49,27 @@ def test_help_imports_typer_and_the_standard_library_only() -> None:
 
 def test_importing_bedplate_does_no_work() -> None:
     assert not imported_by("import bedplate") & {"httpx", "fastapi", "typer", *HEAVY}
+
+
+def test_the_client_is_there_in_less_than_three_tenths_of_a_second() -> None:
+    """In time of the processor, the best of three: what else this machine does is not ours."""
+    code = "import time; import bedplate; bedplate.connect, bedplate.aconnect; print(time.process_time())"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert min(float(run.stdout) for run in runs) < 0.3
+
+
+def test_a_client_at_work_loads_no_server_and_nothing_heavy() -> None:
+    code = """
+import bedplate
+from bedplate_registry.errors import Unavailable
+ws = bedplate.connect("http://127.0.0.1:1")
+for ask in (ws.jobs.list, lambda: ws.import_model("acme/tiny")):
+    try:
+        ask()
+    except Unavailable:
+        pass
+"""
+    assert not imported_by(code) & {"fastapi", "uvicorn", "sqlalchemy", "pydantic", "typer", "numpy", "pyarrow", *HEAVY}
 
 
 def test_pythons_own_platform_module_is_not_hidden_from_programs_started_here() -> None:
