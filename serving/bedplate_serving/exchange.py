@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 
 from bedplate_serving.asgi import Message, Receive, Scope, Send, header, refuse_websocket, send_answer
 from bedplate_serving.problems import Problem
@@ -56,4 +56,4 @@ def _request_id(scope: Scope) -> str:
     """The caller's, where it is one word of a sane length; else a new one."""
     given = header(scope, b"x-request-id") or ""
     is_good = 0 < len(given) <= ID_CHARACTERS and given.isascii() and given.isprintable() and " " not in given
-    return given if is_good else uuid.uuid4().hex
+    return given if is_good else os.urandom(16).hex()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -179,6 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gateway = Gateway(options.routes, options.control, certificate=certificate, behind_proxy=options.behind_proxy)
     local = listen(options.routes.parent / "scoring.sock")
     log.info("listening on %s", _url(listener, "http" if certificate is None else "https"))
+    gc.collect()
+    gc.freeze()  # what the imports left stays for good: walking it anew would cost each request 30 µs
     with suppress(KeyboardInterrupt):
         TwoDoors(_network(gateway, certificate), _own_user(gateway), local).run(sockets=[listener])
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
@@ -40,14 +42,19 @@ class GatewayMetrics:
             registry=self._registry,
         )
 
+        # Looked up once for each endpoint: a request then costs additions alone.
+        self._open_at = cache(self._open.labels)
+        self._seconds_at = cache(self._seconds.labels)
+        self._requests_at = cache(lambda endpoint, status: self._requests.labels(endpoint, str(status)))
+
     def begin(self, endpoint: str) -> None:
-        self._open.labels(endpoint).inc()
+        self._open_at(endpoint).inc()
 
     def end(self, endpoint: str, status: int | None, seconds: float) -> None:
         """`status` is None where no answer had begun."""
-        self._open.labels(endpoint).dec()
-        self._requests.labels(endpoint, str(status or LEFT)).inc()
-        self._seconds.labels(endpoint).observe(seconds)
+        self._open_at(endpoint).dec()
+        self._requests_at(endpoint, status or LEFT).inc()
+        self._seconds_at(endpoint).observe(seconds)
 
     def refuse(self, code: str) -> None:
         self._refused.labels(code).inc()

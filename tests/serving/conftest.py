@@ -253,6 +253,10 @@ class Floor:
             self._control = start_control(self.launcher, self.folder)
         return self._control
 
+    def start_gateway(self, folder: Path, *more: str) -> RunningGateway:
+        """One more, by its own snapshot in `folder` and with other arguments."""
+        return start_gateway(self.launcher, folder, *more)
+
     @property
     def authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}

@@ -240,6 +240,40 @@ def test_the_gateways_mark_cannot_be_sent_by_a_client(house: Any) -> None:
     assert "x-bedplate-forwarded" not in response.headers
 
 
+def told(response: httpx.Response) -> dict[str, list[str]]:
+    """What the control plane was told under our own names."""
+    pairs = [(key, value) for key, value in response.json()["headers"] if key.startswith("x-bedplate-")]
+    return {key: [value for other, value in pairs if other == key] for key, _ in pairs}
+
+
+def test_the_control_plane_is_told_who_calls_and_how_whatever_the_client_says(house: Any) -> None:
+    lies = {
+        "X-Bedplate-Client": "9.9.9.9",
+        "X-Bedplate-Scheme": "https",
+        "X-Forwarded-For": "8.8.8.8",
+        "X-Forwarded-Proto": "https",
+    }
+    seen = told(httpx.get(f"{house.url}/x", headers=lies))
+    assert seen["x-bedplate-client"] == ["127.0.0.1"]
+    assert seen["x-bedplate-scheme"] == ["http"]
+
+
+def test_behind_a_proxy_the_last_of_the_forwarded_addresses_counts(house: Any, floor: Any) -> None:
+    folder = floor.folder / "p"
+    folder.mkdir()
+    (folder / "control.sock").symlink_to(floor.folder / "control.sock")
+    proxied = floor.start_gateway(folder, "--behind-proxy")
+    proxied.route({"blue": (100, [])}, hosts=["studio.lan"])
+    headers = {"Host": "studio.lan", "X-Forwarded-For": "9.9.9.9, 10.0.0.7", "X-Forwarded-Proto": "https"}
+    seen = told(httpx.get(f"{proxied.url}/x", headers=headers))
+    assert (seen["x-bedplate-client"], seen["x-bedplate-scheme"]) == (["10.0.0.7"], ["https"])
+    twice = [*headers.items(), ("X-Forwarded-For", "10.0.0.8")]
+    assert told(httpx.get(f"{proxied.url}/x", headers=twice))["x-bedplate-client"] == ["10.0.0.8"]
+    assert told(httpx.get(f"{proxied.url}/x", headers={"Host": "studio.lan"}))["x-bedplate-client"] == ["127.0.0.1"]
+    page = {"Host": "studio.lan", "Origin": "https://studio.lan"}
+    assert httpx.post(f"{proxied.url}/x", headers=page).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
