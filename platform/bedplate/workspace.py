@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -169,15 +170,26 @@ class Workspace:
     def job_folder(self, job_id: str) -> JobFolder:
         return self.attempts.folder(job_id)
 
-    def job_output(self, job_id: str, name: str) -> Path:
-        """A file in the job's outputs. Raises NotFound."""
-        self.jobs.get(job_id)
+    def open_output(self, job_id: str, name: str) -> int:
+        """A file in the job's outputs, open to be read; whoever takes it closes it. Raises NotFound.
+
+        A worker writes that folder, and may put links there to what it may not read: none is followed.
+        """
         outputs = self.job_folder(job_id).outputs
-        path = outputs / name
-        if Path(name).name != name or not path.is_file() or path.is_symlink() or outputs.is_symlink():
-            have = sorted(file.name for file in outputs.glob("*")) or ["nothing yet"]
-            raise NotFound(f"Job {job_id} has no output {name!r}.", hint=f"It has: {', '.join(have)}.")
-        return path
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with suppress(OSError, ValueError):
+            folder = os.open(outputs, flags | os.O_DIRECTORY)
+            try:
+                number = os.open(name, flags, dir_fd=folder) if Path(name).name == name else -1
+            finally:
+                os.close(folder)
+            if number >= 0 and stat.S_ISREG(os.fstat(number).st_mode):
+                return number
+            if number >= 0:
+                os.close(number)
+        files = () if outputs.is_symlink() else outputs.glob("*")
+        have = sorted(file.name for file in files) or ["nothing yet"]
+        raise NotFound(f"Job {job_id} has no output {name!r}.", hint=f"It has: {', '.join(have)}.")
 
     # --- endpoints ---
 
@@ -306,7 +318,7 @@ class Workspace:
         self._database_kept = time.monotonic()
 
     def start(self) -> None:
-        """Begin to work. The audit log tells from when on this server did; one that cannot be written changes nothing."""
+        """Begin to work. The audit log tells since when this server did; one that cannot be written changes nothing."""
         with suppress(Unavailable):
             self.audit.record("server", "server.started", {"pid": os.getpid(), "private": self.is_private})
         self._loop.start()

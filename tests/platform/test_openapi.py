@@ -27,7 +27,7 @@ CHECKED = {
     "response_headers_conformance",
     "response_schema_conformance",
 }
-EXAMPLES = 12  # of valid and of broken requests to each operation: some 30 s for all
+EXAMPLES = 8  # of valid and of broken requests to each operation: some 30 s for all
 NOT_FUZZED = {"/api/v1/server/stop"}
 SEED = 4
 

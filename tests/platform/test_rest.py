@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -233,6 +235,15 @@ def test_an_alias_is_moved_by_whoever_saw_what_it_means(rest: Rest) -> None:
     problem(rest.call("PUT", path, user="ana", json={}), 403, "forbidden")
 
 
+def test_a_user_is_changed_by_whoever_saw_what_he_may(rest: Rest) -> None:
+    rest.workspace.users.create("eve", "viewer")
+    tag = rest.call("GET", "/api/v1/users/eve").headers["etag"]
+    assert rest.call("GET", "/api/v1/users/eve", headers={"If-None-Match": tag}).status_code == 304
+    headers = {"If-Match": tag}
+    assert rest.call("PATCH", "/api/v1/users/eve", json={"role": "user"}, headers=headers).json()["role"] == "user"
+    problem(rest.call("PATCH", "/api/v1/users/eve", json={"role": "admin"}, headers=headers), 412, "changed")
+
+
 # --- lists
 
 
@@ -243,7 +254,8 @@ def test_every_list_comes_in_pages_that_neither_repeat_nor_miss_anything(rest: R
         rest.workspace.registry.evaluations.add({"model": MODEL, "metrics": {}})
     for name in ("one", "two", "three"):
         rest.workspace.endpoints.deploy(name, MODEL, "text-classification")
-    listed = ("models", "datasets", "evaluations", "endpoints", "models/_/support-intent/files", "datasets/aaa/preview")
+    listed = ("models", "datasets", "evaluations", "endpoints", "users", "keys")
+    listed += ("models/_/support-intent/files", "datasets/aaa/preview")
     for path in listed:
         whole = rest.call("GET", f"/api/v1/{path}").json()
         assert whole["next"] is None
@@ -270,6 +282,10 @@ def test_metrics_come_in_pages_and_what_is_no_number_is_null(rest: Rest) -> None
 def add_dataset(rest: Rest, name: str, data: bytes, filename: str = "t.csv") -> httpx.Response:
     body = {"name": name, "upload": rest.upload(data), "filename": filename}
     return rest.call("POST", "/api/v1/datasets", json=body)
+
+
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def incoming(rest: Rest) -> list[str]:
@@ -314,8 +330,18 @@ def test_an_output_is_a_file_to_be_saved_and_never_a_page(rest: Rest) -> None:
     assert answer.headers["content-disposition"] == 'attachment; filename="rows.csv"'
     part = rest.call("GET", f"{JOBS}/{job}/outputs/rows.csv", headers={"Range": "bytes=5-10"})
     assert (part.status_code, part.content) == (206, CSV[5:11])
-    for name in ("..%2fspec.json", "none", "%2e%2e"):
+    outputs = rest.workspace.job_folder(job).outputs
+    (outputs / "token").symlink_to(rest.workspace.home.database)
+    (outputs / "folder").mkdir()
+    os.mkfifo(outputs / "pipe")
+    opened = open_files()
+    for name in ("..%2fspec.json", "none", "%2e%2e", "token", "folder", "pipe"):
         assert rest.call("GET", f"{JOBS}/{job}/outputs/{name}").status_code == 404
+    assert open_files() == opened
+    outputs.rename(outputs.with_name("aside"))
+    outputs.symlink_to(outputs.with_name("aside"))
+    hidden = problem(rest.call("GET", f"{JOBS}/{job}/outputs/none"), 404, "not-found")
+    assert "rows.csv" not in hidden["hint"]
 
 
 def test_rows_that_json_has_no_form_for_are_shown_all_the_same(rest: Rest) -> None:

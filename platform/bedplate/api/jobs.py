@@ -6,6 +6,8 @@ a caller may do with a job is a matter of its kind's scope.
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
@@ -309,9 +311,15 @@ def show_log(
 def download_output(job_id: JobId, name: str, workspace: WorkspaceOf, caller: CallerOf) -> FileResponse:
     """Download one file that the job wrote, or a range of it."""
     _find(workspace, caller, job_id)
-    path = workspace.job_output(job_id, name)
-    headers = {"X-Content-Type-Options": "nosniff"}
-    return FileResponse(path, filename=name, media_type="application/octet-stream", headers=headers)
+    number = workspace.open_output(job_id, name)
+    file = FileResponse(
+        f"/proc/self/fd/{number}",
+        filename=name,
+        media_type="application/octet-stream",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+    weakref.finalize(file, os.close, number)  # however the answer ends
+    return file
 
 
 @routes.route(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
+from bedplate.api.bodies import MOST_ITEMS, After, Limit, Page, json_answer, page_of
 from bedplate_registry.errors import Forbidden
 
 __all__ = ["routes"]
@@ -72,17 +73,12 @@ class MadeKey(Key):
     key: Annotated[str, Field(description="Its text, shown this once.")]
 
 
-class Keys(BaseModel):
-    """The caller's keys; for admins everybody's, those of endpoints too."""
-
-    items: list[Key]
-
-
-@routes.route("GET", "", "account", response_model=Keys)
-def list_keys(workspace: WorkspaceOf, caller: CallerOf) -> dict[str, object]:
-    """List keys: one's own, or for admins all."""
+@routes.route("GET", "", "account", response_model=Page[Key])
+def list_keys(workspace: WorkspaceOf, caller: CallerOf, limit: Limit = MOST_ITEMS, after: After = None) -> Response:
+    """List keys, the oldest first. They are the caller's own; for admins all, those of endpoints too."""
     found = workspace.keys.all(None if caller.may("admin") else caller.user)
-    return {"items": [key.to_json() for key in found]}
+    keys, following = page_of(found, lambda key: f"{key.created:020.6f}-{key.id}", limit, after)
+    return json_answer({"items": [key.to_json() for key in keys], "next": following})
 
 
 @routes.route("POST", "", "account", status_code=201, response_model=MadeKey)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
+from bedplate.api.bodies import MOST_ITEMS, After, Limit, Page, json_answer, page_of
+from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tagged
+from bedplate.users import LOCAL
 from bedplate.users import User as Row
 
 __all__ = ["routes"]
@@ -60,16 +63,11 @@ class User(BaseModel):
     permissions: Annotated[list[str], Field(description="What the role allows.")]
 
 
-class Users(BaseModel):
-    """All users, the built-in one first."""
-
-    items: list[User]
-
-
-@routes.route("GET", "", "admin", response_model=Users)
-def list_users(workspace: WorkspaceOf) -> dict[str, object]:
-    """List the users."""
-    return {"items": [user.to_json() for user in workspace.users.all()]}
+@routes.route("GET", "", "admin", response_model=Page[User])
+def list_users(workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None) -> Response:
+    """List the users, the built-in one first."""
+    users, following = page_of(workspace.users.all(), _place, limit, after)
+    return json_answer({"items": [user.to_json() for user in users], "next": following})
 
 
 @routes.route("POST", "", "admin", status_code=201, response_model=User)
@@ -86,17 +84,25 @@ def show_me(workspace: WorkspaceOf, caller: CallerOf) -> dict[str, object]:
 
 
 @routes.route("GET", "/{name}", "admin", response_model=User)
-def show_user(name: str, workspace: WorkspaceOf) -> dict[str, object]:
+def show_user(name: str, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a user."""
-    return workspace.users.get(name).to_json()
+    return tagged(workspace.users.get(name).to_json(), if_none_match)
 
 
 @routes.route("PATCH", "/{name}", "admin", response_model=User)
-def change_user(name: str, request: Request, workspace: WorkspaceOf, body: UserChange) -> dict[str, object]:
+def change_user(
+    name: str, request: Request, workspace: WorkspaceOf, body: UserChange, if_match: IfMatch = None
+) -> Response:
     """Give a user another role, or shut the user out (`disabled`), with all keys and sessions at once."""
     note(request, **body.model_dump(exclude_none=True))
+    check_unchanged(if_match, workspace.users.get(name).to_json())
     changed: Row = workspace.users.change(name, role=body.role, disabled=body.disabled)
     if changed.disabled:
         workspace.sessions.end_all(name)
     workspace.changed()
-    return changed.to_json()
+    return tagged(changed.to_json(), None)
+
+
+def _place(user: Row) -> str:
+    """Where a user stands in the list."""
+    return f"{int(user.name != LOCAL.name)}{user.name}"
