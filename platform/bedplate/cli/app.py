@@ -300,6 +300,7 @@ def deploy(
     deployment: Annotated[str, typer.Option(help="The deployment's name.")] = "main",
     instances: Annotated[int, typer.Option(help="Processes that answer.")] = 1,
     traffic: Annotated[int | None, typer.Option(help="Its share in percent; the others share the rest.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="A batch endpoint: its jobs score files.")] = False,
     device: DeviceOption = "auto",
     gpu_memory_gb: Annotated[
         float | None, typer.Option(help="GiB of a GPU for each instance; reckoned from the model where not given.")
@@ -309,8 +310,13 @@ def deploy(
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """Deploy a model to a real-time endpoint. A new endpoint's key is shown this once."""
+    """Deploy a model to an endpoint. A new real-time endpoint's key is shown this once."""
     ws = connect(home, url)
+    if batch:
+        named = ws.deploy(model, endpoint=endpoint, batch=True, deployment=deployment, traffic=traffic)
+        show({"name": named.name, "task": named.task, "traffic": named.traffic}, format)
+        say(f"Score a file with it: bedplate batch {named.name} --input FILE --output FILE")
+        return
     options: dict[str, Any] = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
     options |= {"gpu_memory_gb": gpu_memory_gb}
     made = ws.deploy(model, endpoint=endpoint, wait=False, **options)

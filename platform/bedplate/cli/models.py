@@ -56,7 +56,7 @@ def files(
     ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
     """Its files with their digests."""
-    show(_part(ref, "files", home, url)["items"], format, columns=("path", "size_bytes", "sha256"))
+    show(connect(home, url).models.get(ref).files(), format, columns=("path", "size_bytes", "sha256"))
 
 
 @app.command()
@@ -64,7 +64,7 @@ def lineage(
     ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.json
 ) -> None:
     """Where it comes from: base, data, settings, metrics, packages. JSON, whatever --format says."""
-    show(_part(ref, "lineage", home, url), Format.json)
+    show(connect(home, url).models.get(ref).lineage(), Format.json)
 
 
 @app.command()
@@ -72,12 +72,12 @@ def verify(
     ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
     """Read every file and compare it with its digest."""
-    answer = _part(ref, "verify", home, url)
-    if answer["problems"]:
-        raise BedplateError(f"{answer['model']}: {'; '.join(answer['problems'])}", hint="Import it again to repair it.")
-    say(f"{answer['model']}: every file agrees with its digest.")
+    model = connect(home, url).models.get(ref)
+    if problems := model.verify():
+        raise BedplateError(f"{model.ref}: {'; '.join(problems)}", hint="Import it again to repair it.")
+    say(f"{model.ref}: every file agrees with its digest.")
     if format is Format.json:
-        show(answer, format)
+        show({"model": model.ref, "problems": problems}, format)
 
 
 @app.command()
@@ -90,11 +90,7 @@ def alias(
     format: FormatOption = Format.table,
 ) -> None:
     """Point an alias at a version."""
-    from bedplate.connection import json_of, model_path
-
-    ws = connect(home, url)
-    path = model_path(ws.models.get(ref).ref, "aliases", name)
-    show_model(json_of(ws.connection.request("PUT", path, json={"why": why})), format)
+    show_model(connect(home, url).models.get(ref).set_alias(name, why=why).data, format)
 
 
 def show_model(data: dict[str, Any], format: Format) -> None:
@@ -108,10 +104,3 @@ def show_model(data: dict[str, Any], format: Format) -> None:
     source = data["source"]
     where = f"@{source['commit']}" if source.get("commit") else ""
     show({**facts, "source": f"{source['kind']} {source['id']}{where}", "aliases": data.get("aliases")}, format)
-
-
-def _part(ref: str, part: str, home: Any, url: str | None) -> dict[str, Any]:
-    from bedplate.connection import model_path
-
-    found: dict[str, Any] = connect(home, url).connection.get(model_path(ref, part))
-    return found
