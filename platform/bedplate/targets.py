@@ -54,8 +54,9 @@ def find_target(url: str | None = None, *, token: str | None = None, home: str |
     settings = Settings.from_environment()
     if home is None and (url := url or settings.url):
         return _tcp_target(url, token or settings.token)
-    place = Path(home).expanduser().absolute() if home else settings.home
-    return Target("http://bedplate", home=Home(place))
+    place = Home(Path(home).expanduser().absolute() if home else settings.home)
+    place.prepare()  # a socket in a folder that is not there yet has no short path
+    return Target("http://bedplate", home=place)
 
 
 def _tcp_target(url: str, token: str | None) -> Target:
