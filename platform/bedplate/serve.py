@@ -113,7 +113,8 @@ def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> b
         print(f"{exc.message} {exc.hint}", file=sys.stderr)
         child.terminate()
         return False
-    place = f"Bedplate serves {home.path} at {address.url} (token in {home.token_file})"
+    how = f"token in {home.token_file}" if address.is_loopback else "keys open it: bedplate keys create"
+    place = f"Bedplate serves {home.path} at {address.url} ({how})"
     print(f"{place}\n{_how_to_sign_in(home)}", flush=True)
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from bedplate.serve import check_address
 from bedplate.settings import Settings
 from bedplate_registry.errors import Refused
 from bedplate_serving.unix_sockets import short_path
-from harness import free_port, wait_for
+from harness import bedplate_home, free_port, start_serve, wait_for
 from light_server import light_server
 
 LOOPBACK = Address("127.0.0.1", 8686)
@@ -73,16 +74,41 @@ def test_a_port_is_not_opened_without_protection(address: Address, code: str) ->
     assert code != "needs-tls" or "--behind-proxy" in caught.value.hint
 
 
-def test_a_port_is_opened_with_a_certificate_behind_a_proxy_and_on_loopback(tmp_path: Path) -> None:
-    made = trustme.CA().issue_cert("gpu01.lan")
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[trustme.CA, str, str]:
+    """An authority, and a certificate of it with its key."""
+    authority = trustme.CA()
+    made = authority.issue_cert("gpu01.lan", "127.0.0.1")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     key.touch(mode=0o600)
     made.cert_chain_pems[0].write_to_path(str(cert))
     made.private_key_pem.write_to_path(str(key))
+    return authority, str(cert), str(key)
+
+
+def test_a_port_is_opened_with_a_certificate_behind_a_proxy_and_on_loopback(pair: tuple[trustme.CA, str, str]) -> None:
+    _, cert, key = pair
     check_address(LOOPBACK)
     check_address(Address("0.0.0.0", 1, behind_proxy=True))
-    check_address(Address("0.0.0.0", 1, str(cert), str(key)))
-    assert Address("0.0.0.0", 1, str(cert), str(key)).url == "https://127.0.0.1:1"
+    check_address(Address("0.0.0.0", 1, cert, key))
+    assert Address("0.0.0.0", 1, cert, key).url == "https://127.0.0.1:1"
+
+
+def test_serve_speaks_tls_with_the_pair_that_it_is_given(pair: tuple[trustme.CA, str, str]) -> None:
+    authority, cert, key = pair
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    with bedplate_home() as home:
+        port = free_port()
+        process = start_serve(home, port, BEDPLATE_TLS_CERT=cert, BEDPLATE_TLS_KEY=key)
+        try:
+            token = (home / "run" / "token").read_text().strip()
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = httpx.get(f"https://127.0.0.1:{port}/api/v1/server", headers=headers, verify=trust)
+            assert answer.json()["url"] == f"https://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 def test_a_gateway_of_an_older_release_is_replaced() -> None:
