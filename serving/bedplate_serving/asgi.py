@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from bedplate_serving.problems import Problem
 
 __all__ = [
+    "App",
     "CallerLeft",
     "Headers",
     "Message",
@@ -27,6 +28,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Iterable[tuple[str, str]]
 T = TypeVar("T")
 

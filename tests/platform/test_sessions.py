@@ -297,6 +297,7 @@ def state(server: Workspace) -> tuple[object, ...]:
         ("null", "right"),
         ("http://evil.example", "right"),
         ("http://127.0.0.1", "right"),
+        ("http://[", "right"),
     ],
 )
 def test_every_unsafe_route_refuses_a_cookie_without_its_token_or_from_elsewhere(

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.requests import cookie_parser
 from starlette.routing import BaseRoute
 
 from bedplate.api.json_route import JsonRoute
-from bedplate.sessions import COOKIE, CSRF_HEADER
+from bedplate.sessions import COOKIE, CSRF_HEADER, is_own_page
 from bedplate.users import LOCAL, ROLES, SCOPES, User, permissions_of
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Forbidden
@@ -146,22 +145,14 @@ def _by_session(workspace: Workspace, cookie: str, method: str, headers: Mapping
         raise Unauthorized("This session has ended.", hint="Sign in again.")
     assert user is not None
     token = headers.get(CSRF_HEADER, "").encode()
-    is_meant = _is_own_page(headers) and hmac.compare_digest(token, session.csrf_token.encode())
+    is_meant = is_own_page(headers) and hmac.compare_digest(token, session.csrf_token.encode())
     if method not in SAFE_METHODS and not is_meant:
         raise Forbidden(
             "This request does not come from a page of this server.",
             hint=f"A page sends its csrf_token (GET /api/v1/session) as {CSRF_HEADER}; a program sends a key instead.",
             code="csrf-failed",
         )
-    return Caller(user.name, user.role, ROLES[user.role], "session")
-
-
-def _is_own_page(headers: Mapping[str, str]) -> bool:
-    """By the Origin that a browser sends along with every unsafe request, or by what it says of the page's site."""
-    origin = headers.get("origin")
-    if origin is None:
-        return headers.get("sec-fetch-site") == "same-origin"
-    return bool(origin) and urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    return Caller(user.name, user.role, ROLES[user.role], "session", session.key)
 
 
 def _is_active(user: User | None) -> bool:
@@ -208,7 +199,6 @@ class Routes:
     def route(
         self, method: str, path: str, policy: str, **options: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        policy = "read" if policy == "any-key" else policy
         if policy not in POLICIES:
             raise ValueError(f"{policy!r} is not a policy")
 

@@ -22,8 +22,10 @@ routes = Routes("", "about")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Bedplate: REST</title><link rel="stylesheet" href="/static/docs.css"></head>
-<body><nav><h1>Bedplate</h1><p><a href="/openapi.json">openapi.json</a></p><ul>{links}</ul></nav>
+<title>Bedplate: REST</title><link rel="icon" href="/static/icon.svg">
+<link rel="stylesheet" href="/static/docs.css"></head>
+<body><nav><h1>Bedplate</h1><p><a href="/openapi.json">openapi.json</a></p>
+<p><a href="/account">account</a></p><ul>{links}</ul></nav>
 <main><p>{about}</p>{body}</main></body></html>
 """
 

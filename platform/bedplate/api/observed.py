@@ -4,32 +4,52 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import uuid
 
 from fastapi import FastAPI
 
 from bedplate.metrics import Metrics
 from bedplate.workspace import Workspace
+from bedplate_serving.asgi import App, Message, Receive, Scope, Send
 from bedplate_serving.logs import bound
 
 __all__ = ["observe"]
 
 log = logging.getLogger("bedplate.access")
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 QUIET = ("/livez", "/readyz", "/metrics")  # asked all the time, by programs
 LEFT = 499  # as a status: the caller hung up before an answer began
 
 
 def observe(app: FastAPI, workspace: Workspace) -> None:
-    """Have `app` count and log its requests. What gives a request its id has to be added after this."""
+    """Have `app` name, count and log its requests. What is added after this is around it, and not seen."""
     app.state.metrics = Metrics(workspace)
     app.add_middleware(_Observed, metrics=app.state.metrics)
+    app.add_middleware(_Received)
+
+
+class _Received:
+    """Notes when a request came, which tells a private server whether it is still wanted, and by which id it goes."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        if not (0 < len(request_id) <= 128 and request_id.isascii() and request_id.isprintable()):
+            request_id = uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["received"], state["request_id"] = time.monotonic(), request_id
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, answer)
 
 
 class _Observed:

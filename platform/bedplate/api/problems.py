@@ -27,7 +27,7 @@ from bedplate_registry.errors import (
     nearest,
 )
 
-__all__ = ["STATUS", "Problem", "add_problem_handlers", "codes", "problem"]
+__all__ = ["Problem", "add_problem_handlers", "codes", "problem", "problem_of"]
 
 log = logging.getLogger(__name__)
 
@@ -100,21 +100,25 @@ def problem(status: int, title: str, code: str, detail: str, hint: str = "", **m
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
+def problem_of(error: BedplateError, scope: Mapping[str, Any]) -> JSONResponse:
+    """The answer that tells of one of our own errors, in the request of that scope."""
+    status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
+    return problem(status, title, error.code, error.message, error.hint, **_request_id(scope))
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(BedplateError)
     async def _ours(request: Request, exc: BedplateError) -> JSONResponse:
-        status, title = next((status, title) for kind, status, title in STATUS if isinstance(exc, kind))
-        return problem(status, title, exc.code, exc.message, exc.hint, **_request_id(request))
+        return problem_of(exc, request.scope)
 
     @app.exception_handler(RequestValidationError)
     async def _malformed(request: Request, exc: RequestValidationError) -> JSONResponse:
-        refused = _refusal(exc.errors()[0], _body_model(request))
-        return problem(422, "Refused", refused.code, refused.message, refused.hint, **_request_id(request))
+        return problem_of(_refusal(exc.errors()[0], _body_model(request)), request.scope)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, exc: HTTPException) -> JSONResponse:
         code = HTTP_CODES.get(exc.status_code, "http")
-        answer = problem(exc.status_code, str(exc.detail), code, str(exc.detail), **_request_id(request))
+        answer = problem(exc.status_code, str(exc.detail), code, str(exc.detail), **_request_id(request.scope))
         answer.headers.update(exc.headers or {})  # Allow, with 405
         return answer
 
@@ -122,11 +126,11 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=exc)
         detail = "The server met an error it did not expect."
-        return problem(500, "Failed", "internal", detail, "Its log says more.", **_request_id(request))
+        return problem(500, "Failed", "internal", detail, "Its log says more.", **_request_id(request.scope))
 
 
-def _request_id(request: Request) -> dict[str, str]:
-    request_id = getattr(request.state, "request_id", None)
+def _request_id(scope: Mapping[str, Any]) -> dict[str, str]:
+    request_id = scope.get("state", {}).get("request_id")
     return {} if request_id is None else {"request_id": request_id}
 
 
