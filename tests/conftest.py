@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from canary import HF_TOKEN, check_no_secrets, homes_below
 from harness import wait_for
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -19,6 +20,15 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 for name in [name for name in os.environ if name.startswith("BEDPLATE_") and name != "BEDPLATE_TEST_POSTGRES"]:
     del os.environ[name]
+os.environ["HF_TOKEN"] = HF_TOKEN
+
+
+@pytest.fixture(scope="session", autouse=True)
+def canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No secret lies in a home that a test made; those of harness.py and light_server.py are looked through there."""
+    yield
+    for home in set(homes_below(tmp_path_factory.getbasetemp())):
+        check_no_secrets(home)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from bedplate.home import Home
 from bedplate.server_process import stop_running
 from bedplate_registry.errors import BedplateError
+from canary import check_no_secrets
 
 
 def free_port() -> int:
@@ -38,7 +39,10 @@ def bedplate_home(registry: Path | None = None) -> Iterator[Path]:
         with suppress(BedplateError):  # a frozen server, for one
             stop_running(Home(home), everything=bool(processes_of(home, "")))
         kill_all_of(home)
-        shutil.rmtree(home, ignore_errors=True)
+        try:
+            check_no_secrets(home)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def kill_all_of(home: Path) -> None:

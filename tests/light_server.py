@@ -28,6 +28,7 @@ from bedplate.machine import SimulatedMachine, simulated
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_serving.unix_sockets import listen
+from canary import check_no_secrets
 from harness import wait_for
 
 __all__ = ["light_server"]
@@ -72,7 +73,10 @@ def light_server(
             wait_for(lambda: workspace.gateway.address is None, seconds=10)
             spawn.reap()
             workspace.database.close()
-            shutil.rmtree(home, ignore_errors=True)
+            try:
+                check_no_secrets(home)
+            finally:
+                shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager

@@ -74,7 +74,6 @@ def _whole_way(home: Path, folder: Path) -> dict[str, Any]:
         except bedplate.BedplateError as exc:
             refused = exc.code
         base = ws.import_model("acme/tiny-encoder", hub=hub)
-        ws.submit_import_folder(folder / "classifier", "from-disk").wait()
         settings: dict[str, Any] = {"max_steps": 5, "per_device_train_batch_size": 8, "device": "cpu"}
         task = {"task": "text-classification", "columns": columns}
         tuned = ws.finetune(base, train=data, output="acme/intents", **task, **settings).wait(timeout_seconds=200).model

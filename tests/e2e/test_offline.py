@@ -13,8 +13,7 @@ WAY = Path(__file__).resolve().parents[1] / "offline_way.py"
 
 
 def test_the_whole_way_works_without_a_route_and_nothing_looks_for_one(models: Path, tmp_path: Path) -> None:
-    for name in ("encoder", "classifier"):
-        (tmp_path / name).symlink_to(models / name)
+    (tmp_path / "encoder").symlink_to(models / "encoder")
     command = [*_into_a_namespace(), sys.executable, str(WAY), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -25,7 +24,7 @@ def test_the_whole_way_works_without_a_route_and_nothing_looks_for_one(models: P
     assert 0 <= way["accuracy"] <= 1
     assert (way["without_route"], way["closed_ports"], way["datagrams"]) == (0, 0, 0)
     assert way["reached"] == []
-    assert way["logs"] >= 6  # of server, gateway, replica and four workers
+    assert way["logs"] >= 7  # of server, gateway, replica and four workers
     assert way["shown"] == 1, "a packet without a route is not counted here"
 
 
