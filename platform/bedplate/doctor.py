@@ -13,14 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import sqlalchemy as sa
 
 from bedplate import cgroups
+from bedplate.audit import AuditLog
 from bedplate.compute import GIB
+from bedplate.database import Database, revisions
 from bedplate.database_engine import WAL_IS_SAFE, make_engine, opening
+from bedplate.home import Home
 from bedplate.machine import LocalMachine
+from bedplate.migrations import HEAD
 from bedplate.settings import Settings
 from bedplate.torch_wheel import ask_torch
 from bedplate_registry.errors import BedplateError, Unavailable
+from bedplate_serving.tls import load_pair
 
 __all__ = ["examine"]
 
@@ -50,9 +56,12 @@ def examine(settings: Settings, *, home: Path | None, offline: bool) -> list[Fin
         lambda: _home(place),
         lambda: _torch(place),
         lambda: _database(settings),
+        lambda: _audit(Home(place), settings),
+        lambda: _secrets(Home(place)),
+        lambda: _tls(settings),
         lambda: _cage(place),
         lambda: _cgroups(),
-        lambda: _hub(settings, offline),
+        lambda: _hub(settings, offline or settings.offline),
     ]
     return [finding for check in checks for finding in check()]
 
@@ -139,6 +148,59 @@ def _database(settings: Settings) -> Iterator[Finding]:
         engine.dispose()
     except BedplateError as exc:
         yield _finding("database", "fail", exc.message, exc.hint)
+
+
+def _audit(home: Home, settings: Settings) -> Iterator[Finding]:
+    """Only where it can be read without a change: a new or an older database would be written to."""
+    if settings.database_url is None and not home.database.exists():
+        return
+    try:
+        engine = make_engine(home.database, settings.database_url)
+        with opening(engine), engine.connect() as connection:
+            tables = sa.inspect(connection).get_table_names()
+            is_current = revisions.name in tables and connection.scalar(sa.select(revisions)) == HEAD
+        engine.dispose()
+        if not is_current:
+            return
+        database = Database(home.database, settings.database_url)
+        verdict = AuditLog(database).verify()
+        database.close()
+    except BedplateError:
+        return  # the finding about the database says why
+    if verdict.problem is None:
+        yield _finding("audit", "ok", f"{verdict.entries} entries, each bound to the one before")
+        return
+    remedy = "Compare with a backup: bedplate restore tells whether its log was whole. Who could write to the database?"
+    yield _finding("audit", "fail", verdict.problem, remedy)
+
+
+def _secrets(home: Home) -> Iterator[Finding]:
+    """What only this user may read, by the modes of the files."""
+    private = (home.run, home.token_file, home.path / "id", home.path / "backups")
+    open_to_others = [path for path in private if path.exists() and path.stat().st_mode & 0o077]
+    if open_to_others:
+        names = " ".join(str(path) for path in open_to_others)
+        yield _finding("secrets", "fail", f"others may read {names}", f"chmod go= {names}")
+    elif home.run.exists() and home.path.stat().st_mode & 0o005:
+        detail = f"others may look into {home.path}: jobs, data, and the database, which holds no key but who did what"
+        yield _finding("secrets", "warn", detail, f"chmod go= {home.path}")
+    elif home.run.exists():
+        yield _finding("secrets", "ok", "the home is for this user alone")
+
+
+def _tls(settings: Settings) -> Iterator[Finding]:
+    if settings.tls_cert is None and settings.tls_key is None:
+        return
+    if settings.tls_cert is None or settings.tls_key is None:
+        remedy = "Set both BEDPLATE_TLS_CERT and BEDPLATE_TLS_KEY, or neither."
+        yield _finding("tls", "fail", "one of certificate and key is missing", remedy)
+        return
+    try:
+        load_pair(settings.tls_cert, settings.tls_key)
+    except BedplateError as exc:
+        yield _finding("tls", "fail", exc.message, exc.hint)
+    else:
+        yield _finding("tls", "ok", f"{settings.tls_cert} and its key are usable")
 
 
 def _cage(place: Path) -> Iterator[Finding]:

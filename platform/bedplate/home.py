@@ -89,8 +89,13 @@ class Home:
         return [self.path, self.run, self.jobs, self.logs, self.path / "backups"]
 
     def prepare(self) -> None:
-        """Create what is missing. `run` is for this user alone: whoever reaches a socket in it is this user."""
+        """Create what is missing. `run` is for this user alone: whoever reaches a socket in it is this user.
+
+        So is a home that we make; one that is there keeps its mode.
+        """
         try:
+            if not self.path.exists():
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.registry, self.jobs, self.logs, self.run):
                 folder.mkdir(parents=True, exist_ok=True)
             self.run.chmod(0o700)
