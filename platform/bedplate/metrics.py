@@ -51,7 +51,8 @@ class Metrics:
     """All that one server tells. Any thread may call it."""
 
     def __init__(self, workspace: Workspace) -> None:
-        disable_created_metrics()  # a time beside each counter doubles them and is of no use here
+        # A time beside each counter doubles their number and is of no use here.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._home = workspace.home
         self._registry = CollectorRegistry()
         self._requests = Counter(
