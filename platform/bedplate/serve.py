@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 
@@ -67,7 +68,7 @@ def serve(home_path: Path, address: Address) -> int:
         if child.poll() is not None:
             if child.returncode == 0:
                 break  # asked to stop over REST
-            print(f"The control plane ended ({child.returncode}); starting it again.", file=sys.stderr, flush=True)
+            _say(sys.stderr, f"The control plane ended ({child.returncode}); starting it again.")
             time.sleep(RESTART_SECONDS)
             if child.returncode == HOME_OWNED:
                 make_room(home)  # a private server was faster
@@ -110,13 +111,19 @@ def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> b
         wait_until_answering(home, child, READY_SECONDS)
         _await_gateway(home, address)
     except Unavailable as exc:
-        print(f"{exc.message} {exc.hint}", file=sys.stderr)
+        _say(sys.stderr, f"{exc.message} {exc.hint}")
         child.terminate()
         return False
     how = f"token in {home.token_file}" if address.is_loopback else "keys open it: bedplate keys create"
     place = f"Bedplate serves {home.path} at {address.url} ({how})"
-    print(f"{place}\n{_how_to_sign_in(home)}", flush=True)
+    _say(sys.stdout, f"{place}\n{_how_to_sign_in(home)}")
     return True
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """In one write. Whoever started this server may have stopped listening to it: it serves on."""
+    with suppress(BrokenPipeError):
+        os.write(stream.fileno(), f"{text}\n".encode())
 
 
 def _how_to_sign_in(home: Home) -> str:

@@ -53,6 +53,24 @@ def workers_of(home: Path) -> list[int]:
     return processes_of(home, "bedplate.workers.import_model")
 
 
+def test_serve_goes_on_when_whoever_started_it_reads_no_more(home: Path) -> None:
+    code = "from bedplate.cli import main; main()"
+    env = {**os.environ, "BEDPLATE_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    argv = [sys.executable, "-c", code, "serve", "--port", str(free_port())]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+        wait_for(lambda: servers_of(home), seconds=30)
+        run_cli("models", "list", home=home)  # it answers: what it had to say was said, to nobody
+        before = servers_of(home)
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(lambda: servers_of(home) and servers_of(home) != before, seconds=30)
+        run_cli("models", "list", home=home)
+        process.terminate()
+        assert process.wait(20) == 0
+
+
 def test_commands_at_once_start_one_private_server(home: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: run_cli("models", "list", home=home).returncode, range(4)))
