@@ -169,6 +169,7 @@ class RouteTable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
+        self._is_told = False  # that the file cannot be read, which is tried ten times a second
         self.current = Routes()
 
     async def follow(self) -> None:
@@ -178,14 +179,21 @@ class RouteTable:
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:
+        """A file that cannot be read now, for want of file descriptors say, is tried again: it may revoke a key. One
+        that is malformed stays so until it is replaced."""
         stamp = self._stamp()
         if stamp is None or stamp == self._seen:
             return
         try:
             self.current = await asyncio.to_thread(lambda: Routes.parse(self._path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            if not self._is_told:
+                log.warning("the new snapshot cannot be read yet, keeping the old: %r", error)
+            self._is_told = True
+            return
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("the new snapshot is unreadable, keeping the old: %r", error)
-        self._seen = stamp
+        self._seen, self._is_told = stamp, False
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
