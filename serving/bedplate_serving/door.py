@@ -19,6 +19,8 @@ __all__ = ["LOOPBACK_NAMES", "SAFE_METHODS", "Door"]
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Of two of these, the gateway and the control plane could each go by another one. (Two of Host are no host of ours.)
+ONCE = (b"authorization", b"x-csrf-token", b"content-type")
 # A name or an address, and a port. Whatever could end a host in a URL (/ ? # @ \ and spaces) is not in it.
 HOST = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
@@ -32,7 +34,10 @@ class Door:
     origins: frozenset[str] = frozenset()
 
     def check(self, scope: Scope, schemes: Iterable[str]) -> None:
-        """Raises a Problem, `bad-host` or `bad-origin`. `schemes` are those that pages of ours may have come by."""
+        """Raises a Problem, `bad-host`, `bad-origin` or `bad-request`.
+
+        `schemes` are those that pages of ours may have come by.
+        """
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._is_ours(hosts[0]) or not scope["raw_path"].startswith(b"/"):
             raise _bad_host(hosts)
@@ -41,6 +46,9 @@ class Door:
             given = {origin.decode("latin-1").lower() for origin in origins}
             if len(origins) > 1 or not given <= ours | self.origins:
                 raise _bad_origin(origins)
+        for name in ONCE:
+            if len(_values(scope, name)) > 1:
+                raise _twice(name.decode())
 
     def _is_ours(self, host: bytes) -> bool:
         name, is_address = _name(host)
@@ -75,3 +83,7 @@ def _bad_origin(origins: list[bytes]) -> Problem:
     shown = ", ".join(repr(origin[:100].decode("latin-1")) for origin in origins[:3])
     hint = "Pages of other sites are let in by BEDPLATE_ALLOWED_ORIGINS where the server runs; programs send no Origin."
     return Problem(403, "bad-origin", f"This request comes from a page of another site: {shown}.", hint)
+
+
+def _twice(name: str) -> Problem:
+    return Problem(400, "bad-request", f"This request has more than one header {name}.", "Send it once.")

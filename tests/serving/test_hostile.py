@@ -167,6 +167,21 @@ def test_our_own_pages_and_those_that_are_allowed_may(house: Any) -> None:
     house.route(house.deployments)
 
 
+# --- headers that are there twice
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"X-CSRF-Token", b"Content-Type"])
+@pytest.mark.parametrize("target", [b"/x", b"/endpoints/support"])
+def test_of_two_headers_that_decide_none_is_chosen(house: Any, target: bytes, name: bytes) -> None:
+    twice = [name + b": Bearer a", name.lower() + b": Bearer b"]
+    answer = send(house.url, request(target, b"Host: 127.0.0.1", *twice, b"Content-Length: 0", method=b"POST"))
+    assert (answer.status, answer.code) == (400, "bad-request")
+    assert name.decode().lower() in answer.body.decode()
+    if target == b"/x":
+        once = request(target, b"Host: 127.0.0.1", twice[0], b"Cookie: a=1", b"Cookie: b=2", b"Content-Length: 0")
+        assert send(house.url, once).status == 200
+
+
 # --- bodies
 
 
