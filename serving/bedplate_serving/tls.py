@@ -28,7 +28,8 @@ class Certificate:
     def __init__(self, cert: Path, key: Path) -> None:
         """Raises Refused as `load_pair` does."""
         self._cert, self._key = cert, key
-        self._seen = self._stamp()
+        self._seen: object = self._stamp()
+        self._told = ""
         self._current = self.context = load_pair(cert, key)
         # OpenSSL asks at each handshake, whether or not the caller names a server.
         self.context.sni_callback = self._choose
@@ -49,11 +50,17 @@ class Certificate:
         self._seen = stamp
         try:
             self._current = load_pair(self._cert, self._key)
-            log.info("the new certificate is in force")
         except Refused as error:
-            log.warning("the new certificate cannot be used, keeping the old: %s %s", error.message, error.hint)
+            if error.code == "tls-unreadable":
+                self._seen = None  # it may be this process that has no file descriptor left: tried again
+            if error.message != self._told:
+                log.warning("the new certificate cannot be used, keeping the old: %s %s", error.message, error.hint)
+            self._told = error.message
+        else:
+            self._told = ""
+            log.info("the new certificate is in force")
 
-    def _stamp(self) -> list[tuple[int, int, int] | None]:
+    def _stamp(self) -> list[tuple[int, ...] | None]:
         return [_stamp(self._cert), _stamp(self._key)]
 
 
@@ -88,9 +95,10 @@ def load_pair(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Changes with what is in the file and with who may read it: a key that was refused for its mode is tried again."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_ino, stat.st_size
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_size, stat.st_mode

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.tls import load_pair
+from bedplate_serving.tls import Certificate, load_pair
 
 AUTHORITY = trustme.CA()
 
@@ -107,6 +107,37 @@ def test_a_pair_that_cannot_be_used_leaves_the_old_one_in_force_and_is_told(
     (folder / "key.pem").write_bytes(good)
     lines = floor.until(lambda: [one for one in house.process.text.splitlines() if "keeping the old" in one], 5)
     assert "no key" not in json.loads(lines[0])["event"]
+
+
+def test_a_key_that_everybody_could_read_is_taken_once_it_is_made_private(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says `chmod 600`, which changes neither what is in the file nor when that was written."""
+    certificate = Certificate(*write_pair(tmp_path))
+    _, key = write_pair(tmp_path)
+    key.chmod(0o644)
+    certificate.refresh()
+    assert "chmod 600" in caplog.text
+    caplog.clear()
+    key.chmod(0o600)
+    with caplog.at_level("INFO"):
+        certificate.refresh()
+    assert "is in force" in caplog.text
+
+
+def test_a_pair_that_could_not_be_read_is_tried_again_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = write_pair(tmp_path)
+    certificate = Certificate(cert, key)
+    key.rename(tmp_path / "away")
+    for _ in range(3):
+        certificate.refresh()
+    assert len(caplog.records) == 1
+    (tmp_path / "away").rename(key)
+    with caplog.at_level("INFO"):
+        certificate.refresh()
+    assert "is in force" in caplog.text
 
 
 @pytest.mark.parametrize(
