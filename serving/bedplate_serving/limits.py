@@ -16,6 +16,8 @@ from bedplate_serving.routes import Key
 
 __all__ = ["KeyLimits"]
 
+LONGEST_RETRY_SECONDS = 3600.0  # as an answer; whoever may ask once a year had better ask somebody
+
 
 @dataclass
 class _Use:
@@ -72,8 +74,9 @@ def _burst(key: Key) -> float:
 
 
 def _too_fast(key: Key, seconds: float) -> Problem:
+    retry = math.ceil(min(seconds, LONGEST_RETRY_SECONDS))
     detail = f"The key {key.id!r} has used its {key.rate:g} requests a second."
-    return Problem(429, "rate-limited", detail, "Send fewer, or batch them.", retry_after_seconds=math.ceil(seconds))
+    return Problem(429, "rate-limited", detail, "Send fewer, or batch them.", retry_after_seconds=retry)
 
 
 def _too_many_open(key: Key) -> Problem:

@@ -58,6 +58,15 @@ def test_a_rate_below_one_lets_one_through_and_says_when_the_next_may_come() -> 
     assert passes(limits, slow) == 1
 
 
+@pytest.mark.parametrize("rate", [1e-3, 1e-9, 1e-300, 1e-320])
+def test_nobody_is_told_to_wait_for_more_than_an_hour(rate: float) -> None:
+    limits, slow = KeyLimits(Clock()), key(rate=rate)
+    assert passes(limits, slow) == 1
+    with pytest.raises(Problem) as caught, limits.hold(slow):
+        pass
+    assert caught.value.retry_after_seconds == min(3600, round(1 / max(rate, 1e-9)))
+
+
 def test_open_requests_are_counted_and_what_is_refused_uses_nothing_up() -> None:
     limits, narrow = KeyLimits(Clock()), key(rate=2, concurrency=2)
     with limits.hold(narrow), limits.hold(narrow):
