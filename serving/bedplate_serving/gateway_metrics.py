@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 __all__ = ["CONTENT_TYPE", "GatewayMetrics"]
@@ -18,6 +18,8 @@ class GatewayMetrics:
     """One registry of its own. An endpoint that is in no snapshot is counted under the empty name."""
 
     def __init__(self) -> None:
+        # A time beside each counter doubles their number and is of no use here.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "bedplate_scoring_requests_total",

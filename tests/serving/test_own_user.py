@@ -76,6 +76,11 @@ def test_what_is_counted_is_what_was_asked(house: Any, floor: Any) -> None:
     assert after['bedplate_scoring_open{endpoint="support"}'] == 0
 
 
+def test_no_counter_has_the_time_of_its_making_beside_it(house: Any, floor: Any) -> None:
+    assert httpx.post(f"{house.url}/endpoints/support", json={}).status_code == 401
+    assert not [name for name in numbers(house) if "_created" in name]
+
+
 def test_each_request_is_a_line_of_the_log_once_the_snapshot_says_so(house: Any, floor: Any) -> None:
     replicas = {"blue": (100, floor.pair(None)[:1])}
     house.route(replicas, access_log=True)
