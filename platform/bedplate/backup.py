@@ -30,10 +30,10 @@ from bedplate.database_copy import dump
 from bedplate.database_engine import make_engine
 from bedplate.home import Home
 from bedplate.settings import Settings
-from bedplate_registry.durable import write_json
+from bedplate_registry.durable import write_bytes, write_json
 from bedplate_registry.errors import Conflict, NotFound, Refused, Unavailable
 
-__all__ = ["DATABASE", "SUMS", "Backup", "copy_file", "make_backup", "read_backup"]
+__all__ = ["DATABASE", "ID", "SUMS", "Backup", "copy_file", "make_backup", "read_backup"]
 
 FORMAT = 1
 SUMS, ABOUT, DATABASE, ID = "SHA256SUMS", "backup.json", "bedplate.db", "id"
@@ -77,7 +77,7 @@ def make_backup(
         dump(engine, target / DATABASE)
     finally:
         engine.dispose()
-    (target / ID).write_text(home.id)
+    write_bytes(target / ID, home.id.encode(), mode=0o600)
     writer = _Writer(home.path, target, base, progress)
     writer.write(_entries(home))
     os.sync()  # all of it at once, rather than file by file

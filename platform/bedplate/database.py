@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -202,6 +202,8 @@ class Database:
         self._owning: sa.Connection | None = None
         try:
             with opening(self.engine):
+                if self.engine.dialect.name == "sqlite":
+                    _make_private(Path(str(self.engine.url.database)))
                 self._open(home_id if self._is_shared else None)
         except BaseException:
             self.close()
@@ -276,6 +278,12 @@ class Database:
                 _migrate(connection, found)
             if home_id is not None and found.owner is None:
                 connection.execute(home.insert().values(id=home_id))
+
+
+def _make_private(file: Path) -> None:
+    """A new database is for its user alone, as are its journals, which SQLite gives the same mode."""
+    with suppress(OSError):  # SQLite says what is wrong with the place
+        file.touch(mode=0o600)
 
 
 @dataclass(frozen=True)

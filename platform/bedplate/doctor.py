@@ -176,13 +176,13 @@ def _audit(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def _secrets(home: Home) -> Iterator[Finding]:
     """What only this user may read, by the modes of the files."""
-    private = (home.run, home.token_file, home.path / "id", home.path / "backups")
+    private = (*home.private_folders[1:], home.database, home.token_file, home.path / "id")
     open_to_others = [path for path in private if path.exists() and path.stat().st_mode & 0o077]
     if open_to_others:
         names = " ".join(str(path) for path in open_to_others)
         yield _finding("secrets", "fail", f"others may read {names}", f"chmod go= {names}")
     elif home.run.exists() and home.path.stat().st_mode & 0o005:
-        detail = f"others may look into {home.path}: jobs, data, and the database, which holds no key but who did what"
+        detail = f"others may look into {home.path}, and read models and data in the registry"
         yield _finding("secrets", "warn", detail, f"chmod go= {home.path}")
     elif home.run.exists():
         yield _finding("secrets", "ok", "the home is for this user alone")

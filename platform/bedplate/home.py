@@ -2,11 +2,13 @@
 
 registry/              models, datasets, evaluations, blobs (bedplate_registry)
 jobs/<job-id>/         one folder a job (job_folder.py)
-run/                   lock, sockets, the loopback token, routes.json, replicas; mode 0700
+run/                   lock, sockets, the loopback token, routes.json, replicas
 logs/                  control plane, gateway and replicas
-bedplate.db            metadata database
+bedplate.db            metadata database, mode 0600
 backups/               copies of it, made before a migration
-id                     which home this is, for a database outside it
+id                     which home this is, for a database outside it; mode 0600
+
+All folders but the registry are of mode 0700, whatever that of the home is.
 """
 
 from __future__ import annotations
@@ -91,14 +93,18 @@ class Home:
     def prepare(self) -> None:
         """Create what is missing. `run` is for this user alone: whoever reaches a socket in it is this user.
 
-        So is a home that we make; one that is there keeps its mode.
+        So are jobs, logs and the database, and a home that we make; one that is there keeps its mode.
         """
         try:
             if not self.path.exists():
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.registry, self.jobs, self.logs, self.run):
                 folder.mkdir(parents=True, exist_ok=True)
-            self.run.chmod(0o700)
+            for folder in self.private_folders[1:]:
+                if folder.exists():
+                    folder.chmod(0o700)
+            if self.database.exists():  # a new one is made so (database.py)
+                self.database.chmod(0o600)
         except OSError as exc:
             raise Refused(
                 f"BEDPLATE_HOME {str(self.path)!r} cannot be used: {exc.strerror}.",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import sqlalchemy as sa
 
 from bedplate.audit import AuditLog
-from bedplate.backup import DATABASE, Backup, copy_file, read_backup
+from bedplate.backup import DATABASE, ID, Backup, copy_file, read_backup
 from bedplate.database import Database
 from bedplate.database import replicas as replicas_table
 from bedplate.database_copy import check_empty, load
@@ -47,20 +48,32 @@ def restore_backup(
     _check_empty_home(home)
     engine = make_engine(home.database, settings.database_url)
     check_empty(engine)
-    staging = home.path / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    for number, (path, digest) in enumerate(sorted(digests.items()), 1):
-        _restore_file(source, staging, path, digest)
-        progress(number, len(digests))
-    os.sync()  # all of it at once, rather than file by file
-    for name in ("registry", "jobs", "id"):  # nothing that a server would take for its own before all is checked
-        if (staging / name).exists():
-            durable.rename(staging / name, home.path / name)
-    load(staging / DATABASE, engine)
-    engine.dispose()
-    shutil.rmtree(staging)
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.path.chmod(0o700)
+    with _staged(home.path / STAGING) as staging:
+        for number, (path, digest) in enumerate(sorted(digests.items()), 1):
+            _restore_file(source, staging, path, digest)
+            progress(number, len(digests))
+        if (staging / ID).exists():
+            (staging / ID).chmod(0o600)  # a backup of an earlier release kept no mode for it
+        os.sync()  # all of it at once, rather than file by file
+        for name in ("registry", "jobs", ID):  # nothing that a server would take for its own before all is checked
+            if (staging / name).exists():
+                durable.rename(staging / name, home.path / name)
+        load(staging / DATABASE, engine)
+        engine.dispose()
     return _opened(settings, home, about)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A new folder for files that are not checked yet; it goes in the end, also where one was refused."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a restore that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _restore_file(source: Path, staging: Path, path: str, digest: str) -> None:

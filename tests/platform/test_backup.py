@@ -103,8 +103,11 @@ def test_what_was_acknowledged_under_load_is_there_after_a_restore_and_goes_on(
         make_backup(server.settings, server.home, tmp_path / "backup")
         wait_for(lambda: len(load.jobs) > len(jobs) and len(load.datasets) > len(datasets))
     restored = Home(tmp_path / "restored")
+    restored.path.mkdir(mode=0o755)
     done = restore_backup(settings_of(restored.path), tmp_path / "backup", restored)
 
+    modes = {path: path.stat().st_mode & 0o777 for path in (restored.path, restored.path / "id", restored.database)}
+    assert [*modes.values()] == [0o700, 0o600, 0o600]
     assert done.audit_problem is None
     assert done.audit_entries >= len(jobs)
     assert restored.id == server.home.id
@@ -165,7 +168,8 @@ def test_one_changed_byte_anywhere_and_nothing_is_restored(victim: str, filled: 
     with pytest.raises(BedplateError) as refused:
         restore_backup(settings_of(tmp_path / "restored"), tmp_path / "backup", Home(tmp_path / "restored"))
     assert refused.value.code == "damaged-backup"
-    assert not (tmp_path / "restored" / "registry").exists()
+    restored = tmp_path / "restored"
+    assert not restored.exists() or [*restored.iterdir()] == []
 
 
 def test_a_backup_that_was_cut_short_is_none(filled: Home, tmp_path: Path) -> None:

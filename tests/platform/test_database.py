@@ -479,6 +479,22 @@ def test_a_home_keeps_its_id(tmp_path: Path) -> None:
     assert (tmp_path / "id").stat().st_mode & 0o777 == 0o600
 
 
+def test_in_a_home_that_others_may_enter_jobs_logs_copies_and_the_database_are_the_users_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    private = (home.run, home.jobs, home.logs, tmp_path / "backups")
+    home.path.chmod(0o755)
+    for folder in private:
+        folder.mkdir(mode=0o755)
+    home.prepare()
+    Database(home.database).close()
+    assert home.path.stat().st_mode & 0o777 == 0o755
+    assert {folder.stat().st_mode & 0o777 for folder in private} == {0o700}
+    assert home.database.stat().st_mode & 0o777 == 0o600
+    home.database.chmod(0o644)  # as an earlier release left it
+    home.prepare()
+    assert home.database.stat().st_mode & 0o777 == 0o600
+
+
 def test_sqlite_runs_on_the_rollback_journal_where_its_wal_can_lose_pages(tmp_path: Path) -> None:
     Database(tmp_path / "bedplate.db").close()
     with sqlite3.connect(tmp_path / "bedplate.db") as connection:

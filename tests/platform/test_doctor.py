@@ -50,7 +50,7 @@ def test_a_home_without_a_database_gets_none_by_a_look(tmp_path: Path) -> None:
     assert not home.path.exists()
 
 
-@pytest.mark.parametrize("name", ["run", "run/token"])
+@pytest.mark.parametrize("name", ["run", "run/token", "jobs", "bedplate.db"])
 def test_a_secret_that_others_may_read_is_named_with_the_command_that_closes_it(home: Home, name: str) -> None:
     assert [found["status"] for found in _secrets(home)] == ["ok"]
     (home.path / name).chmod(0o755)
