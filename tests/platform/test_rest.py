@@ -116,6 +116,8 @@ def test_a_key_that_no_job_can_be_told_by_is_refused(rest: Rest, key: str) -> No
         ("/api/v1/endpoints", {"name": "abc", "model": MODEL, "instances": 99}, "bad-request", "16"),
         ("/api/v1/datasets", {"name": "x", "upload": "../etc", "filename": "f.csv"}, "bad-digest", "64"),
         ("/api/v1/users", {"name": "eve", "rol": "user"}, "unknown-setting", "'role'"),
+        ("/api/v1/keys", {"name": "ci", "scopes": ["infer"], "days": "90"}, "bad-request", "number"),
+        ("/api/v1/keys", {"name": "ci", "scopes": ["infer"], "concurrency": 2.0}, "bad-request", "integer"),
         ("/api/v1/batch-endpoints/nightly/jobs", {"model": MODEL}, "unknown-setting", "model"),
     ],
 )

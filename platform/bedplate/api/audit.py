@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bedplate.api.access import Routes, WorkspaceOf
+from bedplate.api.bodies import Answer
 
 __all__ = ["routes"]
 
@@ -25,7 +26,7 @@ ENTRY: JsonDict = {
 }
 
 
-class Entry(BaseModel):
+class Entry(Answer):
     """One change that was asked for, and how that ended."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ENTRY]})
@@ -39,14 +40,14 @@ class Entry(BaseModel):
     hash: Annotated[str, Field(description="SHA-256 of `previous` and of the other fields.")]
 
 
-class Entries(BaseModel):
+class Entries(Answer):
     """A page of entries, the newest first."""
 
     items: list[Entry]
     next: Annotated[int | None, Field(description="Give it as `after` for the page that follows.")] = None
 
 
-class Verdict(BaseModel):
+class Verdict(Answer):
     """What a walk along the chain found."""
 
     model_config = ConfigDict(

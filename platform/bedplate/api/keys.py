@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
-from bedplate.api.bodies import MOST_ITEMS, After, Limit, Page, json_answer, page_of
+from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
 from bedplate_registry.errors import Forbidden
 
 __all__ = ["routes"]
@@ -31,11 +31,11 @@ KEY_EXAMPLE: JsonDict = {
 }
 
 
-class NewKey(BaseModel):
+class NewKey(RequestBody):
     """A key to be made."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "ci", "scopes": ["infer"], "days": 90, "rate": 20}]}
+        json_schema_extra={"examples": [{"name": "ci", "scopes": ["infer"], "days": 90, "rate": 20}]}
     )
 
     name: Annotated[str, Field(description="What it is for.")]
@@ -47,7 +47,7 @@ class NewKey(BaseModel):
     concurrency: Annotated[int | None, Field(description="Requests open at once, at most.")] = None
 
 
-class Key(BaseModel):
+class Key(Answer):
     """One key, without its text."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [KEY_EXAMPLE]})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
-from bedplate.api.bodies import MOST_ITEMS, After, Limit, Page, json_answer, page_of
+from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
 from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tagged
 from bedplate.users import LOCAL
 from bedplate.users import User as Row
@@ -21,25 +21,25 @@ Role = Literal["viewer", "user", "operator", "admin"]
 EXAMPLE: JsonDict = {"name": "ana", "role": "user"}
 
 
-class NewUser(BaseModel):
+class NewUser(RequestBody):
     """A user to be made. There is no password: give keys, or a one-time link for a browser."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     name: Annotated[str, Field(description="Lower-case letters, digits and . _ @ -", examples=["ana"])]
     role: Annotated[Role, Field(description="What the user may do, whatever keys say.")] = "user"
 
 
-class UserChange(BaseModel):
+class UserChange(RequestBody):
     """What is to change; it acts at once, for the keys and sessions of the user too."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "operator"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "operator"}]})
 
     role: Role | None = None
     disabled: bool | None = None
 
 
-class User(BaseModel):
+class User(Answer):
     """One user."""
 
     model_config = ConfigDict(
