@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
-from bedplate_serving.asgi import Message, Receive, Scope, Send, header, refuse_websocket, send_answer
+from bedplate_serving.asgi import Message, Receive, Scope, Send, refuse_websocket, send_answer
 from bedplate_serving.problems import Problem
+from bedplate_serving.request_id import request_id_of
 
 __all__ = ["Exchange"]
 
-ID_CHARACTERS = 128
 PATH_CHARACTERS = 200  # of a path in a line of the log
 
 
@@ -18,7 +16,8 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self._send = scope, receive, send
-        self.id = _request_id(scope)
+        self.id = request_id_of(scope)
+        self.is_scoring = False  # whether the path is one that inference clients call
         self.status: int | None = None  # of the answer, once that has begun
         self.endpoint: str | None = None
         self.key_id: str | None = None
@@ -46,14 +45,8 @@ class Exchange:
         if self.status is not None:
             return
         headers = [*problem.all_headers, ("x-request-id", self.id)]
+        body = problem.scoring_body(self.id) if self.is_scoring else problem.body(self.id)
         if self.scope["type"] == "websocket":
-            await refuse_websocket(self.scope, self.send, problem.status, problem.body(), headers)
+            await refuse_websocket(self.scope, self.send, problem.status, body, headers)
         else:
-            await send_answer(self.send, problem.status, problem.body(), headers)
-
-
-def _request_id(scope: Scope) -> str:
-    """The caller's, where it is one word of a sane length; else a new one."""
-    given = header(scope, b"x-request-id") or ""
-    is_good = 0 < len(given) <= ID_CHARACTERS and given.isascii() and given.isprintable() and " " not in given
-    return given if is_good else os.urandom(16).hex()
+            await send_answer(self.send, problem.status, body, headers)

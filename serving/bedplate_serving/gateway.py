@@ -105,9 +105,10 @@ class Gateway:
 
     async def _from_the_network(self, exchange: Exchange) -> None:
         scope, routes = exchange.scope, self._table.current
+        path = ScoringPath.of(scope)
+        exchange.is_scoring = path is not None
         routes.door.check(scope, own_schemes(scope, behind_proxy=self._behind_proxy))
         refuse_encoded(scope)
-        path = ScoringPath.of(scope)
         if path is not None:
             await self._scorer.answer(exchange, path)
         elif scope["path"] == "/gateway/livez":
@@ -123,8 +124,9 @@ class Gateway:
             await passing(exchange.scope, exchange.receive, exchange.send, exchange.id)
 
     async def _from_own_user(self, exchange: Exchange) -> None:
-        refuse_encoded(exchange.scope)
         path = ScoringPath.of(exchange.scope)
+        exchange.is_scoring = path is not None
+        refuse_encoded(exchange.scope)
         if path is not None:
             await self._scorer.answer_own_user(exchange, path)
         elif exchange.scope["path"] == "/gateway/livez":

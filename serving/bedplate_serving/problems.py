@@ -1,7 +1,7 @@
-"""Errors on the wire: an RFC 9457 problem document that also holds what inference clients look for.
+"""Errors on the wire: an RFC 9457 problem document; on scoring routes with what inference clients look for.
 
-    {"type": "urn:bedplate:problem:bad-items", "title": …, "status": 422, "code": "bad-items", "detail": "item 3: …",
-     "hint": "Correct …", "error": detail and hint, "error_type": "validation", "errors": [{"index", "message"}]}
+    {"type": "about:blank", "title": …, "status": 422, "code": "bad-items", "detail": "item 3: …", "hint": "Correct …",
+     "request_id": …, "error": detail and hint, "error_type": "validation", "errors": [{"index", "message"}]}
 
 `error` must be a string (tritonclient fails to decode anything else); `error_type` is what text_generation maps.
 """
@@ -45,18 +45,28 @@ class Problem(Exception):
         retry = [] if self.retry_after_seconds is None else [("retry-after", str(self.retry_after_seconds))]
         return [("content-type", CONTENT_TYPE), *retry, *self.headers]
 
-    def body(self) -> bytes:
+    def body(self, request_id: str | None = None) -> bytes:
+        """None for what was no request yet."""
+        return orjson.dumps(self._document(request_id))
+
+    def scoring_body(self, request_id: str | None) -> bytes:
+        """On a scoring route."""
+        kind = ERROR_TYPES.get(self.status, "validation" if self.status < 500 else "unavailable")
+        return orjson.dumps(
+            {**self._document(request_id), "error": f"{self.detail} {self.hint}".strip(), "error_type": kind}
+        )
+
+    def _document(self, request_id: str | None) -> dict[str, Any]:
         document = {
-            "type": f"urn:bedplate:problem:{self.code}",
+            "type": "about:blank",
             "title": self.title,
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
             "hint": self.hint,
-            "error": f"{self.detail} {self.hint}".strip(),
-            "error_type": ERROR_TYPES.get(self.status, "validation" if self.status < 500 else "unavailable"),
+            **self.extra,
         }
-        return orjson.dumps(document | dict(self.extra))
+        return document if request_id is None else {**document, "request_id": request_id}
 
 
 def problem_of(error: BedplateError) -> Problem:

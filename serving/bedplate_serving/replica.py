@@ -107,14 +107,13 @@ class Replica:
         except CallerLeft:
             pass
         except Problem as problem:
-            await self._send_problem(send, problem)
+            await self._refuse(scope, send, problem)
         except BedplateError as error:
-            await self._send_problem(send, problem_of(error))
+            await self._refuse(scope, send, problem_of(error))
         except Exception:  # the request's outer edge: told in the log, without detail outside
             log.exception("a request failed", extra={"request_id": header(scope, b"x-request-id")})
-            await self._send_problem(
-                send, Problem(500, "internal", "The replica failed on this request.", "Its log says why.")
-            )
+            detail = "The replica failed on this request."
+            await self._refuse(scope, send, Problem(500, "internal", detail, "Its log says why."))
 
     def _route(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         route = self._routes.get((scope["method"], scope["path"]))
@@ -125,8 +124,9 @@ class Replica:
     async def _send(self, send: Send, status: int, body: bytes, headers: Headers) -> None:
         await send_answer(send, status, body, [*headers, *self._names])
 
-    async def _send_problem(self, send: Send, problem: Problem) -> None:
-        await self._send(send, problem.status, problem.body(), problem.all_headers)
+    async def _refuse(self, scope: Scope, send: Send, problem: Problem) -> None:
+        body = problem.scoring_body(header(scope, b"x-request-id"))  # the gateway's
+        await self._send(send, problem.status, body, problem.all_headers)
 
     # --- life
 

@@ -195,6 +195,35 @@ def test_a_request_keeps_its_id_and_gets_one_where_it_has_none(house: Any, floor
     assert len(too_long.headers["x-request-id"]) == 32
 
 
+def test_errors_name_their_request_and_have_the_words_of_inference_clients_where_those_call(
+    house: Any, floor: Any
+) -> None:
+    def document(method: str, path: str, **headers: str) -> dict[str, Any]:
+        answer = httpx.request(method, house.url + path, headers={"X-Request-Id": "r-1", **headers}, json={})
+        assert answer.status_code >= 400
+        assert answer.headers["content-type"] == "application/problem+json"
+        return answer.json()
+
+    plain = {"type", "title", "status", "code", "detail", "hint", "request_id"}
+    for scoring in (
+        document("POST", "/endpoints/support"),  # no key
+        document("POST", "/endpoints/support", Host="evil.example"),
+        document("POST", "/endpoints/support", **floor.authorization),  # the replica's answer
+        document("POST", "/endpoints/nothing/score", **floor.authorization),
+        house.own_user("/endpoints/nothing", "POST", json={}, headers={"X-Request-Id": "r-1"}).json(),
+    ):
+        assert set(scoring) >= plain | {"error", "error_type"}
+        assert (scoring["type"], scoring["request_id"]) == ("about:blank", "r-1")
+    for other in (
+        document("GET", "/api/v1/jobs", Host="evil.example"),
+        document("POST", "/api/v1/jobs", Origin="http://evil.example"),
+        document("POST", "/endpoints/support/x", **{"Content-Encoding": "gzip"}),
+        house.own_user("/api/v1/jobs", headers={"X-Request-Id": "r-1"}).json(),
+    ):
+        assert set(other) == plain
+        assert (other["type"], other["request_id"]) == ("about:blank", "r-1")
+
+
 def test_headers_beyond_the_limit_are_refused_while_they_arrive(house: Any) -> None:
     host, port = house.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
