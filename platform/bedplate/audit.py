@@ -67,28 +67,33 @@ class AuditLog:
         self._database = database
         self._lock = Lock()
         self._head: tuple[int, str] | None = None  # read at the first entry, and again after a failed one
-        self.is_broken = False
+        self._missed: list[tuple[str, str, dict[str, Any]]] = []
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether there are entries that could not be kept. They are, before anything more is changed."""
+        return bool(self._missed)
 
     def record(self, who: str, action: str, detail: dict[str, Any]) -> Entry:
-        """Raises Unavailable, code `audit-unavailable`, where the entry cannot be kept."""
+        """Raises Unavailable, code `audit-unavailable`, where the entry cannot be kept now; it is kept later."""
         with self._lock:
             try:
-                entry = self._append(who, action, detail)
-            except (BedplateError, sa.exc.SQLAlchemyError) as exc:
-                self._head, self.is_broken = None, True
-                raise Unavailable(
-                    "The audit log cannot be written.",
-                    hint="Nothing is changed while it cannot. Look at the disk or the database of the server.",
-                    code="audit-unavailable",
-                ) from exc
-            self.is_broken = False
-        log.info("audit %s %s %s", entry.who, entry.action, entry.hash, extra={"audit_seq": entry.seq})
-        return entry
+                self._catch_up()
+                return self._append(who, action, detail)
+            except Unavailable:
+                self._missed.append((who, action, detail))
+                raise
 
     def check(self) -> None:
-        """Before a change: where the last entry could not be kept, one more has to be. Raises Unavailable."""
-        if self.is_broken:
-            self.record("server", "audit.resumed", {})
+        """Before a change: what could not be kept has to be by now. Raises Unavailable."""
+        with self._lock:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        while self._missed:
+            who, action, detail = self._missed[0]
+            self._append(who, action, {**detail, "recorded": "late"})
+            del self._missed[0]
 
     def entries(self, *, limit: int, before: int | None = None, who: str | None = None) -> list[Entry]:
         """The newest first."""
@@ -114,12 +119,23 @@ class AuditLog:
         return Verdict(seq, seq, head, None)
 
     def _append(self, who: str, action: str, detail: dict[str, Any]) -> Entry:
-        seq, previous = self._head or self._last()
-        now = time.time()
-        entry = Entry(seq + 1, now, who, action, detail, previous, _hash(previous, seq + 1, now, who, action, detail))
-        with self._database.begin() as connection:
-            connection.execute(table.insert().values(**asdict(entry)))
+        try:
+            seq, previous = self._head or self._last()
+            now = time.time()
+            mark = _hash(previous, seq + 1, now, who, action, detail)
+            entry = Entry(seq + 1, now, who, action, detail, previous, mark)
+            with self._database.begin() as connection:
+                connection.execute(table.insert().values(**asdict(entry)))
+        except (BedplateError, sa.exc.SQLAlchemyError) as exc:
+            self._head = None
+            raise Unavailable(
+                "The audit log cannot be written.",
+                hint="What was asked for may have been done; nothing more is, until the log can be written again. "
+                "Look at the disk or the database of the server.",
+                code="audit-unavailable",
+            ) from exc
         self._head = entry.seq, entry.hash
+        log.info("audit %s %s %s", who, action, entry.hash, extra={"audit_seq": entry.seq})
         return entry
 
     def _last(self) -> tuple[int, str]:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
-import socket
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +19,6 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bedplate.api.app import create_app
 from bedplate.gateway_process import Address
@@ -32,6 +28,7 @@ from bedplate.server_process import HOME_OWNED
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
+from bedplate_serving.listeners import OwnUserProtocol
 from bedplate_serving.logs import configure_logs
 from bedplate_serving.unix_sockets import listen
 
@@ -40,19 +37,6 @@ __all__ = ["main"]
 log = logging.getLogger("bedplate")
 LOCK_SECONDS = 1.0  # sees through a look at the lock, and a server that was killed a moment ago
 LEAVE_SECONDS = 1.0  # how often a private server asks itself whether it is still wanted
-
-
-class _SameUser(HttpToolsProtocol):
-    """HTTP for callers of our own uid (or root) only: SO_PEERCRED, besides the folder's mode."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        peer = transport.get_extra_info("socket").getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
-        )
-        _, uid, _ = struct.unpack("3i", peer)
-        super().connection_made(transport)
-        if uid not in (os.getuid(), 0):
-            transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -123,7 +107,7 @@ async def _serve(workspace: Workspace) -> None:
 
     config = uvicorn.Config(
         create_app(workspace, stop),
-        http=_SameUser,
+        http=OwnUserProtocol,
         loop="asyncio",
         log_config=None,
         access_log=False,

@@ -52,6 +52,11 @@ class Address:
     def is_loopback(self) -> bool:
         return self.host in ("127.0.0.1", "localhost", "::1")
 
+    @property
+    def takes_token(self) -> bool:
+        """Whether the loopback token opens it: only where nobody but this machine's own programs can call."""
+        return self.is_loopback and not self.behind_proxy
+
     def check_free(self) -> None:
         """Raises Conflict where another program listens there."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

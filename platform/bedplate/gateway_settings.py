@@ -8,10 +8,9 @@ from typing import Any
 
 from bedplate.gateway_process import Address
 from bedplate.settings import Settings
+from bedplate_serving.door import LOOPBACK_NAMES
 
 __all__ = ["gateway_settings"]
-
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def gateway_settings(settings: Settings, address: Address) -> dict[str, Any]:

@@ -23,6 +23,7 @@ __all__ = ["SLOTS", "Key", "KeyStore", "digest"]
 SLOTS = ("primary", "secondary")  # of an endpoint: one is in use while the other is changed
 MAX_DAYS = 36_500
 MAX_LIMIT = 1_000_000  # requests in a second, or open at once
+MIN_RATE = 1 / 3600
 MAX_NAME = 200
 
 
@@ -78,7 +79,7 @@ class KeyStore:
         """A new key and its text, which is shown this once. Raises Refused for a value that is not accepted."""
         _check(name, scopes, endpoints)
         _check_limit("days", days, MAX_DAYS)
-        _check_limit("rate", rate, MAX_LIMIT)
+        _check_limit("rate", rate, MAX_LIMIT, MIN_RATE)
         _check_limit("concurrency", concurrency, MAX_LIMIT)
         text = f"bp_{secrets.token_urlsafe(32)}"
         now, key_id = time.time(), f"key-{secrets.token_hex(4)}"
@@ -194,6 +195,7 @@ def _check(name: str, scopes: Sequence[str], endpoints: Sequence[str] | None) ->
         )
 
 
-def _check_limit(name: str, value: float | None, most: int) -> None:
-    if value is not None and not (math.isfinite(value) and 0 < value <= most):
-        raise Refused(f"{name}={value!r} is not accepted.", hint=f"Give more than 0 and at most {most}.")
+def _check_limit(name: str, value: float | None, most: int, least: float = 0) -> None:
+    if value is not None and not (math.isfinite(value) and 0 < value <= most and value >= least):
+        floor = f"at least {least:.2g}" if least else "more than 0"
+        raise Refused(f"{name}={value!r} is not accepted.", hint=f"Give {floor} and at most {most}.")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import httpx
@@ -64,6 +65,7 @@ class Reconciler:
         self._looked: dict[str, float] = {}
         self._stopping: dict[str, float] = {}
         self._routes: dict[str, Any] | None = None
+        self._writing = Lock()
 
     def tick(self) -> bool:
         """One round; says whether replicas come or go.
@@ -78,10 +80,11 @@ class Reconciler:
         for deployment in wished.values():
             with _logged(f"deployment {deployment.endpoint}/{deployment.name}"):
                 self._scale(deployment)
-        self._write_routes()
-        for replica in self._healthy.values():  # said to be ready only now that the gateway can find them
-            self._store.move_replica(replica, "ready")
-        self._healthy.clear()
+        with self._writing:
+            self._write_routes()
+            for replica in self._healthy.values():  # said to be ready only now that the gateway can find them
+                self._store.move_replica(replica, "ready")
+            self._healthy.clear()
         return any(replica.state != "ready" for replica in replicas)
 
     def folder(self, replica_id: str) -> Path:
@@ -220,6 +223,11 @@ class Reconciler:
         )
 
     # --- the gateway's snapshot ---
+
+    def write_routes(self) -> None:
+        """Hand down what is in force. Any thread may call it: a revoked key does not wait for a round of the loop."""
+        with self._writing:
+            self._write_routes()
 
     def _write_routes(self) -> None:
         routes = {"max_body_bytes": MAX_BODY_BYTES, **self._handed_down(), "endpoints": self._endpoint_table()}

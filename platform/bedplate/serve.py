@@ -114,7 +114,7 @@ def _announce(home: Home, address: Address, child: subprocess.Popen[bytes]) -> b
         _say(sys.stderr, f"{exc.message} {exc.hint}")
         child.terminate()
         return False
-    how = f"token in {home.token_file}" if address.is_loopback else "keys open it: bedplate keys create"
+    how = f"token in {home.token_file}" if address.takes_token else "keys open it: bedplate keys create"
     place = f"Bedplate serves {home.path} at {address.url} ({how})"
     _say(sys.stdout, f"{place}\n{_how_to_sign_in(home)}")
     return True

@@ -26,7 +26,7 @@ COOKIE = "bedplate_session"
 CSRF_HEADER = "x-csrf-token"
 SCHEME_HEADER = "x-bedplate-scheme"  # how the browser reached the gateway, which says so
 LINK_SECONDS = 600.0
-MOST_LINKS = 1000  # that wait to be used
+MOST_LINKS = 10  # of one user, that wait to be used
 
 
 @dataclass(frozen=True)
@@ -87,21 +87,37 @@ class Links:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._open: dict[str, tuple[str, float]] = {}
+        self._open: dict[str, _Link] = {}
 
-    def create(self, owner: str) -> str:
+    def create(self, owner: str, key: str | None = None) -> str:
+        """A new code for a user; `key` is the one that asks for it. Of a user's codes the newest few stay."""
         code, now = secrets.token_urlsafe(32), time.monotonic()
         with self._lock:
-            living = {key: link for key, link in self._open.items() if link[1] > now}
-            newest = list(living.items())[-MOST_LINKS + 1 :]
-            self._open = {**dict(newest), digest(code): (owner, now + LINK_SECONDS)}
+            self._open = {place: link for place, link in self._open.items() if link.until > now}
+            mine = [place for place, link in self._open.items() if link.owner == owner]
+            for place in mine[: max(0, len(mine) - MOST_LINKS + 1)]:
+                del self._open[place]
+            self._open[digest(code)] = _Link(owner, key, now + LINK_SECONDS)
         return code
 
-    def take(self, code: str) -> str | None:
-        """Whose link it is; there is no second time."""
+    def take(self, code: str) -> tuple[str, str | None] | None:
+        """Whose link it is, and the key that it was made with; there is no second time."""
         with self._lock:
-            owner, until = self._open.pop(digest(code), ("", 0.0))
-        return owner if until > time.monotonic() else None
+            link = self._open.pop(digest(code), None)
+        return (link.owner, link.key) if link is not None and link.until > time.monotonic() else None
+
+    def end_all(self, owner: str) -> None:
+        with self._lock:
+            self._open = {place: link for place, link in self._open.items() if link.owner != owner}
+
+
+@dataclass(frozen=True)
+class _Link:
+    """`until` by the monotonic clock."""
+
+    owner: str
+    key: str | None
+    until: float
 
 
 def is_own_page(headers: Mapping[str, str]) -> bool:

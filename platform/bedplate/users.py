@@ -31,6 +31,7 @@ _USER = _VIEWER | {"infer", "batch", "train", "import"}
 _OPERATOR = _USER | {"operate"}
 ROLES = {"viewer": _VIEWER, "user": _USER, "operator": _OPERATOR, "admin": _OPERATOR | {"admin"}}
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
+TAKEN = frozenset({"me", "server", "local"})  # /users/me is whoever asks; the other two are in the audit log
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class UserStore:
             raise Refused(f"{name!r} is not a name for a user.", hint=hint, code="bad-name")
         _check_role(role)
         taken = Conflict(f"There is a user {name!r} already.", hint="Choose another name.", code="user-exists")
-        if self.find(name) is not None:
+        if name in TAKEN or self.find(name) is not None:
             raise taken
         values = {"name": name, "role": role, "disabled": False, "created": time.time()}
         try:

@@ -273,7 +273,8 @@ class Workspace:
     # --- the loop ---
 
     def changed(self) -> None:
-        """Have the loop look now: what the gateway goes by changed."""
+        """What the gateway goes by changed: it is told at once, whatever the loop is busy with."""
+        self.reconciler.write_routes()
         self._wake.set()
 
     def _run(self) -> None:
@@ -301,7 +302,7 @@ class Workspace:
     def _for_gateway(self) -> dict[str, Any]:
         """Every valid key by its digest; the loopback token too, while nobody else reaches the port."""
         keys = self.keys.for_gateway(self.users.find)
-        if self._address.is_loopback and (token := self.home.token()):
+        if self._address.takes_token and (token := self.home.token()):
             entry = {"id": "loopback-token", "scopes": ["infer"], "endpoints": None, "expires": None}
             keys[digest(token)] = {**entry, "rate": 0, "concurrency": 0}
         return {**gateway_settings(self.settings, self._address), "keys": keys}

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from bedplate.api.access import POLICIES, Routes, check_policies, leaves, policy
 from bedplate.api.app import create_app
 from bedplate.gateway_process import Address
 from bedplate.settings import Settings
-from bedplate.users import ROLES
+from bedplate.users import ROLES, User
 from bedplate.workspace import Workspace
 from harness import free_port, wait_for
 from light_server import light_server
@@ -301,6 +303,76 @@ def test_a_key_is_stored_as_a_digest_only(workspace: Workspace) -> None:
     assert text.encode() not in stored and cookie.encode() not in stored
 
 
+def test_a_stream_ends_when_the_key_that_began_it_does(server: Workspace) -> None:
+    headers = key_of(server, "ana", "batch")
+    script = {"kind": "script", "code": "import time\nfor i in range(300): print(i, flush=True); time.sleep(0.1)"}
+    job = send(server, "POST", "/api/v1/jobs", headers, json=script).json()["id"]
+    wait_for(lambda: server.jobs.get(job).state == "running")
+    for path in ("log?follow=true", "events"):
+        headers = key_of(server, "ana", "batch")
+        with CLIENT.stream("GET", f"{server.address.url}/api/v1/jobs/{job}/{path}", headers=headers) as answer:
+            chunks = answer.iter_raw()
+            next(chunks)
+            [key] = [key for key in server.keys.all("ana") if server.keys.find(headers["Authorization"][7:]) == key]
+            server.keys.revoke(key.id)
+            began = time.monotonic()
+            with suppress(httpx.RemoteProtocolError):  # a log that is broken off has no end
+                list(chunks)
+            assert time.monotonic() - began < 3
+    server.cancel_job(job)
+
+
+def test_a_key_gives_on_no_more_than_it_has(server: Workspace) -> None:
+    _, text = server.keys.create("k", ["admin"], owner="ana", rate=5, concurrency=2, days=1)
+    headers = {"Authorization": f"Bearer {text}"}
+    made = send(server, "POST", "/api/v1/keys", headers, json={"name": "k", "scopes": ["infer"]}).json()
+    assert (made["rate"], made["concurrency"]) == (5, 2)
+    assert made["expires"] < time.time() + 86401
+    for more in ({"rate": 6}, {"concurrency": 3}, {"days": 2}):
+        answer = send(server, "POST", "/api/v1/keys", headers, json={"name": "k", "scopes": ["infer"], **more})
+        assert (answer.status_code, answer.json()["code"]) == (422, "beyond-own-limit"), more
+    less = {"name": "k", "scopes": ["infer"], "rate": 1, "days": 0.5}
+    assert send(server, "POST", "/api/v1/keys", headers, json=less).status_code == 201
+
+
+def test_the_head_of_the_line_is_for_operators(server: Workspace) -> None:
+    for user, priority, status in (("ana", 1, 403), ("ana", 0, 202), ("ana", -5, 202), ("olga", 50, 202)):
+        body = {"kind": "script", "priority": priority}
+        assert send(server, "POST", "/api/v1/jobs", key_of(server, user), json=body).status_code == status
+
+
+def test_a_link_ends_with_the_key_that_made_it_and_with_its_user(server: Workspace) -> None:
+    key, text = server.keys.create("k", ["admin"], owner="ana")
+    headers = {"Authorization": f"Bearer {text}"}
+    codes = [send(server, "POST", "/api/v1/session/links", headers, json={}).json()["url"][-43:] for _ in range(2)]
+    cookie = send(server, "POST", "/api/v1/session", {}, json={"code": codes[0]}).headers["set-cookie"].split(";")[0]
+    assert send(server, "GET", "/api/v1/session", {"Cookie": cookie}).status_code == 200
+    server.keys.revoke(key.id)
+    assert send(server, "GET", "/api/v1/session", {"Cookie": cookie}).status_code == 401
+    assert send(server, "POST", "/api/v1/session", {}, json={"code": codes[1]}).status_code == 401
+    server.users.create("tom", "user")
+    link = send(server, "POST", "/api/v1/session/links", key_of(server, "adam"), json={"user": "tom"}).json()["url"]
+    for disabled in (True, False):
+        send(server, "PATCH", "/api/v1/users/tom", key_of(server, "adam"), json={"disabled": disabled})
+    assert send(server, "POST", "/api/v1/session", {}, json={"code": link[-43:]}).status_code == 401
+
+
+def test_a_websocket_to_a_mount_is_refused(server: Workspace) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Cookie": "bedplate_session=abc"}
+    for path in ("/hub/x", "/api/v1/jobs"):
+        assert send(server, "GET", path, headers).status_code in (401, 403, 404), path
+
+
+def test_the_token_opens_nothing_where_a_proxy_brings_callers_from_elsewhere(tmp_path: Path) -> None:
+    for address, opens in (
+        (Address("127.0.0.1", 1), True),
+        (Address("127.0.0.1", 1, behind_proxy=True), False),
+        (Address("0.0.0.0", 1, behind_proxy=True), False),
+    ):
+        assert address.takes_token is opens
+
+
 # --- the audit log tells it ---
 
 
@@ -327,6 +399,31 @@ def test_every_change_is_an_entry_with_who_what_from_where_and_how_it_ended(serv
     assert server.audit.verify().problem is None
 
 
+def test_a_change_whose_answer_fails_is_an_entry_too(server: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    adam = key_of(server, "adam")
+    monkeypatch.setattr(User, "to_json", lambda self: 1 / 0)
+    answer = send(server, "POST", "/api/v1/users", adam, json={"name": "half", "role": "viewer"})
+    monkeypatch.undo()
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert server.users.find("half") is not None
+    [entry] = server.audit.entries(limit=1)
+    assert (entry.who, entry.detail["user"], entry.detail["status"]) == ("adam", "half", 500)
+
+
+def test_an_entry_keeps_no_key_and_no_body_whatever_somebody_names(server: Workspace) -> None:
+    adam = key_of(server, "adam")
+    text = adam["Authorization"].removeprefix("Bearer ")
+    assert send(server, "DELETE", f"/api/v1/keys/{text}", adam).status_code == 404
+    long = send(server, "POST", f"/api/v1/jobs/{'A' * 50_000}/cancel", adam)
+    assert long.status_code == 404
+    large = {"traffic": {f"n{number}": 1 for number in range(5000)} | {"x" * 5000: 1}}
+    send(server, "PATCH", "/api/v1/endpoints/none", adam, json=large)
+    for entry in server.audit.entries(limit=3):
+        shown = json.dumps(entry.to_json())
+        assert text not in shown
+        assert len(shown) < 8000
+
+
 def test_while_the_audit_log_cannot_be_written_nothing_is_changed_and_reading_goes_on(
     server: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,8 +446,11 @@ def test_while_the_audit_log_cannot_be_written_nothing_is_changed_and_reading_go
     assert (first.status_code, first.json()["code"]) == (503, "audit-unavailable")
     second = send(server, "POST", "/api/v1/users", adam, json={"name": "unmade", "role": "viewer"})
     assert (second.status_code, second.json()["code"]) == (503, "audit-unavailable")
+    assert "may have been done" in first.json()["hint"]
     assert server.users.find("unmade") is None
     assert send(server, "GET", "/api/v1/users", adam).status_code == 200
     monkeypatch.undo()
     assert send(server, "POST", "/api/v1/users", adam, json={"name": "made", "role": "viewer"}).status_code == 201
+    newest = [(entry.detail["user"], entry.detail.get("recorded")) for entry in server.audit.entries(limit=2)]
+    assert newest == [("made", None), ("unheard", "late")]
     assert server.audit.verify().problem is None

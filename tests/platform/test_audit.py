@@ -98,11 +98,7 @@ def test_where_it_cannot_be_written_it_says_so_until_it_can_again(
     database: Database, log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin: Callable[[], object] = database.begin
-
-    def fails() -> object:
-        raise sa.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))
-
-    monkeypatch.setattr(database, "begin", fails)
+    monkeypatch.setattr(database, "begin", _full)
     for _ in range(2):
         with pytest.raises(Unavailable) as caught:
             log.record("ana", "x", {})
@@ -112,5 +108,27 @@ def test_where_it_cannot_be_written_it_says_so_until_it_can_again(
     monkeypatch.setattr(database, "begin", begin)
     log.check()
     log.check()  # nothing is written while all is well
-    assert [entry.action for entry in log.entries(limit=2)] == ["audit.resumed", "POST /api/v1/jobs"]
+    assert log.count() == 8
+    assert not log.is_broken
     assert log.verify().problem is None
+
+
+def test_what_could_not_be_kept_is_kept_late_in_its_order_before_anything_else(
+    database: Database, log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "begin", _full)
+    for name in ("first", "second"):
+        with pytest.raises(Unavailable):
+            log.record("ana", name, {"status": 202})
+    monkeypatch.undo()
+    log.record("bo", "third", {})
+    newest = log.entries(limit=3)[::-1]
+    assert [(entry.action, entry.detail) for entry in newest] == [
+        ("first", {"status": 202, "recorded": "late"}),
+        ("second", {"status": 202, "recorded": "late"}),
+        ("third", {}),
+    ]
+
+
+def _full() -> object:
+    raise sa.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))

@@ -64,7 +64,7 @@ def test_a_name_that_is_none_is_refused(users: UserStore, name: str) -> None:
 
 def test_a_taken_name_an_unknown_role_and_the_built_in_user_are_refused(users: UserStore) -> None:
     users.create("ana", "user")
-    for name in ("ana", "local"):
+    for name in ("ana", "local", "me", "server"):
         with pytest.raises(Conflict, match="already"):
             users.create(name, "user")
     with pytest.raises(Refused, match="owner") as caught:
@@ -115,6 +115,7 @@ def test_a_text_that_is_no_key_finds_none(keys: KeyStore, text: str) -> None:
         {"days": float("nan")},
         {"days": 1e305},
         {"rate": -1},
+        {"rate": 1e-300},
         {"rate": float("inf")},
         {"concurrency": 0},
         {"endpoints": []},
@@ -202,7 +203,7 @@ def test_a_link_begins_one_session_within_ten_minutes(monkeypatch: pytest.Monkey
     links = Links()
     code, late = links.create("ana"), links.create("bo")
     assert links.take("x" + code) is None
-    assert links.take(code) == "ana"
+    assert links.take(code) == ("ana", None)
     assert links.take(code) is None
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 601)
@@ -211,6 +212,15 @@ def test_a_link_begins_one_session_within_ten_minutes(monkeypatch: pytest.Monkey
 
 def test_links_that_nobody_uses_do_not_fill_the_memory() -> None:
     links = Links()
-    codes = [links.create("ana") for _ in range(1005)]
-    assert links.take(codes[0]) is None
-    assert links.take(codes[-1]) == "ana"
+    other = links.create("bo", "key-1")
+    codes = [links.create("ana") for _ in range(15)]
+    assert links.take(codes[4]) is None
+    assert links.take(codes[5]) and links.take(codes[-1])
+    assert links.take(other) == ("bo", "key-1")
+
+
+def test_the_links_of_a_user_who_is_shut_out_end() -> None:
+    links = Links()
+    mine, other = links.create("ana"), links.create("bo")
+    links.end_all("ana")
+    assert (links.take(mine), links.take(other)) == (None, ("bo", None))

@@ -22,10 +22,10 @@ from bedplate.sessions import COOKIE, CSRF_HEADER, is_own_page
 from bedplate.users import LOCAL, ROLES, SCOPES, User, permissions_of
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Forbidden
+from bedplate_serving.door import SAFE_METHODS
 
 __all__ = [
     "POLICIES",
-    "SAFE_METHODS",
     "Caller",
     "CallerOf",
     "Routes",
@@ -42,7 +42,6 @@ __all__ = [
 OPEN, DATA = "open", "data"  # nobody need say who he is; whoever may send data
 POLICIES = (OPEN, DATA, *sorted(ROLES["admin"]))
 MAY_SEND_DATA = frozenset({"batch", "train", "import", "operate", "admin"})
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Unauthorized(Forbidden):
@@ -126,7 +125,7 @@ def find_caller(workspace: Workspace, scope: Mapping[str, Any]) -> Caller:
 
 
 def _by_key(workspace: Workspace, text: str) -> Caller:
-    token = workspace.home.token() if workspace.address.is_loopback else None
+    token = workspace.home.token() if workspace.address.takes_token else None
     if token is not None and hmac.compare_digest(text.encode(), token.encode()):
         return Caller(LOCAL.name, LOCAL.role, LOCAL_PERMISSIONS, "token")
     key = workspace.keys.find(text)

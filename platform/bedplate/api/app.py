@@ -109,6 +109,9 @@ class _Guarded:
         self._app, self._workspace = app, workspace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # a mount takes websockets too
+            await send({"type": "websocket.close", "code": 1008})
+            return
         try:
             caller = await asyncio.to_thread(find_caller, self._workspace, scope)
             caller.require(self.policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -21,7 +21,9 @@ HEARTBEAT_SECONDS = 15.0  # proxies close a connection on which nothing comes fo
 RETRY_MS = 1000  # how soon a browser asks again
 
 
-async def follow_events(workspace: Workspace, job_id: str, after: int) -> AsyncIterator[bytes]:
+async def follow_events(
+    workspace: Workspace, job_id: str, after: int, may_go_on: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     """The events after the one of that number, and `state` with the whole job at first and whenever that changes.
 
     A `state` has no id: whoever resumes by Last-Event-ID misses none of the others for it. The last one is final. A
@@ -40,7 +42,7 @@ async def follow_events(workspace: Workspace, job_id: str, after: int) -> AsyncI
         if news:
             yield first + b"".join(news)
             last_sent, first = time.monotonic(), b""
-        if shown["is_final"] or workspace.is_stopping:
+        if shown["is_final"] or workspace.is_stopping or not await asyncio.to_thread(may_go_on):
             return
         told = state
         await asyncio.sleep(POLL_SECONDS)
@@ -52,7 +54,9 @@ async def read_log(reader: LogReader) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def follow_log(workspace: Workspace, job_id: str, reader: LogReader) -> AsyncIterator[bytes]:
+async def follow_log(
+    workspace: Workspace, job_id: str, reader: LogReader, may_go_on: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     """What is there and what comes, until the job has ended. Its state is asked for first, then its log: whatever was
     written before the end is in the last look. Raises BrokenOff where the server stops before that."""
     while True:
@@ -61,13 +65,13 @@ async def follow_log(workspace: Workspace, job_id: str, reader: LogReader) -> As
             yield chunk
         if job.is_final:
             return
-        if workspace.is_stopping:
+        if workspace.is_stopping or not await asyncio.to_thread(may_go_on):
             raise BrokenOff()
         await asyncio.sleep(POLL_SECONDS)
 
 
 class BrokenOff(Exception):
-    """The server stops: what is on its way is not whole."""
+    """The server stops, or the caller's key has ended: what is on its way is not whole."""
 
 
 class LogResponse(StreamingResponse):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path, Query, Request
@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response, Streami
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from bedplate.api.access import Caller, CallerOf, Routes, WorkspaceOf, note
+from bedplate.api.access import Caller, CallerOf, Routes, WorkspaceOf, find_caller, note
 from bedplate.api.bodies import Answer, DescribedBy, Limit, Page, RequestBody, json_answer
 from bedplate.api.demands import Demand, HeldLease
 from bedplate.api.etags import IfNoneMatch, tagged
@@ -28,7 +28,7 @@ from bedplate.jobs import LEGAL_MOVES
 from bedplate.jobs import Job as Row
 from bedplate.kinds import KINDS
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import Refused, nearest
+from bedplate_registry.errors import Forbidden, Refused, nearest
 
 __all__ = ["IdempotencyKey", "Job", "routes"]
 
@@ -166,6 +166,7 @@ def submit(
     if not isinstance(kind, str):
         raise Refused(f"kind={str(kind)[:80]!r} is not a kind of job.", hint="Give one as a text.", code="unknown-kind")
     _require(caller, kind, unknown="data")
+    _check_priority(caller, body.get("priority"))
     if dry_run:
         return json_answer(workspace.plan(kind, body).to_json())
     job = workspace.submit(kind, body, **_call(request, caller, idempotency_key))
@@ -278,6 +279,7 @@ def list_metrics(
 @routes.route("GET", "/{job_id}/log", "read", response_class=PlainTextResponse)
 def show_log(
     job_id: JobId,
+    request: Request,
     workspace: WorkspaceOf,
     caller: CallerOf,
     tail: Annotated[int, Query(ge=0, lt=MOST_SEQ, description="So many last lines.")] = 200,
@@ -293,7 +295,7 @@ def show_log(
     """
     _find(workspace, caller, job_id)
     reader = LogReader(workspace.job_folder(job_id), offset=offset, tail=tail)
-    chunks = follow_log(workspace, job_id, reader) if follow else read_log(reader)
+    chunks = follow_log(workspace, job_id, reader, _watch(request, workspace)) if follow else read_log(reader)
     headers = {"X-Bedplate-Offset": str(reader.offset), "X-Content-Type-Options": "nosniff"}
     return LogResponse(chunks, media_type="text/plain; charset=utf-8", headers=headers)
 
@@ -331,6 +333,7 @@ def download_output(job_id: JobId, name: str, workspace: WorkspaceOf, caller: Ca
 )
 def follow_job(
     job_id: JobId,
+    request: Request,
     workspace: WorkspaceOf,
     caller: CallerOf,
     last_event_id: Annotated[int, Header(ge=0, lt=MOST_SEQ, description="The last one that was seen.")] = 0,
@@ -342,8 +345,21 @@ def follow_job(
     """
     workspace.jobs.get(job_id, sees=caller.sees)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = follow_events(workspace, job_id, last_event_id)
+    events = follow_events(workspace, job_id, last_event_id, _watch(request, workspace))
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+def _watch(request: Request, workspace: Workspace) -> Callable[[], bool]:
+    """Asks whether the caller of a stream may still see it: a key that is revoked meanwhile sees no more."""
+
+    def may_go_on() -> bool:
+        try:
+            find_caller(workspace, request.scope)
+        except Forbidden:
+            return False
+        return True
+
+    return may_go_on
 
 
 def _find(workspace: Workspace, caller: Caller, job_id: str) -> Row:
@@ -356,6 +372,13 @@ def _find(workspace: Workspace, caller: Caller, job_id: str) -> Row:
 def _require(caller: Caller, kind: str, *, unknown: str = "admin") -> None:
     """The scope depends on the kind of job, which only the body or the row tells. Raises Forbidden."""
     caller.require(KINDS[kind].scope if kind in KINDS else unknown)
+
+
+def _check_priority(caller: Caller, priority: object) -> None:
+    """Everybody waits in one line, and only who answers for all of it puts a job at its head. Raises Forbidden."""
+    if isinstance(priority, int) and priority > 0 and not caller.sees_all:
+        hint = "Leave it out, give 0 or less, or ask an operator."
+        raise Forbidden(f"priority={priority} is for operators.", hint=hint, code="priority")
 
 
 def _call(request: Request, caller: Caller, client_key: str | None) -> dict[str, str | None]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import time
+from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, FailFast, Field
 from pydantic.config import JsonDict
 
-from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
+from bedplate.api.access import Caller, CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
-from bedplate_registry.errors import Forbidden
+from bedplate.workspace import Workspace
+from bedplate_registry.errors import Forbidden, Refused
 
 __all__ = ["routes"]
 
@@ -39,7 +41,9 @@ class NewKey(RequestBody):
     )
 
     name: Annotated[str, Field(description="What it is for.")]
-    scopes: Annotated[list[Scope], Field(description="`admin` means all that its owner's role allows.")]
+    scopes: Annotated[
+        list[Scope], FailFast(), Field(max_length=10, description="`admin` means all that its owner's role allows.")
+    ]
     user: Annotated[str | None, Field(description="Whose it is; another user's only for admins.")] = None
     endpoints: Annotated[list[str] | None, Field(description="It scores at these and does nothing else.")] = None
     days: Annotated[float | None, Field(description="Until it expires.")] = None
@@ -90,8 +94,8 @@ def create_key(request: Request, workspace: WorkspaceOf, caller: CallerOf, body:
     workspace.users.get(owner)
     for endpoint in body.endpoints or ():
         workspace.endpoints.get(endpoint)
-    options = body.model_dump(include={"endpoints", "days", "rate", "concurrency"})
-    key, text = workspace.keys.create(body.name, body.scopes, owner=owner, **options)
+    limits = _limits(workspace, caller, body)
+    key, text = workspace.keys.create(body.name, body.scopes, owner=owner, endpoints=body.endpoints, **limits)
     workspace.changed()
     note(request, key_made=key.id, user=owner, scopes=list(key.scopes))
     return {**key.to_json(), "key": text}
@@ -103,3 +107,24 @@ def revoke_key(key_id: str, workspace: WorkspaceOf, caller: CallerOf) -> dict[st
     revoked = workspace.keys.revoke(key_id, owner=None if caller.may("admin") else caller.user)
     workspace.changed()
     return revoked.to_json()
+
+
+def _limits(workspace: Workspace, caller: Caller, body: NewKey) -> dict[str, Any]:
+    """Those of a key to be made. A key that makes another gives on what it has and no more; and what the settings give
+    to each key is all that any may have, unless an admin says otherwise. Raises Refused."""
+    given: dict[str, float | None] = {"rate": body.rate, "concurrency": body.concurrency, "days": body.days}
+    most: dict[str, float | None] = dict.fromkeys(given)
+    if not caller.may("admin"):
+        most |= {"rate": workspace.settings.key_rate or None, "concurrency": workspace.settings.key_concurrency or None}
+    if caller.key is not None:
+        own = workspace.keys.get(caller.key)
+        ends = None if own.expires is None else (own.expires - time.time()) / 86400
+        for name, limit in (("rate", own.rate), ("concurrency", own.concurrency), ("days", ends)):
+            most[name] = limit if limit is not None else most[name]
+            given[name] = given[name] if given[name] is not None else limit
+    for name, limit in most.items():
+        value = given[name]
+        if limit is not None and value is not None and value > limit:
+            hint = f"Give at most {limit:g}, or ask an admin." if caller.key is None else f"Give at most {limit:g}."
+            raise Refused(f"{name}={value:g} is more than this caller may give.", hint=hint, code="beyond-own-limit")
+    return given

@@ -124,7 +124,7 @@ def create_link(request: Request, workspace: WorkspaceOf, caller: CallerOf, body
         raise Conflict(f"The user {owner!r} is disabled.", hint=f"First: bedplate users enable {owner}")
     note(request, user=owner)
     place = _place_of(request, workspace, caller)
-    return {"url": f"{place}/login#{workspace.links.create(owner)}", "expires": time.time() + LINK_SECONDS}
+    return {"url": f"{place}/login#{workspace.links.create(owner, caller.key)}", "expires": time.time() + LINK_SECONDS}
 
 
 def _check_page(request: Request) -> None:
@@ -137,15 +137,15 @@ def _check_page(request: Request) -> None:
 
 
 def _by_code(workspace: Workspace, code: str | None) -> Caller:
-    owner = workspace.links.take(code or "")
-    user = None if owner is None else workspace.users.find(owner)
+    owner, key = workspace.links.take(code or "") or ("", None)
+    user = workspace.users.find(owner)
     if user is None or user.disabled:
         raise Unauthorized(
             "This link does not work any more: it does so once, within ten minutes.",
             hint="Make another one with: bedplate users link",
             code="bad-link",
         )
-    return Caller(user.name, user.role, ROLES[user.role], "link")
+    return Caller(user.name, user.role, ROLES[user.role], "link", key)
 
 
 def _by_key(workspace: Workspace, key: str) -> Caller:

@@ -99,6 +99,7 @@ def change_user(
     changed: Row = workspace.users.change(name, role=body.role, disabled=body.disabled)
     if changed.disabled:
         workspace.sessions.end_all(name)
+        workspace.links.end_all(name)
     workspace.changed()
     return tagged(changed.to_json(), None)
 
