@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 
 from fastapi import FastAPI
 
@@ -12,6 +11,7 @@ from bedplate.metrics import Metrics
 from bedplate.workspace import Workspace
 from bedplate_serving.asgi import App, Message, Receive, Scope, Send
 from bedplate_serving.logs import bound
+from bedplate_serving.request_id import request_id_of
 
 __all__ = ["observe"]
 
@@ -38,9 +38,7 @@ class _Received:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        if not (0 < len(request_id) <= 128 and request_id.isascii() and request_id.isprintable()):
-            request_id = uuid.uuid4().hex
+        request_id = request_id_of(scope)
         state = scope.setdefault("state", {})
         state["received"], state["request_id"] = time.monotonic(), request_id
 
