@@ -21,6 +21,7 @@ from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.home import Home, HomeLock
 from bedplate.server_process import HOME_OWNED, make_room, socket_client, wait_until_answering
 from bedplate_registry.errors import Refused, Unavailable
+from bedplate_serving.open_files import raise_limit
 from bedplate_serving.tls import load_pair
 from bedplate_serving.unix_sockets import is_listening
 
@@ -49,6 +50,7 @@ def check_address(address: Address) -> None:
 def serve(home_path: Path, address: Address) -> int:
     """Run until SIGTERM or SIGINT. A private server of this home is asked to make room; its jobs go on."""
     check_address(address)
+    raise_limit()  # of the control plane, which answers what the gateway lets in
     home = Home(home_path)
     home.prepare()
     gateway = GatewayProcess(home)

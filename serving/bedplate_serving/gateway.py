@@ -35,10 +35,10 @@ from bedplate_serving.asgi import CallerLeft, Receive, Scope, Send, refuse_encod
 from bedplate_serving.control_proxy import ControlProxy
 from bedplate_serving.exchange import Exchange
 from bedplate_serving.gateway_metrics import CONTENT_TYPE, GatewayMetrics
-from bedplate_serving.header_limit import LimitedHttpProtocol
 from bedplate_serving.limits import KeyLimits
-from bedplate_serving.listeners import TwoDoors
+from bedplate_serving.listeners import NetworkProtocol, TwoDoors
 from bedplate_serving.logs import configure_logs
+from bedplate_serving.open_files import raise_limit
 from bedplate_serving.peer import own_schemes
 from bedplate_serving.problems import Problem
 from bedplate_serving.routes import RouteTable
@@ -170,6 +170,7 @@ class Gateway:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     configure_logs(process="gateway")
+    raise_limit()
     try:
         certificate = Certificate(options.tls_cert, options.tls_key) if options.tls_cert else None
         listener = _listen(options.host, options.port)
@@ -214,7 +215,7 @@ def _url(listener: socket.socket, scheme: str) -> str:
 def _network(app: Gateway, certificate: Certificate | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=LimitedHttpProtocol,
+        http=NetworkProtocol,
         loop="uvloop",
         lifespan="on",
         log_config=None,

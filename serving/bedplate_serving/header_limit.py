@@ -1,15 +1,17 @@
-"""HTTP as the gateway takes it: uvicorn's fast parser, with a limit to a request's head and answers that have a code.
+"""HTTP as the gateway takes it: uvicorn's fast parser, with limits to a request's head and answers that have a code.
 
-uvicorn keeps whatever headers a client sends; this one stops at a limit and answers 431.
+uvicorn keeps whatever headers a client sends and waits for them for good; this one answers 431 at a limit of bytes,
+and 408 at one of seconds. A connection between two requests is left to uvicorn's own limit.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bedplate_serving.problems import CONTENT_TYPE, Problem
+from bedplate_serving.problems import Problem
 
 __all__ = ["LimitedHttpProtocol"]
 
@@ -17,17 +19,30 @@ MAX_HEAD_BYTES = 64 * 1024
 TOO_LARGE = Problem(
     431, "head-too-large", f"The head of this request is larger than {MAX_HEAD_BYTES} bytes.", "Send fewer headers."
 )
+TOO_SLOW = Problem(408, "head-too-slow", "The head of this request took too long to arrive.")
 NOT_HTTP = Problem(400, "bad-request", "This is no valid HTTP request.")
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
     """Counts the bytes of a request's head as they arrive, and once more when it is complete: it may come at once."""
 
+    head_seconds = 20.0  # from the beginning of a connection, or of a later head in it, to the end of that head
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._in_head = True
+        self._has_begun = False
         self._head_bytes = 0
         self._fault = NOT_HTTP
+        self._deadline: asyncio.TimerHandle | None = None  # of the head that is awaited
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -35,10 +50,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if not self._in_head:
             self._head_bytes = 0
         elif self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._end_with(TOO_LARGE)
+            self.end_with(TOO_LARGE)
+        elif (self._has_begun or self._head_bytes) and self._deadline is None and not self.transport.is_closing():
+            self._await_head()
+
+    def on_message_begin(self) -> None:
+        self._has_begun = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head = self._has_begun = False
+        self._stop_waiting()
         if self._head_bytes > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES:  # else the body came along
             self._fault = TOO_LARGE
             raise ValueError(TOO_LARGE.detail)  # the parser ends with it
@@ -54,14 +76,31 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._end_with(self._fault)
+        self.end_with(self._fault)
+
+    def _await_head(self) -> None:
+        self._deadline = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._await_head()  # it comes early: the answer to the request before it is still on its way
+        elif self._has_begun:
+            self.end_with(TOO_SLOW)
+        else:
+            self.transport.close()  # whoever has not asked takes no answer
 
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    def _end_with(self, problem: Problem) -> None:
+    def end_with(self, problem: Problem) -> None:
+        """Answer what is no request yet, or none that is taken, and hang up."""
         body = problem.body()
-        head = f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {CONTENT_TYPE}\r\n"
-        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        headers = [*problem.all_headers, ("content-length", str(len(body))), ("connection", "close")]
+        lines = [f"HTTP/1.1 {problem.status} {problem.title}", *(f"{name}: {value}" for name, value in headers)]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()

@@ -8,9 +8,26 @@ import socket
 import uvicorn
 
 from bedplate_serving.header_limit import LimitedHttpProtocol
+from bedplate_serving.open_files import most_connections
+from bedplate_serving.problems import Problem
 from bedplate_serving.unix_sockets import is_own_user
 
-__all__ = ["OwnUserProtocol", "TwoDoors"]
+__all__ = ["NetworkProtocol", "OwnUserProtocol", "TwoDoors"]
+
+FULL = Problem(503, "too-many-connections", "This server has all the connections that it can.", retry_after_seconds=1)
+
+
+class NetworkProtocol(LimitedHttpProtocol):
+    """HTTP for whoever comes, but never for so many that no file can be opened any more, nor a replica be reached."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) <= most_connections():
+            return
+        if self.scheme == "https":
+            transport.abort()  # a farewell by TLS waits for theirs, half a minute
+        else:
+            self.end_with(FULL)
 
 
 class OwnUserProtocol(LimitedHttpProtocol):
