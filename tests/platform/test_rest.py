@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from bedplate.api import job_streams
+from bedplate.api.observed import observe
+from bedplate.api.problems import add_problem_handlers
 from bedplate.job_folder import EventReader
 from bedplate_registry.errors import Conflict
+from harness import wait_for
 from light_server import light_server
 from rest_server import CSV, MODEL, Rest, fill, finished_job, publish_model, rest_server
 
@@ -147,6 +156,56 @@ def test_what_is_no_plain_json_object_is_refused(rest: Rest, body: bytes, status
     assert "Traceback" not in problem(answer, status, code)["detail"]
 
 
+NAMES = b'{"0":1' + b"".join(b',"%d":1' % number for number in range(600_000)) + b"}"
+SCOPES = b'{"name":"ci","scopes":[1' + b",1" * (7 << 19) + b"]}"
+
+
+@pytest.mark.parametrize("body", [NAMES, SCOPES])
+@pytest.mark.parametrize(("path", "user"), [("/api/v1/session", None), ("/api/v1/keys", "ana"), ("/api/v1/keys", None)])
+def test_a_body_of_nothing_but_names_or_items_is_refused_before_it_costs_anything(
+    rest: Rest, path: str, user: str | None, body: bytes
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    if user is not None:
+        headers["Authorization"] = f"Bearer {rest.keys[user]}"
+    began = time.process_time()
+    problem(rest.client.post(path, content=body, headers=headers), 413, "body-too-large")
+    assert time.process_time() - began < 1
+
+
+def test_the_first_thing_that_is_wrong_with_a_body_is_enough(rest: Rest) -> None:
+    began = time.process_time()
+    many = {str(number): 1 for number in range(100_000)}
+    problem(rest.call("POST", "/api/v1/keys", json=many), 422, "unknown-setting")
+    for path, body in (
+        ("keys", {"name": "ci", "scopes": [*many]}),
+        ("keys", {"name": "ci", "scopes": ["infer"] * 11}),
+        ("keys", {"name": {"a": [*many]}, "scopes": ["infer"]}),
+        ("endpoints", {"name": many, "model": MODEL}),
+    ):
+        problem(rest.call("POST", f"/api/v1/{path}", json=body), 422, "bad-request")
+    problem(rest.call("PATCH", "/api/v1/endpoints/support", json={"traffic": many}), 422, "bad-request")
+    assert time.process_time() - began < 4
+
+
+def test_a_server_answers_others_while_it_refuses_what_is_hostile() -> None:
+    with light_server() as workspace:
+
+        def client() -> httpx.Client:
+            transport = httpx.HTTPTransport(uds=str(workspace.home.gateway_socket))
+            return httpx.Client(transport=transport, base_url="http://bedplate", timeout=20)
+
+        def attack(body: bytes) -> int:
+            with client() as hostile:
+                headers = {"Content-Type": "application/json"}
+                return hostile.post("/api/v1/session", content=body, headers=headers).status_code
+
+        with ThreadPoolExecutor() as pool, client() as other:
+            attacks = [pool.submit(attack, body) for body in (NAMES, SCOPES) * 3]
+            assert other.get("/livez", timeout=2).status_code == 200
+            assert {each.result() for each in attacks} == {413}
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", None])
 def test_json_that_is_sent_as_something_else_is_refused(rest: Rest, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}
@@ -170,13 +229,34 @@ def test_json_that_is_sent_as_something_else_is_refused(rest: Rest, kind: str | 
     ],
 )
 def test_an_address_that_means_nothing_is_refused(rest: Rest, path: str, code: str) -> None:
-    problem(rest.call("GET", path), 404 if code == "not-found" else 422, code)
+    refused = problem(rest.call("GET", path), 404 if code == "not-found" else 422, code)
+    assert refused["hint"]
+    if code == "not-found":
+        assert "/docs" in refused["hint"]
 
 
 def test_a_method_that_a_path_has_not_is_refused_with_those_it_has(rest: Rest) -> None:
     answer = rest.call("DELETE", "/api/v1/compute")
-    problem(answer, 405, "method-not-allowed")
+    assert "/docs" in problem(answer, 405, "method-not-allowed")["hint"]
     assert "GET" in answer.headers["allow"]
+
+
+def test_what_nobody_expected_is_logged_by_its_route_and_under_its_id(
+    rest: Rest, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = FastAPI()
+    add_problem_handlers(app)
+
+    @app.get("/broken/{name}")
+    def broken(name: str) -> None:
+        raise RuntimeError(name[:0])
+
+    observe(app, rest.workspace)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/broken/secret", headers={"X-Request-ID": "r-9"})
+    assert (answer.status_code, answer.json()["request_id"]) == (500, "r-9")
+    [record] = [record for record in caplog.records if record.name == "bedplate.api.problems"]
+    assert (record.getMessage(), record.__dict__["request_id"]) == ("GET /broken/{name} failed", "r-9")
 
 
 # --- what was changed meanwhile
@@ -291,7 +371,7 @@ def open_files() -> int:
 
 
 def incoming(rest: Rest) -> list[str]:
-    return [path.name for path in rest.workspace.registry.blobs.root.rglob("upload-*")]
+    return [path.name for path in rest.workspace.registry.blobs.root.rglob("*.part")]
 
 
 def test_bytes_are_kept_once_under_the_digest_that_they_have(rest: Rest) -> None:
@@ -321,6 +401,22 @@ def test_an_upload_beyond_the_limit_is_refused_whether_its_size_is_stated_or_not
     finally:
         rest.workspace.settings = settings
     assert not incoming(rest)
+
+
+def test_an_upload_that_its_sender_breaks_off_is_no_failure_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with light_server() as workspace:
+        with socket.socket(socket.AF_UNIX) as sender:
+            sender.connect(str(workspace.home.socket))
+            head = f"PUT /api/v1/uploads/{'0' * 64} HTTP/1.1\r\nHost: bedplate\r\nContent-Length: 1000000\r\n\r\n"
+            sender.sendall(head.encode() + b"x" * 1000)
+            wait_for(lambda: [*workspace.registry.blobs.root.rglob("*.part")])
+        wait_for(lambda: [record for record in caplog.records if record.name == "bedplate.access"])
+        assert not [*workspace.registry.blobs.root.rglob("*.part")]
+    seen = [(record.name, record.levelname) for record in caplog.records if record.levelno > logging.INFO]
+    assert seen == []
+    [line] = [record.__dict__ for record in caplog.records if record.name == "bedplate.access"]
+    assert (line["route"], line["status"]) == ("/api/v1/uploads/{sha256}", 499)
 
 
 def test_an_output_is_a_file_to_be_saved_and_never_a_page(rest: Rest) -> None:

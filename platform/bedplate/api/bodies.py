@@ -10,9 +10,11 @@ from typing import Annotated, Any, Generic, TypeVar
 import orjson
 from fastapi import Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+from bedplate_registry.errors import Refused, nearest
 
 __all__ = [
     "MOST_ITEMS",
@@ -27,7 +29,7 @@ __all__ = [
     "page_of",
 ]
 
-MOST_ITEMS = 1000  # of one page
+MOST_ITEMS = 1000  # of one page, and of a list in a body that names the kind of its items
 T = TypeVar("T")
 
 Limit = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="At most so many items.")]
@@ -38,6 +40,20 @@ class RequestBody(BaseModel):
     """A body that a caller sends: no name that is not known, and no value that only looks like the right one."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_extent(cls, body: Any) -> Any:
+        """Raises Refused at the first name or list that cannot be right: pydantic would make an error of each."""
+        for name, value in body.items() if isinstance(body, dict) else ():
+            if name not in cls.model_fields:
+                hint = nearest(name[:80], cls.model_fields)
+                raise Refused(f"There is no setting {name[:80]!r} here.", hint=hint, code="unknown-setting")
+            if isinstance(value, list | dict) and len(value) > MOST_ITEMS:
+                raise Refused(
+                    f"{name} holds {len(value)} items.", hint=f"Give at most {MOST_ITEMS}.", code="bad-request"
+                )
+        return body
 
 
 class Answer(BaseModel):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from bedplate.api.access import Unauthorized
 from bedplate_registry.errors import (
@@ -24,7 +25,6 @@ from bedplate_registry.errors import (
     TooLarge,
     Unavailable,
     UnsupportedMedia,
-    nearest,
 )
 
 __all__ = ["Problem", "add_problem_handlers", "codes", "problem", "problem_of"]
@@ -46,6 +46,8 @@ STATUS: tuple[tuple[type[BedplateError], int, str], ...] = (
     (BedplateError, 500, "Failed"),
 )
 HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
+LEFT = 499  # as a status: the caller hung up, and nobody reads the answer
+ROUTES = "What there is stands at /docs, for programs at /openapi.json."
 SHOWN = 80  # characters of a value that is refused
 
 
@@ -113,18 +115,24 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _malformed(request: Request, exc: RequestValidationError) -> JSONResponse:
-        return problem_of(_refusal(exc.errors()[0], _body_model(request)), request.scope)
+        return problem_of(_refusal(exc.errors()[0]), request.scope)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, exc: HTTPException) -> JSONResponse:
         code = HTTP_CODES.get(exc.status_code, "http")
-        answer = problem(exc.status_code, str(exc.detail), code, str(exc.detail), **_request_id(request.scope))
+        hint = ROUTES if exc.status_code in (404, 405) else ""
+        answer = problem(exc.status_code, str(exc.detail), code, str(exc.detail), hint, **_request_id(request.scope))
         answer.headers.update(exc.headers or {})  # Allow, with 405
         return answer
 
+    @app.exception_handler(ClientDisconnect)
+    async def _left(request: Request, exc: ClientDisconnect) -> Response:
+        return Response(status_code=LEFT)
+
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=exc)
+        route = getattr(request.scope.get("route"), "path", "a path of no route")  # a path may hold what is secret
+        log.error("%s %s failed", request.method, route, exc_info=exc, extra=_request_id(request.scope))
         detail = "The server met an error it did not expect."
         return problem(500, "Failed", "internal", detail, "Its log says more.", **_request_id(request.scope))
 
@@ -134,18 +142,9 @@ def _request_id(scope: Mapping[str, Any]) -> dict[str, str]:
     return {} if request_id is None else {"request_id": request_id}
 
 
-def _body_model(request: Request) -> type[BaseModel] | None:
-    """The model of the body that the request's route takes."""
-    field = getattr(request.scope.get("route"), "body_field", None)
-    model = None if field is None else field.field_info.annotation
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
-
-
-def _refusal(error: Mapping[str, Any], body: type[BaseModel] | None) -> Refused:
+def _refusal(error: Mapping[str, Any]) -> Refused:
     """What the first thing that is wrong with a request is, in our words."""
     place, *path = error["loc"]
-    if error["type"] == "json_invalid":
-        return Refused(f"The body is not JSON: {error['ctx']['error']}.", hint="Send one object.", code="bad-json")
     if not path:
         return Refused("The body is not an object.", hint='Send JSON, as in {"name": "value"}.', code="bad-request")
     name = ".".join(str(part) for part in path)
@@ -153,25 +152,8 @@ def _refusal(error: Mapping[str, Any], body: type[BaseModel] | None) -> Refused:
         if place != "body":
             return Refused(f"The {place} parameter {name!r} is missing.", hint=f"Give {name}.", code="bad-request")
         return Refused(f"{name} is missing.", hint=f"Give {name}.", code="missing-setting")
-    if error["type"] == "extra_forbidden":
-        return Refused(f"There is no setting {name!r} here.", hint=_nearest(path, body), code="unknown-setting")
-    shown = ascii(error["input"])
+    given = error["input"]
+    shown = ascii(given[: SHOWN + 1] if isinstance(given, str) else given)
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
     why = str(error["msg"])
     return Refused(f"{name}={shown} is not accepted.", hint=f"{why}.", code="bad-request")
-
-
-def _nearest(path: Sequence[Any], body: type[BaseModel] | None) -> str:
-    """The valid name that is nearest to an unknown one, in the body or in an object of it."""
-    model: Any = body
-    for part in path[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = None if field is None else _model_in(field.annotation)
-    known = getattr(model, "model_fields", None)
-    return nearest(str(path[-1]), known) if known else "See /docs."
-
-
-def _model_in(annotation: Any) -> Any:
-    """The model in `Model | None`."""
-    options = getattr(annotation, "__args__", (annotation,))
-    return next((option for option in options if hasattr(option, "model_fields")), None)
