@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from bedplate.settings import Settings
 from bedplate_registry.errors import NotFound, Refused, Unavailable
 
-__all__ = ["files_of", "hub_of_caller", "writable"]
+__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "writable"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

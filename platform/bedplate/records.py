@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from bedplate.tables import facts_html
 
-__all__ = ["Record"]
+__all__ = ["Record", "seconds_of"]
 
 
 class Record:
@@ -26,3 +27,8 @@ class Record:
 
     def _repr_html_(self) -> str:
         return facts_html(repr(self), self.facts())
+
+
+def seconds_of(time: float | str) -> float:
+    """A time as REST tells it, in seconds since 1970: as such, or as ISO text, which the registry writes."""
+    return datetime.fromisoformat(time).timestamp() if isinstance(time, str) else float(time)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from bedplate.caller import LOOPBACK
 from bedplate.home import Home
 from bedplate.server_process import ensure_server
 from bedplate.settings import Settings
@@ -28,6 +29,11 @@ class Target:
     @property
     def is_local(self) -> bool:
         return self.home is not None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the server is one of this machine."""
+        return self.is_local or urlsplit(self.url).hostname in LOOPBACK
 
     @property
     def socket(self) -> str | None:

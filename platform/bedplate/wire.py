@@ -74,7 +74,8 @@ class Patience:
     """Whether a request that failed is sent once more.
 
     Over the home's own sockets one that never reached a server is, since a server is started meanwhile. One that was
-    cut off is where sending twice does no harm (`again`). One that came too soon for its key is when its turn is.
+    cut off is where sending twice does no harm (`again`), and so is one that a gateway could not pass on to its control
+    plane. One that came too soon for its key is when its turn is.
     """
 
     def __init__(self, *, again: bool, is_local: bool) -> None:
@@ -94,8 +95,12 @@ class Patience:
         return isinstance(cause, CUT) and self._again and (self._is_local or self._cuts < TCP_SENDS)
 
     def pause_seconds(self, response: httpx.Response) -> float | None:
-        """How long to wait before it is sent again; None where the answer is one to take."""
-        if response.status_code != 429:
+        """How long to wait before it is sent again; None where the answer is one to take.
+
+        What the gateway could not pass on may have been done all the same, so that is sent again only where it may be.
+        """
+        is_restarting = response.status_code == 503 and error_of(response).code == "control-unavailable"
+        if not (response.status_code == 429 or (is_restarting and self._again)):
             return None
         after = response.headers.get("Retry-After", "1")
         pause = max(AGAIN_SECONDS, float(after)) if after.isdecimal() else 1.0
@@ -172,14 +177,21 @@ def error_of(response: httpx.Response) -> BedplateError:
 
 
 @contextmanager
-def plain_errors(url: str) -> Iterator[None]:
-    """What goes wrong on the way, as Refused for a URL that is none and as Unavailable for the rest."""
+def plain_errors(url: str, *, is_here: bool) -> Iterator[None]:
+    """What goes wrong on the way, as Refused for a URL that is none and as Unavailable for the rest.
+
+    `is_here`: the server is one of this machine, where the caller may start it.
+    """
     try:
         yield
     except httpx.InvalidURL as exc:
         raise Refused(f"{url!r} is not a URL to call: {exc}.", hint="Check the name or --url.", code="bad-url") from exc
     except httpx.HTTPError as exc:
-        hint = "Is the server running? Start: bedplate serve"
+        hint = (
+            "Is the server running? Start: bedplate serve" if is_here else "Check the address, and that it runs there."
+        )
+        if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+            hint = "Call it by a name in its certificate, and name the file of its authority in SSL_CERT_FILE."
         raise Unavailable(f"{url} does not answer: {str(exc) or type(exc).__name__}.", hint=hint) from exc
 
 

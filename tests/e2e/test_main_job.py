@@ -307,11 +307,11 @@ def _rows(path: Path) -> list[dict[str, object]]:
 
 def test_a_dataset_stands_where_a_file_may(ws: RemoteWorkspace, base: str, tmp_path: Path) -> None:
     added = ws.datasets.add("messages", write_messages(tmp_path / "train.csv", 30))
-    assert added["rows"] == 30
-    assert ws.datasets.add("messages", tmp_path / "train.csv")["ref"] == added["ref"]
+    assert added.rows == 30
+    assert ws.datasets.add("messages", tmp_path / "train.csv") == added
     assert len(ws.datasets.preview("messages", 3)) == 3
     plan = ws.plan_finetune(base, task=TASK, train="messages", columns=COLUMNS, output="x")
-    assert plan["train"]["dataset"] == added["ref"]
+    assert plan["train"]["dataset"] == added.ref
 
 
 def test_the_same_idempotency_key_makes_one_job(ws: RemoteWorkspace, hub: str) -> None:

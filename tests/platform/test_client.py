@@ -134,8 +134,8 @@ def test_datasets_with_an_organization_work_over_the_socket_and_over_tcp(tmp_pat
         token = (served / "run" / "token").read_text()
         for ws in (bedplate.connect(home=served), bedplate.connect(f"http://127.0.0.1:{port}", token=token)):
             with ws:
-                assert ws.datasets.add("acme/tickets", file)["rows"] == 3
-                assert ws.datasets.get("acme/tickets:1")["ref"] == "acme/tickets:1"
+                assert ws.datasets.add("acme/tickets", file).rows == 3
+                assert ws.datasets.get("acme/tickets:1").ref == "acme/tickets:1"
                 assert len(ws.datasets.preview("acme/tickets", 2)) == 2
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import bedplate
 from awaited import Awaited
 from bedplate.machine import simulated
+from bedplate.tables import Table
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError, Changed, Conflict, Forbidden, NotFound, Refused
 from harness import free_port, wait_for, write_messages
@@ -157,12 +159,13 @@ def test_a_file_is_uploaded_once_and_becomes_a_dataset(ws: Any, server: Workspac
     file = write_messages(tmp_path / "rows.csv", 3, seed=next(numbers))
     name = new_name("acme/tickets")
     added = ws.datasets.add(name, file)
-    assert (added.ref, added["rows"], added.rows) == (f"{name}:1", 3, 3)
+    assert (added.name, added.ref, added.rows, added.format) == (name, f"{name}:1", 3, "csv")
+    assert added.size_bytes == file.stat().st_size
     assert server.registry.blobs.has(hashlib.sha256(file.read_bytes()).hexdigest())
     assert ws.datasets.add(name, str(file)) == added
-    assert ws.datasets.get(f"{name}:1")["filename"] == "rows.csv"
+    assert ws.datasets.get(f"{name}:1").data["filename"] == "rows.csv"
     assert [row["id"] for row in ws.datasets.preview(name, 2)] == ["0", "1"]
-    assert name in [dataset["name"] for dataset in ws.datasets.list()]
+    assert name in [dataset.name for dataset in ws.datasets.list()]
 
 
 def test_models_are_found_read_and_named(ws: Any) -> None:
@@ -242,8 +245,12 @@ def test_an_endpoint_is_updated_and_its_keys_are_changed_one_by_one(ws: Any) -> 
     assert held.value.code == "has-traffic"
     endpoint.update(traffic={"main": 100})
     assert endpoint.remove_deployment("other").traffic == {"main": 100}
-    second = endpoint.rotate_key("secondary")
+    first, second = endpoint.key, endpoint.rotate_key("secondary")
     assert second.text.startswith("bp_")
+    assert endpoint.key == first
+    assert endpoint.rotate_key("primary").text == endpoint.key != first
+    stale.rotate_key("primary")
+    assert stale.key is None  # it scores by what the workspace has
     slots = endpoint.keys()
     assert [(key.slot, key.text) for key in slots] == [("primary", None), ("secondary", None)]
     with pytest.raises(TimeoutError):
@@ -267,6 +274,7 @@ def test_keys_are_shown_once_limited_and_revoked(ws: Any, server: Workspace) -> 
         with pytest.raises(Forbidden):
             theirs.users.list()
         key.revoke()
+        assert key.revoked == pytest.approx(time.time(), abs=60)
         with pytest.raises(Forbidden) as refused:
             theirs.jobs.list()
     assert refused.value.code == "unauthorized"
@@ -284,8 +292,11 @@ def test_users_are_made_changed_and_shut_out_and_the_audit_log_tells(ws: Any, se
     assert ws.users.get(name).change(disabled=True).disabled
     assert name in [listed.name for listed in ws.users.list()]
     assert ws.users.me().name == "local"
+    assert ws.users.link()["url"].startswith(f"{server.address.url}/login#")
+    with pytest.raises(Conflict, match="disabled"):
+        ws.users.link(name)
     newest = ws.audit.list(limit=2)
-    assert [entry.action.split()[0] for entry in newest] == ["PATCH", "PATCH"]
+    assert [entry.action for entry in newest] == ["POST /api/v1/session/links"] * 2
     assert (newest[0].who, newest[0].seq) == ("local", newest[1].seq + 1)
     verdict = ws.audit.verify()
     assert verdict.intact
@@ -293,6 +304,23 @@ def test_users_are_made_changed_and_shut_out_and_the_audit_log_tells(ws: Any, se
 
 
 # --- the server ---
+
+
+def test_every_time_is_in_seconds_and_every_list_is_a_table(ws: Any, server: Workspace, tmp_path: Path) -> None:
+    """Of real answers, in which some times are ISO texts."""
+    values = {"model": "support-intent:1", "task": "text-classification", "metrics": {"accuracy": 0.9}}
+    server.registry.evaluations.add(values)
+    ws.datasets.add(new_name("tickets"), write_messages(tmp_path / "rows.csv", 3, seed=next(numbers)))
+    ws.submit("script", {}).wait()
+    ws.keys.create("ci", ["infer"])
+    now = time.time()
+    for part in (ws.models, ws.evaluations, ws.datasets, ws.jobs, ws.keys):
+        found = part.list()
+        assert now - 300 < found[0].created <= max(item.created for item in found) < now + 60
+        shown = Table(found)._repr_html_()
+        assert shown.count("<tr>") == len(found) + 1
+        assert time.strftime("<td>%Y-%m-%d ", time.localtime(now)) in shown
+        assert "T" not in shown.partition("<td>2")[2][:20]
 
 
 def test_the_server_tells_of_itself_and_its_machine(ws: Any, server: Workspace) -> None:

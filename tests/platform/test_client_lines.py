@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import bedplate
 from awaited import Awaited
@@ -32,6 +37,7 @@ from bedplate_registry.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from harness import free_port
 from scripted_server import Answer, scripted_server
 
 CUT = Answer(cut=True, body=b"")
@@ -122,6 +128,70 @@ def test_a_call_that_came_too_soon_waits_its_turn(open_workspace: Open) -> None:
     with scripted_server(much) as (url, asked), pytest.raises(Unavailable) as refused:
         open_workspace(Target(url)).status()
     assert (refused.value.code, len(asked)) == ("rate-limited", 1)
+
+
+def test_a_submit_that_a_restart_kept_the_gateway_from_passing_on_is_sent_again(open_workspace: Open) -> None:
+    restarting = Answer(503, b'{"code": "control-unavailable", "detail": "It stops."}', {"Retry-After": "0"})
+    with scripted_server(restarting, restarting, JOB) as (url, asked):
+        assert open_workspace(Target(url)).submit("script", {}).id == "script-1"
+    assert len({request.headers["idempotency-key"] for request in asked}) == 1
+    assert len(asked) == 3
+    with scripted_server(restarting) as (url, asked), pytest.raises(Unavailable) as refused:
+        open_workspace(Target(url)).keys.create("ci", ["infer"])  # which may have been done
+    assert (refused.value.code, len(asked)) == ("control-unavailable", 1)
+    busy = Answer(503, b'{"code": "no-room", "detail": "Not now."}', {"Retry-After": "0"})
+    with scripted_server(busy) as (url, asked), pytest.raises(Unavailable):
+        open_workspace(Target(url)).submit("script", {})
+    assert len(asked) == 1
+
+
+def test_an_upload_and_a_stream_wait_for_the_next_control_plane(open_workspace: Open, tmp_path: Path) -> None:
+    restarting = Answer(503, b'{"code": "control-unavailable", "detail": "It stops."}', {"Retry-After": "0"})
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"text\n")
+    with scripted_server(Answer(503, b""), restarting, Answer(201)) as (url, asked):
+        open_workspace(Target(url)).upload(file)
+    assert [request.method for request in asked] == ["HEAD", "PUT", "PUT"]
+    with scripted_server(restarting, Answer(body=b"a,b\n")) as (url, asked):
+        open_workspace(Target(url)).connection.download("/api/v1/x", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == b"a,b\n"
+
+
+def test_a_workspace_that_is_closed_says_so(open_workspace: Open, tmp_path: Path) -> None:
+    with scripted_server(Answer()) as (url, asked):
+        ws = open_workspace(Target(url))
+        ws.close()
+        for call in (ws.models.list, lambda: ws.connection.score(url, {}), lambda: ws.submit("script", {})):
+            with pytest.raises(Conflict, match="This workspace is closed") as refused:
+                call()
+            assert refused.value.code == "closed"
+    assert asked == []
+
+
+def test_a_certificate_that_is_not_trusted_and_a_server_that_is_elsewhere_have_their_own_hints(
+    open_workspace: Open, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        answering = threading.Thread(target=_shake_hands, args=(listener, context))
+        answering.start()
+        with pytest.raises(Unavailable) as distrusted:
+            open_workspace(Target(f"https://localhost:{port}")).status()
+        answering.join()
+    assert "SSL_CERT_FILE" in distrusted.value.hint
+    hints = {"http://127.0.0.1": "bedplate serve", "http://localhost": "bedplate serve", "http://0.0.0.0": "runs there"}
+    for place, hint in hints.items():
+        with pytest.raises(Unavailable) as absent:
+            open_workspace(Target(f"{place}:{free_port()}")).status()
+        assert hint in absent.value.hint
+
+
+def _shake_hands(listener: socket.socket, context: ssl.SSLContext) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(OSError):
+        context.wrap_socket(connection, server_side=True).close()
 
 
 @pytest.mark.parametrize(

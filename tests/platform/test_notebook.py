@@ -15,7 +15,9 @@ from bedplate.client import Dataset, Endpoint, Job, Key, Model, Report
 from bedplate.console import Progress, endpoint_progress, job_progress
 from bedplate.tables import Table
 
-MODEL = {"ref": "acme/<b>:1", "task": None, "license": "mit", "parameters": 1000, "aliases": {"best": 1}, "created": 0}
+MODEL = {"ref": "acme/<b>:1", "task": None, "license": "mit", "parameters": 1000, "aliases": {"best": 1}}
+MODEL["created"] = "2026-11-24T08:00:00+00:00"
+DATASET = {"ref": "tickets:1", "rows": 3, "format": "csv", "size_bytes": 9, "created": "2026-11-24T08:00:00+00:00"}
 JOB: dict[str, Any] = {
     "id": "finetune-1",
     "kind": "finetune",
@@ -47,7 +49,7 @@ def test_a_list_is_a_list_and_a_table_with_a_row_for_each() -> None:
     assert jobs._repr_html_().count("<tr>") == 4
     assert Table([])._repr_html_() == "<em>none</em>"
     assert "<th>loss</th>" in Table([{"step": 1}, {"step": 2, "loss": 0.5}])._repr_html_()
-    assert "<td>tickets:1</td>" in Table([Dataset(ref="tickets:1", rows=3)])._repr_html_()
+    assert "<td>tickets:1</td>" in Table([Dataset(None, DATASET)])._repr_html_()
     assert "and 1 more" in Table(range(201))._repr_html_()
 
 

@@ -82,7 +82,7 @@ class Audit:
 
     async def list(self, *, who: str | None = None, limit: int = 100) -> Table[AuditEntry]:
         """The newest `limit` entries, newest first; `who`: of one user."""
-        found = await self._ws.connection.pages(url_path("audit"), limit=limit, who=who)
+        found = await self._ws.connection.items(url_path("audit"), limit=limit, who=who)
         return Table(AuditEntry(self._ws, item) for item in found)
 
     async def verify(self) -> Verdict:

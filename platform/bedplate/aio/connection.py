@@ -30,7 +30,7 @@ from bedplate.wire import (
     plain_errors,
     url_path,
 )
-from bedplate_registry.errors import Unavailable
+from bedplate_registry.errors import Conflict, Unavailable
 
 __all__ = ["Connection"]
 
@@ -92,11 +92,7 @@ class Connection:
         response = await self.request("GET", path, params=given(params))
         return response.text
 
-    async def items(self, path: str, **params: Any) -> list[Any]:
-        """The items of a list, all of them."""
-        return await self.pages(path, **params)
-
-    async def pages(self, path: str, *, limit: int | None = None, **params: Any) -> list[Any]:
+    async def items(self, path: str, *, limit: int | None = None, **params: Any) -> list[Any]:
         """The first `limit` items of a list that may come in pages, or all."""
         found: list[Any] = []
         while limit is None or len(found) < limit:
@@ -126,9 +122,10 @@ class Connection:
         headers = {**JSON, "If-Match": tag} if tag else JSON
         return json_of(await self.request(method, path, content=json_bytes(body or {}), headers=headers))
 
-    async def delete(self, path: str) -> None:
-        """Delete what is there."""
-        await self.request("DELETE", path)
+    async def delete(self, path: str) -> dict[str, Any]:
+        """Delete what is there; what the server tells of it, if anything."""
+        response = await self.request("DELETE", path)
+        return json_of(response) if response.content else {}
 
     async def score(self, url: str, body: Mapping[str, Any], *, key: str | None = None) -> Any:
         """What an endpoint answers. On this machine its user needs no key, by the gateway's own socket."""
@@ -139,7 +136,8 @@ class Connection:
             where = url
         secret = None if socket else key or self.token
         headers = {**JSON, "Authorization": f"Bearer {secret}"} if secret else JSON
-        with plain_errors(url):
+        self._check_open()
+        with plain_errors(url, is_here=self._target.is_here):
             request = client.build_request("POST", where, content=content, headers=headers, timeout=SCORE_SECONDS)
             response = await send(client, request)
         if not response.is_success:
@@ -154,7 +152,7 @@ class Connection:
             digest = await to_thread(_sha256, path)
             place = url_path("uploads", digest)
             found = await self._send("HEAD", place, again=True)
-            if found.status_code == 404:
+            if found.status_code in (404, 503):  # that of a HEAD does not say why; that of a PUT does
                 await self.request("PUT", place, again=True, upload=path)
             elif not found.is_success:
                 raise error_of(found)
@@ -256,10 +254,13 @@ class Connection:
         while True:
             if upload is not None:
                 options |= {"content": _bytes_of(upload), "headers": {"Content-Length": str(upload.stat().st_size)}}
+            self._check_open()
             try:
-                with plain_errors(self.url):
+                with plain_errors(self.url, is_here=self._target.is_here):
                     request = self._client.build_request(method, path, **options)
                     response = await send(self._client, request, stream=stream)
+                    if response.status_code == 503:
+                        await read(response)  # it says why
             except Unavailable as exc:
                 if not patience.allows(exc):
                     raise
@@ -287,6 +288,10 @@ class Connection:
         if socket not in self._scorers:
             self._scorers[socket] = client_for(self.url, socket=socket)
         return self._scorers[socket]
+
+    def _check_open(self) -> None:
+        if self._client.is_closed:
+            raise Conflict("This workspace is closed.", hint="Connect again, with bedplate.connect().", code="closed")
 
     def _breaks_off(self) -> Unavailable:
         return Unavailable(f"{self.url} breaks off its answers.", hint="Its log says more.")

@@ -133,9 +133,15 @@ class Endpoint(Record):
         return Table(Key(self._ws, item) for item in found)
 
     async def rotate_key(self, slot: str) -> Key:
-        """A new key in the slot `primary` or `secondary`, whose `text` is shown this once. The old one ends at once."""
+        """A new key in the slot `primary` or `secondary`, whose `text` is shown this once. The old one ends at once.
+
+        Where this object scores by its own `key` and that is the one that ends, it goes on with the new one.
+        """
         path = url_path("endpoints", self.name, "keys", slot, "rotate")
-        return Key(self._ws, await self._ws.connection.post(path))
+        made = Key(self._ws, await self._ws.connection.post(path))
+        if slot == "primary" and self.key is not None:
+            self.key = made.text
+        return made
 
     async def logs(self, tail: int = 200) -> str:
         """The last lines of its replicas, deployment by deployment."""

@@ -238,7 +238,7 @@ class Jobs:
         """
         which = "all" if archived is None else str(archived).lower()
         filters: dict[str, Any] = {"kind": kind, "state": state, "parent": parent, "archived": which}
-        found = await self._ws.connection.pages(url_path("jobs"), limit=limit, **filters)
+        found = await self._ws.connection.items(url_path("jobs"), limit=limit, **filters)
         return Table(Job(self._ws, item) for item in found)
 
     async def get(self, job_id: str) -> Job:

@@ -78,7 +78,7 @@ class Key(Record):
 
     async def revoke(self) -> None:
         """End it: within a second it is refused everywhere, at the gateway too."""
-        await self._ws.connection.delete(url_path("keys", self.id))
+        self.data |= await self._ws.connection.delete(url_path("keys", self.id))
 
     def __repr__(self) -> str:
         return f"Key({self.id!r}, {self.name!r})"

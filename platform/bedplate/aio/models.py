@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bedplate.records import Record
+from bedplate.records import Record, seconds_of
 from bedplate.tables import Table
 from bedplate.wire import model_path, url_path
 
@@ -51,7 +51,7 @@ class Model(Record):
     @property
     def created(self) -> float:
         """When it was registered, in seconds since 1970."""
-        return float(self.data["created"])
+        return seconds_of(self.data["created"])
 
     async def refresh(self) -> Model:
         """Look again."""
@@ -110,7 +110,7 @@ class Models:
         query: str | None = None,
     ) -> Table[Model]:
         """The newest version of each model; `query` is a part of its name."""
-        filters = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
+        filters: dict[str, Any] = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
         return Table(Model(self._ws, item) for item in await self._ws.connection.items(url_path("models"), **filters))
 
     async def get(self, ref: str) -> Model:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bedplate.records import Record
 from bedplate.tables import Table
@@ -72,6 +72,13 @@ class Users:
     async def get(self, name: str) -> User:
         """A user by name. Raises NotFound."""
         return User(self._ws, await self._ws.connection.get(url_path("users", name)))
+
+    async def link(self, name: str | None = None) -> dict[str, Any]:
+        """A link that signs one browser in, once and within ten minutes: its `url`, and when it `expires` in seconds.
+
+        It is for the caller, or for the user `name`; another one's only for admins.
+        """
+        return await self._ws.connection.post(url_path("session", "links"), given({"user": name}))
 
     async def me(self) -> User:
         """Who is calling."""

@@ -25,13 +25,14 @@ def add(
     format: FormatOption = Format.table,
 ) -> None:
     """Register a file; the same bytes again make no new version."""
-    show(connect(home, url).datasets.add(name, file), format)
+    show(connect(home, url).datasets.add(name, file).data, format)
 
 
 @app.command("list")
 def list_(home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
     """The newest version of each dataset."""
-    show(connect(home, url).datasets.list(), format, columns=COLUMNS)
+    items = [dataset.data for dataset in connect(home, url).datasets.list()]
+    show(items, format, columns=COLUMNS)
 
 
 @app.command("show")
@@ -39,7 +40,7 @@ def show_(
     name: NameArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
     """One dataset."""
-    show(connect(home, url).datasets.get(name), format)
+    show(connect(home, url).datasets.get(name).data, format)
 
 
 @app.command()

@@ -74,9 +74,7 @@ def link(
     format: FormatOption = Format.table,
 ) -> None:
     """A link that signs one browser in, once, within ten minutes."""
-    from bedplate.wire import given, url_path
-
-    made = connect(home, url).connection.post(url_path("session", "links"), given({"user": name}))
+    made = connect(home, url).users.link(name)
     if format is Format.json:
         show(made, format)
         return

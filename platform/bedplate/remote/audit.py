@@ -81,7 +81,7 @@ class Audit:
 
     def list(self, *, who: str | None = None, limit: int = 100) -> Table[AuditEntry]:
         """The newest `limit` entries, newest first; `who`: of one user."""
-        found = self._ws.connection.pages(url_path("audit"), limit=limit, who=who)
+        found = self._ws.connection.items(url_path("audit"), limit=limit, who=who)
         return Table(AuditEntry(self._ws, item) for item in found)
 
     def verify(self) -> Verdict:

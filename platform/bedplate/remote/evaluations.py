@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bedplate.records import Record
+from bedplate.records import Record, seconds_of
 from bedplate.tables import Table, facts_html
 from bedplate.wire import url_path
 
@@ -35,7 +35,7 @@ class Report(Record):
     @property
     def created(self) -> float:
         """When it was made, in seconds since 1970."""
-        return float(self.data["created"])
+        return seconds_of(self.data["created"])
 
     @property
     def metrics(self) -> dict[str, float]:

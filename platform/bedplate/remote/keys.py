@@ -77,7 +77,7 @@ class Key(Record):
 
     def revoke(self) -> None:
         """End it: within a second it is refused everywhere, at the gateway too."""
-        self._ws.connection.delete(url_path("keys", self.id))
+        self.data |= self._ws.connection.delete(url_path("keys", self.id))
 
     def __repr__(self) -> str:
         return f"Key({self.id!r}, {self.name!r})"
