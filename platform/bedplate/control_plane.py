@@ -20,17 +20,20 @@ from typing import Any
 
 import uvicorn
 
-from bedplate.api.app import create_app
-from bedplate.gateway_process import Address
-from bedplate.home import Home, HomeLock
-from bedplate.processes import die_with_parent
-from bedplate.server_process import HOME_OWNED
-from bedplate.settings import Settings
-from bedplate.workspace import Workspace
-from bedplate_registry.errors import BedplateError
-from bedplate_serving.listeners import OwnUserProtocol
-from bedplate_serving.logs import configure_logs
-from bedplate_serving.unix_sockets import listen
+from bedplate_serving.out_of_sight import out_of_sight
+
+with out_of_sight("httpx._main"):  # its command line, which loads rich, pygments and click: 40 ms at least
+    from bedplate.api.app import create_app
+    from bedplate.gateway_process import Address
+    from bedplate.home import Home, HomeLock
+    from bedplate.processes import die_with_parent
+    from bedplate.server_process import HOME_OWNED
+    from bedplate.settings import Settings
+    from bedplate.workspace import Workspace
+    from bedplate_registry.errors import BedplateError
+    from bedplate_serving.listeners import OwnUserProtocol
+    from bedplate_serving.logs import configure_logs
+    from bedplate_serving.unix_sockets import listen
 
 __all__ = ["main"]
 

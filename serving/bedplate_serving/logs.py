@@ -12,26 +12,14 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
+from bedplate_serving.out_of_sight import out_of_sight
 
-@contextmanager
-def _out_of_sight(name: str) -> Iterator[None]:
-    """structlog loads rich for colors on a terminal, which costs each process 45 ms that no log of ours shows."""
-    hides = name not in sys.modules
-    if hides:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hides:
-            del sys.modules[name]
-
-
-with _out_of_sight("rich"):
+with out_of_sight("rich"):  # structlog loads it for colors on a terminal: 45 ms that no log of ours shows
     import structlog
 
 __all__ = ["bound", "configure_logs"]
