@@ -18,6 +18,8 @@ from schemathesis.checks import CHECKS, load_all_checks
 from bedplate.api.openapi import operations
 from bedplate.kinds import KINDS
 from bedplate.kinds.requests import COMMON
+from bedplate.server_process import socket_client
+from light_server import light_server
 from rest_server import Rest, fill, rest_server
 
 CHECKED = {
@@ -28,6 +30,7 @@ CHECKED = {
     "response_schema_conformance",
 }
 EXAMPLES = 8  # of valid and of broken requests to each operation: some 30 s for all
+POSTED = ("/api/v1/jobs", "/api/v1/datasets", "/api/v1/endpoints", "/api/v1/batch-endpoints")
 NOT_FUZZED = {"/api/v1/server/stop"}
 SEED = 4
 
@@ -87,6 +90,56 @@ def test_every_json_body_has_an_example_that_fits_its_schema(document: dict[str,
                     assert not problems, (method, path, problems)
                     seen += 1
     assert seen > 60
+
+
+RUN = ("uploads", "datasets", "users", "keys", "audit")  # what needs neither a model nor the code of a link
+OF_THE_MOMENT = {"created", "expires", "owner", "id", "key"}
+
+
+def test_the_examples_work_as_they_stand_one_after_the_other(document: dict[str, Any]) -> None:
+    made: dict[str, str] = {}
+    with light_server() as workspace, socket_client(workspace.home) as client:
+        found = [one for tag in RUN for one in operations(document) if one[2]["tags"] == [tag]]
+        for path, method, operation in found:
+            for part in operation.get("parameters", ()):
+                if part["in"] == "path":
+                    example = part["schema"]["examples"][0]
+                    path = path.replace(f"{{{part['name']}}}", made.get(part["name"], example))
+            content = operation.get("requestBody", {}).get("content", {})
+            options: dict[str, Any] = {}
+            if "application/json" in content:
+                options["json"] = content["application/json"]["example"]
+            elif content:
+                options["content"] = content["application/octet-stream"]["example"].encode()
+            answer = client.request(method, path, **options)
+            expected = ["404"] if method == "HEAD" else [*operation["responses"]]
+            assert str(answer.status_code) in expected, (method, path, answer.text)
+            if method == "POST":
+                body = answer.json()
+                made |= {"key_id": body["id"]} if path == "/api/v1/keys" else {}
+                shown = operation["responses"]["201"]["content"]["application/json"]["example"]
+                assert {**shown, **{name: body[name] for name in OF_THE_MOMENT & body.keys()}} == body
+
+
+def test_the_examples_agree_on_names(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for part in operation.get("parameters", ()):
+            if part["in"] == "path":
+                assert part["schema"]["examples"], (method, path, part["name"])
+    shown = {path: document["paths"][path]["post"]["requestBody"]["content"]["application/json"] for path in POSTED}
+    for path in ("/api/v1/endpoints", "/api/v1/batch-endpoints"):
+        one = document["paths"][f"{path}/{{name}}"]
+        assert shown[path]["example"]["name"] == one["get"]["parameters"][0]["schema"]["examples"][0]
+        change = one["patch"]["requestBody"]["content"]["application/json"]["example"]
+        assert {name for part in change.values() for name in part} == {"main"}
+        assert shown[path]["example"]["model"] == "support-intent:1"
+    jobs = {kind: example["value"] for kind, example in shown["/api/v1/jobs"]["examples"].items()}
+    assert jobs["import"]["model_id"] == jobs["finetune"]["model"] == jobs["sweep"]["model"]
+    assert f"{jobs['finetune']['output']}:1" == jobs["batch"]["model"] == jobs["evaluate"]["model"]
+    tables = {jobs["finetune"]["train"], jobs["sweep"]["train"], jobs["batch"]["input"], jobs["evaluate"]["data"]}
+    assert tables == {shown["/api/v1/datasets"]["example"]["name"]}
+    output = document["paths"]["/api/v1/jobs/{job_id}/outputs/{name}"]["get"]["parameters"][1]
+    assert output["schema"]["examples"] == [jobs["batch"]["output"]]
 
 
 def test_a_job_is_one_of_its_kinds_and_each_has_the_settings_that_its_kind_takes(document: dict[str, Any]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Body, Request, Response
+from fastapi import Body, Path, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, DescribedBy, Limit, Page, RequestBody, json_answer, page_of
-from bedplate.api.endpoints import Name, Percent, State
+from bedplate.api.endpoints import Percent, State
 from bedplate.api.etags import IfMatch, IfNoneMatch, revision_wanted, tagged
 from bedplate.api.jobs import IdempotencyKey, Job
 from bedplate.api.problems import codes
@@ -23,6 +23,7 @@ __all__ = ["routes"]
 
 routes = Routes("/api/v1/batch-endpoints", "batch endpoints")
 
+Name = Annotated[str, Path(description="The batch endpoint.", examples=["nightly"])]
 EXAMPLE: JsonDict = {
     "name": "nightly",
     "task": "text-classification",
@@ -65,7 +66,7 @@ class NewBatchDeployment(RequestBody):
 class TrafficChange(RequestBody):
     """Which deployment is to score."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"traffic": {"main": 0, "green": 100}}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"traffic": {"main": 100}}]})
 
     traffic: Annotated[dict[str, Percent], Field(description="Percent by deployment, adding up to 100.")]
 

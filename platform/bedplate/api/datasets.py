@@ -13,6 +13,8 @@ from bedplate.api.access import Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
 from bedplate.api.etags import IfNoneMatch, tagged
 from bedplate.api.problems import codes
+from bedplate.api.uploads import EXAMPLE as UPLOADED
+from bedplate.api.uploads import EXAMPLE_SHA256
 from bedplate.data_refs import DataRef
 from bedplate_registry.names import Name
 from bedplate_registry.tables import read_rows
@@ -28,9 +30,9 @@ EXAMPLE: JsonDict = {
     "version": 1,
     "filename": "tickets.csv",
     "format": "csv",
-    "sha256": "0" * 64,
-    "size_bytes": 81234,
-    "rows": 1200,
+    "sha256": EXAMPLE_SHA256,
+    "size_bytes": len(UPLOADED),
+    "rows": 1,
     "columns": ["text", "intent"],
     "created": "2026-11-24T08:00:00+00:00",
 }
@@ -40,7 +42,7 @@ class NewDataset(RequestBody):
     """An uploaded file that is to become a dataset."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "tickets", "upload": "0" * 64, "filename": "tickets.csv"}]}
+        json_schema_extra={"examples": [{"name": "tickets", "upload": EXAMPLE_SHA256, "filename": "tickets.csv"}]}
     )
 
     name: Annotated[str, Field(description="name or org/name.")]

@@ -18,11 +18,13 @@ from bedplate.api.problems import codes
 from bedplate.endpoints import REAL_TIME
 from bedplate_registry.errors import Refused
 
-__all__ = ["Count", "Name", "Percent", "State", "routes"]
+__all__ = ["Percent", "State", "routes"]
 
 routes = Routes("/api/v1/endpoints", "endpoints")
 
 Name = Annotated[str, Path(description="The endpoint.", examples=["support"])]
+DeploymentName = Annotated[str, Path(description="The deployment.", examples=["main"])]
+Slot = Annotated[str, Path(description="`primary` or `secondary`.", examples=["secondary"])]
 State = Literal["ready", "starting", "failed", "empty"]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=16)]
@@ -82,9 +84,7 @@ class NewDeployment(RequestBody):
 class EndpointChange(RequestBody):
     """What is to change, all at once."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"traffic": {"main": 90, "green": 10}, "instances": {"main": 2}}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"traffic": {"main": 100}, "instances": {"main": 2}}]})
 
     traffic: Annotated[
         dict[str, Percent] | None, Field(description="Percent by deployment, adding up to 100; none named gets 0.")
@@ -201,7 +201,9 @@ def delete_endpoint(name: Name, workspace: WorkspaceOf, if_match: IfMatch = None
 
 
 @routes.route("DELETE", "/{name}/deployments/{deployment}", "operate", status_code=204, responses=codes("has-traffic"))
-def delete_deployment(name: Name, deployment: str, workspace: WorkspaceOf, if_match: IfMatch = None) -> Response:
+def delete_deployment(
+    name: Name, deployment: DeploymentName, workspace: WorkspaceOf, if_match: IfMatch = None
+) -> Response:
     """Delete a deployment, which holds no traffic unless it is the last one."""
     workspace.endpoints.get(name, REAL_TIME)
     workspace.endpoints.delete_deployment(name, deployment, revision=revision_wanted(if_match))
@@ -224,7 +226,7 @@ def list_endpoint_keys(name: Name, workspace: WorkspaceOf) -> Response:
     response_model=MadeKey,
     responses=codes("unknown-slot"),
 )
-def rotate_endpoint_key(name: Name, slot: str, request: Request, workspace: WorkspaceOf) -> Response:
+def rotate_endpoint_key(name: Name, slot: Slot, request: Request, workspace: WorkspaceOf) -> Response:
     """Put a new key in a slot, `primary` or `secondary`. Its text is shown this once; the one before it ends at once.
 
     Callers move to the other slot's key first, so that none is refused meanwhile.

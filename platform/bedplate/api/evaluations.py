@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Path, Query, Response
 from pydantic import ConfigDict
 
 from bedplate.api.access import Routes, WorkspaceOf
@@ -14,6 +14,8 @@ from bedplate.api.etags import IfNoneMatch, tagged
 __all__ = ["routes"]
 
 routes = Routes("/api/v1/evaluations", "evaluations")
+EXAMPLE_ID = "ev-20261124-080000-000000-1a2b3c"
+EvaluationId = Annotated[str, Path(description="The id of an evaluation.", examples=[EXAMPLE_ID])]
 
 
 class Evaluation(Answer):
@@ -24,7 +26,7 @@ class Evaluation(Answer):
         json_schema_extra={
             "examples": [
                 {
-                    "id": "ev-20261124-080000-000000-1a2b3c",
+                    "id": EXAMPLE_ID,
                     "created": "2026-11-24T08:00:00+00:00",
                     "model": "support-intent:1",
                     "task": "text-classification",
@@ -54,6 +56,6 @@ def list_evaluations(
 
 
 @routes.route("GET", "/{evaluation_id}", "read", response_model=Evaluation)
-def show_evaluation(evaluation_id: str, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
+def show_evaluation(evaluation_id: EvaluationId, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show an evaluation."""
     return tagged(workspace.registry.evaluations.get(evaluation_id), if_none_match)

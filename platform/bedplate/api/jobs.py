@@ -39,6 +39,8 @@ MOST_KEY = 200  # characters of an Idempotency-Key
 MOST_SEQ = 1 << 62  # what a column of the database can hold
 BYTES = {"schema": {"type": "string", "format": "binary"}}
 JobId = Annotated[str, Path(description="The id of a job.", examples=["finetune-1a2b3c4d"])]
+BatchJobId = Annotated[str, Path(description="The id of a job.", examples=["batch-1a2b3c4d"])]
+OutputName = Annotated[str, Path(description="As the job's result lists it.", examples=["scored.parquet"])]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -310,7 +312,7 @@ def show_log(
         206: {"content": {"application/octet-stream": BYTES}, "description": "The range that was asked for."},
     },
 )
-def download_output(job_id: JobId, name: str, workspace: WorkspaceOf, caller: CallerOf) -> FileResponse:
+def download_output(job_id: BatchJobId, name: OutputName, workspace: WorkspaceOf, caller: CallerOf) -> FileResponse:
     """Download one file that the job wrote, or a range of it."""
     _find(workspace, caller, job_id)
     number = workspace.open_output(job_id, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import Request, Response
+from fastapi import Path, Request, Response
 from pydantic import ConfigDict, FailFast, Field
 from pydantic.config import JsonDict
 
@@ -17,6 +17,7 @@ from bedplate_registry.errors import Forbidden, Refused
 __all__ = ["routes"]
 
 routes = Routes("/api/v1/keys", "keys")
+KeyId = Annotated[str, Path(description="The id of a key.", examples=["key-1a2b3c4d"])]
 Scope = Literal["infer", "batch", "train", "import", "admin"]
 KEY_EXAMPLE: JsonDict = {
     "id": "key-1a2b3c4d",
@@ -37,7 +38,7 @@ class NewKey(RequestBody):
     """A key to be made."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "ci", "scopes": ["infer"], "days": 90, "rate": 20}]}
+        json_schema_extra={"examples": [{"name": "ci", "scopes": ["infer"], "days": 90, "rate": 20, "concurrency": 8}]}
     )
 
     name: Annotated[str, Field(description="What it is for.")]
@@ -102,7 +103,7 @@ def create_key(request: Request, workspace: WorkspaceOf, caller: CallerOf, body:
 
 
 @routes.route("DELETE", "/{key_id}", "account", response_model=Key)
-def revoke_key(key_id: str, workspace: WorkspaceOf, caller: CallerOf) -> dict[str, object]:
+def revoke_key(key_id: KeyId, workspace: WorkspaceOf, caller: CallerOf) -> dict[str, object]:
     """Revoke a key: within a second it is refused everywhere, at the gateway too."""
     revoked = workspace.keys.revoke(key_id, owner=None if caller.may("admin") else caller.user)
     workspace.changed()

@@ -7,6 +7,7 @@ document as its default answer with the codes that it may have, and, unless it i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,6 +27,7 @@ newest state is told by `ETag`; `If-None-Match` saves an answer, `If-Match` a ch
 is a job: it is answered with 202, and followed by events. Scoring is not here: it is POST /endpoints/NAME.
 """
 OF_FASTAPI = ("HTTPValidationError", "ValidationError")  # our errors look otherwise
+OF_FASTAPI_TOO = "Successful Response"  # which says nothing
 SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "A key: Authorization: Bearer bp_…"},
     "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "A browser that signed in."},
@@ -67,6 +69,9 @@ def _complete(operation: Json, schemas: Json, path: str, method: str) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
+    for status, response in responses.items():
+        if response["description"] == OF_FASTAPI_TOO:
+            response["description"] = _outcome(response, int(status), schemas)
     for media in _json_media(operation):
         _exemplify(media, schemas)
     headers = {part["name"].lower() for part in operation.get("parameters", ()) if part["in"] == "header"}
@@ -93,6 +98,12 @@ def _codes(operation: Json, headers: set[str], path: str, method: str) -> Iterat
         yield from ("unsupported-media-type", "body-too-large")
     if "if-match" in headers:
         yield "changed"
+
+
+def _outcome(response: Json, status: int, schemas: Json) -> str:
+    """What an answer is: what its schema says, or the name of its status."""
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    return str(_resolved(schema, schemas).get("description") or HTTPStatus(status).phrase)
 
 
 def _refusals(codes: list[str]) -> Json:

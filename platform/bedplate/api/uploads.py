@@ -20,20 +20,21 @@ from bedplate_registry.blobs import Blob, Blobs, check_digest
 from bedplate_registry.durable import write_chunk
 from bedplate_registry.errors import NoRoom, Refused, TooLarge, Unavailable
 
-__all__ = ["routes"]
+__all__ = ["EXAMPLE", "EXAMPLE_SHA256", "routes"]
 
 routes = Routes("/api/v1/uploads", "uploads")
 
 KEPT_FREE_BYTES = 256 << 20  # an upload is not what fills the disk that the database lies on
 CHUNK_BYTES = 1 << 20  # a trip to a thread for each
-Sha256 = Annotated[str, Path(description="The SHA-256 of the bytes, in hexadecimal.", examples=["0" * 64])]
-EMPTY = hashlib.sha256().hexdigest()
+EXAMPLE = "text,intent\nmy card is lost,card\n"
+EXAMPLE_SHA256 = hashlib.sha256(EXAMPLE.encode()).hexdigest()
+Sha256 = Annotated[str, Path(description="The SHA-256 of the bytes, in hexadecimal.", examples=[EXAMPLE_SHA256])]
 
 
 class Upload(Answer):
     """Bytes that are here."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"sha256": EMPTY, "size_bytes": 0}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sha256": EXAMPLE_SHA256, "size_bytes": len(EXAMPLE)}]})
 
     sha256: str
     size_bytes: int
@@ -61,7 +62,7 @@ def has_upload(sha256: Sha256, workspace: WorkspaceOf) -> Response:
         "requestBody": {
             "required": True,
             "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "a,b\n1,2\n"}
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": EXAMPLE}
             },
         }
     },

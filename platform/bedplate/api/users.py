@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Request, Response
+from fastapi import Path, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -18,6 +18,7 @@ __all__ = ["routes"]
 
 routes = Routes("/api/v1/users", "users")
 Role = Literal["viewer", "user", "operator", "admin"]
+Name = Annotated[str, Path(description="The user.", examples=["ana"])]
 EXAMPLE: JsonDict = {"name": "ana", "role": "user"}
 
 
@@ -84,14 +85,14 @@ def show_me(workspace: WorkspaceOf, caller: CallerOf) -> dict[str, object]:
 
 
 @routes.route("GET", "/{name}", "admin", response_model=User)
-def show_user(name: str, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
+def show_user(name: Name, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a user."""
     return tagged(workspace.users.get(name).to_json(), if_none_match)
 
 
 @routes.route("PATCH", "/{name}", "admin", response_model=User)
 def change_user(
-    name: str, request: Request, workspace: WorkspaceOf, body: UserChange, if_match: IfMatch = None
+    name: Name, request: Request, workspace: WorkspaceOf, body: UserChange, if_match: IfMatch = None
 ) -> Response:
     """Give a user another role, or shut the user out (`disabled`), with all keys and sessions at once."""
     note(request, **body.model_dump(exclude_none=True))

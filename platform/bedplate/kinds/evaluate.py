@@ -42,10 +42,9 @@ class EvaluateRequest(JobRequest):
             "examples": [
                 {
                     "kind": "evaluate",
-                    "model": "support-intent:2",
-                    "against": "support-intent:1",
+                    "model": "support-intent:1",
                     "task": "text-classification",
-                    "data": "holdout",
+                    "data": "tickets",
                     "columns": {"sentence1": "text", "label": "intent"},
                 }
             ]

@@ -29,7 +29,7 @@ class ImportRequest(JobRequest):
     """Import a model: `model_id` from a Hub, or `files` that were uploaded, under a `name`."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"kind": "import", "model_id": "distilbert/distilbert-base-uncased"}]}
+        json_schema_extra={"examples": [{"kind": "import", "model_id": "sentence-transformers/all-MiniLM-L6-v2"}]}
     )
 
     kind: Literal["import"]
