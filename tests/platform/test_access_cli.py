@@ -27,8 +27,6 @@ from harness import bedplate_home, environment, free_port, wait_for
 from light_server import light_server
 
 Run = Callable[..., str]
-# A command leaves its connection to the end of its process, which is this one here.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ def run(server: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         return done.stdout
 
     yield invoke
-    gc.collect()
+    gc.collect()  # a connection that a command left open is a warning, and so an error
 
 
 def rows(run: Run, *arguments: str) -> object:

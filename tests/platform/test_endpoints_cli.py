@@ -19,8 +19,6 @@ from light_server import light_server
 from rest_server import publish_model
 
 Run = Callable[..., str]
-# A command leaves its connection to the end of its process, which is this one here.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def run() -> Iterator[Run]:
             blocker = ws.submit("script", {"code": "import time; time.sleep(600)", "demand": demand, "priority": 100})
             wait_for(lambda: blocker.refresh().state == "running")
         yield invoke
-        gc.collect()
+        gc.collect()  # a connection that a command left open is a warning, and so an error
 
 
 def test_traffic_and_processes_are_changed_and_keys_one_by_one(run: Run) -> None:

@@ -23,6 +23,7 @@ from bedplate.cli.output import (
     SetOption,
     UrlOption,
     WrongUse,
+    close_connections,
     connect,
     follow,
     pairs,
@@ -48,6 +49,13 @@ app = typer.Typer(
 )
 for group in (models, datasets, endpoints, jobs, users, keys, audit):
     app.add_typer(group.app)
+
+
+@app.callback()
+def _(context: typer.Context) -> None:
+    """For every command."""
+    context.call_on_close(close_connections)
+
 
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="key=column, once for each key of the task.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "SetOption",
     "UrlOption",
     "WrongUse",
+    "close_connections",
     "connect",
     "follow",
     "pairs",
@@ -86,12 +88,23 @@ NeedOption = Annotated[
 ]
 
 
+_opened = ExitStack()
+
+
 def connect(home: Path | None, url: str | None) -> RemoteWorkspace:
+    """A workspace, for as long as the command runs."""
     from bedplate.client import connect
 
     if home is not None and url is not None:
         raise WrongUse("--home and --url name two servers.", hint="Give one of them.")
-    return connect(url, home=home)
+    ws = connect(url, home=home)
+    _opened.callback(ws.close)
+    return ws
+
+
+def close_connections() -> None:
+    """End those that the command opened."""
+    _opened.close()
 
 
 def show(value: Any, format: Format, *, columns: Sequence[str] = ()) -> None:
