@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -582,5 +583,23 @@ def test_the_page_of_the_api_lists_every_route_and_asks_nobody_else(rest: Rest) 
         assert not re.search(r"<script|style=|\son\w+=|(src|href)=[\"']?(https?:)?//", page.text)
         for route in rest.client.get("/openapi.json").json()["paths"]:
             assert f"<code>{route}</code>" in page.text
+        assert "Successful Response" not in page.text
     for asset in set(re.findall(r'(?:href|src)="(/static/[^"]+)"', rest.client.get("/docs").text)):
         assert rest.client.get(asset).status_code == 200
+
+
+def test_the_page_of_the_api_says_of_each_field_what_it_takes_and_how_an_endpoint_is_called(rest: Rest) -> None:
+    page = rest.client.get("/docs").text
+    [made] = re.findall(
+        r"<details><summary><b class=post>POST</b> <code>/api/v1/endpoints</code>.*?</details>", page, re.S
+    )
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", made)]
+    assert ["<code>name</code>", "string", "required", "", "Of the endpoint."] in rows
+    assert ["<code>instances</code>", "integer or null", "", "≥ 1, ≤ 16", ""] in rows
+    assert ["<code>deployments[].replicas[].id</code>", "string", "", "", ""] in rows
+    assert made.count("Deploy a model") == 1, "the summary is not told twice"
+    calls = re.findall("<pre>(curl.*?)</pre>", page, re.S)
+    places = [re.findall(r"/endpoints/support(/\w+)?", call)[0] for call in calls]
+    assert places == ["", "/score", "/score", "/health", "/info"]
+    for call, name in zip(calls, ("inputs", "input_data", "inputs"), strict=False):
+        assert name in json.loads(unescape(call).split("-d '")[1].rstrip("'"))

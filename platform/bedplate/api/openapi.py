@@ -24,7 +24,7 @@ ABOUT = """One server for a team: import, evaluate, fine-tune and deploy models,
 
 Errors are problem documents (RFC 9457) with a stable `code`. Lists come in pages: give `next` as `after`. What is the
 newest state is told by `ETag`; `If-None-Match` saves an answer, `If-Match` a change that somebody else made. Long work
-is a job: it is answered with 202, and followed by events. Scoring is not here: it is POST /endpoints/NAME.
+is a job: it is answered with 202, and followed by events. Scoring is the gateway's: POST /endpoints/NAME.
 """
 OF_FASTAPI = ("HTTPValidationError", "ValidationError")  # our errors look otherwise
 OF_FASTAPI_TOO = "Successful Response"  # which says nothing
@@ -153,7 +153,7 @@ def _named(schema: Json, schemas: Json) -> str:
 
 
 def _with_nulls(example: Any, schema: Json, schemas: Json) -> Any:
-    """An example with the nulls that are in it: FastAPI leaves every null of a description out."""
+    """An example with the nulls that are in it, which FastAPI leaves out, in the order of the schema."""
     schema = _resolved(schema, schemas)
     if "anyOf" in schema:
         return _with_nulls(example, schema["anyOf"][0], schemas)
@@ -163,7 +163,8 @@ def _with_nulls(example: Any, schema: Json, schemas: Json) -> Any:
     if not isinstance(example, dict) or parts is None:
         return example
     shown = {name: _with_nulls(value, parts.get(name, {}), schemas) for name, value in example.items()}
-    return {name: None for name in schema.get("required", ()) if name not in shown} | shown
+    shown |= {name: None for name in schema.get("required", ()) if name not in shown}
+    return {name: shown.pop(name) for name in parts if name in shown} | shown
 
 
 def example_of(schema: Json, schemas: Json) -> Any:
