@@ -16,6 +16,7 @@ import pytest
 
 import bedplate
 from bedplate.client import Job, RemoteWorkspace
+from bedplate_serving.unix_sockets import is_listening
 from harness import bedplate_home, free_port, processes_of, run_cli, serving, wait_for
 from slow_hub import slow_hub
 
@@ -61,7 +62,7 @@ def test_serve_goes_on_when_whoever_started_it_reads_no_more(home: Path) -> None
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         process.stderr.close()
-        wait_for(lambda: servers_of(home), seconds=30)
+        wait_for(lambda: is_listening(home / "run" / "scoring.sock"), seconds=30)
         run_cli("models", "list", home=home)  # it answers: what it had to say was said, to nobody
         before = servers_of(home)
         os.kill(before[0], signal.SIGKILL)

@@ -74,9 +74,9 @@ tell("end")
 """
 
 AUDIT = """
-CREATE TABLE audit (job, before, after, old_epoch, epoch, lease);
+CREATE TABLE history (job, before, after, old_epoch, epoch, lease);
 CREATE TRIGGER audit_moves AFTER UPDATE ON jobs BEGIN
-  INSERT INTO audit VALUES (old.id, old.state, new.state, old.epoch, new.epoch, new.lease);
+  INSERT INTO history VALUES (old.id, old.state, new.state, old.epoch, new.epoch, new.lease);
 END;
 """
 
@@ -330,7 +330,7 @@ class RealSchedule:
     def _check_moves(self) -> None:
         held: dict[str, int] = {}
         with closing(sqlite3.connect(self.home / "bedplate.db")) as connection:
-            moves = connection.execute("SELECT * FROM audit ORDER BY rowid").fetchall()
+            moves = connection.execute("SELECT * FROM history ORDER BY rowid").fetchall()
         for job, before, after, old_epoch, epoch, lease in moves:
             if before != after and after not in LEGAL_MOVES[before]:
                 raise Violation("illegal move", f"{job} from {before} to {after}")
