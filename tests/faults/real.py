@@ -75,7 +75,7 @@ tell("end")
 
 AUDIT = """
 CREATE TABLE history (job, before, after, old_epoch, epoch, lease);
-CREATE TRIGGER audit_moves AFTER UPDATE ON jobs BEGIN
+CREATE TRIGGER history_of_moves AFTER UPDATE ON jobs BEGIN
   INSERT INTO history VALUES (old.id, old.state, new.state, old.epoch, new.epoch, new.lease);
 END;
 """
