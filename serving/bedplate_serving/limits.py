@@ -16,7 +16,7 @@ from bedplate_serving.routes import Key
 
 __all__ = ["KeyLimits"]
 
-LONGEST_RETRY_SECONDS = 3600.0  # as an answer; whoever may ask once a year had better ask somebody
+LONGEST_RETRY_SECONDS = 3600.0  # at a very low rate the true answer may be years, or no number at all
 
 
 @dataclass
