@@ -202,7 +202,7 @@ class Database:
         self._owning: sa.Connection | None = None
         try:
             with opening(self.engine):
-                if self.engine.dialect.name == "sqlite":
+                if self.engine.dialect.name == "sqlite" and self.engine.url.database != ":memory:":
                     _make_private(Path(str(self.engine.url.database)))
                 self._open(home_id if self._is_shared else None)
         except BaseException:
