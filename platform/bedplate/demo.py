@@ -68,7 +68,7 @@ def _add_data(ws: RemoteWorkspace, files: DemoFiles) -> None:
     _step(2, "Add the sample data: support messages of our own making")
     for name, path in (("support-train", files.train), ("support-holdout", files.holdout)):
         added = ws.datasets.add(name, path)
-        say(f"{added['ref']}: {added['rows']} rows")
+        say(f"{added.ref}: {added.rows} rows")
 
 
 def _evaluate_base(ws: RemoteWorkspace, base: str) -> dict[str, Any]:
