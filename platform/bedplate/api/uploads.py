@@ -44,6 +44,7 @@ class Upload(Answer):
     "HEAD",
     "/{sha256}",
     "read",
+    response_class=Response,  # without a body, which HEAD never has
     responses={200: {"description": "They are here."}, 404: {"description": "They are to be sent."}},
 )
 def has_upload(sha256: Sha256, workspace: WorkspaceOf) -> Response:
