@@ -147,7 +147,7 @@ def _job(number: int, is_queued: bool) -> dict[str, Any]:
         "state": state,
         "spec": SPEC,
         "demand": ONE_CORE.to_json(),
-        "owner": "local user",
+        "owner": "local",
         "epoch": int(has_ended),
         "created": created,
         "started": created + 1 if has_ended else None,
