@@ -90,9 +90,9 @@ def server(stock: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def endpoint(server: Server) -> Endpoint:
+def endpoint(server: Server) -> Iterator[Endpoint]:
     with bedplate.connect(home=server.home) as ws:
-        return ws.deploy("acme/tiny-classifier", endpoint="tiny", instances=2)
+        yield ws.deploy("acme/tiny-classifier", endpoint="tiny", instances=2)
 
 
 class Caller(threading.Thread):

@@ -98,7 +98,7 @@ def test_ready_is_who_works_and_else_it_says_what_does_not(server: Workspace, mo
         assert client.get("/readyz").json() == {"status": "ok", "problems": []}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(server, "is_stopping", True)
-            patch.setattr(server.audit, "is_broken", True)
+            patch.setattr(server.audit, "_missed", [("ana", "x", {})])
             patch.setattr(type(server.jobs), "find", _fails)
             answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["problems"]) == (503, ["database", "audit", "stopping"])

@@ -29,7 +29,7 @@ CHECKED = {
     "response_headers_conformance",
     "response_schema_conformance",
 }
-EXAMPLES = 8  # of valid and of broken requests to each operation: some 30 s for all
+EXAMPLES = 5  # of valid and of broken requests to each operation: some 20 s for all
 POSTED = ("/api/v1/jobs", "/api/v1/datasets", "/api/v1/endpoints", "/api/v1/batch-endpoints")
 NOT_FUZZED = {"/api/v1/server/stop"}
 SEED = 4
