@@ -339,6 +339,8 @@ def test_the_head_of_the_line_is_for_operators(server: Workspace) -> None:
     for user, priority, status in (("ana", 1, 403), ("ana", 0, 202), ("ana", -5, 202), ("olga", 50, 202)):
         body = {"kind": "script", "priority": priority}
         assert send(server, "POST", "/api/v1/jobs", key_of(server, user), json=body).status_code == status
+    batch = send(server, "POST", "/api/v1/batch-endpoints/none/jobs", key_of(server, "ana"), json={"priority": 1})
+    assert (batch.status_code, batch.json()["code"]) == (403, "priority")
 
 
 def test_a_link_ends_with_the_key_that_made_it_and_with_its_user(server: Workspace) -> None:

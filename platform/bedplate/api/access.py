@@ -92,6 +92,12 @@ class Caller:
         """Whether what `owner` works on, jobs with their logs and outputs, is his to see: his own, or everybody's."""
         return owner == self.user or self.sees_all
 
+    def check_priority(self, priority: object) -> None:
+        """All wait in one line, and only who answers for all of it puts a job at its head. Raises Forbidden."""
+        if isinstance(priority, int) and priority > 0 and not self.sees_all:
+            hint = "Leave it out, give 0 or less, or ask an operator."
+            raise Forbidden(f"priority={priority} is for operators.", hint=hint, code="priority")
+
     @property
     def sees_all(self) -> bool:
         """Operators and admins see what anybody works on."""

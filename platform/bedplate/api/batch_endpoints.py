@@ -160,6 +160,7 @@ def submit_batch(
     """Score a file with the model that holds most of the endpoint's traffic now, in a worker of its own."""
     if "model" in body or "kind" in body:
         raise Refused("The endpoint says which model scores.", hint="Leave model and kind out.", code="unknown-setting")
+    caller.check_priority(body.get("priority"))
     workspace.endpoints.get(name, BATCH)
     held = workspace.endpoints.deployments(name)
     if not held:
