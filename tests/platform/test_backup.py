@@ -118,7 +118,7 @@ def test_what_was_acknowledged_under_load_is_there_after_a_restore_and_goes_on(
         assert again.keys.find(text) is not None
         assert {job.id for job in again.jobs.find(limit=1000)} >= set(jobs)
         last = again.submit("script", {})
-        wait_for(lambda: again.jobs.get(last.id).is_final)
+        wait_for(lambda: all(again.jobs.get(job).is_final for job in (*jobs, last.id)))
         assert {again.jobs.get(job).state for job in (*jobs, last.id)} == {"succeeded"}
 
 
