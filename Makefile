@@ -22,6 +22,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Bedplate needs Python 3.11 or newer; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# timm wants torchvision, whose builds for this torch load beside a CUDA torch only. This older one imports without
+	@# its compiled operators, which nothing here calls. Where torch is a CUDA build, use the extra [timm] instead.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31 torchvision==0.16.2
 	@touch $@
 
 demo: $(READY)
