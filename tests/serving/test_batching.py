@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ import pytest
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.batching import Batcher, QueueFull
 from bedplate_serving.predictors.base import Encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Encoded):
+    text: str
 
 
 class Upper:
@@ -25,15 +31,15 @@ class Upper:
         self.held.set()
         self.started = threading.Event()
 
-    def encode(self, items: Sequence[str]) -> list[Encoded]:
+    def encode(self, items: Sequence[str]) -> list[Text]:
         if "unreadable" in items:
             raise ValueError("secret detail")
-        return [Encoded([ord(letter) for letter in item], None, item.endswith("~")) for item in items]
+        return [Text(length=len(item), truncated=item.endswith("~"), text=item) for item in items]
 
-    def forward(self, batch: Sequence[Encoded]) -> list[str]:
+    def forward(self, batch: Sequence[Text]) -> list[str]:
         self.started.set()
         self.held.wait(10)
-        words = ["".join(map(chr, one.ids)) for one in batch]
+        words = [one.text for one in batch]
         self.batches.append(words)
         if "poison" in words:
             raise RuntimeError("secret detail")

@@ -11,7 +11,7 @@ import pytest
 from bedplate_registry.errors import Refused
 from bedplate_serving.dialects import MAX_ITEMS, parse_azure, parse_hub
 from bedplate_serving.predictors import BadItems, Predictor, load_predictor
-from bedplate_serving.predictors.encoder import TextItem
+from bedplate_serving.predictors.text import TextItem
 from bedplate_serving.problems import Problem
 
 

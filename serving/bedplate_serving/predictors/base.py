@@ -2,20 +2,36 @@
 
     raw input --parse--> Item --encode--> Encoded --forward--> Raw --answer--> JSON answer
 
-`parse` and `answer` are cheap and may run on an event loop; `encode` and `forward` are the work. `encode` may be called
-from several threads at once; `forward` from one thread at a time (an implementation guards itself with a lock).
-A task is added by one file beside this one; `bedplate_serving.predictors` finds it by its name.
+`parse` and `answer` are cheap and may run on an event loop; `encode` and `forward` are the work, decoding included.
+Both may be called from several threads at once (an implementation guards itself with a lock where it must). Parameters
+that steer the work (a stride, a generation's length) travel in the Item and the Encoded: items of one batch may differ
+in them.
+A task is added by one file beside this one; `bedplate_serving.predictors` finds it by its name. `TaskPredictor` is the
+part that most predictors have in common.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+from pydantic import TypeAdapter
 
 from bedplate_registry.errors import Refused
+from bedplate_serving.predictors.parameters import Parameters, read_parameters
 
-__all__ = ["BadItems", "Encoded", "Engine", "ItemError", "Predictor", "cut", "forward_sorted", "predict_sorted"]
+__all__ = [
+    "BadItems",
+    "Encoded",
+    "Engine",
+    "ItemError",
+    "Predictor",
+    "TaskPredictor",
+    "cut",
+    "forward_sorted",
+    "predict_sorted",
+]
 
 
 class ItemError(Refused):
@@ -36,17 +52,12 @@ class BadItems(Refused):
         super().__init__(f"{shown}{rest}.", hint="Correct or leave out these items: the others are in order.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """One item as the model reads it. `length` is its cost: a batch is cut when the sum passes the token budget."""
+    """One item as its model reads it; each family of models adds what it needs. Batching looks at these two alone."""
 
-    ids: Sequence[int]
-    type_ids: Sequence[int] | None
-    truncated: bool
-
-    @property
-    def length(self) -> int:
-        return len(self.ids)
+    length: int  # its cost, in tokens: a batch is cut when the sum passes the budget
+    truncated: bool = False  # whether some of the input is not read
 
 
 class Engine(Protocol):
@@ -54,10 +65,10 @@ class Engine(Protocol):
 
     token_budget: int  # the batch size in tokens that suits this device
 
-    def encode(self, items: Sequence[Any]) -> list[Encoded]:
+    def encode(self, items: Sequence[Any]) -> Sequence[Encoded]:
         """Tokenizes; texts beyond the model's context are cut and marked `truncated`."""
 
-    def forward(self, batch: Sequence[Encoded]) -> list[Any]:
+    def forward(self, batch: Sequence[Any]) -> list[Any]:
         """One pass through the model, results in the order of the batch."""
 
 
@@ -83,9 +94,12 @@ class Predictor(Engine, Protocol):
     ) -> list[Any]:
         """The offline path: answers for a list held in memory, in its order; raises BadItems."""
 
-    # What differs on the wire and in files from task to task (dialects.py and batch.py do the rest).
+    # What differs on the wire and in files from task to task (dialects and batch.py do the rest).
     def hub_answer(self, answers: Sequence[Any], single: bool) -> Any:
-        """The body for `huggingface_hub.InferenceClient`: `single` where the caller sent one input, not a list."""
+        """The body for `huggingface_hub.InferenceClient`: `single` where the caller sent one input, not a list.
+
+        `bytes` go out as they are: an image.
+        """
 
     def azure_parameters(self, raw: Mapping[str, Any]) -> Any:
         """Parameters as Azure's callers name them."""
@@ -96,11 +110,77 @@ class Predictor(Engine, Protocol):
     def sample(self) -> Any:
         """A raw input that any model of this task must be able to answer."""
 
+    def schemas(self) -> Mapping[str, Any]:
+        """JSON schemas of one `input`, of the `parameters`, and of the `answer` to one input."""
+
     def output_columns(self, parameters: Any) -> tuple[str, ...]:
         """The columns batch scoring adds to a file."""
 
     def output_row(self, answer: Any, parameters: Any) -> dict[str, Any]:
         """One answer as the values of those columns."""
+
+
+class TaskPredictor:
+    """What predictors have in common. A task adds what raises here, `sample`, its columns and its types."""
+
+    task: str
+    parameters_type: ClassVar[type[Parameters]]
+    input_type: ClassVar[Any]  # of one raw input, for the documentation
+    answer_type: ClassVar[Any]  # of its answer
+    labels: tuple[str, ...] = ()
+    device: str
+    context_length: int
+    token_budget: int
+
+    def parameters(self, raw: Mapping[str, Any]) -> Any:
+        return read_parameters(self.parameters_type, raw, self.task)
+
+    def parse(self, item: Any, parameters: Any = None) -> Any:
+        raise NotImplementedError
+
+    def encode(self, items: Sequence[Any]) -> Sequence[Encoded]:
+        raise NotImplementedError
+
+    def forward(self, batch: Sequence[Any]) -> list[Any]:
+        raise NotImplementedError
+
+    def answer(self, raw: Any, parameters: Any = None) -> Any:
+        raise NotImplementedError
+
+    def predict(
+        self, items: Sequence[Any], parameters: Mapping[str, Any] | None = None, token_budget: int | None = None
+    ) -> list[Any]:
+        wanted = self.parameters(parameters or {})
+        raws = predict_sorted(self, self.parse_all(items, wanted), token_budget)
+        return [self.answer(raw, wanted) for raw in raws]
+
+    def parse_all(self, items: Sequence[Any], parameters: Any = None) -> list[Any]:
+        """All of a list, or BadItems with every fault in it."""
+        parsed, errors = [], []
+        for index, item in enumerate(items):
+            try:
+                parsed.append(self.parse(item, parameters))
+            except ItemError as error:
+                errors.append((index, error.message))
+        if errors:
+            raise BadItems(errors)
+        return parsed
+
+    def hub_answer(self, answers: Sequence[Any], single: bool) -> Any:
+        return answers[0] if single else list(answers)
+
+    def azure_parameters(self, raw: Mapping[str, Any]) -> Any:
+        return self.parameters(raw)
+
+    def azure_answer(self, answers: Sequence[Any], parameters: Any) -> Any:
+        return list(answers)
+
+    def schemas(self) -> dict[str, Any]:
+        return {
+            "input": TypeAdapter(self.input_type).json_schema(),
+            "parameters": self.parameters_type.model_json_schema(),
+            "answer": TypeAdapter(self.answer_type).json_schema(),
+        }
 
 
 def cut(lengths: Sequence[int], token_budget: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,63 @@
+"""One input of a text task: a text, or a pair of texts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+from bedplate_serving.predictors.base import ItemError
+
+__all__ = ["TextItem", "TextPair", "check_text", "parse_text"]
+
+PAIR_KEYS = (("text", "text_pair"), ("sentence1", "sentence2"), ("input_string", "input_string_pair"))
+
+
+class TextPair(TypedDict):
+    """A pair as callers write it. (A list of two strings is two items.)"""
+
+    text: str
+    text_pair: NotRequired[str | None]
+
+
+class TextItem(NamedTuple):
+    """A text, or a pair of texts."""
+
+    text: str
+    pair: str | None = None
+
+
+def parse_text(item: Any) -> TextItem:
+    """A string, `{"text", "text_pair"}`, or a row of mapped columns `{"sentence1", "sentence2"}`."""
+    if isinstance(item, TextItem):
+        return item
+    if isinstance(item, str):
+        return TextItem(check_text(item, "text"))
+    if not isinstance(item, dict):
+        what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
+        raise ItemError(f'must be a string or a pair {{"text": …, "text_pair": …}}, not {what}')
+    for first, second in PAIR_KEYS:
+        if first in item:
+            return _parse_pair(item, first, second)
+    raise ItemError(f'has no "text"; it holds {", ".join(sorted(map(repr, map(str, item)))) or "nothing"}')
+
+
+def _parse_pair(item: dict[str, Any], first: str, second: str) -> TextItem:
+    unknown = sorted(set(item) - {first, second, "label"})
+    if unknown:
+        raise ItemError(f"has the unknown key {unknown[0]!r}; a pair has {first!r} and {second!r}")
+    text = check_text(item[first], first)
+    pair = item.get(second)
+    return TextItem(text) if pair is None else TextItem(text, check_text(pair, second))
+
+
+def check_text(text: Any, key: str) -> str:
+    """A text that a tokenizer can read and that says something. Raises ItemError."""
+    if not isinstance(text, str):
+        raise ItemError(f"{key} must be a string, not {'null' if text is None else type(text).__name__}")
+    if not text.strip():
+        raise ItemError(f"{key} is empty")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ItemError(f"{key} holds half a surrogate pair at character {error.start}") from error
+    return text
