@@ -1,6 +1,4 @@
-"""Tiny models for tests and benchmarks: a real BERT with random weights and a real WordPiece tokenizer, made here.
-
-They load through `from_pretrained` like any other model folder, need no download and answer in a millisecond.
+"""Tiny encoders: a BERT with random weights and a WordPiece tokenizer.
 
     tiny_text_classifier(folder, labels=("refund", "login"))      a classifier with a head
     tiny_encoder(folder)                                           the same without a head: a base

@@ -1,0 +1,9 @@
+"""Tiny models for tests and benchmarks: real architectures with random weights and real tokenizers, made here.
+
+They load through `from_pretrained` like any other model folder, need no download and answer in milliseconds.
+One family of models is one file; its builders take the folder to write and give it back.
+"""
+
+from bedplate_serving.testing.encoders import SHAPES, WORDS, tiny_encoder, tiny_text_classifier
+
+__all__ = ["SHAPES", "WORDS", "tiny_encoder", "tiny_text_classifier"]
