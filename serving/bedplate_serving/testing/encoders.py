@@ -2,6 +2,8 @@
 
     tiny_text_classifier(folder, labels=("refund", "login"))      a classifier with a head
     tiny_encoder(folder)                                           the same without a head: a base
+
+The tokenizer reads words of WORDS and, for all else, single letters.
 """
 
 from __future__ import annotations
