@@ -53,8 +53,8 @@ class Window(Encoded):
 class TextEncoder:
     """A model and its tokenizer, and the two steps every task of an encoder takes: `encode` and `run`.
 
-    `labels`, `config` (the model's own, as transformers completes it) and `tokenizer` (the fast one of transformers)
-    are there for the tasks to read.
+    `labels`, `problem_type`, `mask_token`, `mask_token_id` and `backend_tokenizer` (of the library tokenizers) are there
+    for the tasks to read.
     """
 
     def __init__(self, folder: Path, head: Head, device: str = "auto", threads: int | None = None) -> None:
@@ -66,7 +66,10 @@ class TextEncoder:
         self.config = model.config
         self.labels = tuple(str(self.config.id2label[index]) for index in range(self.config.num_labels))
         self.tokenizer = load_tokenizer(folder)
-        self._tokenizer = self.tokenizer.backend_tokenizer
+        self.backend_tokenizer = self.tokenizer.backend_tokenizer
+        self.problem_type: str | None = self.config.problem_type
+        self.mask_token: str | None = self.tokenizer.mask_token
+        self.mask_token_id: int | None = self.tokenizer.mask_token_id
         self.wants_type_ids = "token_type_ids" in self.tokenizer.model_input_names
         self._first_position = _first_position(model)
         self.context_length = _context_length(model, self.tokenizer.model_max_length, self._first_position)
@@ -74,8 +77,8 @@ class TextEncoder:
         self._pads_left = self.tokenizer.padding_side == "left"  # XLNet classifies by the last token: a real one
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self.token_budget = CPU_TOKEN_BUDGET if self.device == "cpu" else GPU_TOKEN_BUDGET
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self.context_length, strategy="longest_first")
+        self.backend_tokenizer.no_padding()
+        self.backend_tokenizer.enable_truncation(self.context_length, strategy="longest_first")
         self._lock = threading.Lock()
         if threads is not None:
             torch.set_num_threads(threads)
@@ -98,7 +101,7 @@ class TextEncoder:
 
     def _tokenize(self, items: Sequence[TextItem]) -> list[Any]:
         rows = [item.text if item.pair is None else (item.text, item.pair) for item in items]
-        return self._tokenizer.encode_batch_fast(rows)  # type: ignore[no-any-return]
+        return self.backend_tokenizer.encode_batch_fast(rows)  # type: ignore[no-any-return]
 
     def _window(self, encoding: Any) -> Window:
         ids = encoding.ids
