@@ -27,7 +27,7 @@ from .hub import Hub, HubFile, HubModel
 from .inspection import check_architecture, check_configs, inspect_folder
 from .models import FileEntry, ModelDraft, ModelFacts, ModelVersion, Source
 from .names import Name, check_file_path
-from .plans import check_room, choose_files
+from .plans import ADAPTER_FILES, check_room, choose_files
 from .progress import SILENT, Reporter
 from .registry import Registry
 from .tasks import get_task
@@ -196,7 +196,16 @@ def _list_folder(folder: Path) -> list[FolderFile]:
         relative = path.relative_to(folder).as_posix()
         if path.is_file() and not any(part.startswith(".") for part in relative.split("/")):
             found.append(FolderFile(check_file_path(relative), path.stat().st_size, _real(path, folder)))
-    return found
+    return _with_adapter_apart(found)
+
+
+def _with_adapter_apart(files: list[FolderFile]) -> list[FolderFile]:
+    """An adapter that lies beside its base is kept in the folder where adapters are kept (plans.ADAPTER_FILES)."""
+    homes = {Path(path).name: path for path in ADAPTER_FILES}
+    paths = {file.path for file in files}
+    if not {"config.json", *homes} <= paths or ADAPTER_FILES[0] in paths:
+        return files
+    return [replace(file, path=homes.get(file.path, file.path)) for file in files]
 
 
 def _real(path: Path, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from .cards import CardFacts, read_card
 from .errors import Refused
 from .models import ModelFacts
+from .plans import ADAPTER_FILES
 from .safe_json import check_config, read_json
 from .safetensors_header import Tensor, read_header
 from .tasks import TASKS, Task, architecture_of, finetunable_tasks, get_task, task_of
@@ -59,7 +60,7 @@ def inspect_folder(
     """
     check_configs(folder)
     config = read_config(folder)
-    tensors = _read_weights(folder)
+    tensors = _read_weights(folder) + _read_adapter(folder)
     said = _merged(card or CardFacts(), read_card(folder / "README.md"))
     task = _decide(config, pipeline_tag or said.pipeline_tag, tensors, task)
     model_type = config.get("model_type")
@@ -121,6 +122,12 @@ def _read_weights(folder: Path) -> list[Tensor]:
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise _bad_index("has no weight_map")
     return _read_shards(folder, weight_map)
+
+
+def _read_adapter(folder: Path) -> list[Tensor]:
+    """The tensors of the adapter: a head may be among them."""
+    path = folder / ADAPTER_FILES[1]
+    return read_header(path, ADAPTER_FILES[1]) if path.is_file() else []
 
 
 def _read_shards(folder: Path, weight_map: Mapping[str, str]) -> list[Tensor]:

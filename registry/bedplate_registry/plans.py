@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from .errors import Refused
 from .names import check_file_path
 
-__all__ = ["Listed", "check_room", "choose_files"]
+__all__ = ["ADAPTER_FILES", "Listed", "check_room", "choose_files"]
 
 # Tokenizers and cards stay well below; what is larger and not weights is data that nothing here reads.
 MAX_SMALL_FILE_BYTES = 64 << 20
@@ -30,6 +30,9 @@ _UNWANTED = frozenset(
     ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json", "adapter_config.json")
 )
 _INDEX = "model.safetensors.index.json"
+# Of a PEFT adapter on the model it comes with. In a folder of its own, so that transformers does not find and load it
+# by itself: bedplate_serving.predictors.adapters checks it first.
+ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".msgpack", ".h5", ".keras")
 _OTHERS = {".gguf": "GGUF", ".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".mlmodel": "Core ML", ".ot": "rust_model"}
 
@@ -55,7 +58,7 @@ def choose_files(files: Iterable[F]) -> list[F]:
     if "config.json" not in listed:
         raise _no_config(list(listed))
     small = [path for path, file in listed.items() if _is_small(path) and file.size_bytes <= MAX_SMALL_FILE_BYTES]
-    return [listed[path] for path in sorted({*weights, *small})]
+    return [listed[path] for path in sorted({*weights, *small, *_adapter(listed)})]
 
 
 def check_room(root: Path, needed_bytes: int) -> None:
@@ -80,6 +83,20 @@ def _weights(paths: Sequence[str]) -> list[str]:
         _refuse_missing_shards(shards)
         return shards
     raise _no_weights(paths)
+
+
+def _adapter(paths: Collection[str]) -> tuple[str, ...]:
+    """The files of the adapter, where there is one."""
+    config, weights = ADAPTER_FILES
+    if config not in paths:
+        return ()
+    if weights not in paths:
+        raise Refused(
+            f"The model's adapter has no {PurePosixPath(weights).name}.",
+            hint="Save it with PEFT's save_pretrained, which writes safetensors.",
+            code="no-weights",
+        )
+    return ADAPTER_FILES
 
 
 def _refuse_missing_shards(shards: Sequence[str]) -> None:

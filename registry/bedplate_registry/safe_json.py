@@ -58,7 +58,7 @@ def check_config(value: Any, name: str, *, internal_keys: bool = True) -> None:
     """Refuse keys that would make the loader run code or read other weights, and (in config.json) internal switches."""
     for path, key, item in _keys(value):
         lowered = key.lower()
-        if any(word in lowered for word in _CODE_KEYS):
+        if any(word in lowered for word in _CODE_KEYS) and not _is_adapters_own(key, item):
             raise _remote_code(name, path)
         if lowered == _WEIGHTS_KEY:
             raise _other_weights(name, path)
@@ -71,6 +71,14 @@ def check_config(value: Any, name: str, *, internal_keys: bool = True) -> None:
                 hint="Ask the model's author, or take the key out of a copy and import that with --from DIR.",
                 code="internal-key",
             )
+
+
+def _is_adapters_own(key: str, item: Any) -> bool:
+    """Whether it is the class that PEFT notes of an adapter's base: null, or transformers' own. Nothing here reads it."""
+    if key != "auto_mapping" or item is None:
+        return key == "auto_mapping"
+    library = item.get("parent_library") if isinstance(item, dict) else None
+    return isinstance(library, str) and library.startswith("transformers.models.")
 
 
 class _Pairs:
