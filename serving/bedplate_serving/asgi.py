@@ -21,6 +21,7 @@ __all__ = [
     "refuse_encoded",
     "refuse_websocket",
     "send_answer",
+    "send_start",
     "watch",
 ]
 
@@ -86,10 +87,14 @@ def refuse_encoded(scope: Scope) -> None:
 
 
 async def send_answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    pairs.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send_start(send, status, [*headers, ("content-length", str(len(body)))])
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_start(send: Send, status: int, headers: Headers) -> None:
+    """The head of an answer whose body follows in pieces."""
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
 
 
 async def refuse_websocket(scope: Scope, send: Send, status: int, body: bytes, headers: Headers) -> None:

@@ -1,30 +1,50 @@
 """The queue in front of a model: batches form while it is busy.
 
-One thread owns the model. Whenever it is free it tokenizes what has arrived, cuts a batch from the front by a token
-budget and runs it. There is no timer (an idle model starts at once), no sorting across the queue (nobody starves), and
-at most `max_queue` items are inside: beyond that a request is refused with an estimate of when to come back.
+Whenever a thread of the model is free it tokenizes what has arrived, cuts a batch from the front by a token budget and
+runs it. There is no timer (an idle model starts at once), no sorting across the queue (nobody starves), and at most
+`max_queue` items are inside: beyond that a request is refused with an estimate of when to come back. What nobody waits
+for any more, because its caller left, its deadline passed or another item of its request failed, leaves the queue at
+once and is not worked on.
 
     event loop:  submit ──► arrivals ─┐                                  ┌─► future of the request
-    thread:                           └─► encode ─► ready ─► cut ─► forward ─┘
+    threads:                          └─► encode ─► ready ─► cut ─► forward ─┘
+                                          └─ one at a time ────┘   └─ up to `workers` at once
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from bedplate_registry.errors import BedplateError, Unavailable
 from bedplate_serving.predictors.base import Encoded, Engine
 
-__all__ = ["Batcher", "QueueFull", "Scored"]
+__all__ = [
+    "Batcher",
+    "DeadlineExceeded",
+    "Draining",
+    "Pace",
+    "Queue",
+    "QueueFull",
+    "Scored",
+    "StreamingQueue",
+    "at_deadline",
+    "failure_of",
+]
+
+log = logging.getLogger("bedplate_serving.batching")
 
 LOOKAHEAD = 64  # items tokenized ahead of the cut: more than a batch holds, too few to keep a small request waiting
+T = TypeVar("T")
 
 
 class QueueFull(Unavailable):
@@ -39,6 +59,27 @@ class QueueFull(Unavailable):
         super().__init__(f"The queue is full: {waiting} items are waiting.", hint=hint)
 
 
+class DeadlineExceeded(Unavailable):
+    """The answer is not there by the time that the caller, or the deployment, gave it."""
+
+    code = "deadline-exceeded"
+    status = 504
+    retry_after_seconds = None
+
+    def __init__(self) -> None:
+        hint = "Send fewer or shorter items, allow it more time, or add an instance to the deployment."
+        super().__init__("The answer was not there by the request's deadline.", hint=hint)
+
+
+class Draining(Unavailable):
+    """The replica is being stopped: it answers what is inside and takes nothing more."""
+
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("This replica is being stopped.", hint="Try again: another one answers.")
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """What the model said of one item, and whether it saw all of it."""
@@ -47,26 +88,112 @@ class Scored:
     truncated: bool
 
 
-@dataclass(slots=True)
+class Queue(Protocol):
+    """What the replica asks of whatever stands in front of a model. All of it is called on one event loop."""
+
+    @property
+    def waiting(self) -> int:
+        """Items inside that somebody waits for, those being worked on among them."""
+
+    @property
+    def items_done(self) -> int: ...
+
+    @property
+    def batches_done(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Answers what is inside, refuses what comes (Draining), then ends."""
+
+    async def submit(self, items: Sequence[Any], *, deadline: float | None = None) -> list[Scored]:
+        """Results of parsed items in their order; `deadline` is on time.monotonic()'s clock.
+
+        Raises QueueFull, DeadlineExceeded, Draining, or what is wrong with the first item that failed. Cancelling the
+        call takes its items out of the queue.
+        """
+
+
+class StreamingQueue(Queue, Protocol):
+    """One that can also hand an answer out piece by piece, as a model that writes text does."""
+
+    def stream(self, item: Any, *, deadline: float | None = None) -> AsyncIterator[Any]:
+        """The predictors.base.Piece of one item. Raises as `submit` does; closing the iterator ends the work."""
+
+
+class Pace:
+    """How many items a second come out, as a moving average, and so when a full queue will have room."""
+
+    def __init__(self) -> None:
+        self._items_per_second = 0.0
+
+    def note(self, items: int, seconds: float) -> None:
+        rate = items / max(seconds, 1e-6)
+        self._items_per_second += (rate - self._items_per_second) * (0.1 if self._items_per_second else 1.0)
+
+    def retry_after_seconds(self, waiting: int) -> int:
+        """1 to 60."""
+        seconds = waiting / self._items_per_second if self._items_per_second else 1.0
+        return min(max(math.ceil(seconds), 1), 60)
+
+
+@contextmanager
+def at_deadline(deadline: float | None, call: Callable[[], object]) -> Iterator[None]:
+    """Has the running event loop make the call if the block is still going on then. Raises DeadlineExceeded where it
+    is past already.
+    """
+    if deadline is None:
+        yield
+        return
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise DeadlineExceeded
+    timer = asyncio.get_running_loop().call_later(seconds, call)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def failure_of(error: Exception) -> BedplateError:
+    """What a caller is told of an error of the model's libraries: its type alone, since its text may hold a path or a
+    piece of somebody's input. The log says where it was raised.
+    """
+    if isinstance(error, BedplateError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+    kind = type(error).__name__
+    log.error("the model failed on an input: %s at %s", kind, place)
+    return BedplateError(
+        f"The model failed on this input ({kind}).", hint="The replica's log says where.", code="inference-failed"
+    )
+
+
 class _Ticket:
-    """One request's items on their way."""
+    """One request's items on their way. It belongs to the event loop; threads only look whether it is open."""
 
-    future: asyncio.Future[list[Scored]]
-    results: list[Scored | None]
-    missing: int
+    def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
+        self.future: asyncio.Future[list[Scored]] = loop.create_future()
+        self.missing = size
+        self.is_open = True
+        self._results: list[Scored | None] = [None] * size
 
-    def deliver(self, place: int, outcome: Scored | BaseException) -> None:
+    def deliver(self, place: int, outcome: Scored | BedplateError) -> None:
         self.missing -= 1
-        if isinstance(outcome, BaseException):
-            if not self.future.done():
-                self.future.set_exception(outcome)
+        if isinstance(outcome, BedplateError):
+            self.fail(outcome)
             return
-        self.results[place] = outcome
+        self._results[place] = outcome
         if not self.missing and not self.future.done():
-            self.future.set_result([result for result in self.results if result is not None])
+            self.future.set_result([result for result in self._results if result is not None])
+
+    def fail(self, error: BedplateError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     item: Any
     ticket: _Ticket
@@ -74,61 +201,110 @@ class _Work:
     encoded: Encoded | None = None
 
 
+_Outcomes = list[tuple[_Work, Scored | BedplateError]]
+
+
 class Batcher:
-    """Give it items on the event loop, get raw results back. `start` and `stop` belong to the same loop."""
+    """The queue of a model whose items are each worked on once. `start` and `stop` belong to the same event loop.
+
+    As many batches run at once as `engine.workers` says (1 where it does not), each in a thread of its own. It may
+    change at any time, as may `engine.token_budget`: both are read at every cut.
+    """
 
     def __init__(self, engine: Engine, *, max_queue: int = 256, token_budget: int | None = None) -> None:
         self._engine = engine
         self._max_queue = max_queue
-        self._token_budget = token_budget or engine.token_budget
-        self._arrivals: deque[_Work] = deque()
-        self._ready: deque[_Work] = deque()
+        self._token_budget = token_budget
+        self._arrivals: deque[_Work] = deque()  # guarded by _wake
+        self._ready: deque[_Work] = deque()  # of the thread whose turn it is
         self._wake = threading.Condition()
+        self._turn = threading.Lock()  # to encode and to cut: what comes first goes first
+        self._threads: dict[int, threading.Thread] = {}
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self.waiting = 0  # items inside, the running batch among them; touched by the event loop alone
+        self._pace = Pace()
+        self.waiting = 0  # this and the counts are touched by the event loop alone
         self.items_done = 0
         self.batches_done = 0
-        self._items_per_second = 0.0
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._start_threads()
 
     async def stop(self) -> None:
-        """Finishes what is inside, then ends the thread."""
         with self._wake:
             self._closing = True
-            self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
+            self._wake.notify_all()
+        while alive := [thread for thread in list(self._threads.values()) if thread.is_alive()]:
+            await asyncio.to_thread(alive[0].join)
         await asyncio.sleep(0)  # the last results were handed to this loop just now
 
-    async def submit(self, items: Sequence[Any]) -> list[Scored]:
-        """Results in the order of `items`. A request may be longer than the queue, but finds none that is full.
-
-        Cancelling the call takes its items out of the queue.
-        """
+    async def submit(self, items: Sequence[Any], *, deadline: float | None = None) -> list[Scored]:
+        """See Queue. A request may be longer than the queue, but finds none that is full."""
+        if self._closing:
+            raise Draining
         if not items:
             return []
         if self.waiting >= self._max_queue:
-            raise QueueFull(self.waiting, self._retry_after())
-        ticket = _Ticket(self._loop.create_future(), [None] * len(items), len(items))
-        self.waiting += len(items)
+            raise QueueFull(self.waiting, self._pace.retry_after_seconds(self.waiting))
+        ticket = _Ticket(self._loop, len(items))
+        with at_deadline(deadline, lambda: ticket.fail(DeadlineExceeded())):
+            self.waiting += len(items)
+            with self._wake:
+                self._arrivals.extend(_Work(item, ticket, place) for place, item in enumerate(items))
+                self._wake.notify()
+            try:
+                return await ticket.future
+            finally:
+                self._close(ticket)
+
+    def _close(self, ticket: _Ticket) -> None:
+        """Nobody waits for it any more. What is left of it gives its place to others."""
+        ticket.is_open = False
+        if not ticket.missing:
+            return
+        self.waiting -= ticket.missing
         with self._wake:
-            self._arrivals.extend(_Work(item, ticket, place) for place, item in enumerate(items))
-            self._wake.notify()
-        return await ticket.future
+            kept = [work for work in self._arrivals if work.ticket is not ticket]
+            self._arrivals.clear()
+            self._arrivals.extend(kept)
 
-    def _retry_after(self) -> int:
-        seconds = self.waiting / self._items_per_second if self._items_per_second else 1.0
-        return min(max(math.ceil(seconds), 1), 60)
+    def _deliver(self, outcomes: _Outcomes) -> None:
+        for work, outcome in outcomes:
+            if work.ticket.is_open:
+                self.waiting -= 1
+                work.ticket.deliver(work.place, outcome)
 
-    # --- in the model's thread
+    def _finish(self, outcomes: _Outcomes, seconds: float, workers: int) -> None:
+        """A batch is done, of `workers` at once."""
+        self.batches_done += 1
+        self.items_done += len(outcomes)
+        self._pace.note(len(outcomes) * workers, seconds)
+        self._deliver(outcomes)
 
-    def _run(self) -> None:
-        while self._wait():
-            self._encode_arrivals()
-            batch = self._cut()
+    # --- in the model's threads
+
+    @property
+    def _workers(self) -> int:
+        return max(getattr(self._engine, "workers", 1), 1)
+
+    def _start_threads(self) -> None:
+        for number in range(self._workers):
+            if number not in self._threads:
+                thread = threading.Thread(target=self._run, args=(number,), name=f"model-{number}", daemon=True)
+                self._threads[number] = thread
+                thread.start()
+
+    def _run(self, number: int) -> None:
+        while True:
+            with self._turn:
+                if number >= self._workers:  # there are fewer now
+                    del self._threads[number]
+                    return
+                if not self._wait():
+                    return
+                self._start_threads()
+                self._encode_arrivals()
+                batch = self._cut()
             if batch:
                 self._score(batch)
 
@@ -143,78 +319,59 @@ class Batcher:
         with self._wake:
             count = min(len(self._arrivals), LOOKAHEAD - len(self._ready))
             taken = [self._arrivals.popleft() for _ in range(count)]
-        works = self._drop_abandoned(taken)
-        for work, encoded in self._encode(works):
-            if isinstance(encoded, Encoded):
-                work.encoded = encoded
+        works = [work for work in taken if work.ticket.is_open]
+        failed: _Outcomes = []
+        for work, outcome in self._attempt(self._encode, works):
+            if isinstance(outcome, Encoded):
+                work.encoded = outcome
                 self._ready.append(work)
             else:
-                self._hand_back([(work, encoded)])
+                failed.append((work, outcome))
+        if failed:
+            self._loop.call_soon_threadsafe(self._deliver, failed)
 
-    def _encode(self, works: list[_Work]) -> list[tuple[_Work, Encoded | BaseException]]:
-        try:
-            encoded = self._engine.encode([work.item for work in works]) if works else []
-        except Exception as error:  # noqa: BLE001 - the outer edge of the thread: every item gets an answer
-            return self._alone(works, error, self._encode)
-        return list(zip(works, encoded, strict=True))
+    def _encode(self, works: list[_Work]) -> Sequence[Encoded]:
+        return self._engine.encode([work.item for work in works]) if works else []
 
     def _cut(self) -> list[_Work]:
         """From the front, in order of arrival, until the budget is used; one item always fits."""
         batch: list[_Work] = []
-        tokens = 0
+        tokens, budget = 0, self._token_budget or self._engine.token_budget
         while self._ready:
-            assert self._ready[0].encoded is not None
-            tokens += self._ready[0].encoded.length
-            if batch and tokens > self._token_budget:
-                break
-            batch.append(self._ready.popleft())
-        return self._drop_abandoned(batch)
+            work = self._ready[0]
+            assert work.encoded is not None
+            if work.ticket.is_open:
+                tokens += work.encoded.length
+                if batch and tokens > budget:
+                    break
+                batch.append(work)
+            self._ready.popleft()
+        return batch
 
     def _score(self, batch: list[_Work]) -> None:
         started = time.perf_counter()
-        outcomes = self._forward(batch)
-        rate = len(batch) / max(time.perf_counter() - started, 1e-6)
-        self._items_per_second += (rate - self._items_per_second) * (0.1 if self._items_per_second else 1.0)
-        self.batches_done += 1
-        self.items_done += len(batch)
-        self._hand_back(outcomes)
+        outcomes = self._attempt(self._forward, batch)
+        seconds = time.perf_counter() - started
+        self._loop.call_soon_threadsafe(self._finish, outcomes, seconds, len(self._threads))
 
-    def _forward(self, batch: list[_Work]) -> list[tuple[_Work, Scored | BaseException]]:
-        encoded = [work.encoded for work in batch if work.encoded is not None]
+    def _forward(self, works: list[_Work]) -> Sequence[Scored]:
+        encoded = [work.encoded for work in works if work.encoded is not None]
+        raws = self._engine.forward(encoded)
+        return [Scored(raw, one.truncated) for raw, one in zip(raws, encoded, strict=True)]
+
+    def _attempt(
+        self, step: Callable[[list[_Work]], Sequence[T]], works: list[_Work]
+    ) -> list[tuple[_Work, T | BedplateError]]:
+        """Each work with its result. Where the step fails it is tried with the halves, down to single works, so that
+        what is too much at once still fits, and one item cannot spoil its neighbors'.
+        """
         try:
-            raws = self._engine.forward(encoded)
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._alone(batch, error, self._forward)
-        return [(work, Scored(raw, item.truncated)) for work, item, raw in zip(batch, encoded, raws, strict=True)]
-
-    def _alone(self, works: list[_Work], error: Exception, step: Any) -> list[Any]:
-        """A batch failed: each item is tried by itself, so that one cannot spoil its neighbors'."""
-        if len(works) > 1:
-            return [outcome for work in works for outcome in step([work])]
-        known = error if isinstance(error, BedplateError) else _failure(error)
-        return [(work, known) for work in works]
-
-    def _drop_abandoned(self, works: list[_Work]) -> list[_Work]:
-        """Items whose caller has left, or whose request has failed already, are not worked on."""
-        kept = [work for work in works if not work.ticket.future.done()]
-        if len(kept) < len(works):
-            self._loop.call_soon_threadsafe(self._forget, len(works) - len(kept))
-        return kept
-
-    def _hand_back(self, outcomes: Sequence[tuple[_Work, Scored | BaseException]]) -> None:
-        self._loop.call_soon_threadsafe(self._deliver, outcomes)
-
-    # --- back on the event loop
-
-    def _deliver(self, outcomes: Sequence[tuple[_Work, Scored | BaseException]]) -> None:
-        self.waiting -= len(outcomes)
-        for work, outcome in outcomes:
-            work.ticket.deliver(work.place, outcome)
-
-    def _forget(self, count: int) -> None:
-        self.waiting -= count
-
-
-def _failure(error: Exception) -> BedplateError:
-    """The type alone goes out: the text of a library's error may hold a path or a piece of somebody's input."""
-    return BedplateError(f"The model failed on this input ({type(error).__name__}).", code="inference-failed")
+            return list(zip(works, step(works), strict=True))
+        except Exception as error:  # noqa: BLE001 - the outer edge of the thread: every item gets an answer
+            failure = failure_of(error) if len(works) == 1 else None
+        # Out of the handler: the traceback held the tensors of the batch, for which there may have been no memory.
+        if failure is not None:
+            return [(works[0], failure)]
+        still = [work for work in works if work.ticket.is_open]
+        middle = (len(still) + 1) // 2
+        return [outcome for half in (still[:middle], still[middle:]) if half for outcome in self._attempt(step, half)]

@@ -10,7 +10,8 @@ given to both of its dialects, since a caller cannot know for which of them a mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal
@@ -18,16 +19,73 @@ from typing import Any, Literal
 import orjson
 
 from bedplate_registry.errors import Refused, nearest
+from bedplate_serving.batching import Queue, Scored
 from bedplate_serving.predictors.base import BadItems, ItemError, Predictor
 from bedplate_serving.problems import Problem
 
-__all__ = ["MAX_ITEMS", "Dialect", "ScoringRequest", "parse_azure", "parse_hub"]
+__all__ = [
+    "MAX_ITEMS",
+    "Call",
+    "Dialect",
+    "Reply",
+    "ScoringRequest",
+    "StreamingReply",
+    "answer",
+    "is_route",
+    "parse_azure",
+    "parse_hub",
+]
 
 Dialect = Literal["hub", "azure"]
 HUB_KEYS = ("inputs", "parameters", "options")  # `options` steers the Hub's own cache and queue: taken, without effect
 AZURE_KEYS = ("input_data", "inputs", "params", "parameters")
 MAX_ITEMS = 4096  # in one request: a longer one would keep the queue of everybody else for minutes
 TABLE_KEYS = ("columns", "index", "data", "parameters", "params")
+OFF_LOOP_BYTES = 64 * 1024  # a body beyond this is parsed, and its answer written, in a thread
+TRUNCATED_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, and what is asked: the replica makes it of HTTP, a dialect reads it."""
+
+    method: str
+    path: str
+    body: bytes
+    headers: Mapping[str, str]  # lower-case names; of several of a name the first
+    deadline: float  # on time.monotonic()'s clock
+    model: str  # name:version
+    endpoint: str
+    sample: Mapping[str, Any]  # {"request": a body of the Hub's dialect, "answer": …} of this very model
+
+    @property
+    def content_type(self) -> str | None:
+        return self.headers.get("content-type")
+
+    @property
+    def accept(self) -> str | None:
+        return self.headers.get("accept")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    body: bytes
+    content_type: str = "application/json"
+    headers: Sequence[tuple[str, str]] = ()
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StreamingReply:
+    """An answer that comes piece by piece. What goes wrong before the first chunk is raised by it, as a Reply's would
+    be; what goes wrong later is for the dialect to say in a chunk of its own.
+    """
+
+    chunks: AsyncIterator[bytes]
+    content_type: str = "text/event-stream"
+    headers: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -176,3 +234,32 @@ def _unwrap(row: dict[str, Any]) -> Any:
 
 
 PARSERS: dict[Dialect, Callable[[bytes, Predictor], ScoringRequest]] = {"hub": parse_hub, "azure": parse_azure}
+ROUTES: dict[tuple[str, str], Dialect] = {("POST", "/"): "hub", ("POST", "/score"): "azure"}
+
+
+def is_route(method: str, path: str) -> bool:
+    """Whether a dialect answers there."""
+    return (method, path) in ROUTES
+
+
+async def answer(call: Call, predictor: Predictor, queue: Queue) -> Reply | StreamingReply:
+    """The answer in the dialect of its path. Raises Problem, Refused, QueueFull, DeadlineExceeded."""
+    parse = PARSERS[ROUTES[call.method, call.path]]
+    run = asyncio.to_thread if len(call.body) > OFF_LOOP_BYTES else _at_once
+    request: ScoringRequest = await run(parse, call.body, predictor)
+    scored = await queue.submit(request.items, deadline=call.deadline)
+    body: bytes = await run(request.body, predictor, [one.raw for one in scored])
+    return Reply(body, headers=_truncated(scored))
+
+
+async def _at_once(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _truncated(scored: Sequence[Scored]) -> list[tuple[str, str]]:
+    """The items that were cut at the model's context length, by index."""
+    places = [index for index, one in enumerate(scored) if one.truncated]
+    if not places:
+        return []
+    more = f",+{len(places) - TRUNCATED_SHOWN}" if len(places) > TRUNCATED_SHOWN else ""
+    return [("x-bedplate-truncated", ",".join(map(str, places[:TRUNCATED_SHOWN])) + more)]

@@ -2,15 +2,18 @@
 
     python -m bedplate_serving.replica SPEC.json
 
-    POST /         the Hub's dialect          GET /health   200 once the model has answered its own sample
-    POST /score    both of Azure's dialects   GET /info     what is served, and how busy it is
+    GET /health   200 once the model has answered its sample: the deployment's own, or else its task's
+    GET /info     what is served, that sample with its answer, and how busy it is
+    else          by the table of routes in dialects
 
     SPEC  {"socket", "model_dir", "model_ref", "task", "deployment", "endpoint", "device": "cpu", "threads": 2,
-           "max_queue": 256, "token_budget": null, "max_body_bytes": 33554432}
+           "max_queue": 256, "token_budget": null, "max_body_bytes": 33554432, "request_timeout_seconds": 300,
+           "derived_dir": null, "sample": null | {"inputs", "parameters"}}
 
-Every answer names the model version and the deployment (X-Bedplate-Model, X-Bedplate-Deployment). Items that were cut
-at the model's context length are told by index in X-Bedplate-Truncated. SIGTERM drains: no new connection, the
-requests inside are answered, exit 0. A model that cannot be loaded ends the process with exit 1 and one line.
+Every answer names the model version and the deployment (X-Bedplate-Model, X-Bedplate-Deployment). A request may take
+`request_timeout_seconds`, or less where it says so in X-Bedplate-Timeout; then it is a 504 and leaves the queue.
+SIGTERM drains: no new connection, the requests inside are answered, exit 0. A model that cannot be loaded, or cannot
+answer its sample, ends the process with exit 1 and one line.
 """
 
 from __future__ import annotations
@@ -21,24 +24,39 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: beside a bu
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches are small; its threads would take the model's cores
 
 import asyncio
+import base64
 import gc
 import json
 import logging
+import math
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import uvicorn
 
 from bedplate_registry.errors import BedplateError, Refused, nearest
-from bedplate_serving.asgi import CallerLeft, Headers, Receive, Scope, Send, header, read_body, send_answer, watch
-from bedplate_serving.batching import Batcher, Scored
-from bedplate_serving.dialects import PARSERS, Dialect, ScoringRequest
+from bedplate_serving.asgi import (
+    CallerLeft,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    refuse_encoded,
+    send_answer,
+    send_start,
+    watch,
+)
+from bedplate_serving.batching import Batcher, Queue
+from bedplate_serving.dialects import Call, Reply, answer, is_route
 from bedplate_serving.logs import configure_logs
 from bedplate_serving.predictors import Predictor, load_predictor
 from bedplate_serving.problems import Problem, problem_of
@@ -48,8 +66,10 @@ __all__ = ["Replica", "ReplicaSpec", "main"]
 
 log = logging.getLogger("bedplate_serving.replica")
 
-OFF_LOOP_BYTES = 64 * 1024  # a body beyond this is parsed, and its answer written, in a thread
-TRUNCATED_SHOWN = 100
+SAMPLE_PATH = "/"  # a sample is a body of the Hub's dialect
+SAMPLE_SECONDS = 600.0  # on a slow machine the first answer of a large model may take minutes
+SHOWN_CHARACTERS = 4096  # of any text in the sample that /info shows: an image is not passed around
+TIMEOUT_HEADER = b"x-bedplate-timeout"
 DRAIN_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75  # longer than the gateway keeps a connection, so that it is the gateway who closes it
 
@@ -69,6 +89,9 @@ class ReplicaSpec:
     max_queue: int = 256
     token_budget: int | None = None
     max_body_bytes: int = 32 * 1024 * 1024
+    request_timeout_seconds: float = 300.0
+    derived_dir: Path | None = None  # where what was derived of the model, such as its ONNX form, is kept
+    sample: Mapping[str, Any] | None = None  # {"inputs", "parameters"}; None: the task's own
 
     @classmethod
     def read(cls, path: Path) -> ReplicaSpec:
@@ -77,7 +100,8 @@ class ReplicaSpec:
         for key in raw:
             if key not in known:
                 raise Refused(f"{path.name} has the unknown key {key!r}.", hint=nearest(key, known))
-        return cls(**{**raw, "socket": Path(raw["socket"]), "model_dir": Path(raw["model_dir"])})
+        paths = {key: Path(raw[key]) for key in ("socket", "model_dir", "derived_dir") if raw.get(key) is not None}
+        return cls(**{**raw, **paths})
 
 
 class Replica:
@@ -88,14 +112,13 @@ class Replica:
         self._on_failure = on_failure
         self._names = (("x-bedplate-model", spec.model_ref), ("x-bedplate-deployment", spec.deployment))
         self._routes: dict[tuple[str, str], Callable[[Scope, Receive, Send], Awaitable[None]]] = {
-            ("POST", "/"): partial(self._score, "hub"),
-            ("POST", "/score"): partial(self._score, "azure"),
             ("GET", "/health"): self._health,
             ("GET", "/info"): self._info,
         }
         self._predictor: Predictor | None = None
-        self._batcher: Batcher | None = None
-        self._loading: asyncio.Task[None] | None = None
+        self._queue: Queue | None = None
+        self._sample: dict[str, Any] = {}  # {"request", "answer"} once it is answered
+        self._work: set[asyncio.Task[None]] = set()  # what goes on beside the requests
         self.failure: BedplateError | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,10 +139,13 @@ class Replica:
             await self._refuse(scope, send, Problem(500, "internal", detail, "Its log says why."))
 
     def _route(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-        route = self._routes.get((scope["method"], scope["path"]))
-        if route is None:
-            raise Problem(404, "no-route", f"This endpoint has no {scope['method']} {scope['path'][:200]}.")
-        return route
+        method, path = scope["method"], scope["path"]
+        route = self._routes.get((method, path))
+        if route is not None:
+            return route
+        if is_route(method, path):
+            return self._score
+        raise Problem(404, "no-route", f"This endpoint has no {method} {path[:200]}.")
 
     async def _send(self, send: Send, status: int, body: bytes, headers: Headers) -> None:
         await send_answer(send, status, body, [*headers, *self._names])
@@ -132,23 +158,25 @@ class Replica:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._loading = asyncio.create_task(self._load())
+        self._go_on_with(self._load())
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._batcher is not None:
-            await self._batcher.stop()
+        if self._queue is not None:
+            await self._queue.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
+    def _go_on_with(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
     async def _load(self) -> None:
-        """In a thread, while /health answers 503. Ready means: it has answered its own sample."""
-        spec = self._spec
+        """In a thread, while /health answers 503. Ready means: it has answered its sample."""
         try:
             predictor = await asyncio.to_thread(self._load_predictor)
-            self._batcher = Batcher(predictor, max_queue=spec.max_queue, token_budget=spec.token_budget)
-            self._batcher.start()
-            parameters = predictor.parameters({})
-            [scored] = await self._batcher.submit([predictor.parse(predictor.sample(), parameters)])
-            predictor.answer(scored.raw, parameters)
+            queue = self._queue = self._open_queue(predictor)
+            queue.start()
+            self._sample = await self._answered_sample(predictor, queue)
         except BedplateError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - the outer edge of the load: the process ends and says why
@@ -157,11 +185,50 @@ class Replica:
             gc.collect()
             gc.freeze()  # a hundred thousand objects of torch and transformers that no collection need visit again
             self._predictor = predictor
-            log.info("ready: %s on %s", spec.model_ref, predictor.device)
+            log.info("ready: %s on %s", self._spec.model_ref, predictor.device)
+            await self._improve(predictor)
 
     def _load_predictor(self) -> Predictor:
         spec = self._spec
-        return load_predictor(spec.model_dir, spec.task, device=spec.device, threads=spec.threads)
+        derived = {} if spec.derived_dir is None else {"derived": spec.derived_dir}
+        return load_predictor(spec.model_dir, spec.task, device=spec.device, threads=spec.threads, **derived)
+
+    def _open_queue(self, predictor: Predictor) -> Queue:
+        """The predictor's own where it has one; a model that writes text batches by the token, not by the item."""
+        spec = self._spec
+        open_queue: Callable[..., Queue] = getattr(predictor, "open_queue", None) or partial(Batcher, predictor)
+        return open_queue(max_queue=spec.max_queue, token_budget=spec.token_budget)
+
+    async def _answered_sample(self, predictor: Predictor, queue: Queue) -> dict[str, Any]:
+        """The smoke test: the sample all the way from a caller's bytes to the answer's. Raises what that raises."""
+        request = dict(self._spec.sample or {"inputs": predictor.sample()})
+        call = Call(
+            method="POST",
+            path=SAMPLE_PATH,
+            body=orjson.dumps(request),
+            headers={"content-type": "application/json"},
+            deadline=time.monotonic() + SAMPLE_SECONDS,
+            model=self._spec.model_ref,
+            endpoint=self._spec.endpoint,
+            sample={},
+        )
+        try:
+            reply = await answer(call, predictor, queue)
+        except Problem as problem:
+            raise BedplateError(problem.detail, hint=problem.hint, code=problem.code) from problem
+        if not isinstance(reply, Reply):
+            raise Refused("A sample cannot be streamed.", hint='Leave out "stream".', code="bad-sample")
+        return {"request": request, "answer": _readable(reply)}
+
+    async def _improve(self, predictor: Predictor) -> None:
+        """What a predictor can do to become faster while it answers already, such as another engine."""
+        improve = getattr(predictor, "improve", None)
+        if improve is None:
+            return
+        try:
+            await asyncio.to_thread(improve)
+        except Exception:  # it goes on as it is
+            log.exception("%s could not be made faster", self._spec.model_ref)
 
     def _fail(self, error: BedplateError) -> None:
         self.failure = error
@@ -169,30 +236,55 @@ class Replica:
 
     # --- routes
 
-    async def _score(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
-        if (header(scope, b"content-encoding") or "identity") != "identity":
-            raise Problem(415, "encoded-body", "Compressed bodies are not taken.", "Send the body as it is.")
-        body = await read_body(scope, receive, self._spec.max_body_bytes)
-        answer, truncated = await watch(self._answer(dialect, body), receive)
-        headers = [("content-type", "application/json")]
-        if truncated:
-            shown = ",".join(map(str, truncated[:TRUNCATED_SHOWN]))
-            more = f",+{len(truncated) - TRUNCATED_SHOWN}" if len(truncated) > TRUNCATED_SHOWN else ""
-            headers.append(("x-bedplate-truncated", shown + more))
-        await self._send(send, 200, answer, headers)
+    async def _score(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refuse_encoded(scope)
+        call = await self._read(scope, receive)
+        predictor, queue = self._ready()
+        await watch(self._answer(call, predictor, queue, send), receive)
 
-    async def _answer(self, dialect: Dialect, body: bytes) -> tuple[bytes, list[int]]:
-        predictor, batcher = self._ready()
-        call = asyncio.to_thread if len(body) > OFF_LOOP_BYTES else _at_once
-        request: ScoringRequest = await call(PARSERS[dialect], body, predictor)
-        scored: list[Scored] = await batcher.submit(request.items)
-        answer = await call(request.body, predictor, [one.raw for one in scored])
-        return answer, [index for index, one in enumerate(scored) if one.truncated]
+    async def _read(self, scope: Scope, receive: Receive) -> Call:
+        spec = self._spec
+        return Call(
+            method=scope["method"],
+            path=scope["path"],
+            headers={key.decode("latin-1"): value.decode("latin-1") for key, value in reversed(scope["headers"])},
+            deadline=_deadline(header(scope, TIMEOUT_HEADER), spec.request_timeout_seconds),
+            body=await read_body(scope, receive, spec.max_body_bytes),
+            model=spec.model_ref,
+            endpoint=spec.endpoint,
+            sample=self._sample,
+        )
 
-    def _ready(self) -> tuple[Predictor, Batcher]:
-        if self._predictor is None or self._batcher is None:
+    async def _answer(self, call: Call, predictor: Predictor, queue: Queue, send: Send) -> None:
+        reply = await answer(call, predictor, queue)
+        headers = [("content-type", reply.content_type), *reply.headers]
+        if isinstance(reply, Reply):
+            await self._send(send, reply.status, reply.body, headers)
+        else:
+            await self._stream(send, reply.chunks, headers)
+
+    async def _stream(self, send: Send, chunks: AsyncIterator[bytes], headers: Headers) -> None:
+        """The status goes out with the first chunk, so that what fails before it is refused as anything else is."""
+        is_started = False
+        try:
+            async for chunk in chunks:
+                if not is_started:
+                    await send_start(send, 200, [*headers, *self._names])
+                    is_started = True
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if not is_started:
+                await send_start(send, 200, [*headers, *self._names])
+        except Exception:
+            if not is_started:
+                raise
+            log.exception("a streamed answer broke off")
+            return  # the connection is cut, which tells the caller that there is no more of it
+        await send({"type": "http.response.body", "body": b""})
+
+    def _ready(self) -> tuple[Predictor, Queue]:
+        if self._predictor is None or self._queue is None:
             raise Problem(503, "loading", "The model is still being loaded.", retry_after_seconds=2)
-        return self._predictor, self._batcher
+        return self._predictor, self._queue
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._ready()
@@ -202,26 +294,49 @@ class Replica:
         await self._send(send, 200, orjson.dumps(self._describe()), [("content-type", "application/json")])
 
     def _describe(self) -> dict[str, Any]:
-        spec, predictor, batcher = self._spec, self._predictor, self._batcher
-        status: Literal["loading", "ready"] = "ready" if predictor else "loading"
-        facts: dict[str, Any] = {
-            "model_id": spec.model_ref,
-            "model": spec.model_ref,
-            "task": spec.task,
-            "status": status,
-        }
+        spec, predictor, queue = self._spec, self._predictor, self._queue
+        facts: dict[str, Any] = {"model_id": spec.model_ref, "model": spec.model_ref, "task": spec.task}
+        facts |= {"status": "ready" if predictor else "loading"}
         facts |= {"endpoint": spec.endpoint, "deployment": spec.deployment, "pid": os.getpid()}
         facts |= {"threads": spec.threads, "max_queue": spec.max_queue, "max_body_bytes": spec.max_body_bytes}
+        facts |= {"request_timeout_seconds": spec.request_timeout_seconds}
         if predictor is not None:
             facts |= {"device": predictor.device, "labels": predictor.labels}
-            facts |= {"context_length": predictor.context_length}
-        if batcher is not None:
-            facts |= {"waiting": batcher.waiting, "items": batcher.items_done, "batches": batcher.batches_done}
+            facts |= {"context_length": predictor.context_length, "sample": _shortened(self._sample)}
+            facts |= {"engine": getattr(predictor, "engine", "torch")}
+        if queue is not None:
+            facts |= {"waiting": queue.waiting, "items": queue.items_done, "batches": queue.batches_done}
         return facts
 
 
-async def _at_once(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
+def _deadline(given: str | None, limit_seconds: float) -> float:
+    """On time.monotonic()'s clock. The caller may want it sooner than the deployment allows, never later."""
+    try:
+        seconds = limit_seconds if given is None else float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        hint = "Give a number of seconds above 0."
+        raise Refused(f"X-Bedplate-Timeout is {str(given)[:100]!r}.", hint=hint, code="bad-timeout")
+    return time.monotonic() + min(seconds, limit_seconds)
+
+
+def _readable(reply: Reply) -> Any:
+    """The answer as a value; an image as base64, as it is in a list of them."""
+    if reply.content_type.startswith("application/json"):
+        return orjson.loads(reply.body)
+    return base64.b64encode(reply.body).decode()
+
+
+def _shortened(value: Any) -> Any:
+    """The same with long texts told by their length: base64 of an image, above all."""
+    if isinstance(value, dict):
+        return {key: _shortened(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_shortened(one) for one in value]
+    if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
+        return f"({len(value)} characters, left out)"
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
