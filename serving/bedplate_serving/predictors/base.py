@@ -26,6 +26,7 @@ __all__ = [
     "Encoded",
     "Engine",
     "ItemError",
+    "Piece",
     "Predictor",
     "TaskPredictor",
     "cut",
@@ -58,6 +59,22 @@ class Encoded:
 
     length: int  # its cost, in tokens: a batch is cut when the sum passes the budget
     truncated: bool = False  # whether some of the input is not read
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One token of a text while it is written; the texts of all pieces together are the whole text.
+
+    Text that may yet turn out to be a stop string, or half a character, comes with a later token.
+    """
+
+    text: str
+    token_id: int
+    logprob: float | None = None  # natural; the model's own, before temperature and the like
+    special: bool = False
+    finish_reason: str | None = None  # of the last piece: length, eos_token or stop_sequence
+    usage: dict[str, int] | None = None  # of the last piece: prompt_tokens, completion_tokens
+    top: tuple[tuple[int, str, float], ...] = ()  # the likeliest here as (id, text, logprob), where they were asked for
 
 
 class Engine(Protocol):
