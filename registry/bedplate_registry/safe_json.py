@@ -74,7 +74,7 @@ def check_config(value: Any, name: str, *, internal_keys: bool = True) -> None:
 
 
 def _is_adapters_own(key: str, item: Any) -> bool:
-    """Whether it is the class that PEFT notes of an adapter's base: null, or transformers' own. Nothing here reads it."""
+    """Whether it is PEFT's note of the class of an adapter's base: null, or one of transformers. Nothing reads it."""
     if key != "auto_mapping" or item is None:
         return key == "auto_mapping"
     library = item.get("parent_library") if isinstance(item, dict) else None
