@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, cast
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from bedplate_registry.errors import BedplateError
 from bedplate_serving.predictors.base import TaskPredictor, predict_sorted
+from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
 from bedplate_serving.predictors.encoder import Head, TextEncoder, Window
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import TextItem, TextPair, parse_text
 
 __all__ = ["ClassificationParameters", "TextClassifier", "load"]
 
-Function = Literal["softmax", "sigmoid", "none"]
 Vector = np.ndarray[Any, Any]
 
 HEAD = Head("AutoModelForSequenceClassification", "pooled", lambda output: output.logits, task="text-classification")
@@ -36,11 +35,6 @@ class AzureParameters(ClassificationParameters):
     """Azure's callers get the top label alone unless they ask for more."""
 
     return_all_scores: bool = False
-
-
-class LabelScore(TypedDict):
-    label: str
-    score: float
 
 
 Answer = list[LabelScore]
@@ -62,7 +56,7 @@ class TextClassifier(TaskPredictor):
         self._encoder = TextEncoder(folder, HEAD, device, threads)
         self.device = self._encoder.device
         self.labels = self._encoder.labels
-        self._function = _default_function(self._encoder.config)
+        self._function = default_function(self._encoder.config)
         self.context_length = self._encoder.context_length
         self.token_budget = self._encoder.token_budget
 
@@ -81,24 +75,12 @@ class TextClassifier(TaskPredictor):
 
     def answer(self, raw: Vector, parameters: ClassificationParameters | None = None) -> Answer:
         wanted = parameters or DEFAULT
-        scores = self._scores(raw, wanted.function_to_apply)
-        order = np.argsort(-scores, kind="stable")[: wanted.top_k]
-        values = scores.tolist()
-        return [{"label": self.labels[index], "score": values[index]} for index in order.tolist()]
-
-    def _scores(self, logits: Vector, function: Function | None = None) -> Vector:
-        if not np.isfinite(logits).all():
-            raise BedplateError(
-                "The model answered with numbers that are not finite.",
-                hint="Its weights are broken.",
-                code="non-finite",
-            )
-        return _apply(function or self._function, logits.astype(np.float64))
+        return ranked(self.labels, scores_of(raw, wanted.function_to_apply or self._function), wanted.top_k)
 
     def probabilities(self, items: Sequence[Any]) -> Vector:
         """[n, labels] in the order of `labels`: softmax, or sigmoid for a multi-label model."""
         rows = predict_sorted(self, self.parse_all(items))
-        return np.stack([self._scores(row) for row in rows]) if rows else np.zeros((0, len(self.labels)))
+        return np.stack([scores_of(row, self._function) for row in rows]) if rows else np.zeros((0, len(self.labels)))
 
     def hub_answer(self, answers: Sequence[Answer], single: bool) -> list[Answer]:
         """A list of lists even for one input: InferenceClient would silently drop all labels but one of a flat list."""
@@ -123,18 +105,3 @@ class TextClassifier(TaskPredictor):
 
 
 DEFAULT = ClassificationParameters()
-
-
-def _default_function(config: Any) -> Function:
-    """As transformers' own pipeline chooses."""
-    if config.problem_type == "regression":
-        return "none"
-    many = config.problem_type == "multi_label_classification" or config.num_labels == 1
-    return "sigmoid" if many else "softmax"
-
-
-def _apply(function: Function, logits: Vector) -> Vector:
-    if function == "softmax":
-        powers = np.exp(logits - logits.max())
-        return cast(Vector, powers / powers.sum())
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500))) if function == "sigmoid" else logits

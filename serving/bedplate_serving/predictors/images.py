@@ -1,0 +1,159 @@
+"""Images that strangers send: found in what they sent, decoded within limits, as upright RGB.
+
+    data = parse_image(item)      on the event loop: bytes, base64 or a data URL; nothing is decoded yet
+    image = decode(data)          in the model's thread: all pixels, the first frame, EXIF orientation applied
+
+Nothing is fetched: a URL is refused, and so is a path, except where a caller reads files beside its own input
+(`read_beside`). Formats and sizes are limited before any pixel is decoded; a file that ends early is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from bedplate_serving.predictors.base import ItemError
+
+__all__ = ["MAX_PIXELS", "decode", "parse_image", "read_beside"]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_BYTES = 32 << 20  # as much as a request may hold
+MAX_PIXELS = 50_000_000  # a camera's largest; decoding one takes 150 MB and about a second
+MAX_ASPECT = 100  # scaled to a short edge of 224, a longer strip would become more pixels than it had
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_SUFFIX = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg)$", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:(?:image/[\w.+-]+|application/octet-stream)?(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
+
+
+def parse_image(item: Any) -> bytes:
+    """The encoded bytes of one image as a caller sent it. Raises ItemError."""
+    if isinstance(item, dict):
+        return parse_image(_only_value(item))
+    if isinstance(item, bytes | bytearray | memoryview):
+        return _sized(bytes(item))
+    if isinstance(item, str):
+        return _sized(_from_text(item.strip()))
+    what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
+    raise ItemError(f"must be an image's bytes or their base64 text, not {what}")
+
+
+def decode(data: bytes) -> Image.Image:
+    """The picture, all of it decoded: RGB, upright, the first frame. Raises ItemError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(*image.size)
+            image.load()
+            turn = _turn(image)
+            rgb = _rgb(image)
+            return rgb if turn is None else rgb.transpose(turn)
+    except ItemError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ItemError(f"is larger than {MAX_PIXELS:,} pixels") from error
+    except UnidentifiedImageError as error:
+        raise ItemError(f"is not an image in one of the formats {', '.join(FORMATS)}") from error
+    except MemoryError as error:
+        raise ItemError("needs more memory to decode than there is") from error
+    except Exception as error:
+        raise ItemError("cannot be decoded: the file is damaged or ends early") from error
+
+
+def read_beside(folder: Path, name: str) -> bytes:
+    """The file `name` in `folder` (a job's own input, never a place that a caller on the wire names).
+
+    Raises ItemError: not there, not a file, too large, or a way out of the folder, by a link too.
+    """
+    shown, root = repr(name[:100]), folder.resolve()
+    try:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise ItemError(f"the path {shown} leads out of the folder of the input")
+        if not path.is_file():
+            raise ItemError(f"the file {shown} is not in the folder of the input")
+        _check_bytes(path.stat().st_size)
+        return _sized(path.read_bytes())
+    except (OSError, ValueError, RuntimeError) as error:  # unreadable; a zero byte in the name; a circle of links
+        raise ItemError(f"the file {shown} cannot be read") from error
+
+
+def _only_value(item: dict[Any, Any]) -> Any:
+    """The image of `{"image": …}` (a row of columns too) or of `{"bytes": …, "path": …}` (an image in Parquet)."""
+    for key, known in (("image", ("image", "label")), ("bytes", ("bytes", "path"))):
+        if key not in item:
+            continue
+        if unknown := sorted(str(name) for name in item if name not in known):
+            raise ItemError(f"has the unknown key {unknown[0][:100]!r}; an image has {key!r} alone")
+        if isinstance(item[key], dict) and "bytes" not in item[key]:
+            raise ItemError(f"{key} is an object; it must be an image's bytes or their base64 text")
+        return item[key]
+    raise ItemError(f'has no "image"; it holds {", ".join(sorted(repr(str(key)[:100]) for key in item)) or "nothing"}')
+
+
+def _from_text(text: str) -> bytes:
+    if re.match(r"(https?|ftp|file|s3|hf)://", text, re.IGNORECASE):
+        raise ItemError("is a URL: nothing is fetched for a request. Send the image itself, as base64")
+    if found := _DATA_URL.match(text[:200]):
+        text = text[found.end() :]
+    elif text[:5].lower() == "data:":
+        raise ItemError("is a data URL of another kind; send data:image/…;base64,…")
+    if _SUFFIX.search(text[-10:]):
+        raise ItemError("is a path: no file is read for a request. Send the image itself, as base64")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)  # base64 may be broken into lines
+    except (binascii.Error, ValueError) as error:
+        raise ItemError("is not base64") from error
+
+
+def _sized(data: bytes) -> bytes:
+    if not data:
+        raise ItemError("is empty")
+    _check_bytes(len(data))
+    return data
+
+
+def _check_bytes(size: int) -> None:
+    if size > MAX_BYTES:
+        raise ItemError(f"has {size:,} bytes; an image may have {MAX_BYTES:,}")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ItemError(f"is {width} x {height}: larger than {MAX_PIXELS:,} pixels")
+    if not width or not height:
+        raise ItemError("has no pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ItemError(f"is {width} x {height}: its long side may be {MAX_ASPECT} times the short one")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # convert() would cut what is brighter than 255, not scale it
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ItemError("has 32 bits for each pixel, without saying what is white. Convert it to 8")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How to turn it to what its camera saw. Damaged notes beside a picture do not spoil the picture."""
+    try:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - EXIF and XMP fail in as many ways as there are tags
+        return None
