@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
+import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from bedplate_registry.errors import BedplateError
-from bedplate_serving.batching import Batcher, QueueFull
+from bedplate_serving.batching import Batcher, DeadlineExceeded, Draining, QueueFull
 from bedplate_serving.predictors.base import Encoded
 
 
@@ -59,11 +61,14 @@ async def hold(engine: Upper, batcher: Batcher) -> asyncio.Task[Any]:
 
 
 async def is_idle(batcher: Batcher) -> None:
-    """The idle integrity check: nothing is inside once everybody has an answer."""
+    """The idle integrity check: nothing is inside once everybody has an answer, and no thread is left."""
     await batcher.stop()
     assert batcher.waiting == 0
     assert not batcher._arrivals
-    assert not batcher._ready
+    assert not [work for work in batcher._ready if work.ticket.is_open]
+    assert not [thread for thread in batcher._threads.values() if thread.is_alive()]
+    with pytest.raises(Draining):
+        await batcher.submit(["too late"])
 
 
 def test_an_idle_model_starts_at_once_and_a_busy_one_gathers_a_batch() -> None:
@@ -135,6 +140,90 @@ def test_what_a_caller_who_left_had_asked_is_not_computed() -> None:
     run(test())
 
 
+def test_a_caller_who_left_gives_its_place_to_others_at_once() -> None:
+    async def test() -> None:
+        engine = Upper()
+        batcher = Batcher(engine, max_queue=3)
+        batcher.start()
+        first = await hold(engine, batcher)
+        gone = asyncio.create_task(batcher.submit(["gone"] * 100))
+        await asyncio.sleep(0)
+        assert batcher.waiting == 101
+        gone.cancel()
+        await asyncio.wait([gone])
+        assert batcher.waiting == 1
+        stays = asyncio.create_task(batcher.submit(["stays"]))
+        await asyncio.sleep(0)
+        engine.held.set()
+        assert [(await task)[0].raw for task in (first, stays)] == ["FIRST", "STAYS"]
+        await is_idle(batcher)
+
+    run(test())
+
+
+def test_a_request_past_its_deadline_is_told_at_once_and_is_not_computed() -> None:
+    async def test() -> None:
+        engine = Upper()
+        batcher = Batcher(engine)
+        batcher.start()
+        first = await hold(engine, batcher)
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded) as caught:  # while the model is still busy with the first
+            await batcher.submit(["late", "too"], deadline=started + 0.05)
+        assert caught.value.status == 504
+        assert batcher.waiting == 1
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(["never"], deadline=started)
+        in_time = asyncio.create_task(batcher.submit(["in time"], deadline=time.monotonic() + 20))
+        await asyncio.sleep(0)
+        engine.held.set()
+        assert [(await task)[0].raw for task in (first, in_time)] == ["FIRST", "IN TIME"]
+        assert engine.batches == [["first"], ["in time"]]
+        await is_idle(batcher)
+
+    run(test())
+
+
+def test_a_deadline_is_told_while_the_model_still_works_on_it() -> None:
+    async def test() -> None:
+        engine = Upper()
+        batcher = Batcher(engine)
+        batcher.start()
+        engine.held.clear()
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(["running"], deadline=time.monotonic() + 0.05)
+        assert engine.started.wait(10)
+        assert batcher.waiting == 0
+        after = asyncio.create_task(batcher.submit(["after"]))
+        await asyncio.sleep(0)
+        engine.held.set()
+        assert (await after)[0].raw == "AFTER"
+        await is_idle(batcher)
+
+    run(test())
+
+
+def test_stopping_answers_what_is_inside_and_refuses_what_comes() -> None:
+    async def test() -> None:
+        engine = Upper()
+        batcher = Batcher(engine)
+        batcher.start()
+        first = await hold(engine, batcher)
+        inside = asyncio.create_task(batcher.submit(["inside"]))
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(batcher.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(Draining) as caught:
+            await batcher.submit(["comes"])
+        assert caught.value.hint
+        engine.held.set()
+        assert [(await task)[0].raw for task in (first, inside)] == ["FIRST", "INSIDE"]
+        await stopping
+        await is_idle(batcher)
+
+    run(test())
+
+
 @pytest.mark.parametrize("bad", ["poison", "unreadable"])
 def test_an_input_that_breaks_the_model_fails_alone_and_without_its_detail(bad: str) -> None:
     async def test() -> None:
@@ -174,3 +263,142 @@ def test_many_callers_each_get_their_own_answers() -> None:
         assert batcher.items_done == sum(number % 4 for number in range(32)) * 20
 
     run(test())
+
+
+class Small(Upper):
+    """One whose memory holds two items at a time."""
+
+    def forward(self, batch: Sequence[Text]) -> list[str]:
+        if len(batch) > 2:
+            self.batches.append([one.text for one in batch])
+            raise MemoryError
+        return super().forward(batch)
+
+
+def test_what_is_too_much_at_once_is_halved_until_it_fits() -> None:
+    async def test() -> None:
+        engine = Small()
+        batcher = Batcher(engine, token_budget=100)
+        batcher.start()
+        results = await batcher.submit(list("abcdefgh"))
+        assert [result.raw for result in results] == list("ABCDEFGH")
+        assert [len(batch) for batch in engine.batches] == [8, 4, 2, 2, 4, 2, 2]
+        await is_idle(batcher)
+
+    run(test())
+
+
+def test_one_bad_item_of_many_is_found_in_a_few_steps() -> None:
+    async def test() -> None:
+        engine = Upper()
+        batcher = Batcher(engine, token_budget=1000)
+        batcher.start()
+        first = await hold(engine, batcher)
+        words = [*map(str, range(40)), "poison", *map(str, range(23))]
+        tasks = [asyncio.create_task(batcher.submit([word])) for word in words]
+        await asyncio.sleep(0)
+        engine.held.set()
+        await first
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(result, BedplateError) for result in results] == [word == "poison" for word in words]
+        assert len(engine.batches) == 1 + 1 + 2 * 6  # the first; all 64; halves of 32, 16, 8, 4, 2 and 1
+        await is_idle(batcher)
+
+    run(test())
+
+
+@dataclass
+class Pair:
+    """An engine that runs as many batches at once as `workers` says, and notes how many there were."""
+
+    token_budget: int = 12
+    workers: int = 2
+    running: int = 0
+    most: int = 0
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    seen: list[str] = field(default_factory=list)
+
+    def encode(self, items: Sequence[str]) -> list[Text]:
+        return [Text(length=len(item), truncated=False, text=item) for item in items]
+
+    def forward(self, batch: Sequence[Text]) -> list[str]:
+        with self.guard:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            self.seen += [one.text for one in batch]
+        time.sleep(0.001 * (len(batch) % 3))
+        with self.guard:
+            self.running -= 1
+        if any("poison" in one.text for one in batch):
+            raise ValueError
+        return [one.text.upper() for one in batch]
+
+
+def test_as_many_batches_run_at_once_as_the_engine_says_and_it_may_change_its_mind() -> None:
+    async def test() -> None:
+        engine = Pair(workers=1)
+        batcher = Batcher(engine)
+        batcher.start()
+
+        async def load() -> int:
+            engine.most = 0
+            await asyncio.gather(*(batcher.submit(["abcdef"] * 4) for _ in range(25)))
+            return engine.most
+
+        assert await load() == 1
+        engine.workers = 2
+        assert await load() == 2
+        engine.workers = 1
+        await batcher.submit(["b"])  # the second thread sees it at its next turn
+        await batcher.submit(["c"])
+        assert await load() == 1
+        engine.workers = 3
+        assert await load() == 3
+        await is_idle(batcher)
+        assert batcher.items_done == 402
+
+    run(test())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_is_doubled_lost_or_mixed_up_in_random_schedules(seed: int) -> None:
+    """Callers of every kind at once: some leave, some are late, some send what fails. The others get their answers."""
+    chance = random.Random(seed)
+    engine = Pair(workers=chance.choice([1, 2, 3]), token_budget=chance.choice([1, 12, 100]))
+    batcher = Batcher(engine, max_queue=chance.choice([20, 1000]))
+    done: list[str] = []
+
+    async def caller(number: int) -> None:
+        for turn in range(12):
+            kind = chance.choices(["plain", "leaves", "late", "poison"], [6, 1, 1, seed % 2])[0]
+            words = [f"{number}.{turn}.{place}" for place in range(chance.randrange(1, 9))]
+            if kind == "poison":
+                words[chance.randrange(len(words))] += "poison"
+            deadline = time.monotonic() + 0.002 if kind == "late" else None
+            task = asyncio.ensure_future(batcher.submit(words, deadline=deadline))
+            if kind == "leaves":
+                await asyncio.sleep(chance.random() * 0.003)
+                task.cancel()
+            [outcome] = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(outcome, list):
+                assert [one.raw for one in outcome] == [word.upper() for word in words]
+                done.extend(words)
+            else:
+                accepted = {"plain": (), "leaves": asyncio.CancelledError, "late": DeadlineExceeded}
+                assert isinstance(outcome, (accepted.get(kind, BedplateError), QueueFull))
+            if chance.random() < 0.1:
+                engine.workers = chance.choice([1, 2, 3])
+            await asyncio.sleep(chance.random() * 0.002)
+
+    async def test() -> None:
+        batcher.start()
+        await asyncio.gather(*(caller(number) for number in range(12)))
+        assert batcher.waiting == 0
+        await is_idle(batcher)
+
+    run(test())
+    assert engine.most <= 3
+    answered = [word for word in engine.seen if word in set(done)]
+    assert len(set(answered)) == len(done)
+    if not seed % 2:  # without poison: the halves of a batch that fails are run again
+        assert len(answered) == len(done)
