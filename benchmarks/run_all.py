@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RUNS = (
-    ("realtime.py", "--callers", "32", "--rounds", "5"),
+    ("realtime.py", "--rounds", "5", "--peers", "pipeline,litserve,bentoml"),
     ("control_plane.py",),
     ("finetune.py", "--set", "tweeteval_emotion"),
     ("finetune.py", "--set", "sick_pairs"),
