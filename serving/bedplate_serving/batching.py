@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from bedplate_registry.errors import BedplateError, Unavailable
-from bedplate_serving.predictors.base import Encoded, Engine
+from bedplate_serving.predictors.base import Encoded, Engine, Piece
 
 __all__ = [
     "Batcher",
@@ -117,8 +117,8 @@ class Queue(Protocol):
 class StreamingQueue(Queue, Protocol):
     """One that can also hand an answer out piece by piece, as a model that writes text does."""
 
-    def stream(self, item: Any, *, deadline: float | None = None) -> AsyncIterator[Any]:
-        """The predictors.base.Piece of one item. Raises as `submit` does; closing the iterator ends the work."""
+    def stream(self, item: Any, *, deadline: float | None = None) -> AsyncIterator[Piece]:
+        """The pieces of one item's answer. Raises as `submit` does; closing the iterator ends the work."""
 
 
 class Pace:

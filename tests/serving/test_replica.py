@@ -104,6 +104,21 @@ def test_info_says_what_is_served(client: httpx.Client) -> None:
     assert info["task"] == "text-classification"
     assert info["labels"] == ["negative", "neutral", "positive"]
     assert info["waiting"] == 0
+    assert info["engine"]
+    sample = info["sample"]
+    assert client.post("/", json=sample["request"]).json() == sample["answer"], "the sample is a call one can repeat"
+
+
+def test_a_request_may_have_less_time_than_the_deployment_gives_and_never_more(client: httpx.Client) -> None:
+    body = {"inputs": ["please help " * 30] * 30}
+    late = client.post("/", json=body, headers={"x-bedplate-timeout": "0.002"})
+    assert assert_problem(late, 504, "deadline-exceeded")["hint"]
+    assert "retry-after" not in late.headers
+    for value in ("soon", "0", "-1", "nan", "inf", ""):
+        assert_problem(client.post("/", json=body, headers={"x-bedplate-timeout": value}), 422, "bad-timeout")
+    for value in ("30", "1e9"):
+        assert client.post("/", json=body, headers={"x-bedplate-timeout": value}).status_code == 200
+    assert client.get("/info").json()["waiting"] == 0
 
 
 def test_only_the_owner_may_connect(replica: Any) -> None:
@@ -141,7 +156,10 @@ def second(floor: Any, tiny: Path) -> Any:
     folder = floor.folder / ("deep" * 20) / ("er" * 20)
     folder.mkdir(parents=True)
     assert len(str(folder)) > 108
-    return floor.replica(tiny, wait=False, socket=str(folder / "replica.sock"), max_queue=10_000)
+    sample = {"inputs": ["my own", "sample " * 1000], "parameters": {"top_k": 1}}
+    return floor.replica(
+        tiny, False, socket=str(folder / "replica.sock"), max_queue=10_000, request_timeout_seconds=25, sample=sample
+    )
 
 
 def test_health_is_503_until_the_model_has_answered_its_sample(floor: Any, second: Any) -> None:
@@ -153,6 +171,14 @@ def test_health_is_503_until_the_model_has_answered_its_sample(floor: Any, secon
         assert response.headers["retry-after"]
         floor.until(second.is_ready, 60)
         assert client.post("/", json={"inputs": "now"}).status_code == 200
+
+
+def test_the_sample_of_a_deployment_is_what_it_is_tried_with_and_shown_short(second: Any) -> None:
+    with second.client() as client:
+        info = client.get("/info").json()
+    assert info["sample"]["request"] == {**second.spec["sample"], "inputs": ["my own", "(7000 characters, left out)"]}
+    assert [len(one) for one in info["sample"]["answer"]] == [1, 1]
+    assert info["request_timeout_seconds"] == 25
 
 
 def test_the_work_of_a_caller_who_hung_up_is_dropped(floor: Any, second: Any) -> None:
@@ -184,3 +210,11 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_one_line_of_json(fl
     assert replica.process.popen.wait(60) == 1
     error = json.loads(replica.process.text.strip().splitlines()[-1])
     assert error["code"] == "no-head"
+
+
+def test_a_sample_that_the_model_cannot_answer_ends_the_process_and_says_why(floor: Any, tiny: Path) -> None:
+    replica = floor.replica(tiny, wait=False, sample={"inputs": ["good", ""]})
+    assert replica.process.popen.wait(60) == 1
+    error = json.loads(replica.process.text.strip().splitlines()[-1])
+    assert error["code"] == "bad-items"
+    assert "item 1: text is empty" in error["event"]
