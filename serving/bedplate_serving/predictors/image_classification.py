@@ -11,6 +11,7 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -156,8 +157,8 @@ def _require_timm(folder: Path) -> None:
     if config.get("model_type") != "timm_wrapper" and "pretrained_cfg" not in config:
         return
     try:
-        import timm  # noqa: F401
-        import torchvision  # noqa: F401
+        import_module("timm")
+        import_module("torchvision")
     except (ImportError, RuntimeError, OSError) as error:  # a torchvision built for another torch fails in all three
         raise Refused(
             f"The model is wrapped from timm, and this environment cannot import it: {first_line(error)}",

@@ -120,14 +120,13 @@ def tiny_diffusion(folder: Path, seed: int = 0) -> Path:
         blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
         return AutoencoderKL(block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, sample_size=32, **blocks)
 
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
     pipeline = StableDiffusionPipeline(
         text_encoder=_seeded(lambda: CLIPTextModel(text), seed),
         tokenizer=tokenizer,
         unet=_seeded(unet, seed + 1),
         vae=_seeded(autoencoder, seed + 2),
-        scheduler=PNDMScheduler(
-            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, skip_prk_steps=True, steps_offset=1
-        ),
+        scheduler=PNDMScheduler(skip_prk_steps=True, steps_offset=1, **betas),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
