@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_registry.errors import BedplateError
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired
+
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_serving.predictors.base import ItemError
 

@@ -1,0 +1,172 @@
+"""What one endpoint takes and gives, as OpenAPI 3.1: its paths, its task's schemas, and examples that work.
+
+The examples are made of the deployment's own sample, in every dialect, and their answers are what this very model
+said to them just now: they are sent through the same code as a caller's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import orjson
+
+from bedplate_registry.errors import BedplateError
+from bedplate_serving.dialects.call import Call, Reply, StreamingReply
+from bedplate_serving.dialects.openai_bodies import ChatBody, CompletionBody
+from bedplate_serving.predictors.base import Predictor
+from bedplate_serving.problems import Problem
+
+__all__ = ["endpoint_document"]
+
+Ask = Callable[[Call], Awaitable[Reply | StreamingReply]]
+
+SHOWN_BYTES = 64 * 1024  # an example beyond it, a large image say, is left out
+EXAMPLE_TOKENS = 16
+JSON = "application/json"
+
+_documents: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()  # by predictor: neither it nor the sample changes
+
+
+async def endpoint_document(call: Call, predictor: Predictor, ask: Ask) -> Reply:
+    if predictor not in _documents:
+        _documents[predictor] = orjson.dumps(await _document(call, predictor, ask))
+    return Reply(_documents[predictor])
+
+
+async def _document(call: Call, predictor: Predictor, ask: Ask) -> dict[str, Any]:
+    components = _components(predictor)
+    paths: dict[str, Any] = {"": _hub(call, predictor)}
+    for path, body, words in _others(call, predictor):
+        if (reply := await _answer(call, path, body, ask)) is not None:
+            paths[path] = _post(words, body, orjson.loads(reply.body))
+    prefix = f"/endpoints/{call.endpoint}"
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": call.endpoint,
+            "version": call.model.rpartition(":")[2] or "1",
+            "description": f"{predictor.task} by {call.model}. The examples are this model's own answers.",
+        },
+        "security": [{"key": []}],
+        "paths": {
+            **{prefix + path: {"post": operation} for path, operation in paths.items()},
+            **{prefix + path: {"get": _get(words)} for path, words in GETS.items()},
+        },
+        "components": components | {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+GETS = {
+    "/health": "200 once the model answers.",
+    "/info": "What is served, and how busy it is.",
+    "/v2/models/{model}": "The tensors of the Open Inference Protocol.",
+    "/v2/models/{model}/ready": "200 once the model answers.",
+}
+
+
+async def _answer(call: Call, path: str, body: Mapping[str, Any], ask: Ask) -> Reply | None:
+    """None where the model does not speak so: it may have no template for a chat."""
+    headers = {"content-type": JSON}
+    other = dataclasses.replace(call, method="POST", path=path, body=orjson.dumps(body), headers=headers)
+    try:
+        reply = await ask(other)
+    except (Problem, BedplateError) as error:
+        if error.code in ("queue-full", "deadline-exceeded", "draining"):
+            raise
+        return None
+    return reply if isinstance(reply, Reply) else None
+
+
+def _hub(call: Call, predictor: Predictor) -> dict[str, Any]:
+    request, answer = call.sample["request"], call.sample["answer"]
+    operation = _post("The Hub's dialect: huggingface_hub.InferenceClient(model=this URL), curl.", request, answer)
+    one = {"$ref": "#/components/schemas/Answer"}
+    content = {JSON: {"schema": {"anyOf": [one, {"type": "array", "items": one}]}, **_example(answer)}}
+    if predictor.task == "text-to-image" and not isinstance(request.get("inputs"), list):
+        content = {"image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}}
+    operation["responses"]["200"]["content"] = content
+    operation["requestBody"]["content"][JSON]["schema"] = {"$ref": "#/components/schemas/Request"}
+    return operation
+
+
+def _others(call: Call, predictor: Predictor) -> list[tuple[str, dict[str, Any], str]]:
+    """Path, body and words of every other dialect."""
+    request = call.sample["request"]
+    inputs, parameters = request["inputs"], request.get("parameters") or {}
+    items = inputs if isinstance(inputs, list) else [inputs]
+    azure = {"input_data": items, "params": parameters}
+    tensors = {"inputs": _tensors(items, predictor), "parameters": parameters}
+    others = [("/score", azure, "Azure ML's dialect.")]
+    if tensors["inputs"]:
+        others.append((f"/v2/models/{call.endpoint}/infer", tensors, "Open Inference Protocol, version 2."))
+    if predictor.task == "text-generation" and isinstance(items[0], str):
+        limits = {"model": call.endpoint, "max_tokens": EXAMPLE_TOKENS, "temperature": 0}
+        chat = {"messages": [{"role": "user", "content": items[0]}], **limits}
+        others.append(("/v1/chat/completions", chat, "OpenAI's chat, by the model's own template."))
+        others.append(("/v1/completions", {"prompt": items[0], **limits}, "OpenAI's completions."))
+    return others
+
+
+def _tensors(items: list[Any], predictor: Predictor) -> list[dict[str, Any]]:
+    """The items by column; none where they are no texts."""
+    name = "image" if predictor.task == "image-classification" else "text"
+    rows = [item if isinstance(item, dict) else {name: item} for item in items]
+    columns = {key: [row.get(key) for row in rows] for key in rows[0]} if rows else {}
+    if not all(isinstance(value, str) for column in columns.values() for value in column):
+        return []
+    return [
+        {"name": key, "shape": [len(column)], "datatype": "BYTES", "data": column} for key, column in columns.items()
+    ]
+
+
+def _post(words: str, request: Any, answer: Any) -> dict[str, Any]:
+    return {
+        "summary": words,
+        "requestBody": {"required": True, "content": {JSON: {"schema": _schema_of(words), **_example(request)}}},
+        "responses": {
+            "200": {"description": "The answer.", "content": {JSON: {"schema": {}, **_example(answer)}}},
+            "default": {"description": "Why there is none, and what to do."},
+        },
+    }
+
+
+def _schema_of(words: str) -> dict[str, Any]:
+    named = {"OpenAI's chat": "Chat", "OpenAI's completions": "Completion"}
+    found = next((name for start, name in named.items() if words.startswith(start)), None)
+    return {"type": "object"} if found is None else {"$ref": f"#/components/schemas/{found}"}
+
+
+def _get(words: str) -> dict[str, Any]:
+    return {"summary": words, "responses": {"200": {"description": words, "content": {JSON: {"schema": {}}}}}}
+
+
+def _example(value: Any) -> dict[str, Any]:
+    return {"example": value} if len(orjson.dumps(value)) <= SHOWN_BYTES else {}
+
+
+def _components(predictor: Predictor) -> dict[str, Any]:
+    schemas = dict(predictor.schemas())
+    one = {"$ref": "#/components/schemas/Input"}
+    properties = {
+        "inputs": {"anyOf": [one, {"type": "array", "items": one}]},
+        "parameters": {"$ref": "#/components/schemas/Parameters"},
+    }
+    raw = {
+        "Request": {"type": "object", "required": ["inputs"], "properties": properties},
+        "Input": schemas["input"],
+        "Parameters": schemas["parameters"],
+        "Answer": schemas["answer"],
+    }
+    if predictor.task == "text-generation":
+        properties["stream"] = {"type": "boolean", "description": "TGI's events instead of one answer."}
+        raw |= {"Chat": ChatBody.model_json_schema(), "Completion": CompletionBody.model_json_schema()}
+    lifted: dict[str, Any] = {}
+    for name, schema in raw.items():
+        own = dict(schema)
+        lifted |= own.pop("$defs", {})
+        lifted[name] = own
+    moved: dict[str, Any] = orjson.loads(orjson.dumps(lifted).replace(b'"#/$defs/', b'"#/components/schemas/'))
+    return {"schemas": moved}

@@ -1,0 +1,87 @@
+"""Where each dialect is spoken: one table, read by the replica and by the gateway in front of it.
+
+    below /endpoints/{name}, and in a replica          at the server's root
+    /                         the Hub's                 –
+    /score                    both of Azure's           –
+    /openapi.json             what this endpoint takes  –
+    /v1/chat/completions, …   OpenAI's                  the same; the endpoint is the body's `model`
+    /v2/models/{model}/…      Open Inference Protocol   the same; the endpoint is the path's `model`
+
+Below an endpoint the address says who is meant, and a model's name in a path or body has no effect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bedplate_serving.problems import ErrorShape
+
+__all__ = ["OF_THE_REPLICA", "Dialect", "Found", "error_shape", "find"]
+
+Dialect = Literal[
+    "hub",
+    "azure",
+    "document",
+    "chat",
+    "completions",
+    "models",
+    "model",
+    "v2-server",
+    "v2-live",
+    "v2-ready",
+    "v2-model",
+    "v2-model-ready",
+    "v2-infer",
+]
+
+OF_THE_REPLICA = frozenset({("GET", "/health"), ("GET", "/info")})  # known to no dialect
+EXACT: Mapping[tuple[str, str], Dialect] = {
+    ("POST", "/"): "hub",
+    ("POST", "/score"): "azure",
+    ("GET", "/openapi.json"): "document",
+    ("POST", "/v1/chat/completions"): "chat",
+    ("POST", "/v1/completions"): "completions",
+    ("GET", "/v1/models"): "models",
+    ("GET", "/v2"): "v2-server",
+    ("GET", "/v2/"): "v2-server",
+    ("GET", "/v2/health/live"): "v2-live",
+    ("GET", "/v2/health/ready"): "v2-ready",
+}
+MODEL = r"/v2/models/(?P<model>[^/]{1,200})(?:/versions/(?P<version>[\w.-]{1,64}))?"
+NAMED: tuple[tuple[str, re.Pattern[str], Dialect], ...] = (
+    ("POST", re.compile(rf"{MODEL}/infer"), "v2-infer"),
+    ("GET", re.compile(MODEL), "v2-model"),
+    ("GET", re.compile(rf"{MODEL}/ready"), "v2-model-ready"),
+    ("GET", re.compile(r"/v1/models/(?P<model>[^/]{1,200})"), "model"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A dialect, and what the path names."""
+
+    dialect: Dialect
+    model: str | None = None
+    version: str | None = None
+
+
+def find(method: str, path: str) -> Found | None:
+    """What is spoken there; None where nothing is."""
+    exact = EXACT.get((method, path))
+    if exact is not None:
+        return Found(exact)
+    if not path.startswith(("/v1/models/", "/v2/models/")):
+        return None
+    for wanted, pattern, dialect in NAMED:
+        match = pattern.fullmatch(path) if wanted == method else None
+        if match is not None:
+            return Found(dialect, **match.groupdict())
+    return None
+
+
+def error_shape(path: str) -> ErrorShape:
+    """How an error is written where a path is known to be one of scoring."""
+    return "openai" if path == "/v1" or path.startswith("/v1/") else "scoring"
