@@ -7,13 +7,18 @@ nothing had happened. Memory holds one window, however long the file.
 
     state_dir/state.json         what is being scored: digest of the input, columns, parameters
     state_dir/part-000007.jsonl  {"label", "score"} or {"error"} for each row of window 7
+
+Which columns a row gets is the task's business. In CSV and TSV, lists and objects are JSON; an image is a PNG in
+base64, for which those two have no room.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,14 +28,17 @@ import orjson
 
 from bedplate_registry import durable
 from bedplate_registry.columns import ColumnMap
-from bedplate_registry.errors import BedplateError
+from bedplate_registry.errors import BedplateError, Refused
 from bedplate_registry.progress import Reporter
 from bedplate_registry.tables import BadRow, columns_of, count_rows, open_writer, read_rows
-from bedplate_serving.predictors.base import Predictor, forward_sorted
+from bedplate_serving.halving import failure_of, outcomes
+from bedplate_serving.predictors.base import Encoded, Predictor, cut
 
-__all__ = ["BatchSummary", "TooManyErrors", "score_file"]
+__all__ = ["BatchSummary", "TooManyErrors", "check_output_format", "score_file"]
 
 WINDOW_ROWS = 2048  # enough to sort by length well; a kill loses at most this much work
+SHORTER_WINDOWS = {"text-to-image": 8, "text-generation": 128, "summarization": 256, "translation": 256}
+IMAGES, NO_ROOM_FOR_IMAGES = ("text-to-image",), ("csv", "tsv")
 
 
 class TooManyErrors(BedplateError):
@@ -42,6 +50,24 @@ class TooManyErrors(BedplateError):
 class _Table(NamedTuple):
     path: Path
     format: str
+
+
+class _Source(NamedTuple):
+    """The input, and in how many rows it is worked on at a time."""
+
+    path: Path
+    format: str
+    window_rows: int
+
+    @property
+    def names(self) -> list[str]:
+        """Of its columns, as far as its beginning tells."""
+        return columns_of(self.path, self.format)
+
+    def windows(self) -> Iterator[list[dict[str, Any]]]:
+        rows = iter(read_rows(self.path, self.format, keep_bad=True))
+        while window := list(islice(rows, self.window_rows)):
+            yield window
 
 
 @dataclass(frozen=True)
@@ -72,9 +98,11 @@ def score_file(
     `error_threshold` is how many rows may fail (-1: any number); beyond it TooManyErrors ends the job.
     """
     started = time.monotonic()
+    check_output_format(predictor.task, output_format)
     state = state_dir or output_path.with_name(f".{output_path.name}.scoring")
     scorer = _Scorer(predictor, columns, predictor.parameters(parameters), error_threshold)
-    source, target = _Table(input_path, input_format), _Table(output_path, output_format)
+    source = _Source(input_path, input_format, SHORTER_WINDOWS.get(predictor.task, WINDOW_ROWS))
+    target = _Table(output_path, output_format)
     parts = _Parts(state, _identity(source, columns, parameters, predictor))
     names = _score_windows(scorer, parts, source, reporter)
     added = _added_names(predictor.output_columns(scorer.parameters), names)
@@ -82,6 +110,16 @@ def score_file(
     durable.remove_folder(state)
     seconds = time.monotonic() - started
     return BatchSummary(scorer.rows, scorer.errors, scorer.truncated, seconds, tuple(added.values()))
+
+
+def check_output_format(task: str, output_format: str) -> None:
+    """Raises Refused where the format cannot hold what the task answers."""
+    if task in IMAGES and output_format in NO_ROOM_FOR_IMAGES:
+        raise Refused(
+            f"The answers of {task} are images, which do not go into {output_format.upper()}.",
+            hint="Write .jsonl or .parquet: the column `image` holds each as a PNG in base64.",
+            code="bad-format",
+        )
 
 
 @dataclass
@@ -108,24 +146,52 @@ class _Scorer:
                 places.append(place)
             except BedplateError as error:
                 results[place] = {"error": f"{error.message}"}
-        for place, result in zip(places, self._answers(items), strict=True):
+        for place, result in zip(places, self._results(items), strict=True):
             results[place] = result
         return results
 
-    def _answers(self, items: Sequence[Any]) -> list[dict[str, Any]]:
-        try:
-            encoded = self.predictor.encode(items) if items else []
-            raws = forward_sorted(self.predictor, encoded)
-            return [self._result(raw, one.truncated) for raw, one in zip(raws, encoded, strict=True)]
-        except Exception as error:  # noqa: BLE001 - the outer edge of a row: it fails alone, the job goes on
-            if len(items) > 1:
-                return [result for item in items for result in self._answers([item])]
-            reason = error.message if isinstance(error, BedplateError) else f"the model failed: {type(error).__name__}"
-            return [{"error": reason}]
+    def _results(self, items: Sequence[Any]) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = [{} for _ in items]
+        encoded, places = [], []
+        for place, outcome in enumerate(outcomes(self.predictor.encode, items)):
+            if isinstance(outcome, BedplateError):
+                results[place] = {"error": outcome.message}
+            else:
+                encoded.append(outcome)
+                places.append(place)
+        for place, one, raw in zip(places, encoded, self._forward(encoded), strict=True):
+            results[place] = self._result(raw, one.truncated)
+        return results
+
+    def _forward(self, encoded: Sequence[Encoded]) -> list[Any]:
+        """Raw results, or an item's error, in the given order; run in the order of length and cut by the budget."""
+        order = sorted(range(len(encoded)), key=lambda index: encoded[index].length)
+        lengths = [encoded[index].length for index in order]
+        groups = [order[start:end] for start, end in cut(lengths, self.predictor.token_budget)]
+        raws: list[Any] = [None] * len(encoded)
+        for group, found in zip(groups, self._run([[encoded[i] for i in group] for group in groups]), strict=True):
+            for place, raw in zip(group, found, strict=True):
+                raws[place] = raw
+        return raws
+
+    def _run(self, batches: Sequence[Sequence[Encoded]]) -> Iterator[list[Any]]:
+        """As many at once as the predictor says; one at a time in this thread, since torch keeps threads for each."""
+        workers = getattr(self.predictor, "workers", 1)
+        if workers < 2:
+            yield from (outcomes(self.predictor.forward, batch) for batch in batches)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(lambda batch: outcomes(self.predictor.forward, batch), batches)
 
     def _result(self, raw: Any, truncated: bool) -> dict[str, Any]:
-        result = self.predictor.output_row(self.predictor.answer(raw, self.parameters), self.parameters)
-        return {**result, "truncated": True} if truncated else result
+        try:
+            if isinstance(raw, BedplateError):
+                raise raw
+            row = self.predictor.output_row(self.predictor.answer(raw, self.parameters), self.parameters)
+        except Exception as error:  # noqa: BLE001 - the outer edge of a row: it fails alone, the job goes on
+            return {"error": failure_of(error).message}
+        plain = {name: _plain(value) for name, value in row.items()}
+        return {**plain, "truncated": True} if truncated else plain
 
     def count(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Takes a window into the counts; in the order of rows, so that a resumed job stops where the first would."""
@@ -137,6 +203,11 @@ class _Scorer:
             detail = f"{self.errors} of the first {self.rows} rows failed; at most {self.error_threshold} may."
             hint = f"One of them: {first} Correct the file, or raise --error-threshold."
             raise TooManyErrors(detail, hint=hint)
+
+
+def _plain(value: Any) -> Any:
+    """A value as a part file holds it: the bytes of an image as base64."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 class _Parts:
@@ -168,31 +239,28 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _identity(table: _Table, columns: ColumnMap, parameters: Mapping[str, Any], predictor: Predictor) -> dict[str, Any]:
-    with table.path.open("rb") as file:
+def _identity(
+    source: _Source, columns: ColumnMap, parameters: Mapping[str, Any], predictor: Predictor
+) -> dict[str, Any]:
+    with source.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
+        "task": predictor.task,
         "input": digest,
-        "format": table.format,
+        "format": source.format,
         "columns": columns.columns,
         "parameters": dict(parameters),
         "labels": list(predictor.labels),
-        "window_rows": WINDOW_ROWS,
+        "window_rows": source.window_rows,
     }
 
 
-def _windows(table: _Table) -> Iterator[list[dict[str, Any]]]:
-    rows = iter(read_rows(table.path, table.format, keep_bad=True))
-    while window := list(islice(rows, WINDOW_ROWS)):
-        yield window
-
-
-def _score_windows(scorer: _Scorer, parts: _Parts, table: _Table, reporter: Reporter) -> list[str]:
+def _score_windows(scorer: _Scorer, parts: _Parts, source: _Source, reporter: Reporter) -> list[str]:
     """Fills in the parts that are missing; returns the names of all columns seen, in order of appearance."""
-    names = dict.fromkeys(columns_of(table.path, table.format))
-    total = count_rows(table.path, table.format)
+    names = dict.fromkeys(source.names)
+    total = count_rows(source.path, source.format)
     reporter.progress("score", 0, total, "rows")
-    for number, rows in enumerate(_windows(table)):
+    for number, rows in enumerate(source.windows()):
         for row in rows:
             names.update(dict.fromkeys(row))
         results = parts.read(number)
@@ -217,7 +285,7 @@ def _added_names(wanted: Sequence[str], present: Sequence[str]) -> dict[str, str
 
 def _assemble(
     parts: _Parts,
-    source: _Table,
+    source: _Source,
     target: _Table,
     names: Sequence[str],
     added: Mapping[str, str],
@@ -227,10 +295,12 @@ def _assemble(
     """Input and parts, side by side, to a file beside the output, which gets its name when it is whole."""
     unfinished = target.path.with_name(f".{target.path.name}.unfinished")
     like = source.path if source.format == target.format == "parquet" else None
+    done = 0
     with open_writer(unfinished, target.format, [*names, *added.values()], like=like) as writer:
-        for number, rows in enumerate(_windows(source)):
+        for number, rows in enumerate(source.windows()):
             for row, result in zip(rows, parts.read(number) or [], strict=True):
                 writer.write(row | {column: result.get(name) for name, column in added.items()})
-            reporter.progress("write", number * WINDOW_ROWS + len(rows), total, "rows")
+            done += len(rows)
+            reporter.progress("write", done, total, "rows")
     durable.flush(unfinished)
     durable.rename(unfinished, target.path)

@@ -14,18 +14,17 @@ once and is not worked on.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from bedplate_registry.errors import BedplateError, Unavailable
+from bedplate_serving.halving import outcomes
 from bedplate_serving.predictors.base import Encoded, Engine, Piece
 
 __all__ = [
@@ -38,13 +37,9 @@ __all__ = [
     "Scored",
     "StreamingQueue",
     "at_deadline",
-    "failure_of",
 ]
 
-log = logging.getLogger("bedplate_serving.batching")
-
 LOOKAHEAD = 64  # items tokenized ahead of the cut: more than a batch holds, too few to keep a small request waiting
-T = TypeVar("T")
 
 
 class QueueFull(Unavailable):
@@ -155,21 +150,6 @@ def at_deadline(deadline: float | None, call: Callable[[], object]) -> Iterator[
         timer.cancel()
 
 
-def failure_of(error: Exception) -> BedplateError:
-    """What a caller is told of an error of the model's libraries: its type alone, since its text may hold a path or a
-    piece of somebody's input. The log says where it was raised.
-    """
-    if isinstance(error, BedplateError):
-        return error
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
-    kind = type(error).__name__
-    log.error("the model failed on an input: %s at %s", kind, place)
-    return BedplateError(
-        f"The model failed on this input ({kind}).", hint="The replica's log says where.", code="inference-failed"
-    )
-
-
 class _Ticket:
     """One request's items on their way. It belongs to the event loop; threads only look whether it is open."""
 
@@ -268,18 +248,18 @@ class Batcher:
             self._arrivals.clear()
             self._arrivals.extend(kept)
 
-    def _deliver(self, outcomes: _Outcomes) -> None:
-        for work, outcome in outcomes:
+    def _deliver(self, scored: _Outcomes) -> None:
+        for work, outcome in scored:
             if work.ticket.is_open:
                 self.waiting -= 1
                 work.ticket.deliver(work.place, outcome)
 
-    def _finish(self, outcomes: _Outcomes, seconds: float, workers: int) -> None:
+    def _finish(self, scored: _Outcomes, seconds: float, workers: int) -> None:
         """A batch is done, of `workers` at once."""
         self.batches_done += 1
-        self.items_done += len(outcomes)
-        self._pace.note(len(outcomes) * workers, seconds)
-        self._deliver(outcomes)
+        self.items_done += len(scored)
+        self._pace.note(len(scored) * workers, seconds)
+        self._deliver(scored)
 
     # --- in the model's threads
 
@@ -321,7 +301,7 @@ class Batcher:
             taken = [self._arrivals.popleft() for _ in range(count)]
         works = [work for work in taken if work.ticket.is_open]
         failed: _Outcomes = []
-        for work, outcome in self._attempt(self._encode, works):
+        for work, outcome in zip(works, outcomes(self._encode, works), strict=True):
             if isinstance(outcome, Encoded):
                 work.encoded = outcome
                 self._ready.append(work)
@@ -330,8 +310,8 @@ class Batcher:
         if failed:
             self._loop.call_soon_threadsafe(self._deliver, failed)
 
-    def _encode(self, works: list[_Work]) -> Sequence[Encoded]:
-        return self._engine.encode([work.item for work in works]) if works else []
+    def _encode(self, works: Sequence[_Work]) -> Sequence[Encoded]:
+        return self._engine.encode([work.item for work in works])
 
     def _cut(self) -> list[_Work]:
         """From the front, in order of arrival, until the budget is used; one item always fits."""
@@ -350,28 +330,11 @@ class Batcher:
 
     def _score(self, batch: list[_Work]) -> None:
         started = time.perf_counter()
-        outcomes = self._attempt(self._forward, batch)
+        scored = list(zip(batch, outcomes(self._forward, batch), strict=True))
         seconds = time.perf_counter() - started
-        self._loop.call_soon_threadsafe(self._finish, outcomes, seconds, len(self._threads))
+        self._loop.call_soon_threadsafe(self._finish, scored, seconds, len(self._threads))
 
-    def _forward(self, works: list[_Work]) -> Sequence[Scored]:
+    def _forward(self, works: Sequence[_Work]) -> Sequence[Scored]:
         encoded = [work.encoded for work in works if work.encoded is not None]
         raws = self._engine.forward(encoded)
         return [Scored(raw, one.truncated) for raw, one in zip(raws, encoded, strict=True)]
-
-    def _attempt(
-        self, step: Callable[[list[_Work]], Sequence[T]], works: list[_Work]
-    ) -> list[tuple[_Work, T | BedplateError]]:
-        """Each work with its result. Where the step fails it is tried with the halves, down to single works, so that
-        what is too much at once still fits, and one item cannot spoil its neighbors'.
-        """
-        try:
-            return list(zip(works, step(works), strict=True))
-        except Exception as error:  # noqa: BLE001 - the outer edge of the thread: every item gets an answer
-            failure = failure_of(error) if len(works) == 1 else None
-        # Out of the handler: the traceback held the tensors of the batch, for which there may have been no memory.
-        if failure is not None:
-            return [(works[0], failure)]
-        still = [work for work in works if work.ticket.is_open]
-        middle = (len(still) + 1) // 2
-        return [outcome for half in (still[:middle], still[middle:]) if half for outcome in self._attempt(step, half)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
@@ -9,7 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from bedplate_registry.progress import SILENT
 from bedplate_registry.tables import columns_of, open_writer, read_rows
 from bedplate_serving.batch import WINDOW_ROWS, BatchSummary, TooManyErrors, score_file
 from bedplate_serving.predictors import load_predictor
+from bedplate_serving.predictors.base import Encoded, ItemError, TaskPredictor
+from bedplate_serving.predictors.parameters import Parameters
 from bedplate_serving.predictors.text_classification import TextClassifier
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
@@ -227,3 +231,100 @@ def test_parts_of_another_input_are_not_taken(predictor: TextClassifier, tmp_pat
     score(predictor, source, tmp_path / "out.csv", error_threshold=0)
     expected = [answer[0]["score"] for answer in predictor.predict(["b", "c"])]
     assert [float(row["score"]) for row in rows_of(tmp_path / "out.csv")] == pytest.approx(expected, abs=1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt(Encoded):
+    text: str
+
+
+class Strength(Parameters):
+    strength: int = 1
+
+
+@dataclass
+class Painter(TaskPredictor):
+    """Answers a prompt with bytes, in seven tokens a prompt and three prompts a batch; fails on some."""
+
+    task = "text-to-image"
+    parameters_type = Strength
+    token_budget = 21
+    workers: int = 1
+    batches: list[list[str]] = field(default_factory=list)
+
+    def parse(self, item: Any, parameters: Any = None) -> str:
+        if not item["prompt"]:
+            raise ItemError("prompt is empty")
+        return str(item["prompt"]) * parameters.strength
+
+    def encode(self, items: Sequence[str]) -> list[Prompt]:
+        if "unreadable" in items:
+            raise ValueError("secret")
+        return [Prompt(length=7, truncated=item == "long", text=item) for item in items]
+
+    def forward(self, batch: Sequence[Prompt]) -> list[bytes]:
+        words = [one.text for one in batch]
+        self.batches.append(words)
+        if "poison" in words:
+            raise RuntimeError("secret")
+        return [word.encode() for word in words]
+
+    def answer(self, raw: bytes, parameters: Any = None) -> dict[str, Any]:
+        if raw == b"unspeakable":
+            raise KeyError("secret")
+        return {"image": raw, "boxes": [{"at": [1, 2]}]}
+
+    def output_columns(self, parameters: Any) -> tuple[str, ...]:
+        return ("image", "boxes")
+
+    def output_row(self, answer: Any, parameters: Any) -> dict[str, Any]:
+        return dict(answer)
+
+
+PROMPTS = ["a", "b", "poison", "", "unreadable", "c", "unspeakable", "long", "d", "e"]
+
+
+def paint(painter: Painter, folder: Path, target: str, **more: Any) -> tuple[BatchSummary, list[dict[str, Any]]]:
+    source = write(folder / "in.jsonl", [{"prompt": prompt} for prompt in PROMPTS], ["prompt"])
+    columns = map_columns("text-to-image", ["prompt"], {}, need_label=False)
+    parts = (source, "jsonl", folder / target, target.rpartition(".")[2], columns)
+    summary = score_file(painter, *parts, more, SILENT)
+    return summary, rows_of(folder / target)
+
+
+@pytest.mark.parametrize("target", ["out.jsonl", "out.parquet"])
+def test_images_are_kept_as_base64_and_what_fails_at_any_step_fails_alone(tmp_path: Path, target: str) -> None:
+    painter = Painter()
+    summary, rows = paint(painter, tmp_path, target)
+    errors = {row["prompt"]: row["error"] for row in rows if row["error"]}
+    assert set(errors) == {"poison", "", "unreadable", "unspeakable"}
+    assert "secret" not in str(errors)
+    for row in rows:
+        if not row["error"]:
+            assert base64.b64decode(row["image"]).decode() == row["prompt"]
+            assert row["boxes"] == [{"at": [1, 2]}]
+    assert (summary.rows, summary.errors, summary.truncated) == (10, 4, 1)
+
+
+def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
+    painter = Painter()
+    paint(painter, tmp_path, "out.jsonl")
+    assert painter.batches == [
+        *(["a", "b", "poison"], ["a", "b"], ["poison"]),
+        *(["c", "unspeakable", "long"], ["d", "e"]),  # windows of eight rows, since an image takes its time
+    ]
+
+
+def test_parameters_of_the_call_reach_every_row_and_batches_run_side_by_side(tmp_path: Path) -> None:
+    _, rows = paint(Painter(workers=2), tmp_path, "out.jsonl", strength=2)
+    assert [base64.b64decode(row["image"]).decode() for row in rows if row["image"]] == [
+        prompt * 2 for prompt in PROMPTS if prompt
+    ]
+
+
+@pytest.mark.parametrize("target", ["out.csv", "out.tsv"])
+def test_images_do_not_go_into_a_table_of_texts(tmp_path: Path, target: str) -> None:
+    with pytest.raises(Refused, match="do not go into") as caught:
+        paint(Painter(), tmp_path, target)
+    assert ".parquet" in caught.value.hint
+    assert not (tmp_path / target).exists()
