@@ -1,0 +1,273 @@
+"""Fill-mask: the likeliest words in the place of a mask, on any AutoModelForMaskedLM.
+
+Scores are probabilities over the whole vocabulary, with `targets` too. Only masked tokens pass through the matrix of
+the vocabulary. Of a text beyond the model's context the part around its masks is read, and `truncated` is said; masks
+that lie too far apart for one part are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, cast
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on
+
+from bedplate_registry.errors import Refused
+from bedplate_serving.predictors.base import ItemError, TaskPredictor
+from bedplate_serving.predictors.encoder import Head
+from bedplate_serving.predictors.parameters import Parameters, read_parameters
+from bedplate_serving.predictors.text import check_text
+from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows
+
+__all__ = ["MaskFiller", "MaskParameters", "load"]
+
+Rows = np.ndarray[Any, Any]
+
+HEAD = Head("AutoModelForMaskedLM", "tokens", lambda output: output.logits, task="fill-mask")
+ALIASES = ("[MASK]", "<mask>")  # either means the model's own mask
+MAX_MASKS = 64  # in one text: each is a row as long as the vocabulary
+IGNORED_KEYS = ("answer",)  # of a mapped row
+
+
+class MaskParameters(Parameters):
+    top_k: Annotated[int, Field(ge=1, le=1000, description="How many words for each mask, the likeliest first.")] = 5
+    targets: Annotated[
+        list[str] | None,
+        Field(
+            min_length=1,
+            max_length=1000,
+            description="The only words that are looked at, each one token of the model, as its vocabulary has it: "
+            "models that tell a word by the blank in front of it (RoBERTa) take it with that blank.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The parameters, with the targets as token ids."""
+
+    top_k: int
+    target_ids: tuple[int, ...] | None
+
+
+class MaskedText(TypedDict):
+    text: str
+
+
+class Filling(TypedDict):
+    score: float
+    token: int
+    token_str: str
+    sequence: str  # the text with this word in the mask's place
+
+
+Answer = list[Filling] | list[list[Filling]]
+
+
+class MaskedItem(NamedTuple):
+    text: str  # with the model's own mask tokens
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedWindow(Windows):
+    """One window; `part` are the tokens of the text in it."""
+
+    item: MaskedItem
+    encoding: Any  # of the whole text
+    part: Span
+    masks: Sequence[int]  # their places in the part
+
+
+def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> MaskFiller:
+    return MaskFiller(folder, device, threads, derived)
+
+
+class MaskFiller(TaskPredictor):
+    """The predictor of the task fill-mask; see base.Predictor for what each method promises."""
+
+    task = "fill-mask"
+    parameters_type = MaskParameters
+    input_type = str | MaskedText
+    answer_type = Answer
+
+    def __init__(
+        self, folder: Path, device: str = "auto", threads: int | None = None, derived: Path | None = None
+    ) -> None:
+        self._windowed = WindowedEncoder(folder, HEAD, device, threads)
+        encoder = self._windowed.encoder
+        self.device = encoder.device
+        self.context_length = encoder.context_length
+        self.token_budget = encoder.token_budget
+        self._room = encoder.context_length - self._windowed.frame.size
+        self._tokenizer = self._windowed.tokenizer
+        self.mask_token = self._checked_mask(encoder.mask_token)
+        self._mask_id = encoder.mask_token_id
+
+    def _checked_mask(self, token: str | None) -> str:
+        if token is None or self._windowed.encoder.mask_token_id not in self._tokenizer.encode(token).ids:
+            raise Refused("The model's tokenizer has no mask token, so it cannot be asked to fill one.", code="no-mask")
+        return token
+
+    @property
+    def is_packed(self) -> bool:
+        return self._windowed.encoder.is_packed
+
+    def parameters(self, raw: Mapping[str, Any]) -> Wanted:
+        read = read_parameters(MaskParameters, raw, self.task)
+        return Wanted(read.top_k, None if read.targets is None else self._target_ids(read.targets))
+
+    def _target_ids(self, targets: Sequence[str]) -> tuple[int, ...]:
+        """Each as it stands in the vocabulary, else as the one token that it is read as."""
+        return tuple(sorted({self._target_id(target) for target in targets}))
+
+    def _target_id(self, target: str) -> int:
+        known: int | None = self._tokenizer.token_to_id(target)
+        if known is not None:
+            return known
+        encoding = self._tokenizer.encode(check_text(target[:200], "targets"), add_special_tokens=False)
+        if len(encoding.ids) != 1:
+            pieces = ", ".join(encoding.tokens[:8]) or "nothing"
+            detail = f"targets holds {target[:100]!r}, which is not one token of this model: it reads it as {pieces}."
+            hint = f"Give {encoding.tokens[0]!r} or another single token." if encoding.tokens else ""
+            raise Refused(detail, hint=hint, code="bad-parameter")
+        return int(encoding.ids[0])
+
+    def parse(self, item: Any, parameters: Wanted | None = None) -> MaskedItem:
+        if isinstance(item, MaskedItem):
+            return item
+        text = check_text(_text(item), "text")
+        for alias in ALIASES:
+            text = text if alias == self.mask_token else text.replace(alias, self.mask_token)
+        count = text.count(self.mask_token)
+        if not count:
+            raise ItemError(f"has no mask: put {self.mask_token} where the word is missing")
+        if count > MAX_MASKS:
+            raise ItemError(f"has {count} masks; at most {MAX_MASKS} are filled in one text")
+        return MaskedItem(text, parameters or DEFAULT)
+
+    def encode(self, items: Sequence[MaskedItem]) -> list[MaskedWindow]:
+        """Raises ItemError where the masks of a text lie too far apart."""
+        encodings = self._windowed.tokenize([item.text for item in items])
+        return [self._window(item, encoding) for item, encoding in zip(items, encodings, strict=True)]
+
+    def _window(self, item: MaskedItem, encoding: Any) -> MaskedWindow:
+        ids, frame = encoding.ids, self._windowed.frame
+        masks = [place for place, token in enumerate(ids) if token == self._mask_id]
+        part = _around(masks, len(ids), self._room)
+        masks = [mask - part.start for mask in masks]
+        window = frame.window(ids[part.start : part.end], take=[mask + frame.lead for mask in masks])
+        return MaskedWindow(
+            length=window.length,
+            truncated=part.end - part.start < len(ids),
+            windows=[window],
+            item=item,
+            encoding=encoding,
+            part=part,
+            masks=masks,
+        )
+
+    def forward(self, batch: Sequence[MaskedWindow]) -> list[Answer]:
+        """Whole answers: looking through a vocabulary is work, too."""
+        return [self._read(one, rows) for one, [rows] in zip(batch, self._windowed.run(batch), strict=True)]
+
+    def _read(self, encoded: MaskedWindow, rows: Rows) -> Answer:
+        wanted = encoded.item.wanted
+        found = [_top(_softmax(row), wanted) for row in rows]
+        fillings = [
+            [self._filling(encoded, mask, token, score) for token, score in likeliest]
+            for mask, likeliest in zip(encoded.masks, found, strict=True)
+        ]
+        return fillings[0] if len(fillings) == 1 else fillings
+
+    def _filling(self, encoded: MaskedWindow, mask: int, token: int, score: float) -> Filling:
+        return {
+            "score": score,
+            "token": token,
+            "token_str": self._tokenizer.decode([token], skip_special_tokens=False),
+            "sequence": self._sequence(encoded, mask, token),
+        }
+
+    def _sequence(self, encoded: MaskedWindow, mask: int, token: int) -> str:
+        """As the tokenizer writes it; other masks stay, and what was not read stands before and after it."""
+        text, offsets, part = encoded.item.text, encoded.encoding.offsets, encoded.part
+        ids = list(encoded.encoding.ids[part.start : part.end])
+        ids[mask] = token
+        read = self._tokenizer.decode(ids, skip_special_tokens=len(encoded.masks) == 1)
+        before, after = text[: offsets[part.start][0]] if part.start else "", text[offsets[part.end - 1][1] :]
+        return f"{before}{read}{after if part.end < len(offsets) else ''}"
+
+    def answer(self, raw: Answer, parameters: Wanted | None = None) -> Answer:
+        return raw
+
+    def azure_answer(self, answers: Sequence[Answer], parameters: Wanted) -> list[str]:
+        """`["capital"]`: the likeliest word of each text; those of several masks with commas between them."""
+        return [",".join(filling["token_str"].strip() for filling in _likeliest(answer)) for answer in answers]
+
+    def sample(self) -> str:
+        return f"Paris is the {self.mask_token} of France."
+
+    def output_columns(self, parameters: Wanted) -> tuple[str, ...]:
+        return ("token", "score", "predictions")
+
+    def output_row(self, answer: Answer, parameters: Wanted) -> dict[str, Any]:
+        """`token` is the likeliest word; of several masks, a list of them, and so with `score`."""
+        best = _likeliest(answer)
+        tokens, scores = [one["token_str"].strip() for one in best], [one["score"] for one in best]
+        single = len(best) == 1
+        return {
+            "token": tokens[0] if single else tokens,
+            "score": scores[0] if single else scores,
+            "predictions": answer,
+        }
+
+
+DEFAULT = Wanted(MaskParameters().top_k, None)
+
+
+def _text(item: Any) -> Any:
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict):
+        what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
+        raise ItemError(f"must be a string with a mask in it, not {what}")
+    if "text" not in item:
+        raise ItemError(f'has no "text"; it holds {", ".join(sorted(map(repr, map(str, item)))) or "nothing"}')
+    if unknown := sorted(set(item) - {"text", *IGNORED_KEYS}):
+        raise ItemError(f"has the unknown key {unknown[0]!r}; it takes 'text'")
+    return item["text"]
+
+
+def _around(masks: Sequence[int], count: int, room: int) -> Span:
+    """The part of a text of `count` tokens that is read: all of it, or `room` tokens with the masks in their middle."""
+    if count <= room:
+        return Span(0, count)
+    width = masks[-1] + 1 - masks[0]
+    if width > room:
+        raise ItemError(f"has its masks {width} tokens apart; the model reads {room} at a time")
+    start = min(max(masks[0] - (room - width) // 2, 0), count - room)
+    return Span(start, start + room)
+
+
+def _softmax(logits: Rows) -> Rows:
+    powers = np.exp(logits.astype(np.float64) - logits.max())
+    return cast(Rows, powers / powers.sum())
+
+
+def _top(scores: Rows, wanted: Wanted) -> list[tuple[int, float]]:
+    """(token id, probability) of the likeliest, of all or of the targets."""
+    ids = np.arange(len(scores)) if wanted.target_ids is None else np.asarray(wanted.target_ids)
+    among = scores[ids]
+    count = min(wanted.top_k, len(ids))
+    best = np.argpartition(-among, count - 1)[:count]
+    best = best[np.argsort(-among[best], kind="stable")]
+    return [(int(ids[place]), float(among[place])) for place in best]
+
+
+def _likeliest(answer: Answer) -> list[Filling]:
+    """The first filling of each mask."""
+    return [one[0] if isinstance(one, list) else one for one in (answer if isinstance(answer[0], list) else answer[:1])]

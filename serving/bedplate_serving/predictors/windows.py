@@ -1,0 +1,139 @@
+"""Texts of any length, for tasks that answer about single tokens: cut into windows that overlap and read one by one.
+
+    text      t0 t1 t2 t3 t4 t5 t6 t7                  its tokens, 5 at a time, 2 of them again in the next window
+    window    [CLS] t0 t1 t2 t3 t4 [SEP]
+    window             [CLS] t3 t4 t5 t6 t7 [SEP]
+
+In a pair the first text (a question) stands in front of each window of the second. What a tokenizer puts around and
+between texts is its `Frame`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bedplate_registry.errors import BedplateError
+from bedplate_serving.predictors.base import Encoded, cut
+from bedplate_serving.predictors.encoder import Head, TextEncoder, Window
+
+__all__ = ["Frame", "Span", "WindowedEncoder", "Windows", "ranges", "shares", "snip"]
+
+Rows = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows(Encoded):
+    """One item as the windows it is read in; `length` is the sum of theirs."""
+
+    windows: Sequence[Window]
+
+
+class Span(NamedTuple):
+    """A piece of a text: `text[start:end]`, in Unicode code points."""
+
+    start: int
+    end: int
+
+
+class WindowedEncoder:
+    """A TextEncoder whose texts are tokenized whole and read in windows: see `tokenize`, `frame` and `run`.
+
+    `texts` is how many an item has: 1, or 2 for a pair.
+    """
+
+    def __init__(
+        self, folder: Path, head: Head, device: str = "auto", threads: int | None = None, *, texts: int = 1
+    ) -> None:
+        self.encoder = TextEncoder(folder, head, device, threads)
+        self.tokenizer = self.encoder.backend_tokenizer
+        self.tokenizer.no_truncation()  # the windows hold all of a text
+        self.frame = Frame(self.tokenizer, texts, wants_type_ids=self.encoder.wants_type_ids)
+
+    def tokenize(self, texts: Sequence[Any], *, words: bool = False) -> list[Any]:
+        """Encodings (of the library tokenizers) without special tokens: of texts, or of lists of `words`."""
+        return self.tokenizer.encode_batch(texts, is_pretokenized=words, add_special_tokens=False)  # type: ignore[no-any-return]
+
+    def run(self, batch: Sequence[Windows]) -> list[list[Rows]]:
+        """The outputs of every window of every item, [tokens taken, n] each. Raises BedplateError: non-finite."""
+        windows = [window for item in batch for window in item.windows]
+        outputs = iter(self._outputs(windows))
+        return [[next(outputs) for _ in item.windows] for item in batch]
+
+    def _outputs(self, windows: Sequence[Window]) -> list[Rows]:
+        order = sorted(range(len(windows)), key=lambda index: windows[index].length)
+        results: list[Any] = [None] * len(windows)
+        for start, end in cut([windows[index].length for index in order], self.encoder.token_budget):
+            places = order[start:end]
+            for place, rows in zip(places, self.encoder.run([windows[index] for index in places]), strict=True):
+                results[place] = _finite(rows)
+        return results
+
+
+class Frame:
+    """The special tokens around one text, or around and between two, learned from what the tokenizer does."""
+
+    def __init__(self, tokenizer: Any, texts: int = 1, *, wants_type_ids: bool = True) -> None:
+        probe = tokenizer.encode(*("a", "b")[:texts])
+        tokens = zip(probe.sequence_ids, probe.type_ids, probe.ids, strict=True)
+        self._parts = [  # (which text, or None for special tokens; type id; the special tokens)
+            (text, type_id, [] if text is not None else [token for _, _, token in group])
+            for (text, type_id), group in groupby(tokens, key=lambda token: token[:2])
+        ]
+        self._wants_type_ids = wants_type_ids
+        self.opens = self._parts[0][0] is None  # whether a special token stands first
+        self.size = sum(len(special) for _, _, special in self._parts)
+        last = [text for text, _, _ in self._parts].index(texts - 1)
+        self.lead = sum(len(special) for _, _, special in self._parts[:last])  # those in front of the last text
+
+    def window(self, *texts: Sequence[int], take: Sequence[int] | None = None) -> Window:
+        """The window of these token ids."""
+        ids: list[int] = []
+        type_ids: list[int] = []
+        for text, type_id, special in self._parts:
+            part = special if text is None else texts[text]
+            ids.extend(part)
+            type_ids.extend([type_id] * len(part))
+        return Window(length=len(ids), ids=ids, type_ids=type_ids if self._wants_type_ids else None, take=take)
+
+
+def ranges(count: int, room: int, overlap: int) -> list[Span]:
+    """Windows of `room` over `count` tokens, each starting `overlap` (less than room) before the end of the last."""
+    spans = [Span(0, min(room, count))]
+    while spans[-1].end < count:
+        start = spans[-1].end - overlap
+        spans.append(Span(start, min(start + room, count)))
+    return spans
+
+
+def shares(windows: Sequence[Span]) -> Iterator[Span]:
+    """Each token once, of the window where it has more text around it: an overlap is parted in its middle."""
+    middles = [(later.start + earlier.end) // 2 for earlier, later in pairwise(windows)]
+    return map(Span, [windows[0].start, *middles], [*middles, windows[-1].end])
+
+
+def snip(text: str, start: int, end: int) -> Span:
+    """The span without blanks at its ends (some tokenizers count a word's space to it) and with the accents that
+    follow its last letter (some drop them).
+    """
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    while start < end < len(text) and unicodedata.combining(text[end]):
+        end += 1
+    return Span(start, end)
+
+
+def _finite(rows: Rows) -> Rows:
+    if not np.isfinite(rows).all():
+        raise BedplateError(
+            "The model answered with numbers that are not finite.", hint="Its weights are broken.", code="non-finite"
+        )
+    return rows
