@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.tasks import TASKS
 from bedplate_serving.predictors.base import BadItems, Encoded, ItemError, Predictor
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def load_predictor(folder: Path, task: str | None, *, device: str = "auto", thre
 
 def can_serve(task: str) -> bool:
     """Whether this release has a predictor for the task. Imports nothing."""
-    return "-" in task and task.replace("-", "").isalpha() and find_spec(_module(task)) is not None
+    return task in TASKS and find_spec(_module(task)) is not None
 
 
 def _module(task: str) -> str:
