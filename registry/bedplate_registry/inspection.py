@@ -13,10 +13,13 @@ from typing import Any
 from .cards import CardFacts, read_card
 from .errors import Refused
 from .models import ModelFacts
+from .pipelines import Pipeline, is_pipeline, pipeline_tensors, prompt_length, read_pipeline
 from .plans import ADAPTER_FILES
 from .safe_json import check_config, read_json
 from .safetensors_header import Tensor, read_header
 from .tasks import TASKS, Task, architecture_of, finetunable_tasks, get_task, task_of
+from .timm_models import check_timm, is_timm, timm_labels
+from .weights import read_weights
 
 __all__ = ["check_architecture", "check_configs", "inspect_folder", "read_config"]
 
@@ -59,18 +62,20 @@ def inspect_folder(
     architecture, and a model without a usable head is a base. `card` is what the Hub says; README.md fills the gaps.
     """
     check_configs(folder)
-    config = read_config(folder)
-    tensors = _read_weights(folder) + _read_adapter(folder)
     said = _merged(card or CardFacts(), read_card(folder / "README.md"))
+    if _is_pipeline(folder):
+        return _pipeline_facts(folder, task, said)
+    config = read_config(folder)
+    tensors = read_weights(folder) + _read_adapter(folder)
     task = _decide(config, pipeline_tag or said.pipeline_tag, tensors, task)
-    model_type = config.get("model_type")
+    model_type = "timm_wrapper" if is_timm(config) else config.get("model_type")
     return ModelFacts(
         task=task,
         architecture=architecture_of(config),
         model_type=model_type if isinstance(model_type, str) else None,
-        parameters=sum(tensor.elements for tensor in tensors if tensor.dtype not in _BUFFERS),
+        parameters=_count(tensors),
         dtype=_dtype(tensors),
-        size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        size_bytes=_size_bytes(folder),
         license=said.license,
         labels=_labels(config) if task in _CLASSIFIERS else (),
         context_length=_context_length(folder, config),
@@ -88,7 +93,10 @@ def check_configs(folder: Path) -> None:
 
 
 def check_architecture(folder: Path, task: str | None) -> None:
-    """Refuse a task that the architecture in config.json has no head for. Needs no weights either."""
+    """Refuse a task that the architecture has no head for, and one that is not loaded here. Needs no weights either."""
+    if _is_pipeline(folder):
+        _pipeline_config(folder, task)
+        return
     config = read_config(folder)
     if task is not None:
         _refuse_architecture(config, get_task(task))
@@ -106,44 +114,51 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path, "config.json")
     if not isinstance(config, dict):
         raise Refused("config.json is not an object.", hint="Get the file again.", code="bad-json")
+    if is_timm(config):
+        check_timm(config)
     return config
 
 
-def _read_weights(folder: Path) -> list[Tensor]:
-    """All tensors, from one file or from the shards that the index names."""
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return read_header(single, single.name)
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        raise Refused("The model has no model.safetensors.", hint="Save it with save_pretrained.", code="no-weights")
-    weight_map = read_json(index, index.name)
-    weight_map = weight_map.get("weight_map") if isinstance(weight_map, dict) else None
-    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise _bad_index("has no weight_map")
-    return _read_shards(folder, weight_map)
+def _is_pipeline(folder: Path) -> bool:
+    return is_pipeline([path.name for path in folder.iterdir()])
+
+
+def _pipeline_config(folder: Path, asked: str | None) -> Pipeline:
+    """What the pipeline in `folder` is; Refused where it is not for the task that was asked for."""
+    pipeline = read_pipeline(folder)
+    if asked is not None:
+        _refuse_architecture({"architectures": [pipeline.class_name]}, get_task(asked))
+    return pipeline
+
+
+def _pipeline_facts(folder: Path, asked: str | None, said: CardFacts) -> ModelFacts:
+    pipeline = _pipeline_config(folder, asked)
+    tensors = pipeline_tensors(folder, pipeline)
+    return ModelFacts(
+        task="text-to-image",
+        architecture=pipeline.class_name,
+        model_type="diffusers",
+        parameters=_count(tensors),
+        dtype=_dtype(tensors),
+        size_bytes=_size_bytes(folder),
+        license=said.license,
+        context_length=prompt_length(folder, pipeline),
+        languages=said.languages,
+    )
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _count(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.elements for tensor in tensors if tensor.dtype not in _BUFFERS)
 
 
 def _read_adapter(folder: Path) -> list[Tensor]:
     """The tensors of the adapter: a head may be among them."""
     path = folder / ADAPTER_FILES[1]
     return read_header(path, ADAPTER_FILES[1]) if path.is_file() else []
-
-
-def _read_shards(folder: Path, weight_map: Mapping[str, str]) -> list[Tensor]:
-    known = {path.name for path in folder.glob("*.safetensors")}
-    found: list[Tensor] = []
-    for shard in sorted(set(weight_map.values())):
-        if shard not in known:
-            raise _bad_index(f"names the file {shard[:80]!r}, which is not there")
-        tensors = read_header(folder / shard, shard)
-        stray = [tensor.name for tensor in tensors if weight_map.get(tensor.name) != shard]
-        if stray:
-            raise _bad_index(f"does not place the tensor {stray[0][:80]!r} of {shard}")
-        found.extend(tensors)
-    if lost := set(weight_map) - {tensor.name for tensor in found}:
-        raise _bad_index(f"places the tensor {min(lost)[:80]!r}, which no file has")
-    return found
 
 
 def _decide(config: Mapping[str, Any], tag: str | None, tensors: Iterable[Tensor], asked: str | None) -> str | None:
@@ -184,6 +199,8 @@ def _no_head(config: Mapping[str, Any], asked: str, why: str) -> Refused:
 
 def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The labels in the order of the head's outputs, as transformers reads them."""
+    if is_timm(config):
+        return timm_labels(config)
     given = config.get("id2label")
     if isinstance(given, dict) and given:
         try:
@@ -233,14 +250,6 @@ def _merged(first: CardFacts, second: CardFacts) -> CardFacts:
         license=first.license or second.license,
         languages=first.languages or second.languages,
         pipeline_tag=first.pipeline_tag or second.pipeline_tag,
-    )
-
-
-def _bad_index(what: str) -> Refused:
-    return Refused(
-        f"model.safetensors.index.json {what}.",
-        hint="Get the files again from where the model came from.",
-        code="bad-safetensors",
     )
 
 

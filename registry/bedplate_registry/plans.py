@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from .errors import Refused
 from .names import check_file_path
+from .pipelines import choose_weights, is_pipeline
+from .weights import refuse_missing_shards
 
 __all__ = ["ADAPTER_FILES", "Listed", "check_room", "choose_files"]
 
@@ -29,6 +31,8 @@ _SMALL_PATHS = re.compile(r"\d+_\w+/config\.json|additional_chat_templates/[\w.\
 _UNWANTED = frozenset(
     ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json", "adapter_config.json")
 )
+# Beside the parts of a pipeline: a config.json there would make it another kind of model.
+_PIPELINE_ROOT = re.compile(r"model_index\.json|README\.md|(LICENSE|LICENCE|NOTICE)(\.\w+)?")
 _INDEX = "model.safetensors.index.json"
 # Of a PEFT adapter on the model it comes with. In a folder of its own, so that transformers does not find and load it
 # by itself: bedplate_serving.predictors.adapters checks it first.
@@ -54,9 +58,12 @@ def choose_files(files: Iterable[F]) -> list[F]:
     """The files to take, or Refused: no safetensors, no config.json, unsafe names."""
     listed = {check_file_path(file.path): file for file in files}
     _refuse_case_twins(listed)
+    if is_pipeline(listed):
+        wanted = _pipeline_files(listed)
+        return [file for path, file in sorted(listed.items()) if path in wanted]
     weights = _weights(list(listed))
     if "config.json" not in listed:
-        raise _no_config(list(listed))
+        raise _no_config()
     small = [path for path, file in listed.items() if _is_small(path) and file.size_bytes <= MAX_SMALL_FILE_BYTES]
     return [listed[path] for path in sorted({*weights, *small, *_adapter(listed)})]
 
@@ -80,9 +87,20 @@ def _weights(paths: Sequence[str]) -> list[str]:
         return ["model.safetensors"]
     shards = [path for path in paths if _SHARD.fullmatch(path)]
     if shards and _INDEX in paths:
-        _refuse_missing_shards(shards)
+        refuse_missing_shards(shards)
         return shards
     raise _no_weights(paths)
+
+
+def _pipeline_files(listed: Mapping[str, Listed]) -> set[str]:
+    """Of each part one format of the weights, and the small files beside them; the index and the card."""
+    weights = choose_weights(listed)
+    if not weights:
+        raise _no_weights(list(listed))
+    root = {path for path in listed if _PIPELINE_ROOT.fullmatch(path)}
+    small = {path for path in listed if path.count("/") == 1 and _is_small(path.partition("/")[2])}
+    small = {path for path in small if ".safetensors.index." not in path}
+    return {*weights, *(path for path in root | small if listed[path].size_bytes <= MAX_SMALL_FILE_BYTES)}
 
 
 def _adapter(paths: Collection[str]) -> tuple[str, ...]:
@@ -97,17 +115,6 @@ def _adapter(paths: Collection[str]) -> tuple[str, ...]:
             code="no-weights",
         )
     return ADAPTER_FILES
-
-
-def _refuse_missing_shards(shards: Sequence[str]) -> None:
-    matches = [match for shard in shards if (match := _SHARD.fullmatch(shard))]
-    totals = {int(match[2]) for match in matches}
-    if len(totals) != 1 or {int(match[1]) for match in matches} != set(range(1, max(totals) + 1)):
-        raise Refused(
-            f"The model's weights are incomplete: {len(shards)} of {max(totals)} files are there.",
-            hint="Get the whole model; the files are numbered model-00001-of-….",
-            code="no-weights",
-        )
 
 
 def _is_small(path: str) -> bool:
@@ -148,10 +155,8 @@ def _no_weights(paths: Sequence[str]) -> Refused:
     )
 
 
-def _no_config(paths: Sequence[str]) -> Refused:
+def _no_config() -> Refused:
     hint = "Bedplate imports models in the layout of transformers: config.json beside model.safetensors."
-    if "model_index.json" in paths:
-        hint = "It is a pipeline of diffusers; these are not imported yet."
     return Refused("The model has no config.json.", hint=hint, code="no-config")
 
 

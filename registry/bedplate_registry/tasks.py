@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Refused, nearest
+from .timm_models import WRAPPER, is_timm
 
 __all__ = ["ENCODERS", "SEQ2SEQ", "TASKS", "Key", "Task", "architecture_of", "finetunable_tasks", "get_task", "task_of"]
 
@@ -168,7 +169,7 @@ _DESCRIBED = (
         auto_class="AutoModelForImageClassification",
         pipeline_tags=("image-classification",),
         architectures=("ForImageClassification", "ForImageClassificationWithTeacher"),
-        head_tensors=("classifier", "head.", "fc.", "timm_model."),
+        head_tensors=("classifier", "head.", "fc."),
         keys=(Key("image", kind="image"), Key("label", is_label=True, kind="label")),
         metrics=_CLASSIFICATION,
     ),
@@ -213,9 +214,11 @@ def get_task(name: str) -> Task:
 
 
 def architecture_of(config: Mapping[str, Any]) -> str | None:
-    """The model class that config.json names first."""
+    """The model class that config.json names first. (timm's own files name none: they are read by the wrapper.)"""
     names = config.get("architectures")
-    return str(names[0]) if isinstance(names, list) and names else None
+    if isinstance(names, list) and names:
+        return str(names[0])
+    return WRAPPER if is_timm(config) else None
 
 
 def task_of(config: Mapping[str, Any], pipeline_tag: str | None = None) -> str | None:
