@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
 from transformers import AutoImageProcessor, AutoModelForImageClassification
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import Encoded, TaskPredictor, predict_sorted

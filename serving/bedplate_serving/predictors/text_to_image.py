@@ -1,0 +1,342 @@
+"""Text to image on a pipeline of diffusers: Stable Diffusion, SDXL, and whatever else takes a prompt and gives images.
+
+One image is made at a time, with a random generator of its own: the same seed gives the same image, whoever else is
+waiting. Parts are loaded one by one, from safetensors and from classes of diffusers and transformers alone, and each
+must find all of its weights. No code that lies beside a model is run.
+
+An item is a prompt, or an object with `prompt` and parameters of its own, which go before those of the request.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import io
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import diffusers
+import torch
+from diffusers.utils import logging as diffusers_logging
+from PIL import Image
+from pydantic import Field
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+from typing_extensions import NotRequired, TypedDict  # pydantic reads typing's own from Python 3.12 on
+
+from bedplate_registry.errors import Refused, nearest
+from bedplate_registry.pipelines import Part, read_pipeline
+from bedplate_serving.predictors.base import Encoded, ItemError, TaskPredictor
+from bedplate_serving.predictors.loading import dtype_for, first_line, pick_device
+from bedplate_serving.predictors.parameters import Parameters, read_parameters
+from bedplate_serving.predictors.text import check_text
+
+__all__ = ["ImageAnswer", "TextToImage", "TextToImageParameters", "load"]
+
+MAX_STEPS = 150
+MAX_SIDE = 2048
+MAX_CHARACTERS = 20_000
+SAMPLE_SIDE = 64  # of the image that a freshly loaded model makes: enough to pass through all of it
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
+
+
+class TextToImageParameters(Parameters):
+    negative_prompt: Annotated[
+        str | None, Field(max_length=MAX_CHARACTERS, description="What the image must not show.")
+    ] = None
+    num_inference_steps: Annotated[
+        int | None, Field(ge=1, le=MAX_STEPS, description="Denoising steps; by default as many as the model asks for.")
+    ] = None
+    guidance_scale: Annotated[
+        float | None, Field(ge=0, le=100, description="How closely the prompt is followed; by default the model's own.")
+    ] = None
+    width: Annotated[
+        int | None, Field(ge=8, le=MAX_SIDE, multiple_of=8, description="In pixels; by default the model's own size.")
+    ] = None
+    height: Annotated[
+        int | None, Field(ge=8, le=MAX_SIDE, multiple_of=8, description="In pixels; by default the model's own size.")
+    ] = None
+    seed: Annotated[
+        int | None,
+        Field(ge=0, lt=1 << 63, description="The same seed gives the same image; by default another each time."),
+    ] = None
+    scheduler: Annotated[
+        str | None, Field(description="The class of diffusers to go through the steps with: one that fits the model's.")
+    ] = None
+
+
+class PromptInput(TypedDict):
+    """A prompt with parameters of its own."""
+
+    prompt: str
+    negative_prompt: NotRequired[str | None]
+    seed: NotRequired[int | None]
+
+
+class ImageAnswer(TypedDict):
+    """An image, and what it takes to make it again."""
+
+    image: Annotated[str, Field(description="A PNG file as base64.")]
+    seed: int
+    width: int
+    height: int
+    prompt: str
+    nsfw_content_detected: Annotated[bool | None, Field(description="null where the model has no safety checker.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOrder:
+    """One image to be made."""
+
+    prompt: str
+    seed: int
+    parameters: TextToImageParameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedOrder(Encoded):
+    order: ImageOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One image that was made, as a PNG file."""
+
+    order: ImageOrder
+    png: bytes
+    size: tuple[int, int]
+    is_nsfw: bool | None
+
+
+def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> TextToImage:
+    return TextToImage(folder, device, threads)
+
+
+class TextToImage(TaskPredictor):
+    """The predictor of the task text-to-image; see base.Predictor for what each method promises."""
+
+    task = "text-to-image"
+    parameters_type = TextToImageParameters
+    input_type = str | PromptInput
+    answer_type = ImageAnswer
+    token_budget = 1  # every image costs one: they are made one by one
+
+    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = pick_device(device)
+        self._pipeline = _load_pipeline(folder, self.device)
+        self._takes = frozenset(inspect.signature(self._pipeline.__call__).parameters)
+        self._schedulers = _schedulers_for(self._pipeline)
+        self._tokenizer = _longest_tokenizer(self._pipeline)
+        self.context_length = _limit(self._tokenizer) or MAX_CHARACTERS
+        self._lock = threading.Lock()  # a pipeline and its scheduler hold the state of the image they are at
+
+    def parameters(self, raw: Mapping[str, Any]) -> TextToImageParameters:
+        return self._checked(super().parameters(raw))
+
+    def _checked(self, parameters: TextToImageParameters) -> TextToImageParameters:
+        name = parameters.scheduler
+        if name is not None and name not in self._schedulers:
+            hint = nearest(name, self._schedulers) if self._schedulers else "This model takes its own alone."
+            raise Refused(
+                f"scheduler is {name[:100]!r}, which does not fit the model.", hint=hint, code="bad-parameter"
+            )
+        for given in parameters.model_dump(exclude_none=True, exclude={"seed", "scheduler"}):
+            if given not in self._takes:
+                what = f"{type(self._pipeline).__name__} has no parameter {given!r}."
+                raise Refused(what, hint="Leave it out.", code="unknown-parameter")
+        return parameters
+
+    def parse(self, item: Any, parameters: TextToImageParameters | None = None) -> ImageOrder:
+        if isinstance(item, ImageOrder):
+            return item
+        wanted = parameters or TextToImageParameters()
+        if isinstance(item, dict):
+            item, wanted = item.get("prompt"), self._own_parameters(item, wanted)
+        prompt = check_text(item, "prompt")
+        if len(prompt) > MAX_CHARACTERS:
+            raise ItemError(f"prompt has {len(prompt):,} characters; it may have {MAX_CHARACTERS:,}")
+        seed = secrets.randbelow(1 << 32) if wanted.seed is None else wanted.seed
+        return ImageOrder(prompt, seed, wanted)
+
+    def _own_parameters(self, item: Mapping[str, Any], shared: TextToImageParameters) -> TextToImageParameters:
+        own = {str(key): value for key, value in item.items() if key != "prompt"}
+        try:
+            merged = shared.model_dump(exclude_none=True) | read_parameters(
+                TextToImageParameters, own, self.task
+            ).model_dump(exclude_none=True)
+            return self._checked(TextToImageParameters(**merged))
+        except Refused as error:
+            raise ItemError(f"{error.message} {error.hint}".strip()) from error
+
+    def encode(self, items: Sequence[ImageOrder]) -> list[EncodedOrder]:
+        """Marks prompts that are longer than the model's text encoders read."""
+        limit = _limit(self._tokenizer)
+        if limit is None:
+            return [EncodedOrder(length=1, order=item) for item in items]
+        lengths = [len(ids) for ids in self._tokenizer([item.prompt for item in items])["input_ids"]]
+        return [
+            EncodedOrder(length=1, truncated=length > limit, order=item)
+            for item, length in zip(items, lengths, strict=True)
+        ]
+
+    def forward(self, batch: Sequence[EncodedOrder]) -> list[Drawn]:
+        with self._lock:
+            return [self._draw(one.order) for one in batch]
+
+    def _draw(self, order: ImageOrder) -> Drawn:
+        given = order.parameters.model_dump(exclude_none=True, exclude={"seed", "scheduler"})
+        scheduler = order.parameters.scheduler or type(self._pipeline.scheduler).__name__
+        own = self._pipeline.scheduler
+        if scheduler in self._schedulers:
+            self._pipeline.scheduler = self._schedulers[scheduler].from_config(own.config)
+        try:
+            # Drawn on the CPU whatever the device is, as far as that goes: one seed, one image on every machine.
+            generator = torch.Generator("cpu").manual_seed(order.seed)
+            output = self._pipeline(prompt=order.prompt, generator=generator, output_type="pil", **given)
+        except ValueError as error:  # how pipelines say that sizes or settings do not fit the model
+            raise ItemError(f"cannot be drawn: {first_line(error)}") from error
+        finally:
+            self._pipeline.scheduler = own
+        image, flagged = output.images[0], getattr(output, "nsfw_content_detected", None)
+        return Drawn(order, _encode(image, "PNG"), image.size, bool(flagged[0]) if flagged else None)
+
+    def answer(self, raw: Drawn, parameters: Any = None) -> ImageAnswer:
+        width, height = raw.size
+        return {
+            "image": base64.b64encode(raw.png).decode(),
+            "seed": raw.order.seed,
+            "width": width,
+            "height": height,
+            "prompt": raw.order.prompt,
+            "nsfw_content_detected": raw.is_nsfw,
+        }
+
+    def hub_answer(self, answers: Sequence[ImageAnswer], single: bool) -> Any:
+        """The image itself for one prompt, a list of base64 for a list of them."""
+        return base64.b64decode(answers[0]["image"]) if single else [answer["image"] for answer in answers]
+
+    def render(self, answer: ImageAnswer, mime: str) -> bytes:
+        """The image of an answer as a PNG, JPEG or WebP file; not for the event loop. Raises Refused: not-acceptable."""
+        if mime not in FORMATS:
+            hint = f"Ask for one of {', '.join(FORMATS)}."
+            raise Refused(f"An image is not given as {mime[:100]!r}.", hint=hint, code="not-acceptable")
+        png = base64.b64decode(answer["image"])
+        if mime == "image/png":
+            return png
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            return _encode(image.convert("RGB"), FORMATS[mime])
+
+    def azure_answer(self, answers: Sequence[ImageAnswer], parameters: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "prompt": answer["prompt"],
+                "generated_image": answer["image"],
+                "nsfw_content_detected": answer["nsfw_content_detected"],
+            }
+            for answer in answers
+        ]
+
+    def sample(self) -> Any:
+        """Two steps; and a small image where the model draws one of any size (a transformer may not)."""
+        few = {"prompt": "a red house", "seed": 0, "num_inference_steps": 2}
+        if hasattr(self._pipeline, "unet") and {"width", "height"} <= self._takes:
+            few |= {"width": SAMPLE_SIDE, "height": SAMPLE_SIDE}
+        return {name: value for name, value in few.items() if name in ("prompt", "seed") or name in self._takes}
+
+    def output_columns(self, parameters: Any) -> tuple[str, ...]:
+        return ("generated_image", "seed", "nsfw_content_detected")
+
+    def output_row(self, answer: ImageAnswer, parameters: Any) -> dict[str, Any]:
+        return {
+            "generated_image": answer["image"],
+            "seed": answer["seed"],
+            "nsfw_content_detected": answer["nsfw_content_detected"],
+        }
+
+
+def _encode(image: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def _load_pipeline(folder: Path, device: str) -> Any:
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    described = read_pipeline(folder)
+    parts = {part.name: _load_part(folder, part, device) for part in described.parts}
+    try:
+        pipeline_class = getattr(diffusers, described.class_name)
+        pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **parts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise Refused(f"The pipeline could not be loaded: {first_line(error)}", code="load-failed") from error
+    if "prompt" not in inspect.signature(pipeline.__call__).parameters:
+        raise Refused(f"{described.class_name} takes no prompt.", code="no-head")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _load_part(folder: Path, part: Part, device: str) -> Any:
+    """One component in eval mode, or a tokenizer, a scheduler. Weights missing from its files are refused."""
+    where = folder / part.name
+    try:
+        kind = _class_of(part)
+        if not issubclass(kind, torch.nn.Module):
+            return kind.from_pretrained(where, local_files_only=True)
+        options: dict[str, Any] = {"trust_remote_code": False} if issubclass(kind, PreTrainedModel) else {}
+        model, info = kind.from_pretrained(
+            where,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=dtype_for(device),
+            variant=part.variant,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise Refused(
+            f"The model's {part.name} could not be loaded: {first_line(error)}", code="load-failed"
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise Refused(f"The files of the model's {part.name} lack weights: {shown}.", code="missing-weights")
+    return model.eval().to(device)
+
+
+def _class_of(part: Part) -> type[Any]:
+    """The class that a part names, which must be one of transformers or diffusers. (model_index.json was checked.)"""
+    module = import_module(part.library if part.library in ("diffusers", "transformers") else "diffusers.pipelines")
+    if part.library not in ("diffusers", "transformers"):
+        module = getattr(module, part.library)  # a family of pipelines with parts of its own: the safety checker
+    kind = getattr(module, part.class_name)
+    if not isinstance(kind, type) or not kind.__module__.startswith(("diffusers.", "transformers.")):
+        raise ValueError(f"{part.library}.{part.class_name} is no class of diffusers or transformers")
+    return kind
+
+
+def _schedulers_for(pipeline: Any) -> dict[str, Any]:
+    """By name. A class whose library is missing here is a stand-in, which has `_backends`."""
+    if not getattr(pipeline.scheduler, "has_compatibles", False):
+        return {type(pipeline.scheduler).__name__: type(pipeline.scheduler)}
+    found = [kind for kind in pipeline.scheduler.compatibles if not hasattr(kind, "_backends")]
+    return {kind.__name__: kind for kind in sorted(found, key=lambda kind: cast(str, kind.__name__))}
+
+
+def _longest_tokenizer(pipeline: Any) -> Any:
+    """The tokenizer that reads most of a prompt: of several text encoders one reads it all (SD3, Flux)."""
+    tokenizers = [part for name, part in pipeline.components.items() if name.startswith("tokenizer") and part]
+    return max(tokenizers, key=lambda tokenizer: tokenizer.model_max_length, default=None)
+
+
+def _limit(tokenizer: Any) -> int | None:
+    """In tokens; None where there is none, which tokenizers write as 1e30."""
+    length = getattr(tokenizer, "model_max_length", None)
+    return length if isinstance(length, int) and length < 1_000_000 else None
