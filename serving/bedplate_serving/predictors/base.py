@@ -130,6 +130,9 @@ class Predictor(Engine, Protocol):
     def schemas(self) -> Mapping[str, Any]:
         """JSON schemas of one `input`, of the `parameters`, and of the `answer` to one input."""
 
+    def sample_parameters(self) -> dict[str, Any]:
+        """Parameters for the sample that keep its answer short, where the defaults would write or draw for long."""
+
     def output_columns(self, parameters: Any) -> tuple[str, ...]:
         """The columns batch scoring adds to a file."""
 
@@ -191,6 +194,9 @@ class TaskPredictor:
 
     def azure_answer(self, answers: Sequence[Any], parameters: Any) -> Any:
         return list(answers)
+
+    def sample_parameters(self) -> dict[str, Any]:
+        return {}
 
     def schemas(self) -> dict[str, Any]:
         return {

@@ -92,6 +92,10 @@ class ChatTemplate:
             raise BadChatTemplate(answer["error"])
         return answer["text"]
 
+    def check(self, *, with_tools: bool = False) -> None:
+        """Raises what `render` would raise without looking at any message."""
+        self._source(with_tools)
+
     def close(self) -> None:
         """Ends the child."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NotRequired
 
@@ -32,10 +33,11 @@ class Generation:
     pieces: tuple[Piece, ...]
     finish_reason: FinishReason
     prompt_tokens: int
-    prompt: str = ""  # what return_full_text puts before the text
+    prompt: str = ""  # what stands before the text in an answer: the prompt, where return_full_text asked for it
     seed: int | None = None  # of a sampled text, given or drawn: with it the same text comes again
     prefill: tuple[Piece, ...] = ()  # the prompt's own tokens, where decoder_input_details asked for them
-    others: tuple[Generation, ...] = ()  # further texts of the same prompt: num_return_sequences, best_of
+    others: tuple[Generation, ...] = ()  # further texts of the same prompt: num_return_sequences
+    rejected: tuple[Generation, ...] = ()  # less likely ones: best_of
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -53,7 +55,7 @@ class Generation:
     @property
     def usage(self) -> dict[str, int]:
         """As the last piece of a stream tells it; texts of the same prompt count together."""
-        completion = sum(one.completion_tokens for one in (self, *self.others))
+        completion = sum(one.completion_tokens for one in (self, *self.others, *self.rejected))
         return {"prompt_tokens": self.prompt_tokens, "completion_tokens": completion}
 
     @property
@@ -61,8 +63,13 @@ class Generation:
         values = self.logprobs or (0.0,)
         return sum(values) / len(values)
 
-    def with_others(self, others: tuple[Generation, ...]) -> Generation:
-        return replace(self, others=others)
+    @classmethod
+    def joined(cls, texts: Sequence[Generation], *, keeps_best: bool) -> Generation:
+        """All texts of one prompt as one: in their order, or the likeliest of them first."""
+        if not keeps_best:
+            return replace(texts[0], others=(*texts[0].others, *texts[1:]))
+        best, *rest = sorted(texts, key=lambda text: -text.mean_logprob)
+        return replace(best, rejected=tuple(rest))
 
 
 def details_of(generation: Generation) -> dict[str, Any]:
@@ -75,7 +82,12 @@ def details_of(generation: Generation) -> dict[str, Any]:
         "prefill": [{"id": one.token_id, "text": one.text, "logprob": one.logprob} for one in generation.prefill],
         "tokens": [_token(one) for one in generation.pieces],
         **_top_tokens(generation),
+        **({"best_of_sequences": [_sequence(one) for one in generation.rejected]} if generation.rejected else {}),
     }
+
+
+def _sequence(generation: Generation) -> dict[str, Any]:
+    return {"generated_text": generation.prompt + generation.text, **details_of(generation)}
 
 
 def _token(piece: Piece) -> dict[str, Any]:

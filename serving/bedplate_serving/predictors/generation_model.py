@@ -1,0 +1,221 @@
+"""A causal model, loaded: prompts become tokens, texts are written in batches, engines are opened for the queue."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from bedplate_registry.errors import BedplateError
+from bedplate_serving.halving import outcomes
+from bedplate_serving.predictors.base import BadItems, ItemError
+from bedplate_serving.predictors.chat_template import ChatTemplate
+from bedplate_serving.predictors.generation import Generation
+from bedplate_serving.predictors.generation_engine import Step, Told
+from bedplate_serving.predictors.generation_paged import PagedEngine, can_page
+from bedplate_serving.predictors.generation_parameters import DEFAULT_NEW_TOKENS, GenerationParameters
+from bedplate_serving.predictors.generation_prompt import EncodedPrompt, Prompt, PromptTooLong, sampling_of
+from bedplate_serving.predictors.generation_static import StaticEngine, batches, write_batch
+from bedplate_serving.predictors.generation_writer import Text
+from bedplate_serving.predictors.loading import load_model, load_tokenizer, pick_device
+
+__all__ = ["CausalModel"]
+
+log = logging.getLogger("bedplate_serving.predictors")
+
+MEMORY_SHARE = {"cpu": 0.125, "cuda": 0.5}  # of what is free when the model is loaded, for the cache of its texts
+MOST_CACHED_TOKENS = {"cpu": 16 * 1024, "cuda": 512 * 1024}  # more would serve nobody: so much is written in minutes
+LEAST_CACHED_TOKENS = 256
+MOST_ROWS = {"cpu": 32, "cuda": 128}  # texts written at once
+DEFAULT_CONTEXT = 2048  # of a model whose config does not name one
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
+CHECK_PROMPTS, CHECK_TOKENS, CHECK_SECONDS = (3, 12), 4, 120.0
+
+
+class CausalModel:
+    """`context_length` is the model's own, or what the cache holds where that is less."""
+
+    def __init__(self, folder: Path, task: str, device: str = "auto", threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = pick_device(device)
+        self._kind = self.device.partition(":")[0]
+        self._tokenizer = load_tokenizer(folder)
+        self._model = load_model(AutoModelForCausalLM, folder, self.device, head=task)
+        self._defaults = self._model.generation_config
+        self._eos = _end_tokens(self._defaults, self._model.config, self._tokenizer)
+        self._pad = next((one for one in (self._tokenizer.pad_token_id, *sorted(self._eos)) if one is not None), 0)
+        self._model.generation_config = GenerationConfig()  # else `generate` would apply the defaults once more
+        self._special = frozenset(self._tokenizer.all_special_ids)
+        self.vocabulary = int(self._model.get_input_embeddings().num_embeddings)
+        self.chat = ChatTemplate(_templates(self._tokenizer), _variables(self._tokenizer))
+        self.token_budget = self._cached_tokens()
+        self.context_length = min(_context_length(self._model.config), self.token_budget)
+
+    # --- prompts
+
+    def encode_all(self, items: Sequence[Prompt]) -> list[EncodedPrompt]:
+        """As `encode`; of several items BadItems tells which ones do not fit."""
+        encoded = outcomes(self.encode, items)
+        failed = [(index, one) for index, one in enumerate(encoded) if isinstance(one, BedplateError)]
+        if failed and (len(items) == 1 or not all(isinstance(error, ItemError) for _, error in failed)):
+            raise failed[0][1]
+        if failed:
+            raise BadItems([(index, error.message) for index, error in failed])
+        return [one for one in encoded if not isinstance(one, BedplateError)]
+
+    def encode(self, items: Sequence[Prompt]) -> list[EncodedPrompt]:
+        """Raises PromptTooLong, and what a chat template may raise."""
+        return [self._encoded(item) for item in items]
+
+    def _encoded(self, item: Prompt) -> EncodedPrompt:
+        wanted = item.parameters
+        text = self.chat.render(item.messages, item.tools) if item.messages else item.text
+        ids = list(item.token_ids) or self._tokenizer(text, add_special_tokens=not item.messages)["input_ids"]
+        if not ids:
+            raise ItemError("the prompt has no tokens")
+        kept = ids if wanted.truncate is None else ids[-wanted.truncate :]
+        new = self._new_tokens(len(kept), wanted.max_new_tokens, is_chat=bool(item.messages))
+        echoed = (text or self._tokenizer.decode(kept, skip_special_tokens=True)) if wanted.return_full_text else ""
+        return EncodedPrompt(
+            length=len(kept) + new,
+            truncated=len(kept) < len(ids),
+            ids=tuple(kept),
+            echoed=echoed,
+            max_new_tokens=new,
+            stops=wanted.stops,
+            keeps_stop=wanted.include_stop_str_in_output,
+            sampling=sampling_of(wanted, self._defaults),
+            sequences=wanted.sequences,
+            keeps_best=(wanted.best_of or 1) > 1,
+            with_prefill=wanted.decoder_input_details,
+        )
+
+    def _new_tokens(self, prompt: int, wanted: int | None, *, is_chat: bool) -> int:
+        room = self.context_length - prompt
+        if room < (wanted or 1):
+            asked = f" and {wanted} new ones are asked for" if wanted else ""
+            raise PromptTooLong(
+                f"the prompt has {prompt} tokens{asked}; the model holds {self.context_length} in all",
+                hint="Shorten the prompt, ask for fewer new tokens, or set truncate.",
+            )
+        return wanted or (room if is_chat else min(DEFAULT_NEW_TOKENS, room))
+
+    # --- texts
+
+    def text(self, encoded: EncodedPrompt) -> Text:
+        """The text of one `single` prompt, with nothing written yet."""
+        return Text(encoded, self._tokenizer, self._eos, self._special, self.device)
+
+    def write(self, batch: Sequence[EncodedPrompt]) -> list[Generation]:
+        """The offline path: all of a list in static batches, texts of one length together."""
+        groups = [[self.text(single) for single in encoded.single()] for encoded in batch]
+        texts = [text for group in groups for text in group]
+        texts.sort(key=lambda text: (text.encoded.max_new_tokens, len(text.encoded.ids)))
+        for together in batches(texts, self.token_budget, self.context_length):
+            write_batch(self._model, together, _nobody, self._pad)
+        for text in texts:
+            if text.failure is not None:
+                raise text.failure
+        return [
+            Generation.joined([text.generation() for text in group], keeps_best=encoded.keeps_best)
+            for encoded, group in zip(batch, groups, strict=True)
+        ]
+
+    # --- engines
+
+    def open_static(self, told: Told, token_budget: int | None = None) -> StaticEngine:
+        budget = token_budget or self.token_budget
+        engine = StaticEngine(self._model, told, pad=self._pad, token_budget=budget, context_length=self.context_length)
+        engine.start()
+        return engine
+
+    def open_paged(self, told: Told, token_budget: int | None = None) -> PagedEngine | None:
+        """Continuous batching, started; None where this model cannot be run so, or not rightly.
+
+        Whether it is right is seen, not known: two texts of different length are written at once, and each of their
+        tokens must be as likely as the plain forward pass says.
+        """
+        if not can_page(self._model):
+            return None
+        tokens = max(token_budget or self.token_budget, self.context_length)
+        engine = PagedEngine(self._model, told, tokens=tokens, rows=MOST_ROWS[self._kind], device=self.device)
+        try:
+            engine.start()
+            if self._is_right(engine):
+                return engine
+            log.info("continuous batching does not agree with the plain forward pass of this model: static batches")
+        except Exception as error:  # noqa: BLE001 - whatever it is that a family of models cannot do
+            log.info("no continuous batching for this model (%s): static batches", type(error).__name__)
+        engine.stop()
+        return None
+
+    def _is_right(self, engine: PagedEngine) -> bool:
+        wanted = GenerationParameters(max_new_tokens=CHECK_TOKENS)
+        if max(CHECK_PROMPTS) + CHECK_TOKENS > self.context_length:
+            return False
+        prompts = [[7 * place % self.vocabulary for place in range(1, length + 1)] for length in CHECK_PROMPTS]
+        texts = [
+            Text(encoded, self._tokenizer, frozenset(), frozenset(), self.device)
+            for encoded in self.encode([Prompt(wanted, token_ids=tuple(prompt)) for prompt in prompts])
+        ]
+        for text in texts:
+            engine.add(text)
+        until = time.monotonic() + CHECK_SECONDS
+        while not all(text.is_done for text in texts) and time.monotonic() < until:
+            time.sleep(0.002)
+        return all(text.finish_reason is not None and self._is_as_likely(text) for text in texts)
+
+    def _is_as_likely(self, text: Text) -> bool:
+        tokens = [piece.token_id for piece in text.pieces]
+        ids = torch.tensor([[*text.encoded.ids, *tokens]], device=self._model.device)
+        with torch.inference_mode():
+            logits = self._model(ids).logits[0, -len(tokens) - 1 : -1].float()
+        plain = logits.log_softmax(-1).gather(1, ids[0, -len(tokens) :, None])[:, 0]
+        paged = torch.tensor([piece.logprob for piece in text.pieces], device=plain.device)
+        tolerance = 1e-3 if self._model.dtype == torch.float32 else 0.15
+        return bool((plain - paged).abs().max() <= tolerance)
+
+    def _cached_tokens(self) -> int:
+        """How many tokens the cache of all texts may hold: a share of the device's free memory, and a bound."""
+        config = self._model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        bytes_a_token = 2 * config.num_hidden_layers * heads * size * self._model.dtype.itemsize
+        on_gpu = self._kind == "cuda"
+        free = int(torch.cuda.mem_get_info(self.device)[0] if on_gpu else psutil.virtual_memory().available)
+        fitting = int(free * MEMORY_SHARE[self._kind]) // int(bytes_a_token)
+        return max(min(fitting, MOST_CACHED_TOKENS[self._kind]), LEAST_CACHED_TOKENS)
+
+
+def _nobody(step: Step) -> None:
+    """Nobody is told of single tokens."""
+
+
+def _end_tokens(defaults: Any, config: Any, tokenizer: Any) -> frozenset[int]:
+    for source in (defaults, config, tokenizer):
+        found = getattr(source, "eos_token_id", None)
+        if found is not None:
+            return frozenset(found if isinstance(found, list) else [found])
+    return frozenset()
+
+
+def _templates(tokenizer: Any) -> dict[str, str]:
+    template = tokenizer.chat_template
+    return template if isinstance(template, dict) else {"default": template} if template else {}
+
+
+def _variables(tokenizer: Any) -> dict[str, Any]:
+    """The special tokens, by the names that templates know them by."""
+    return {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str | list)}
+
+
+def _context_length(config: Any) -> int:
+    text = config.get_text_config()
+    return next((int(value) for key in CONTEXT_KEYS if (value := getattr(text, key, None))), DEFAULT_CONTEXT)

@@ -1,0 +1,152 @@
+"""Texts by transformers' continuous batching: a text joins the batch at the next step, and leaves it when it is done.
+
+Its cache is paged and bounded by what we give it (left to itself it takes 60 % of a machine's memory). The choice of
+tokens is ours: one processor at the end of its chain chooses for each text by itself, so seeds, penalties and the like
+work here as anywhere, and a text's end is told to the manager as a cancelled request, which frees its pages before the
+next step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessor,
+    ContinuousBatchingLogitsProcessorList,
+)
+from transformers.generation.continuous_batching.continuous_api import OutputRouter
+
+from bedplate_registry.errors import BedplateError
+from bedplate_serving.predictors.generation_engine import Told, advance, forced
+from bedplate_serving.predictors.generation_writer import Text
+
+__all__ = ["PagedEngine", "can_page"]
+
+JOIN_SECONDS = 30.0
+
+
+def can_page(model: Any) -> bool:
+    """Whether it is worth a try; whether it is right for this model is measured (text_generation.py)."""
+    config = model.config
+    return not config.is_encoder_decoder and config._attn_implementation in ("sdpa", "flash_attention_2")
+
+
+class PagedEngine:
+    """See generation_engine.Engine. The cache holds `tokens`: one text must fit it with all that it becomes."""
+
+    def __init__(self, model: Any, told: Told, *, tokens: int, rows: int, device: str) -> None:
+        self._model, self._told = model, told
+        self._tokens, self._rows = tokens, rows
+        self._page = 256 if device.startswith("cuda") else 32
+        self._texts: dict[str, Text] = {}
+        self._names: dict[int, str] = {}  # of a text's id()
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._manager: Any = None
+
+    def start(self) -> None:
+        self._manager = self._opened()
+
+    def add(self, text: Text) -> None:
+        with self._lock:
+            if not self._manager.is_running():  # it ended by an error, which was told to those inside
+                self._manager = self._opened()
+            name = f"text-{next(self._numbers)}"
+            self._texts[name], self._names[id(text)] = text, name
+            self._manager.add_request(list(text.encoded.ids), request_id=name, max_new_tokens=None, eos_token_id=-1)
+
+    def drop(self, text: Text) -> None:
+        with self._lock:
+            name = self._names.pop(id(text), None)
+            if name is not None:
+                del self._texts[name]
+                self._manager.cancel_request(name)
+
+    def stop(self) -> None:
+        self._manager.stop(block=True, timeout=JOIN_SECONDS, hard_stop=True)
+
+    # --- in the manager's thread
+
+    def write(self, names: Sequence[str], scores: torch.Tensor) -> torch.Tensor:
+        """One step: a token for each of the named texts."""
+        known = [(row, text) for row, name in enumerate(names) if (text := self._texts.get(name)) is not None]
+        chosen, step = advance([text for _, text in known], scores[[row for row, _ in known]])
+        tokens = [0] * len(scores)
+        for (row, _), token in zip(known, chosen, strict=True):
+            tokens[row] = token
+        for text, _ in step:
+            if text.is_done:
+                self.drop(text)
+        if step:
+            self._told(step)
+        return forced(scores, tokens)
+
+    def fail(self, name: str) -> None:
+        text = self._texts.get(name)
+        if text is None or text.is_done:
+            return
+        with self._lock:
+            self._names.pop(id(text), None)
+            del self._texts[name]
+        text.fail(BedplateError("The model failed while it wrote this text.", code="inference-failed"))
+        self._told([(text, None)])
+
+    def _opened(self) -> Any:
+        config = ContinuousBatchingConfig(
+            page_size=self._page,
+            num_blocks=-(-self._tokens // self._page) + 1,
+            max_batch_tokens=max(256, self._rows),
+            max_requests_per_batch=self._rows,
+            use_async_batching=False,  # our processor is Python: no graph replays it, no step runs ahead of it
+            use_cuda_graph=False,
+            auto_switch_to_flash=False,
+        )
+        manager = self._model.init_continuous_batching(
+            generation_config=GenerationConfig(do_sample=False, eos_token_id=-1), continuous_batching_config=config
+        )
+        manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([_Texts(self)]))
+        manager.logit_processor.tensors_required = 1
+        manager.output_router = _Failures(self)
+        manager.start()
+        return manager
+
+
+class _Texts(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # transformers is not typed
+    """The end of the chain of processors. Which rows are whose is told before each step, in the same thread."""
+
+    supported_kwargs: dict[str, type] = {}  # noqa: RUF012 - the base's own form
+    ignored_kwargs = ()
+
+    def __init__(self, engine: PagedEngine) -> None:
+        self._engine = engine
+        self._names: list[str] = []
+
+    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        int32_tensor.zero_()
+
+    def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> torch.Tensor:
+        self._names = [request.state.request_id for request in requests_with_new_token]
+        return torch.zeros(len(self._names), dtype=torch.int32)
+
+    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
+        return self._engine.write(self._names, scores)
+
+
+class _Failures(OutputRouter):  # type: ignore[misc]
+    """No request of ours ever finishes by itself, so what comes out are those that failed."""
+
+    def __init__(self, engine: PagedEngine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def deliver(self, output: Any) -> None:
+        self._engine.fail(output.request_id)
+
+    def deliver_batch(self, outputs: Sequence[Any]) -> None:
+        for output in outputs:
+            self.deliver(output)
