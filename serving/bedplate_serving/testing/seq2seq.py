@@ -156,7 +156,7 @@ def tiny_marian(folder: Path, seed: int = 0, languages: Sequence[str] = MARIAN_L
         tokenizer = MarianTokenizer(**files, vocab=str(folder / "vocab.json"), model_max_length=POSITIONS, **direction)
     special = {"pad_token_id": len(tokens) - 1, "decoder_start_token_id": len(tokens) - 1, "eos_token_id": 0}
     config = MarianConfig(
-        vocab_size=len(tokens), max_position_embeddings=POSITIONS, forced_eos_token_id=0, **special, **BART_SIZES
+        vocab_size=len(tokens), max_position_embeddings=POSITIONS, scale_embedding=True, **special, **BART_SIZES
     )
     return _save(folder, MarianMTModel, config, tokenizer, seed)
 
@@ -226,7 +226,7 @@ def _spread(model: Any) -> None:
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             reads_source = "encoder_attn" in name or "crossattention" in name
-            normal_(parameter, std=(4.0 if reads_source else 1.5) / parameter.shape[-1] ** 0.5)
+            normal_(parameter, std=(8.0 if reads_source else 1.0) / parameter.shape[-1] ** 0.5)
         elif "norm" in name.lower() and name.endswith("weight"):
             parameter.data = normal_(parameter.data).sign()
 

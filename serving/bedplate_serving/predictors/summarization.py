@@ -1,0 +1,64 @@
+"""Summarization: a long text in, a short one out, on any encoder-decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
+
+from bedplate_serving.predictors.languages import prefixes_of
+from bedplate_serving.predictors.seq2seq import Seq2SeqItem, Seq2SeqPredictor, text_of
+from bedplate_serving.predictors.seq2seq_settings import Seq2SeqParameters
+
+__all__ = ["SummarizationParameters", "Summarizer", "load"]
+
+
+class SummarizationParameters(Seq2SeqParameters):
+    """See Seq2SeqParameters."""
+
+
+class Document(TypedDict):
+    """A text by the name of its column."""
+
+    document: str
+
+
+class Summary(TypedDict):
+    summary_text: str
+
+
+def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> Summarizer:
+    """`derived` is for encoders: nothing is kept there."""
+    return Summarizer(folder, device, threads)
+
+
+class Summarizer(Seq2SeqPredictor):
+    """The predictor of the task summarization; see base.Predictor for what each method promises."""
+
+    task = "summarization"
+    parameters_type = SummarizationParameters
+    input_type = str | Document
+    answer_type = Summary
+    answer_key, column = "summary_text", "summary"
+
+    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
+        super().__init__(folder, device, threads)
+        prefixes = prefixes_of(self._engine.config)
+        self._prefix = prefixes.get(self.task, "")
+        self._known_prefixes = tuple(prefixes.values())
+
+    def parse(self, item: Any, parameters: Any = None) -> Seq2SeqItem:
+        if isinstance(item, Seq2SeqItem):
+            return item
+        text = text_of(item, ("document", "text", "input_string"), ignored=("summary",))
+        prefix = "" if self._known_prefixes and text.startswith(self._known_prefixes) else self._prefix
+        return self._item(prefix + text, parameters or DEFAULT)
+
+    def sample(self) -> Any:
+        return (
+            "The shop was closed for two days after the storm. It opens again on Monday, and late orders go out first."
+        )
+
+
+DEFAULT = SummarizationParameters()
