@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NotRequired
 
 import diffusers
 import torch
@@ -27,7 +27,7 @@ from PIL import Image
 from pydantic import Field
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
-from typing_extensions import NotRequired, TypedDict  # pydantic reads typing's own from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.pipelines import Part, read_pipeline
@@ -42,6 +42,7 @@ MAX_STEPS = 150
 MAX_SIDE = 2048
 MAX_CHARACTERS = 20_000
 SAMPLE_SIDE = 64  # of the image that a freshly loaded model makes: enough to pass through all of it
+_OURS = {"seed", "scheduler"}  # parameters that a pipeline takes in another form
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 
 
@@ -71,11 +72,16 @@ class TextToImageParameters(Parameters):
 
 
 class PromptInput(TypedDict):
-    """A prompt with parameters of its own."""
+    """A prompt with parameters of its own: all that a request has."""
 
     prompt: str
     negative_prompt: NotRequired[str | None]
+    num_inference_steps: NotRequired[int | None]
+    guidance_scale: NotRequired[float | None]
+    width: NotRequired[int | None]
+    height: NotRequired[int | None]
     seed: NotRequired[int | None]
+    scheduler: NotRequired[str | None]
 
 
 class ImageAnswer(TypedDict):
@@ -143,11 +149,9 @@ class TextToImage(TaskPredictor):
     def _checked(self, parameters: TextToImageParameters) -> TextToImageParameters:
         name = parameters.scheduler
         if name is not None and name not in self._schedulers:
-            hint = nearest(name, self._schedulers) if self._schedulers else "This model takes its own alone."
-            raise Refused(
-                f"scheduler is {name[:100]!r}, which does not fit the model.", hint=hint, code="bad-parameter"
-            )
-        for given in parameters.model_dump(exclude_none=True, exclude={"seed", "scheduler"}):
+            what = f"scheduler is {name[:100]!r}, which does not fit the model."
+            raise Refused(what, hint=nearest(name, self._schedulers), code="bad-parameter")
+        for given in parameters.model_dump(exclude_none=True, exclude=_OURS):
             if given not in self._takes:
                 what = f"{type(self._pipeline).__name__} has no parameter {given!r}."
                 raise Refused(what, hint="Leave it out.", code="unknown-parameter")
@@ -168,10 +172,8 @@ class TextToImage(TaskPredictor):
     def _own_parameters(self, item: Mapping[str, Any], shared: TextToImageParameters) -> TextToImageParameters:
         own = {str(key): value for key, value in item.items() if key != "prompt"}
         try:
-            merged = shared.model_dump(exclude_none=True) | read_parameters(
-                TextToImageParameters, own, self.task
-            ).model_dump(exclude_none=True)
-            return self._checked(TextToImageParameters(**merged))
+            read = read_parameters(TextToImageParameters, own, self.task)
+            return self._checked(shared.model_copy(update=read.model_dump(exclude_none=True)))
         except Refused as error:
             raise ItemError(f"{error.message} {error.hint}".strip()) from error
 
@@ -191,14 +193,12 @@ class TextToImage(TaskPredictor):
             return [self._draw(one.order) for one in batch]
 
     def _draw(self, order: ImageOrder) -> Drawn:
-        given = order.parameters.model_dump(exclude_none=True, exclude={"seed", "scheduler"})
-        scheduler = order.parameters.scheduler or type(self._pipeline.scheduler).__name__
-        own = self._pipeline.scheduler
-        if scheduler in self._schedulers:
-            self._pipeline.scheduler = self._schedulers[scheduler].from_config(own.config)
+        own, given = self._pipeline.scheduler, order.parameters.model_dump(exclude_none=True, exclude=_OURS)
+        kind = self._schedulers[order.parameters.scheduler or type(own).__name__]
+        # Drawn on the CPU whatever the device is, as far as that goes: one seed, one image on every machine.
+        generator = torch.Generator("cpu").manual_seed(order.seed)
         try:
-            # Drawn on the CPU whatever the device is, as far as that goes: one seed, one image on every machine.
-            generator = torch.Generator("cpu").manual_seed(order.seed)
+            self._pipeline.scheduler = kind.from_config(own.config)
             output = self._pipeline(prompt=order.prompt, generator=generator, output_type="pil", **given)
         except ValueError as error:  # how pipelines say that sizes or settings do not fit the model
             raise ItemError(f"cannot be drawn: {first_line(error)}") from error
@@ -223,7 +223,7 @@ class TextToImage(TaskPredictor):
         return base64.b64decode(answers[0]["image"]) if single else [answer["image"] for answer in answers]
 
     def render(self, answer: ImageAnswer, mime: str) -> bytes:
-        """The image of an answer as a PNG, JPEG or WebP file; not for the event loop. Raises Refused: not-acceptable."""
+        """The image of an answer as a PNG, JPEG or WebP file: work, not for the event loop. Raises Refused."""
         if mime not in FORMATS:
             hint = f"Ask for one of {', '.join(FORMATS)}."
             raise Refused(f"An image is not given as {mime[:100]!r}.", hint=hint, code="not-acceptable")
@@ -251,14 +251,10 @@ class TextToImage(TaskPredictor):
         return {name: value for name, value in few.items() if name in ("prompt", "seed") or name in self._takes}
 
     def output_columns(self, parameters: Any) -> tuple[str, ...]:
-        return ("generated_image", "seed", "nsfw_content_detected")
+        return ("image", "seed", "nsfw_content_detected")
 
     def output_row(self, answer: ImageAnswer, parameters: Any) -> dict[str, Any]:
-        return {
-            "generated_image": answer["image"],
-            "seed": answer["seed"],
-            "nsfw_content_detected": answer["nsfw_content_detected"],
-        }
+        return {name: value for name, value in answer.items() if name in self.output_columns(parameters)}
 
 
 def _encode(image: Image.Image, kind: str) -> bytes:
@@ -323,11 +319,11 @@ def _class_of(part: Part) -> type[Any]:
 
 
 def _schedulers_for(pipeline: Any) -> dict[str, Any]:
-    """By name. A class whose library is missing here is a stand-in, which has `_backends`."""
-    if not getattr(pipeline.scheduler, "has_compatibles", False):
-        return {type(pipeline.scheduler).__name__: type(pipeline.scheduler)}
-    found = [kind for kind in pipeline.scheduler.compatibles if not hasattr(kind, "_backends")]
-    return {kind.__name__: kind for kind in sorted(found, key=lambda kind: cast(str, kind.__name__))}
+    """By name, the model's own among them; without the stand-ins (`_backends`) for classes whose library is missing."""
+    own = type(pipeline.scheduler)
+    others = pipeline.scheduler.compatibles if getattr(pipeline.scheduler, "has_compatibles", False) else []
+    found = {kind.__name__: kind for kind in others if not hasattr(kind, "_backends")}
+    return {**dict(sorted(found.items())), own.__name__: own}
 
 
 def _longest_tokenizer(pipeline: Any) -> Any:
