@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bedplate_serving.asgi import Message, Receive, Scope, Send, refuse_websocket, send_answer
-from bedplate_serving.problems import Problem
+from bedplate_serving.problems import ErrorShape, Problem
 from bedplate_serving.request_id import request_id_of
 
 __all__ = ["Exchange"]
@@ -17,7 +17,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self._send = scope, receive, send
         self.id = request_id_of(scope)
-        self.is_scoring = False  # whether the path is one that inference clients call
+        self.error_shape: ErrorShape = "problem"  # another where the path is one that inference clients call
         self.status: int | None = None  # of the answer, once that has begun
         self.endpoint: str | None = None
         self.key_id: str | None = None
@@ -44,8 +44,8 @@ class Exchange:
         """An answer cut off in the middle has no status left to say so: the connection is closed on it instead."""
         if self.status is not None:
             return
-        headers = [*problem.all_headers, ("x-request-id", self.id)]
-        body = problem.scoring_body(self.id) if self.is_scoring else problem.body(self.id)
+        headers = [*problem.headers_in(self.error_shape), ("x-request-id", self.id)]
+        body = problem.body_in(self.error_shape, self.id)
         if self.scope["type"] == "websocket":
             await refuse_websocket(self.scope, self.send, problem.status, body, headers)
         else:

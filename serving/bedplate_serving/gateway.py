@@ -2,9 +2,9 @@
 
     python -m bedplate_serving.gateway --host H --port P --routes run/routes.json --control run/control.sock
 
-    POST /endpoints/{name}            GET /endpoints/{name}/health
-    POST /endpoints/{name}/score      GET /endpoints/{name}/info       → a replica, with the caller's key checked here
-    GET  /gateway/livez                                                → the gateway itself
+    /endpoints/{name} and what scoring_paths.py has below it           → a replica, with the caller's key checked here
+    /v1/…, /v2/models/{name}/…   the same by the name of a model       → a replica, likewise
+    GET  /v1/models, /v2, /v2/health/…, /gateway/livez                 → the gateway itself
     anything else                                                      → the control plane
 
 On a Unix socket beside it, `scoring.sock`, this machine's own user scores without a key, and reads /gateway/metrics.
@@ -42,7 +42,8 @@ from bedplate_serving.open_files import raise_limit
 from bedplate_serving.peer import own_schemes
 from bedplate_serving.problems import Problem
 from bedplate_serving.routes import RouteTable
-from bedplate_serving.scoring import Scorer, ScoringPath, key_of
+from bedplate_serving.scoring import Scorer, key_of
+from bedplate_serving.scoring_paths import ScoringPath
 from bedplate_serving.tls import Certificate
 from bedplate_serving.unix_sockets import listen
 
@@ -106,7 +107,7 @@ class Gateway:
     async def _from_the_network(self, exchange: Exchange) -> None:
         scope, routes = exchange.scope, self._table.current
         path = ScoringPath.of(scope)
-        exchange.is_scoring = path is not None
+        exchange.error_shape = "problem" if path is None else path.error_shape
         routes.door.check(scope, own_schemes(scope, behind_proxy=self._behind_proxy))
         refuse_encoded(scope)
         if path is not None:
@@ -125,7 +126,7 @@ class Gateway:
 
     async def _from_own_user(self, exchange: Exchange) -> None:
         path = ScoringPath.of(exchange.scope)
-        exchange.is_scoring = path is not None
+        exchange.error_shape = "problem" if path is None else path.error_shape
         refuse_encoded(exchange.scope)
         if path is not None:
             await self._scorer.answer_own_user(exchange, path)

@@ -52,6 +52,11 @@ class GatewayMetrics:
     def begin(self, endpoint: str) -> None:
         self._open_at(endpoint).inc()
 
+    def rename(self, endpoint: str, other: str) -> None:
+        """One that was begun is of another endpoint, as its body says."""
+        self._open_at(endpoint).dec()
+        self._open_at(other).inc()
+
     def end(self, endpoint: str, status: int | None, seconds: float) -> None:
         """`status` is None where no answer had begun."""
         self._open_at(endpoint).dec()

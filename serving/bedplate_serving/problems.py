@@ -31,6 +31,11 @@ OPENAI_TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+OPENAI_CODES = {  # what programs look for; other codes are our own
+    "no-endpoint": "model_not_found",
+    "unauthorized": "invalid_api_key",
+    "rate-limited": "rate_limit_exceeded",
+}
 ErrorShape = Literal["problem", "scoring", "openai"]
 
 
@@ -77,8 +82,8 @@ class Problem(Exception):
     def openai_body(self) -> bytes:
         """Under /v1. The request's id is in its header alone."""
         kind = OPENAI_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        param = self.extra.get("param")
-        return orjson.dumps({"error": {"message": self.sentence, "type": kind, "param": param, "code": self.code}})
+        code, param = OPENAI_CODES.get(self.code, self.code), self.extra.get("param")
+        return orjson.dumps({"error": {"message": self.sentence, "type": kind, "param": param, "code": code}})
 
     @property
     def sentence(self) -> str:

@@ -60,6 +60,7 @@ from bedplate_serving.dialects import Call, Reply, answer, is_route
 from bedplate_serving.logs import configure_logs
 from bedplate_serving.predictors import Predictor, load_predictor
 from bedplate_serving.problems import Problem, problem_of
+from bedplate_serving.scoring_paths import error_shape
 from bedplate_serving.unix_sockets import listen
 
 __all__ = ["Replica", "ReplicaSpec", "main"]
@@ -68,7 +69,8 @@ log = logging.getLogger("bedplate_serving.replica")
 
 SAMPLE_PATH = "/"  # a sample is a body of the Hub's dialect
 SAMPLE_SECONDS = 600.0  # on a slow machine the first answer of a large model may take minutes
-SHOWN_CHARACTERS = 4096  # of any text in the sample that /info shows: an image is not passed around
+SHOWN_CHARACTERS = 4096  # of a text in the sample's answer: no image is passed around
+SHOWN_BYTES = 64 << 10  # of that answer
 TIMEOUT_HEADER = b"x-bedplate-timeout"
 DRAIN_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75  # longer than the gateway keeps a connection, so that it is the gateway who closes it
@@ -151,8 +153,9 @@ class Replica:
         await send_answer(send, status, body, [*headers, *self._names])
 
     async def _refuse(self, scope: Scope, send: Send, problem: Problem) -> None:
-        body = problem.scoring_body(header(scope, b"x-request-id"))  # the gateway's
-        await self._send(send, problem.status, body, problem.all_headers)
+        shape = error_shape(scope["path"])
+        body = problem.body_in(shape, header(scope, b"x-request-id"))  # the gateway's
+        await self._send(send, problem.status, body, problem.headers_in(shape))
 
     # --- life
 
@@ -218,7 +221,7 @@ class Replica:
             raise BedplateError(problem.detail, hint=problem.hint, code=problem.code) from problem
         if not isinstance(reply, Reply):
             raise Refused("A sample cannot be streamed.", hint='Leave out "stream".', code="bad-sample")
-        return {"request": request, "answer": _readable(reply)}
+        return {"request": request, "answer": _shown(reply)}
 
     async def _improve(self, predictor: Predictor) -> None:
         """What a predictor can do to become faster while it answers already, such as another engine."""
@@ -302,7 +305,7 @@ class Replica:
         facts |= {"request_timeout_seconds": spec.request_timeout_seconds}
         if predictor is not None:
             facts |= {"device": predictor.device, "labels": predictor.labels}
-            facts |= {"context_length": predictor.context_length, "sample": _shortened(self._sample)}
+            facts |= {"context_length": predictor.context_length, "sample": self._sample}
             facts |= {"engine": getattr(predictor, "engine", "torch")}
         if queue is not None:
             facts |= {"waiting": queue.waiting, "items": queue.items_done, "batches": queue.batches_done}
@@ -321,11 +324,12 @@ def _deadline(given: str | None, limit_seconds: float) -> float:
     return time.monotonic() + min(seconds, limit_seconds)
 
 
-def _readable(reply: Reply) -> Any:
-    """The answer as a value; an image as base64, as it is in a list of them."""
-    if reply.content_type.startswith("application/json"):
-        return orjson.loads(reply.body)
-    return base64.b64encode(reply.body).decode()
+def _shown(reply: Reply) -> Any:
+    """An answer as it is shown and stored: an image as base64, and what is long left out."""
+    is_json = reply.content_type.startswith("application/json")
+    answer = _shortened(orjson.loads(reply.body) if is_json else base64.b64encode(reply.body).decode())
+    size = len(orjson.dumps(answer))
+    return answer if size <= SHOWN_BYTES else f"({size} bytes, left out)"
 
 
 def _shortened(value: Any) -> Any:

@@ -79,6 +79,7 @@ class Endpoint:
 
     name: str
     deployments: Mapping[str, Deployment]
+    task: str = ""
 
     def choose(self, wanted: str | None) -> Deployment:
         """The deployment asked for, or one by traffic; one without a replica gets none while another has some."""
@@ -155,7 +156,8 @@ def _door(root: Mapping[str, Any]) -> Door:
 
 
 def _endpoint(name: str, raw: Mapping[str, Any]) -> Endpoint:
-    return Endpoint(name, {key: _deployment(key, value) for key, value in raw["deployments"].items()})
+    deployments = {key: _deployment(key, value) for key, value in raw["deployments"].items()}
+    return Endpoint(name, deployments, str(raw.get("task", "")))
 
 
 def _deployment(name: str, raw: Mapping[str, Any]) -> Deployment:

@@ -8,52 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
+import orjson
 
-from bedplate_serving.asgi import Scope, Send, header, read_body, watch
+from bedplate_serving.asgi import Scope, Send, header, read_body, send_answer, watch
 from bedplate_serving.exchange import Exchange
 from bedplate_serving.gateway_metrics import GatewayMetrics
 from bedplate_serving.limits import KeyLimits
+from bedplate_serving.own_answers import own_answer
 from bedplate_serving.problems import Problem
 from bedplate_serving.routes import Deployment, Endpoint, Key, Routes, RouteTable
+from bedplate_serving.scoring_paths import ScoringPath
 from bedplate_serving.upstream import Pool, Pools, returned_headers
 
-__all__ = ["Scorer", "ScoringPath", "key_of"]
+__all__ = ["Scorer", "key_of"]
 
-# What is scored, by method and the path below the endpoint: the replica's own path. New dialects are added here.
-SCORING: Mapping[tuple[str, str], str] = {
-    ("POST", ""): "/",
-    ("POST", "score"): "/score",
-    ("GET", "health"): "/health",
-    ("GET", "info"): "/info",
-}
-PASSED_ON = frozenset({b"content-type", b"accept"})  # a replica needs no key and no cookie
-REPLICA_SECONDS = 300.0
+PASSED_ON = frozenset(  # a replica needs no key and no cookie
+    {b"content-type", b"accept", b"x-bedplate-timeout", b"inference-header-content-length"}
+)
+ANSWER_SECONDS = 330.0  # without a byte from a replica; its own deadline, 300 s where nothing else is set, comes first
 WHOLE_BYTES = 1 << 20  # answers up to this size are read before the status goes out, so that a death is still a 503
+LARGE_BYTES = 64 * 1024  # a body beyond this is looked at in a thread
 PRUNE_SECONDS = 5.0
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringPath:
-    """Which endpoint is asked, and the path that its replica knows."""
-
-    endpoint: str
-    target: str
-
-    @classmethod
-    def of(cls, scope: Scope) -> ScoringPath | None:
-        """None for what is no scoring request."""
-        path: str = scope["path"]
-        if scope["type"] != "http" or not path.startswith("/endpoints/"):
-            return None
-        name, _, rest = path.removeprefix("/endpoints/").partition("/")
-        target = SCORING.get((scope["method"], rest))
-        return cls(name, target) if target is not None and name else None
 
 
 class Scorer:
@@ -69,18 +50,40 @@ class Scorer:
         key = await self._look(lambda routes: _key(routes, exchange.scope))
         exchange.key_id = key.id
         with self._limits.hold(key):
-            endpoint, deployment = await self._look(lambda routes: _choose(routes, exchange.scope, path.endpoint, key))
-            await self._call(exchange, path, endpoint, deployment)
+            await self._answer(exchange, path, key)
 
     async def answer_own_user(self, exchange: Exchange, path: ScoringPath) -> None:
         """As `answer`, for one whom the kernel knows as this machine's user."""
         self._begin(exchange, path)
-        endpoint, deployment = await self._look(lambda routes: _choose(routes, exchange.scope, path.endpoint, None))
-        await self._call(exchange, path, endpoint, deployment)
+        await self._answer(exchange, path, None)
+
+    async def _answer(self, exchange: Exchange, path: ScoringPath, key: Key | None) -> None:
+        if path.endpoint is not None:
+            chosen = await self._look(lambda routes: _choose(routes, exchange.scope, path.endpoint or "", key))
+            await self._call(exchange, path, *chosen, await self._read(exchange))
+        elif path.is_named_by_its_body:
+            body = await self._read(exchange)
+            name = await _model_of(body)
+            self._name(exchange, name)
+            chosen = await self._look(lambda routes: _choose(routes, exchange.scope, name, key))
+            await self._call(exchange, path, *chosen, body)
+        else:
+            text = await self._look(lambda routes: own_answer(routes, path, exchange.scope["method"], key))
+            headers = [("content-type", "application/json"), ("x-request-id", exchange.id)]
+            await send_answer(exchange.send, 200, text, headers)
 
     def _begin(self, exchange: Exchange, path: ScoringPath) -> None:
-        exchange.endpoint = path.endpoint if path.endpoint in self._table.current.endpoints else ""
+        name = path.endpoint or ""
+        exchange.endpoint = name if name in self._table.current.endpoints else ""
         self._metrics.begin(exchange.endpoint)
+
+    def _name(self, exchange: Exchange, name: str) -> None:
+        if name in self._table.current.endpoints:
+            self._metrics.rename(exchange.endpoint or "", name)
+            exchange.endpoint = name
+
+    async def _read(self, exchange: Exchange) -> bytes:
+        return await read_body(exchange.scope, exchange.receive, self._table.current.max_body_bytes)
 
     async def _look(self, question: Callable[[Routes], T]) -> T:
         """By the snapshot in force. What it refuses is looked up in a newer one, where there is one: whoever was told
@@ -95,11 +98,12 @@ class Scorer:
                 raise
         return question(self._table.current)
 
-    async def _call(self, exchange: Exchange, path: ScoringPath, endpoint: Endpoint, deployment: Deployment) -> None:
+    async def _call(
+        self, exchange: Exchange, path: ScoringPath, endpoint: Endpoint, deployment: Deployment, body: bytes
+    ) -> None:
         scope = exchange.scope
-        body = await read_body(scope, exchange.receive, self._table.current.max_body_bytes)
         headers = [(key.decode(), value.decode("latin-1")) for key, value in scope["headers"] if key in PASSED_ON]
-        call = _Call(scope["method"], path.target, [*headers, ("x-request-id", exchange.id)], body, exchange.id)
+        call = _Call(scope["method"], quote(path.target), [*headers, ("x-request-id", exchange.id)], body, exchange.id)
         await watch(self._to_a_replica(endpoint, deployment, call, exchange.send), exchange.receive)
 
     async def _to_a_replica(self, endpoint: Endpoint, deployment: Deployment, call: _Call, send: Send) -> None:
@@ -127,7 +131,8 @@ class Scorer:
 class _Call:
     """One scoring request, ready to be sent to any replica."""
 
-    TIMEOUT = aiohttp.ClientTimeout(total=REPLICA_SECONDS, sock_connect=2)
+    # Between two bytes, not in all: a stream may go on for as long as its model writes.
+    TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=ANSWER_SECONDS)
 
     def __init__(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes, request_id: str) -> None:
         self._method, self._url = method, f"http://replica{path}"
@@ -145,7 +150,7 @@ class _Call:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise
         except TimeoutError as error:
-            raise Problem(504, "replica-timeout", f"No answer within {REPLICA_SECONDS:.0f} s.") from error
+            raise Problem(504, "replica-timeout", f"No answer within {ANSWER_SECONDS:.0f} s.") from error
         except aiohttp.ClientError as error:
             detail = "The replica ended while it worked on this request."
             raise Problem(503, "replica-died", detail, "Send it again.", retry_after_seconds=1) from error
@@ -159,6 +164,23 @@ class _Call:
             async for chunk in response.content.iter_any():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": first})
+
+
+async def _model_of(body: bytes) -> str:
+    """The endpoint that a body of OpenAI's dialect names. Raises a Problem where it names none."""
+    root = await asyncio.to_thread(_read_json, body) if len(body) > LARGE_BYTES else _read_json(body)
+    name = root.get("model") if isinstance(root, dict) else None
+    if not isinstance(name, str) or not name:
+        hint = "GET /v1/models lists what it may be."
+        raise Problem(422, "missing-field", 'The body has no "model".', hint, extra={"param": "model"})
+    return name
+
+
+def _read_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError as error:
+        raise Problem(400, "bad-json", f"The body is not JSON: {error}.") from error
 
 
 def key_of(routes: Routes, scope: Scope) -> Key | None:

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bedplate_serving.asgi import Scope
 from bedplate_serving.problems import ErrorShape
 
-__all__ = ["OF_THE_REPLICA", "Dialect", "Found", "error_shape", "find"]
+__all__ = ["OF_THE_REPLICA", "Dialect", "Found", "ScoringPath", "error_shape", "find"]
 
 Dialect = Literal[
     "hub",
@@ -85,3 +86,41 @@ def find(method: str, path: str) -> Found | None:
 def error_shape(path: str) -> ErrorShape:
     """How an error is written where a path is known to be one of scoring."""
     return "openai" if path == "/v1" or path.startswith("/v1/") else "scoring"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringPath:
+    """Which endpoint is asked, and the path that its replica knows."""
+
+    target: str
+    endpoint: str | None = None  # None: the body says, or no endpoint is asked
+    found: Found | None = None  # None: the replica's own, or nothing at all
+
+    @classmethod
+    def of(cls, scope: Scope) -> ScoringPath | None:
+        """None for what is no scoring request."""
+        path: str = scope["path"]
+        if scope["type"] != "http":
+            return None
+        if path.startswith("/endpoints/"):
+            return cls._below(scope["method"], *path.removeprefix("/endpoints/").partition("/")[::2])
+        if not path.startswith(("/v1/", "/v2/")) and path not in ("/v1", "/v2"):
+            return None
+        found = find(scope["method"], path)
+        of_model = found is not None and found.dialect.startswith("v2-")
+        return cls(path, found.model if found is not None and of_model else None, found)
+
+    @classmethod
+    def _below(cls, method: str, name: str, rest: str) -> ScoringPath | None:
+        target = f"/{rest}"
+        found = find(method, target)
+        known = found is not None or (method, target) in OF_THE_REPLICA
+        return cls(target, name, found) if known and name else None
+
+    @property
+    def is_named_by_its_body(self) -> bool:
+        return self.endpoint is None and self.found is not None and self.found.dialect in ("chat", "completions")
+
+    @property
+    def error_shape(self) -> ErrorShape:
+        return error_shape(self.target)

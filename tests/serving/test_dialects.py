@@ -9,7 +9,9 @@ import orjson
 import pytest
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.dialects import MAX_ITEMS, parse_azure, parse_hub
+from bedplate_serving.dialects import MAX_ITEMS, Call, ScoringRequest
+from bedplate_serving.dialects.azure import parse as parse_azure
+from bedplate_serving.dialects.hub import parse as parse_hub
 from bedplate_serving.predictors import BadItems, Predictor, load_predictor
 from bedplate_serving.predictors.text import TextItem
 from bedplate_serving.problems import Problem
@@ -20,8 +22,20 @@ def predictor(tiny: Path) -> Predictor:
     return load_predictor(tiny, "text-classification", device="cpu", threads=1)
 
 
+def call(body: bytes, **headers: str) -> Call:
+    return Call(
+        method="POST", path="/", body=body, headers=headers, deadline=0, model="acme/x:1", endpoint="x", sample={}
+    )
+
+
 def azure(body: Any, predictor: Predictor) -> list[TextItem]:
-    return list(parse_azure(orjson.dumps(body), predictor).items)
+    return list(parse_azure(call(orjson.dumps(body)), predictor).items)
+
+
+def hub(body: bytes, predictor: Predictor) -> ScoringRequest:
+    request = parse_hub(call(body), predictor)
+    assert isinstance(request, ScoringRequest)
+    return request
 
 
 @pytest.mark.parametrize(
@@ -35,6 +49,7 @@ def azure(body: Any, predictor: Predictor) -> list[TextItem]:
         {"input_data": {"columns": ["text"], "index": [0, 1], "data": [["a"], ["b"]]}},
         {"input_data": {"columns": ["text"], "data": [{"text": "a"}, {"text": "b"}]}},
         {"input_data": {"text": ["a", "b"]}},
+        {"input_data": [["a", "b"]], "params": {}},
     ],
 )
 def test_every_form_of_azures_body_gives_the_same_items(body: Any, predictor: Predictor) -> None:
@@ -84,10 +99,8 @@ def test_a_table_row_of_the_wrong_width_is_a_bad_item(predictor: Predictor) -> N
 
 
 def test_a_list_of_two_strings_is_two_items_and_a_pair_has_keys(predictor: Predictor) -> None:
-    two = parse_hub(b'{"inputs": ["a", "b"]}', predictor)
-    assert (list(two.items), two.single) == ([TextItem("a"), TextItem("b")], False)
-    pair = parse_hub(b'{"inputs": {"text": "a", "text_pair": "b"}}', predictor)
-    assert (list(pair.items), pair.single) == ([TextItem("a", "b")], True)
+    assert list(hub(b'{"inputs": ["a", "b"]}', predictor).items) == [TextItem("a"), TextItem("b")]
+    assert list(hub(b'{"inputs": {"text": "a", "text_pair": "b"}}', predictor).items) == [TextItem("a", "b")]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +119,7 @@ def test_a_list_of_two_strings_is_two_items_and_a_pair_has_keys(predictor: Predi
 )
 def test_what_is_not_json_is_a_400_without_a_traceback(body: bytes, predictor: Predictor) -> None:
     with pytest.raises(Problem) as caught:
-        parse_hub(body, predictor)
+        hub(body, predictor)
     assert caught.value.status == 400
     assert "Traceback" not in caught.value.body().decode()
 
@@ -114,7 +127,7 @@ def test_what_is_not_json_is_a_400_without_a_traceback(body: bytes, predictor: P
 def test_a_deep_value_inside_json_is_a_bad_item(predictor: Predictor) -> None:
     body = b'{"inputs": ["fine", ' + b"[" * 500 + b"]" * 500 + b"]}"
     with pytest.raises(BadItems, match="item 1"):
-        parse_hub(body, predictor)
+        hub(body, predictor)
 
 
 def test_a_request_with_too_many_items_is_told_how_many_and_what_to_do(predictor: Predictor) -> None:
@@ -129,6 +142,6 @@ def test_a_request_with_too_many_items_is_told_how_many_and_what_to_do(predictor
 
 
 def test_the_hubs_options_are_taken_and_other_keys_refused(predictor: Predictor) -> None:
-    parse_hub(b'{"inputs": "a", "parameters": null, "options": {"wait_for_model": true}}', predictor)
+    hub(b'{"inputs": "a", "parameters": null, "options": {"wait_for_model": true}}', predictor)
     with pytest.raises(Refused, match="unknown key 'input'"):
-        parse_hub(b'{"input": "a"}', predictor)
+        hub(b'{"input": "a"}', predictor)

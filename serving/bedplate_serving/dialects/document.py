@@ -98,6 +98,8 @@ def _others(call: Call, predictor: Predictor) -> list[tuple[str, dict[str, Any],
     inputs, parameters = request["inputs"], request.get("parameters") or {}
     items = inputs if isinstance(inputs, list) else [inputs]
     azure = {"input_data": items, "params": parameters}
+    if predictor.task == "text-to-image" and isinstance(inputs, dict):
+        items, parameters = [inputs.get("prompt")], parameters | {k: v for k, v in inputs.items() if k != "prompt"}
     tensors = {"inputs": _tensors(items, predictor), "parameters": parameters}
     others = [("/score", azure, "Azure ML's dialect.")]
     if tensors["inputs"]:

@@ -30,6 +30,7 @@ KEYS = ("inputs", "parameters", "options", "stream")  # `options` steers the Hub
 OF_BYTES = ("image-classification",)  # the tasks that take a body of bytes for an input
 TO_IMAGES = ("text-to-image",)
 JSON = "application/json"
+IMAGES = ("image/png", "image/jpeg", "image/webp")  # what an image can be given as
 
 
 def parse(call: Call, predictor: Predictor) -> ScoringRequest | StreamingRequest:
@@ -54,7 +55,7 @@ def _wants_stream(value: Any) -> bool:
 def _scoring(call: Call, items: Sequence[Any], single: bool, predictor: Any, parameters: Any) -> ScoringRequest:
     parsed = parse_items(items, predictor, parameters)
     if single and predictor.task in TO_IMAGES:
-        mime = _acceptable(call.accept, predictor)
+        mime = _acceptable(call.accept)
         return ScoringRequest(parsed, partial(_write_image, predictor, parameters, mime), is_heavy=True)
     return ScoringRequest(parsed, partial(_write, predictor, parameters, single))
 
@@ -69,7 +70,7 @@ def _write_image(predictor: Any, parameters: Any, mime: str, raws: Sequence[Any]
     return Reply(orjson.dumps(answer)) if mime == JSON else Reply(predictor.render(answer, mime), mime)
 
 
-def _acceptable(accept: str | None, predictor: Any) -> str:
+def _acceptable(accept: str | None) -> str:
     """The first type the caller names that an image can be given in. Raises a Problem where there is none.
 
     Quality values are not weighed: nobody who asks for images sends any.
@@ -78,7 +79,7 @@ def _acceptable(accept: str | None, predictor: Any) -> str:
     for mime in wanted:
         if mime in ("*/*", "image/*", ""):
             return "image/png"
-        if mime == JSON or mime in predictor.formats:
+        if mime in (*IMAGES, JSON):
             return mime
-    known = ", ".join((*predictor.formats, JSON))
+    known = ", ".join((*IMAGES, JSON))
     raise Problem(406, "not-acceptable", f"An image is not given as {wanted[0][:100]!r}.", f"Ask for one of {known}.")

@@ -10,7 +10,6 @@ The request's `parameters` are the task's, but for `binary_data_output`. What th
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -138,16 +137,9 @@ def _write(
     predictor: Predictor, parameters: Any, head: Mapping[str, Any], root: Mapping[str, Any], raws: Sequence[Any]
 ) -> Reply:
     answers = [predictor.answer(raw, parameters) for raw in raws]
-    outputs = [Output("output", "BYTES", [orjson.dumps(answer, default=_readable) for answer in answers])]
+    outputs = [Output("output", "BYTES", [orjson.dumps(answer) for answer in answers])]
     if predictor.task in CLASSIFIERS:
         best = [answer[0] for answer in answers]
         outputs.append(Output("label", "BYTES", [one["label"].encode() for one in best]))
         outputs.append(Output("score", "FP32", [one["score"] for one in best]))
     return write_outputs(head, outputs, root)
-
-
-def _readable(value: Any) -> str:
-    """An image, as base64."""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    raise TypeError(type(value).__name__)
