@@ -198,8 +198,9 @@ class MaskFiller(TaskPredictor):
         ids = list(encoded.encoding.ids[part.start : part.end])
         ids[mask] = token
         read = self._tokenizer.decode(ids, skip_special_tokens=len(encoded.masks) == 1)
-        before, after = text[: offsets[part.start][0]] if part.start else "", text[offsets[part.end - 1][1] :]
-        return f"{before}{read}{after if part.end < len(offsets) else ''}"
+        before = text[: offsets[part.start][0]] if part.start else ""
+        after = text[offsets[part.end - 1][1] :] if part.end < len(offsets) else ""
+        return f"{before}{read.lstrip() if before.endswith(' ') else read}{after}"
 
     def answer(self, raw: Answer, parameters: Wanted | None = None) -> Answer:
         return raw

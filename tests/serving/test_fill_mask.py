@@ -1,0 +1,287 @@
+"""Masked words are guessed as transformers' own pipeline guesses them, in texts of any length."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer, FillMaskPipeline
+
+from bedplate_registry.columns import map_columns
+from bedplate_registry.errors import Refused
+from bedplate_registry.progress import SILENT
+from bedplate_serving.batch import score_file
+from bedplate_serving.predictors import BadItems, ItemError, load_predictor
+from bedplate_serving.predictors.fill_mask import MaskFiller
+from bedplate_serving.testing import FAMILIES, WORDS, tiny_encoder, tiny_masked_lm
+
+Load = Callable[[str], tuple[MaskFiller, Path]]
+ODD = ("London,", "Zürich", "naïve.", "東京", "🙂", "e-mail", "½", "Ωmega!")
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
+    @cache
+    def loaded(family: str) -> tuple[MaskFiller, Path]:
+        folder = tiny_masked_lm(tmp_path_factory.mktemp(family) / "model", family=family)
+        return MaskFiller(folder, device="cpu", threads=1), folder
+
+    return loaded
+
+
+def texts(count: int, masks: int = 1, longest: int = 9, seed: int = 0) -> list[str]:
+    source = random.Random(seed)
+    found = []
+    for _ in range(count):
+        words = source.choices([*WORDS, *ODD], k=source.randint(1, longest))
+        for _ in range(masks):
+            words.insert(source.randint(0, len(words)), "[MASK]")
+        found.append(" ".join(words))
+    return found
+
+
+def pipeline_of(folder: Path) -> FillMaskPipeline:
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    return FillMaskPipeline(model=model.eval(), tokenizer=tokenizer)
+
+
+def assert_same(found: Any, expected: Any, *, sequences: bool = True) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+    keys = ("token", "token_str", *(["sequence"] if sequences else []))
+    by_token = {one["token"]: one for one in expected}
+    for one in found:
+        if one["token"] in by_token:  # the last of them may be as likely as the next
+            assert [one[key] for key in keys] == [by_token[one["token"]][key] for key in keys]
+    assert [one["token"] for one in found[:3]] == [one["token"] for one in expected[:3]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_mask_is_filled_as_transformers_own_pipeline_fills_it(family: str, load: Load) -> None:
+    predictor, folder = load(family)
+    pipeline = pipeline_of(folder)
+    given = texts(20)
+    for text, found in zip(given, predictor.predict(given, {"top_k": 7}), strict=True):
+        assert_same(found, pipeline(text.replace("[MASK]", predictor.mask_token), top_k=7))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_several_masks_are_a_list_for_each(family: str, load: Load) -> None:
+    predictor, folder = load(family)
+    pipeline = pipeline_of(folder)
+    given = texts(10, masks=3)
+    for text, found in zip(given, predictor.predict(given), strict=True):
+        expected = pipeline(text.replace("[MASK]", predictor.mask_token))
+        assert len(found) == 3
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other, sequences=False)
+            assert all(filling["sequence"].count(predictor.mask_token) >= 2 for filling in one)
+
+
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [
+        ("bert", ["card", "Refund", "login", "##a"]),
+        ("roberta", [" card", "refund"[:1], " refund"]),
+        ("xlm-roberta", ["card", "refund", "▁login"]),
+    ],
+)
+def test_targets_are_scored_as_transformers_own_pipeline_scores_them(
+    family: str, targets: list[str], load: Load
+) -> None:
+    predictor, folder = load(family)
+    pipeline = pipeline_of(folder)
+    for text in texts(5):
+        [found] = predictor.predict([text], {"targets": targets, "top_k": 9})
+        assert len(found) == len(targets)
+        assert_same(found, pipeline(text.replace("[MASK]", predictor.mask_token), targets=targets, top_k=9))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message", "hint"),
+    [
+        (
+            {"targets": ["card", "cards"]},
+            r"targets holds 'cards', which is not one token .*: it reads it as card, ##s",
+            "'card'",
+        ),
+        ({"targets": ["\u200b"]}, "it reads it as nothing", ""),
+        ({"targets": []}, r"targets is \[\]", ""),
+        ({"targets": "card"}, "targets is 'card'; it must be a list", ""),
+        ({"top_k": 0}, "top_k is 0; it must be at least 1", ""),
+        ({"topk": 1}, "no parameter 'topk'", "'top_k'"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name_and_value(parameters: Any, message: str, hint: str, load: Load) -> None:
+    with pytest.raises(Refused, match=message) as caught:
+        load("bert")[0].parameters(parameters)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_either_spelling_of_a_mask_is_the_models_own(family: str, load: Load) -> None:
+    predictor, _ = load(family)
+    one, other = predictor.predict(["my [MASK] is lost", "my <mask> is lost"])
+    assert one == other
+    assert predictor.mask_token in predictor.sample() and predictor.predict([predictor.sample()])[0]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+def test_of_a_long_text_the_part_around_the_mask_is_read(family: str, load: Load) -> None:
+    predictor, folder = load(family)
+    source = random.Random(1)
+    words = [word for word in WORDS if len(word) > 1]
+    before, after = source.choices(words, k=90), source.choices(words, k=70)
+    text = " ".join([*before, predictor.mask_token, *after])
+    [encoded] = predictor.encode([predictor.parse(text)])
+    assert encoded.truncated and encoded.length == 64
+    [found] = predictor.predict([text])
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForMaskedLM.from_pretrained(folder).eval()
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    mask = ids.index(tokenizer.mask_token_id)
+    part = [tokenizer.cls_token_id, *ids[mask - 30 : mask + 32], tokenizer.sep_token_id]
+    with torch.inference_mode():
+        scores = torch.softmax(model(input_ids=torch.tensor([part])).logits[0, 31], -1)
+    assert [one["score"] for one in found] == pytest.approx(scores.topk(5).values.tolist(), abs=1e-5)
+    for one in found:
+        assert one["sequence"].startswith(" ".join(before)) and one["sequence"].endswith(" ".join(after))
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 200), (200, 0), (40, 40)])
+def test_a_mask_at_an_end_is_read_with_all_that_fits_beside_it(before: int, after: int, load: Load) -> None:
+    predictor, _ = load("bert")
+    short, long = predictor.encode(
+        [predictor.parse("card " * count[0] + "[MASK]" + " card" * count[1]) for count in ((2, 2), (before, after))]
+    )
+    assert (short.length, long.length) == (7, 64)
+    place = {0: 0, 200: 61}.get(before, 30)
+    assert list(long.masks) == [place] and list(long.windows[0].take or ()) == [place + 1]
+
+
+def test_masks_too_far_apart_are_refused_and_spoil_nobody_elses_answer(load: Load) -> None:
+    predictor, _ = load("bert")
+    far = "[MASK] " + "card " * 100 + "[MASK]"
+    with pytest.raises(ItemError, match="masks 102 tokens apart; the model reads 62 at a time"):
+        predictor.predict([far])
+    [near] = predictor.predict(["card " * 100 + "[MASK] " + "card " * 40 + "[MASK]" + " card" * 100])
+    assert len(near) == 2
+
+
+def test_only_masked_tokens_pass_through_the_vocabulary(load: Load) -> None:
+    predictor, _ = load("bert")
+    encoded = predictor.encode([predictor.parse(text) for text in texts(5, masks=2)])
+    rows = predictor._windowed.run(encoded)
+    assert [row.shape[0] for [row] in rows] == [2] * 5
+    assert predictor.is_packed
+
+
+def test_batch_mates_of_any_length_change_nothing(load: Load) -> None:
+    predictor, _ = load("deberta-v2")
+    given = [*texts(5), *texts(3, masks=2), "[MASK]", *texts(2, longest=300)]
+    alone: list[Any] = [predictor.predict([text])[0] for text in given]
+    for budget in (1, 200, 100_000):
+        for found, expected in zip(predictor.predict(given, token_budget=budget), alone, strict=True):
+            one, other = (answer[0] if isinstance(answer[0], list) else answer for answer in (found, expected))
+            assert_same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (3, "must be a string with a mask in it, not int"),
+        (None, "not null"),
+        (["[MASK]"], "not a list"),
+        ("", "text is empty"),
+        ("my card", r"has no mask: put \[MASK\] where the word is missing"),
+        ({"text": "my card", "answer": "x"}, "has no mask"),
+        ({"texts": "my [MASK]"}, 'no "text"'),
+        ({"text": "my [MASK]", "label": "x"}, "unknown key 'label'"),
+        ({"text": None}, "text must be a string, not null"),
+        ("[MASK] " * 65, "has 65 masks; at most 64"),
+    ],
+)
+def test_an_item_that_cannot_be_filled_says_why(item: Any, reason: str, load: Load) -> None:
+    with pytest.raises(ItemError, match=reason):
+        load("bert")[0].parse(item)
+
+
+def test_a_missing_mask_is_asked_for_in_the_models_own_spelling(load: Load) -> None:
+    with pytest.raises(BadItems, match="item 1: has no mask: put <mask> where") as caught:
+        load("roberta")[0].predict(["my <mask>", "my card"])
+    assert [index for index, _ in caught.value.errors] == [1]
+
+
+def test_each_dialect_gets_its_shape(load: Load) -> None:
+    predictor, _ = load("roberta")
+    answers = predictor.predict(["my <mask> is lost", "<mask> is my <mask>"])
+    assert predictor.hub_answer(answers[:1], True) == answers[0] and "token_str" in answers[0][0]
+    assert predictor.hub_answer(answers, False) == answers
+    wanted = predictor.azure_parameters({})
+    one, two = predictor.azure_answer(answers, wanted)
+    assert one == answers[0][0]["token_str"].strip() and two == ",".join(a[0]["token_str"].strip() for a in answers[1])
+    rows = [predictor.output_row(answer, wanted) for answer in answers]
+    assert tuple(rows[0]) == predictor.output_columns(wanted)
+    assert rows[0] == {"token": one, "score": answers[0][0]["score"], "predictions": answers[0]}
+    assert rows[1]["token"] == two.split(",") and len(rows[1]["score"]) == 2
+    assert "Filling" in str(predictor.schemas()["answer"])
+
+
+def test_a_file_is_filled_in_batch(tmp_path: Path, load: Load) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    lines = [{"text": "my [MASK] is lost", "answer": "card"}, {"text": "no mask"}, {"text": "[MASK] [MASK]"}]
+    far = {"text": "[MASK] " + "card " * 100 + "[MASK]"}
+    source.write_text("\n".join(json.dumps(line) for line in [*lines, far]))
+    columns = map_columns("fill-mask", ["text", "answer"], {}, need_label=False)
+    summary = score_file(load("bert")[0], source, "jsonl", target, "jsonl", columns, {"top_k": 2}, SILENT)
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert (summary.errors, summary.columns) == (2, ("token", "score", "predictions", "error"))
+    assert isinstance(rows[0]["token"], str) and len(rows[0]["predictions"]) == 2
+    assert "no mask" in rows[1]["error"] and len(rows[2]["token"]) == 2 and "tokens apart" in rows[3]["error"]
+
+
+def test_a_model_without_the_head_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no head for fill-mask") as caught:
+        load_predictor(tiny_encoder(tmp_path / "m"), "fill-mask", device="cpu")
+    assert caught.value.code == "no-head"
+
+
+def test_a_model_without_a_mask_token_is_refused(tmp_path: Path) -> None:
+    folder = tiny_masked_lm(tmp_path / "m")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["mask_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(Refused, match="no mask token") as caught:
+        load_predictor(folder, "fill-mask", device="cpu")
+    assert caught.value.code == "no-mask"
+
+
+def test_weights_that_are_broken_are_said_to_be(tmp_path: Path) -> None:
+    folder = tiny_masked_lm(tmp_path / "m")
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.cls.predictions.bias.fill_(np.nan)
+    model.save_pretrained(folder)
+    with pytest.raises(Exception, match="not finite"):
+        load_predictor(folder, "fill-mask", device="cpu").predict(["my [MASK]"])
+
+
+BERT_TINY = Path.home() / ".cache" / "bedplate-benchmarks" / "bert-tiny"
+
+
+@pytest.mark.skipif(not BERT_TINY.is_dir(), reason="the weights of BERT-tiny were not fetched on this machine")
+def test_real_weights_say_sensible_things_and_what_transformers_own_pipeline_says() -> None:
+    predictor, pipeline = MaskFiller(BERT_TINY, device="cpu", threads=1), pipeline_of(BERT_TINY)
+    given = ["Paris is the [MASK] of France.", "san [MASK], california", "i drink a cup of [MASK] every morning."]
+    answers: Any = predictor.predict(given)
+    for text, answer in zip(given, answers, strict=True):
+        assert_same(answer, pipeline(text))
+    assert [answer[0]["token_str"] for answer in answers] == ["city", "city", "drink"]
+    assert predictor.azure_answer(answers, predictor.azure_parameters({})) == ["city", "city", "drink"]
