@@ -115,7 +115,7 @@ def _from_text(text: str) -> bytes:
     if _SUFFIX.search(text[-10:]):
         raise ItemError("is a path: no file is read for a request. Send the image itself, as base64")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)  # base64 may be broken into lines
+        return base64.b64decode("".join(text.splitlines()), validate=True)  # base64 may be broken into lines
     except (binascii.Error, ValueError) as error:
         raise ItemError("is not base64") from error
 
