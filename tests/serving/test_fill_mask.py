@@ -17,6 +17,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, FillMaskPipeline
 from bedplate_registry.columns import map_columns
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import SILENT
+from bedplate_registry.tables import read_rows
 from bedplate_serving.batch import score_file
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
 from bedplate_serving.predictors.fill_mask import MaskFiller
@@ -229,22 +230,30 @@ def test_each_dialect_gets_its_shape(load: Load) -> None:
     assert one == answers[0][0]["token_str"].strip() and two == ",".join(a[0]["token_str"].strip() for a in answers[1])
     rows = [predictor.output_row(answer, wanted) for answer in answers]
     assert tuple(rows[0]) == predictor.output_columns(wanted)
-    assert rows[0] == {"token": one, "score": answers[0][0]["score"], "predictions": answers[0]}
-    assert rows[1]["token"] == two.split(",") and len(rows[1]["score"]) == 2
+    assert rows[0] == {"token": one, "score": answers[0][0]["score"], "predictions": [answers[0]]}
+    assert rows[1]["token"] == two and rows[1]["score"] == pytest.approx(
+        answers[1][0][0]["score"] * answers[1][1][0]["score"]
+    )
+    assert rows[1]["predictions"] == answers[1]
     assert "Filling" in str(predictor.schemas()["answer"])
 
 
-def test_a_file_is_filled_in_batch(tmp_path: Path, load: Load) -> None:
-    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+def test_a_file_is_filled_in_batch(format: str, tmp_path: Path, load: Load) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / f"out.{format}"
     lines = [{"text": "my [MASK] is lost", "answer": "card"}, {"text": "no mask"}, {"text": "[MASK] [MASK]"}]
     far = {"text": "[MASK] " + "card " * 100 + "[MASK]"}
     source.write_text("\n".join(json.dumps(line) for line in [*lines, far]))
     columns = map_columns("fill-mask", ["text", "answer"], {}, need_label=False)
-    summary = score_file(load("bert")[0], source, "jsonl", target, "jsonl", columns, {"top_k": 2}, SILENT)
-    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    summary = score_file(load("bert")[0], source, "jsonl", target, format, columns, {"top_k": 2}, SILENT)
+    rows = list(read_rows(target, format))
     assert (summary.errors, summary.columns) == (2, ("token", "score", "predictions", "error"))
-    assert isinstance(rows[0]["token"], str) and len(rows[0]["predictions"]) == 2
-    assert "no mask" in rows[1]["error"] and len(rows[2]["token"]) == 2 and "tokens apart" in rows[3]["error"]
+    predictions = [
+        json.loads(one) if isinstance(one, str) and one else one for one in (row["predictions"] for row in rows)
+    ]
+    assert [len(predictions[0]), len(predictions[2])] == [1, 2] and len(predictions[0][0]) == 2
+    assert rows[0]["token"] == predictions[0][0][0]["token_str"] and rows[2]["token"].count(",") == 1
+    assert "no mask" in rows[1]["error"] and "tokens apart" in rows[3]["error"]
 
 
 def test_a_model_without_the_head_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ that lie too far apart for one part are refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,14 +217,14 @@ class MaskFiller(TaskPredictor):
         return ("token", "score", "predictions")
 
     def output_row(self, answer: Answer, parameters: Wanted) -> dict[str, Any]:
-        """`token` is the likeliest word; of several masks, a list of them, and so with `score`."""
+        """Of several masks `token` holds the words with commas between them and `score` the product of their scores;
+        `predictions` is a list for each mask. (So a column is of one kind, whatever the row.)
+        """
         best = _likeliest(answer)
-        tokens, scores = [one["token_str"].strip() for one in best], [one["score"] for one in best]
-        single = len(best) == 1
         return {
-            "token": tokens[0] if single else tokens,
-            "score": scores[0] if single else scores,
-            "predictions": answer,
+            "token": ",".join(filling["token_str"].strip() for filling in best),
+            "score": math.prod(filling["score"] for filling in best),
+            "predictions": answer if isinstance(answer[0], list) else [answer],
         }
 
 
