@@ -14,14 +14,19 @@ from bedplate_serving.testing.encoders import (
     tiny_text_classifier,
     tiny_token_classifier,
 )
+from bedplate_serving.testing.images import tiny_diffusion, tiny_resnet, tiny_timm, tiny_vit
 
 __all__ = [
     "FAMILIES",
     "SHAPES",
     "WORDS",
+    "tiny_diffusion",
     "tiny_encoder",
     "tiny_masked_lm",
     "tiny_question_answerer",
+    "tiny_resnet",
     "tiny_text_classifier",
+    "tiny_timm",
     "tiny_token_classifier",
+    "tiny_vit",
 ]
