@@ -164,15 +164,18 @@ class QuestionAnswerer(TaskPredictor):
         )
 
     def _window(self, question: Sequence[int], context: Sequence[int]) -> Window:
-        """Of each window are read: the token that says "no answer", then the context."""
+        """Of each window are read: the token that says "no answer", where there is one, then the context."""
         frame = self._windowed.frame
-        start = frame.lead + len(question)
-        none = 0 if frame.opens else frame.size + len(question) + len(context) - 1
-        return frame.window(question, context, take=[none, *range(start, start + len(context))])
+        start, last = frame.lead + len(question), frame.size + len(question) + len(context) - 1
+        none = [0] if frame.opens else [last] if frame.closes else []
+        return frame.window(question, context, take=[*none, *range(start, start + len(context))])
 
     def forward(self, batch: Sequence[QuestionWindows]) -> list[list[FoundAnswer]]:
         """Whole answers, the best first: the search is work, too."""
-        return [_read(one, rows) for one, rows in zip(batch, self._windowed.run(batch), strict=True)]
+        return [
+            _read(one, [window.astype(np.float64) for window in rows])
+            for one, rows in zip(batch, self._windowed.run(batch), strict=True)
+        ]
 
     def answer(self, raw: list[FoundAnswer], parameters: QuestionParameters | None = None) -> Answer:
         return raw[0] if (parameters or DEFAULT).top_k == 1 else raw
@@ -203,14 +206,14 @@ def _best(answer: Answer) -> FoundAnswer:
 def _read(encoded: QuestionWindows, rows: Sequence[Rows]) -> list[FoundAnswer]:
     """The best answers in the logits of the windows; at least one, if only "no answer"."""
     wanted = encoded.item.parameters
-    logits = [window.astype(np.float64) for window in rows]
-    none = min((window[0] for window in logits), key=lambda row: float(row.sum()))
+    logits = [window[len(window) - (part.end - part.start) :] for window, part in zip(rows, encoded.parts, strict=True)]
+    none = _no_answer(rows, logits)
     total = _total(logits, encoded.parts, none)
     keep = 20 * wanted.top_k + 100  # of one window: many spans become one answer when they are aligned to words
     found = [
         (score, part.start + start, part.start + end)
         for window, part in zip(logits, encoded.parts, strict=True)
-        for score, start, end in _best_spans(window[1:], wanted.max_answer_len, keep)
+        for score, start, end in _best_spans(window, wanted.max_answer_len, keep)
     ]
     answers = _distinct(encoded, sorted(found, key=lambda one: (-one[0], one[1:])), total)
     if wanted.handle_impossible_answer or not answers:
@@ -219,13 +222,21 @@ def _read(encoded: QuestionWindows, rows: Sequence[Rows]) -> list[FoundAnswer]:
     return answers[: wanted.top_k]
 
 
+def _no_answer(rows: Sequence[Rows], logits: Sequence[Rows]) -> Rows:
+    """What stands before the context's logits in the window that believes least in it; models without a special token
+    never say it.
+    """
+    said = [window[0] for window, context in zip(rows, logits, strict=True) if len(window) > len(context)]
+    return min(said, key=lambda row: float(row.sum())) if said else np.full(2, -np.inf)
+
+
 def _total(logits: Sequence[Rows], parts: Sequence[Span], none: Rows) -> float:
     """The logarithm of what all starts times all ends weigh. A token in two windows counts once, as its larger."""
     largest = np.full((parts[-1].end + 1, 2), -np.inf)
     largest[-1] = none
     for window, part in zip(logits, parts, strict=True):
         place = slice(part.start, part.end)
-        largest[place] = np.maximum(largest[place], window[1:])
+        largest[place] = np.maximum(largest[place], window)
     highest = largest.max(axis=0)
     return float((highest + np.log(np.exp(largest - highest).sum(axis=0))).sum())
 

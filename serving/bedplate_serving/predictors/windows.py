@@ -87,7 +87,8 @@ class Frame:
             for (text, type_id), group in groupby(tokens, key=lambda token: token[:2])
         ]
         self._wants_type_ids = wants_type_ids
-        self.opens = self._parts[0][0] is None  # whether a special token stands first
+        self.opens = self._parts[0][0] is None  # whether a special token stands first, or last
+        self.closes = self._parts[-1][0] is None
         self.size = sum(len(special) for _, _, special in self._parts)
         last = [text for text, _, _ in self._parts].index(texts - 1)
         self.lead = sum(len(special) for _, _, special in self._parts[:last])  # those in front of the last text
