@@ -101,6 +101,7 @@ deployments = sa.Table(
     sa.Column("waiting", sa.String),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("error", sa.JSON),
+    sa.Column("sample", sa.JSON(none_as_null=True)),  # {"request", "answer"}: what its replicas are tried with
 )
 
 replicas = sa.Table(

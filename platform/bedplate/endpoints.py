@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import time
@@ -24,6 +25,7 @@ REAL_TIME, BATCH = "real-time", "batch"  # kinds of endpoints, under one set of 
 NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 MAX_INSTANCES = 16
 MAX_STARTS = 3  # failed starts in a row before a deployment is said to be broken
+MAX_SAMPLE_BYTES = 64 << 10  # it is shown wherever the endpoint is
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Deployment:
     waiting: str | None  # what a replica that is not there waits for
     created: float
     error: dict[str, Any] | None
+    sample: dict[str, Any] | None  # {"request": a body of the Hub's dialect, "answer": None until a replica gave it}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Deployment:
@@ -132,10 +135,12 @@ class EndpointStore:
         demand: Demand | None = None,
         kind: str = REAL_TIME,
         owner: str = "local",
+        sample: Mapping[str, Any] | None = None,
     ) -> bool:
         """Wish for a deployment; a new endpoint is made for it. Says whether the endpoint is new.
 
-        A deployment's model never changes under its name while it is there: give the new version another name.
+        A deployment's model never changes under its name while it is there: give the new version another name. Nor
+        does its `sample`, {"inputs", "parameters"}, once a replica has answered it; without one it is the task's own.
         Without `traffic` the first deployment gets 100 % and later ones 0 %. A batch endpoint has no replicas.
         """
         _check_name(endpoint)
@@ -144,7 +149,7 @@ class EndpointStore:
         if traffic is not None and not 0 <= traffic <= 100:
             raise Refused(f"traffic={traffic} is not accepted.", hint="Give a percentage from 0 to 100.")
         now = time.time()
-        values = {"model": model, "instances": instances, "device": device, "error": None}
+        values: dict[str, Any] = {"model": model, "instances": instances, "device": device, "error": None}
         values |= {"demand": (demand or Demand()).to_json(), "waiting": None}
         with _first_come(endpoint), self._database.begin() as connection:
             known = connection.execute(_count(endpoint).returning(endpoints)).mappings().first()
@@ -155,6 +160,8 @@ class EndpointStore:
                 _check_same(known, task, kind)
             existing = _shares(connection, endpoint)
             _check_model(connection, endpoint, deployment, model)
+            if sample is not None:
+                values |= _new_sample(connection, endpoint, deployment, _check_sample(sample))
             share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
             values["traffic"] = share
             if deployment in existing:
@@ -240,6 +247,12 @@ class EndpointStore:
             connection.execute(replicas.insert().values(**row))
         return Replica.from_row(row)
 
+    def keep_sample(self, deployment: Deployment, sample: Mapping[str, Any]) -> None:
+        """Its request with the answer of a replica. Nothing is written where that very deployment is gone."""
+        with self._database.begin() as connection:
+            mine = _of(deployments, deployment.endpoint, deployment.name).values(sample=dict(sample))
+            connection.execute(mine.where(deployments.c.created == deployment.created))
+
     def note_waiting(self, deployment: Deployment, why: str) -> None:
         """Say why a replica is not started; nothing is written where that is known."""
         if deployment.waiting != why:
@@ -313,6 +326,38 @@ def _check_model(connection: sa.Connection, endpoint: str, deployment: str, mode
             hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
             code="other-model",
         )
+
+
+def _check_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it is not empty. Raises Refused."""
+    given = {name: value for name, value in sample.items() if value is not None}
+    unknown = sorted(set(given) - {"inputs", "parameters"})
+    if unknown or "inputs" not in given:
+        what = f"has the unknown key {unknown[0]!r}" if unknown else 'has no "inputs"'
+        raise Refused(f"The sample {what}.", hint='Give {"inputs": …, "parameters": {…}}.', code="bad-sample")
+    size = len(json.dumps(given, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    if size > MAX_SAMPLE_BYTES:
+        raise Refused(
+            f"The sample has {size} bytes.", hint=f"Give a short one, of at most {MAX_SAMPLE_BYTES}.", code="bad-sample"
+        )
+    return given
+
+
+def _new_sample(
+    connection: sa.Connection, endpoint: str, deployment: str, request: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The column to write. Raises Conflict where its replicas have answered another one."""
+    mine = (deployments.c.endpoint == endpoint, deployments.c.name == deployment)
+    kept = connection.scalar(sa.select(deployments.c.sample).where(*mine)) or {}
+    if kept.get("answer") is None:
+        return {"sample": {"request": request, "answer": None}}
+    if kept["request"] != request:
+        raise Conflict(
+            f"Deployment {deployment!r} of {endpoint!r} has answered another sample.",
+            hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
+            code="other-sample",
+        )
+    return {}
 
 
 def _leave(endpoint: str) -> sa.Update:

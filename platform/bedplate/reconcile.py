@@ -107,7 +107,7 @@ class Reconciler:
         elif deployment is None:
             self._store.move_replica(replica, "stopping")
         elif replica.state == "starting":
-            self._await_ready(replica, held)
+            self._await_ready(replica, deployment, held)
         else:
             self._look(replica, held)
 
@@ -115,8 +115,9 @@ class Reconciler:
         beat = held.beat
         return self._silence.seconds(replica.id, beat) > (spawn.HELD_SECONDS if beat is None else LEASE_SECONDS)
 
-    def _await_ready(self, replica: Replica, held: spawn.Held) -> None:
+    def _await_ready(self, replica: Replica, deployment: Deployment, held: spawn.Held) -> None:
         if self._is_healthy(replica):
+            self._keep_sample(replica, deployment)
             self._healthy[replica.id] = replica
         elif time.monotonic() - self._first_seen.setdefault(replica.id, time.monotonic()) > START_SECONDS:
             held.kill()
@@ -131,15 +132,29 @@ class Reconciler:
             log.warning("replica %s of %s answers no more; it is replaced", replica.id, replica.endpoint)
             held.kill()
 
+    def _keep_sample(self, replica: Replica, deployment: Deployment) -> None:
+        """What the first replica was tried with, and what it answered, is shown with the deployment from then on."""
+        wished = deployment.sample or {}
+        if wished.get("answer") is not None:
+            return
+        info = self._ask(replica, "/info")
+        sample = info.json().get("sample") if info is not None else None
+        if sample and wished.get("request") in (None, sample["request"]):
+            self._store.keep_sample(deployment, sample)
+
     def _is_healthy(self, replica: Replica) -> bool:
+        answer = self._ask(replica, "/health")
+        return answer is not None and answer.status_code == 200
+
+    def _ask(self, replica: Replica, path: str) -> httpx.Response | None:
         socket = self.folder(replica.id) / "s"
         if not is_listening(socket):
-            return False
+            return None
         try:
             with httpx.Client(transport=httpx.HTTPTransport(uds=short_path(socket)), timeout=1.0) as client:
-                return client.get("http://replica/health").status_code == 200
+                return client.get(f"http://replica{path}")
         except httpx.HTTPError:
-            return False
+            return None
 
     def _stop(self, replica: Replica, held: spawn.Held) -> None:
         since = self._stopping.setdefault(replica.id, time.monotonic())
@@ -209,6 +224,7 @@ class Reconciler:
             "deployment": deployment.name,
             "device": deployment.device,
             "threads": os.cpu_count() or 1,
+            "sample": (deployment.sample or {}).get("request"),
         }
         write_json(folder / "replica.json", spec)
         spawn.start(

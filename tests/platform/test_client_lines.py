@@ -241,13 +241,38 @@ SCORES = Answer(body=b'[[{"label": "card"}], [{"label": "login"}]]')
 
 
 def test_a_server_elsewhere_scores_at_the_address_that_was_connected_to(open_workspace: Open) -> None:
-    with scripted_server(Answer(body=json.dumps(ENDPOINT).encode()), SCORES) as (url, asked):
+    found = Answer(body=json.dumps({**ENDPOINT, "task": "text-classification"}).encode())
+    with scripted_server(found, SCORES) as (url, asked):
         endpoint = open_workspace(Target(url, "bp_mine")).endpoints.get("support")
         assert endpoint.score(["my card", "my login"], top_k=1) == [[{"label": "card"}], [{"label": "login"}]]
-        assert endpoint.score("my card") == [{"label": "card"}]
     assert asked[1].path == "/endpoints/support"
     assert asked[1].headers["authorization"] == "Bearer bp_mine"
     assert asked[1].json == {"inputs": ["my card", "my login"], "parameters": {"top_k": 1}}
+
+
+@pytest.mark.parametrize(
+    ("task", "body", "answer"),
+    [
+        ("text-classification", b'[[{"label": "card"}]]', [{"label": "card"}]),
+        ("translation", b'[{"translation_text": "a"}]', {"translation_text": "a"}),
+        ("text-generation", b'[{"generated_text": "a"}, {"generated_text": "b"}]', None),
+        ("token-classification", b'[{"word": "Ana"}]', [{"word": "Ana"}]),
+        ("question-answering", b'{"answer": "42"}', {"answer": "42"}),
+        ("fill-mask", b"[]", []),
+    ],
+)
+def test_one_input_has_one_answer_whatever_the_task(open_workspace: Open, task: str, body: bytes, answer: Any) -> None:
+    found = Answer(body=json.dumps({**ENDPOINT, "task": task}).encode())
+    with scripted_server(found, Answer(body=body)) as (url, _):
+        scored = open_workspace(Target(url, "bp_mine")).endpoints.get("support").score("my card")
+    assert scored == (json.loads(body) if answer is None else answer)
+
+
+def test_an_image_is_its_bytes(open_workspace: Open) -> None:
+    found = Answer(body=json.dumps({**ENDPOINT, "task": "text-to-image"}).encode())
+    image = Answer(body=b"\x89PNG", headers={"Content-Type": "image/png"})
+    with scripted_server(found, image) as (url, _):
+        assert open_workspace(Target(url, "bp_mine")).endpoints.get("support").score("a cat") == b"\x89PNG"
 
 
 def test_the_home_scores_at_the_gateways_socket_without_a_key_and_else_at_its_port(

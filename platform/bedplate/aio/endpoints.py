@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Endpoints"]
 
 POLL_SECONDS = 0.25
+# Where the answer to one input is a list that holds it.
+IN_A_LIST = ("text-classification", "summarization", "translation", "text-generation")
 
 
 class Endpoint(Record):
@@ -62,6 +64,11 @@ class Endpoint(Record):
         return {row["name"]: row["traffic"] for row in self.deployments}
 
     @property
+    def samples(self) -> dict[str, dict[str, Any]]:
+        """{deployment: {"request", "answer"}}: what each was tried with before it got traffic, and what it said."""
+        return {row["name"]: row["sample"] for row in self.deployments if row.get("sample")}
+
+    @property
     def waiting(self) -> str | None:
         """What replicas that are not there wait for, such as a GPU, and who holds it."""
         rows = [(row["name"], row["waiting"]) for row in self.deployments if row["waiting"]]
@@ -101,10 +108,11 @@ class Endpoint(Record):
                 raise BedplateError(error["message"], hint=error["hint"], code=error["code"])
 
     async def score(self, inputs: Any, **parameters: Any) -> Any:
-        """The answer for one input, or a list of answers for a list of inputs."""
+        """The answer for one input, or a list of answers for a list of inputs; an image is its bytes."""
         body = {"inputs": inputs, "parameters": parameters}
-        answers = await self._ws.connection.score(self.url, body, key=self.key)
-        return answers if isinstance(inputs, list) else answers[0]
+        answer = await self._ws.connection.score(self.url, body, key=self.key)
+        is_wrapped = self.task in IN_A_LIST and not isinstance(inputs, list) and len(answer) == 1
+        return answer[0] if is_wrapped else answer
 
     async def update(
         self,

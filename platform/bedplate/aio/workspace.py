@@ -234,6 +234,7 @@ class RemoteWorkspace:
         traffic: int | None = None,
         device: str | None = None,
         gpu_memory_gb: float | None = None,
+        sample: Mapping[str, Any] | None = None,
     ) -> Endpoint: ...
     @overload
     async def deploy(
@@ -251,7 +252,8 @@ class RemoteWorkspace:
         """Deploy a model to an endpoint, which is made where it is not there, and wait until it answers.
 
         `deployment` is `main` where not given; `traffic` is its share in percent. A real-time one has `instances`, on a
-        `device`, with `gpu_memory_gb` each. With `batch` it is a batch endpoint, which has no processes of its own.
+        `device`, with `gpu_memory_gb` each, and a `sample` {"inputs", "parameters"} that each must answer before it
+        gets traffic. With `batch` it is a batch endpoint, which has no processes of its own.
         """
         body = given({"name": endpoint, "model": _ref(model), **options})
         if batch:

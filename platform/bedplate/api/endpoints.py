@@ -39,6 +39,10 @@ DEPLOYMENT: JsonDict = {
     "waiting": None,
     "created": 1795449600.0,
     "error": None,
+    "sample": {
+        "request": {"inputs": "my card is lost", "parameters": {"top_k": 1}},
+        "answer": [[{"label": "card_lost", "score": 0.98}]],
+    },
     "ready": 1,
     "replicas": [
         {
@@ -65,6 +69,13 @@ EXAMPLE: JsonDict = {
 }
 
 
+class SampleRequest(RequestBody):
+    """A request that every model of this deployment must be able to answer, as it is sent to /endpoints/NAME."""
+
+    inputs: Annotated[Any, Field(description="One input, or a list.")]
+    parameters: Annotated[dict[str, Any] | None, Field(description="Of the task, as in scoring.")] = None
+
+
 class NewDeployment(RequestBody):
     """A model version to be served, at an endpoint that is made where there is none of that name."""
 
@@ -79,6 +90,9 @@ class NewDeployment(RequestBody):
     ] = None
     device: Annotated[str | None, Field(description="`auto`, `cpu` or `cuda`.")] = None
     gpu_memory_gb: Annotated[float | int | None, Field(description="Of each replica, over what is estimated.")] = None
+    sample: Annotated[
+        SampleRequest | None, Field(description="Each replica answers it before it gets traffic; else one of the task.")
+    ] = None
 
 
 class EndpointChange(RequestBody):
@@ -104,6 +118,13 @@ class Replica(Answer):
     created: float
 
 
+class Sample(Answer):
+    """What the deployment's replicas are tried with before they get traffic."""
+
+    request: Annotated[dict[str, Any], Field(description="A body for /endpoints/NAME.")]
+    answer: Annotated[Any, Field(description="Of its first replica; null until then. Long texts are left out.")]
+
+
 class Deployment(Answer):
     """One model version behind an endpoint."""
 
@@ -119,6 +140,7 @@ class Deployment(Answer):
     waiting: Annotated[str | None, Field(description="For what a replica that is not there waits.")]
     created: float
     error: Annotated[dict[str, Any] | None, Field(description="Why replicas do not start.")]
+    sample: Annotated[Sample | None, Field(description="Null until its task's own is answered.")]
     ready: int
     replicas: list[Replica]
 
@@ -153,12 +175,24 @@ class DeployedEndpoint(Endpoint):
     "operate",
     status_code=202,
     response_model=DeployedEndpoint,
-    responses=codes("base-model", "not-served", "does-not-fit", "no-gpu", "other-kind", "other-task", "other-model"),
+    responses=codes(
+        "base-model",
+        "not-served",
+        "does-not-fit",
+        "no-gpu",
+        "other-kind",
+        "other-task",
+        "other-model",
+        "bad-sample",
+        "other-sample",
+    ),
 )
 def deploy(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewDeployment) -> Response:
     """Deploy a model. It answers when `state` is `ready`; a new endpoint's `key` is shown this once."""
     note(request, endpoint=body.name, model=body.model)
-    options = body.model_dump(exclude={"name", "model"}, exclude_none=True)
+    options = body.model_dump(exclude={"name", "model", "sample"}, exclude_none=True)
+    if body.sample is not None:
+        options["sample"] = body.sample.model_dump()  # with every null inside, which may be part of an input
     return json_answer(workspace.deploy(body.name, body.model, owner=caller.user, **options), 202)
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -313,12 +314,18 @@ def deploy(
     gpu_memory_gb: Annotated[
         float | None, typer.Option(help="GiB of a GPU for each instance; reckoned from the model where not given.")
     ] = None,
+    sample: Annotated[
+        Path | None, typer.Option(help='A file with {"inputs": …}: what each instance must answer before it is used.')
+    ] = None,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
     """Deploy a model to an endpoint. A new real-time endpoint's key is shown this once."""
+    if batch and sample is not None:
+        raise WrongUse("A batch endpoint has no instances that answer a sample.", hint="Leave out --sample.")
+    request = None if sample is None else _sample_in(sample)
     ws = connect(home, url)
     if batch:
         named = ws.deploy(model, endpoint=endpoint, batch=True, deployment=deployment, traffic=traffic)
@@ -326,7 +333,7 @@ def deploy(
         say(f"Score a file with it: bedplate batch {named.name} --input FILE --output FILE")
         return
     options: dict[str, Any] = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
-    options |= {"gpu_memory_gb": gpu_memory_gb}
+    options |= {"gpu_memory_gb": gpu_memory_gb, "sample": request}
     made = ws.deploy(model, endpoint=endpoint, wait=False, **options)
     say(f"Endpoint {endpoint} will answer at {made.url}")
     if made.key:
@@ -336,8 +343,19 @@ def deploy(
     answer = {"name": made.name, "state": made.state, "url": made.url, "key": made.key}
     show({k: v for k, v in answer.items() if v is not None}, format)
     if made.key and format is Format.table:
-        body = '{"inputs": "hello"}'
-        say(f"Try: curl -H 'Authorization: Bearer {made.key}' -d '{body}' {made.url}")
+        sample = made.samples.get(deployment, {}).get("request", {"inputs": "hello"})
+        say(f"Try: curl -H 'Authorization: Bearer {made.key}' -d {quote(json.dumps(sample))} {made.url}")
+
+
+def _sample_in(file: Path) -> dict[str, Any]:
+    """Raises Refused where the file holds no object."""
+    try:
+        value = json.loads(read_text(file))
+    except ValueError as exc:
+        raise Refused(f"{file} is not JSON: {exc}.", hint='It holds {"inputs": …}.', code="bad-sample") from exc
+    if not isinstance(value, dict):
+        raise Refused(f"{file} holds no object.", hint='It holds {"inputs": …}.', code="bad-sample")
+    return value
 
 
 @app.command()
@@ -348,15 +366,30 @@ def score(
     set: SetOption = None,
     home: HomeOption = None,
     url: UrlOption = None,
+    output: Annotated[Path | None, typer.Option("--output", help="The file that an image is written to.")] = None,
     format: FormatOption = Format.json,
 ) -> None:
-    """Score one input or a list at an endpoint; the answer is JSON, whatever --format says."""
+    """Score one input or a list at an endpoint; the answer is JSON, whatever --format says, or an image."""
     if (input is None) == (file is None):
         raise WrongUse("Give either --input or --file.", hint='For example: --input "my card is lost"')
     text = read_text(file) if file is not None else input or ""
-    ws = connect(home, url)
-    answer = ws.endpoints.get(endpoint).score(_parsed(text), **parse_values(pairs(set or (), "--set")))
-    print(json.dumps(answer, ensure_ascii=False))
+    inputs, found = _parsed(text), connect(home, url).endpoints.get(endpoint)
+    if found.task == "text-to-image" and output is None and not isinstance(inputs, list):
+        raise WrongUse("The answer is an image.", hint="Say where it goes: --output image.png")
+    answer = found.score(inputs, **parse_values(pairs(set or (), "--set")))
+    if isinstance(answer, bytes) and output is not None:
+        _write_image(answer, output)
+    else:
+        print(json.dumps(answer, ensure_ascii=False))
+
+
+def _write_image(image: bytes, output: Path) -> None:
+    """Raises Refused where it cannot be written."""
+    try:
+        output.write_bytes(image)
+    except OSError as exc:
+        raise Refused(f"{output} cannot be written: {exc.strerror}.", hint="Check the path.") from exc
+    say(f"{output} has {len(image)} bytes.")
 
 
 def _parsed(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,14 @@ def _show(endpoint: Endpoint | BatchEndpoint, format: Format) -> None:
     if any(row.get("waiting") for row in data["deployments"]):
         columns.append("waiting")
     show(data["deployments"], format, columns=columns)
+    for row in data["deployments"]:
+        if row.get("sample"):
+            say(f"{row['name']} is tried with {_brief(row['sample']['request'])}: {_brief(row['sample']['answer'])}")
+
+
+def _brief(value: object) -> str:
+    text = "no answer yet" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 @app.command()

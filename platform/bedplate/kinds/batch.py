@@ -26,6 +26,7 @@ from bedplate.kinds.requests import Columns, Data, Device, JobRequest, names_of
 from bedplate_registry.errors import Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tables import format_of
+from bedplate_serving.batch import check_output_format
 
 __all__ = ["EXAMPLE", "KIND", "BatchSettings"]
 
@@ -69,6 +70,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     columns = columns_given(request)
     data.check_columns(context.registry, task, columns, need_label=False, what="input")
     output = Path(str(request["output"])).name
+    check_output_format(task, format_of(output))
     threshold = request.get("error_threshold", -1)
     if not isinstance(threshold, int) or isinstance(threshold, bool) or threshold < -1:
         raise Refused(

@@ -7,5 +7,5 @@ This module itself imports nothing: a database that is up to date is opened with
 
 __all__ = ["HEAD", "REVISIONS"]
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]

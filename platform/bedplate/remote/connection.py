@@ -123,7 +123,9 @@ class Connection:
         return json_of(response) if response.content else {}
 
     def score(self, url: str, body: Mapping[str, Any], *, key: str | None = None) -> Any:
-        """What an endpoint answers. On this machine its user needs no key, by the gateway's own socket."""
+        """What an endpoint answers; bytes where that is no JSON. On this machine its user needs no key, by the
+        gateway's own socket.
+        """
         content, where = json_bytes(body), urlsplit(url).path  # of a server elsewhere: whatever it calls itself
         socket = self._target.scoring_socket
         client = self._scorer(socket) if self.is_local else self._client
@@ -137,7 +139,8 @@ class Connection:
             response = send(client, request)
         if not response.is_success:
             raise error_of(response)
-        return any_json_of(response)
+        kind = response.headers.get("content-type", "")
+        return response.content if kind.startswith("image/") else any_json_of(response)
 
     # --- files ---
 

@@ -1,0 +1,142 @@
+"""The sample of a deployment: what each replica must answer before it gets traffic, kept with its answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import bedplate
+from bedplate.cli.app import app
+from bedplate.cli.output import WrongUse
+from bedplate.client import RemoteWorkspace
+from bedplate.endpoints import MAX_SAMPLE_BYTES, EndpointStore
+from bedplate.workspace import Workspace
+from bedplate_registry.errors import Conflict, Refused
+from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Source
+from bedplate_registry.names import Name
+from bedplate_serving.testing import tiny_text_classifier
+from harness import free_port, wait_for
+from light_server import light_server
+
+SAMPLE: dict[str, Any] = {"inputs": ["my card is lost", "reset it"], "parameters": {"top_k": 1}}
+
+
+def publish(workspace: Workspace, folder: Path) -> str:
+    registry, files = workspace.registry, []
+    for path in sorted(folder.iterdir()):
+        blob = registry.blobs.put_file(path)
+        files.append(FileEntry(path.name, blob.size_bytes, blob.sha256))
+    facts = ModelFacts("text-classification", "BertForSequenceClassification", "bert", 1000, "float32", 4000)
+    draft = ModelDraft(Name.parse("support-intent"), tuple(files), facts, Source("folder", "support-intent"))
+    return registry.models.publish(draft).ref
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    folder = tiny_text_classifier(tmp_path_factory.mktemp("tiny") / "model", ("card", "login"))
+    with light_server(port=free_port()) as workspace:
+        publish(workspace, folder)
+        yield workspace
+        for endpoint in workspace.endpoints.all():
+            workspace.delete_endpoint(endpoint.name)
+        wait_for(lambda: not workspace.endpoints.replicas())
+
+
+@pytest.fixture(scope="module")
+def ws(server: Workspace) -> Iterator[RemoteWorkspace]:
+    with bedplate.connect(home=server.home.path) as ws:
+        yield ws
+
+
+@pytest.fixture
+def store(server: Workspace) -> EndpointStore:
+    return server.endpoints
+
+
+def test_a_deployments_own_sample_is_answered_before_it_is_ready_and_kept_with_the_answer(ws: RemoteWorkspace) -> None:
+    endpoint = ws.deploy("support-intent", endpoint="support", device="cpu", sample=SAMPLE)
+    kept = endpoint.samples["main"]
+    assert kept["request"] == SAMPLE
+    assert [len(one) for one in kept["answer"]] == [1, 1]
+    assert endpoint.score(SAMPLE["inputs"], top_k=1) == kept["answer"]
+    assert endpoint.score(SAMPLE["inputs"][0], top_k=1) == kept["answer"][0]
+    again = ws.deploy("support-intent", endpoint="support", device="cpu", sample=SAMPLE)
+    assert again.samples["main"] == kept
+    with pytest.raises(Conflict, match="has answered another sample") as caught:
+        ws.deploy("support-intent", endpoint="support", device="cpu", sample={"inputs": "other"})
+    assert caught.value.code == "other-sample"
+
+
+def test_a_sample_that_the_model_cannot_answer_fails_the_start_with_the_reason(
+    ws: RemoteWorkspace, server: Workspace, tmp_path: Path
+) -> None:
+    file = tmp_path / "sample.json"
+    file.write_text(json.dumps({"inputs": ["good", ""]}))
+    home = ("--home", str(server.home.path))
+    options = ("--endpoint", "empty", "--device", "cpu", "--detach", "--sample", str(file))
+    done = CliRunner().invoke(app, ["deploy", "support-intent", *options, *home])
+    assert done.exit_code == 0, done.output
+    endpoint = ws.endpoints.get("empty")
+    wait_for(lambda: endpoint.refresh().deployments[0]["error"] is not None)
+    error = endpoint.deployments[0]["error"]
+    assert error["code"] == "replica-failed"
+    assert "item 1: text is empty" in error["message"]
+    assert endpoint.samples["main"] == {"request": {"inputs": ["good", ""]}, "answer": None}
+    endpoint.delete()
+
+
+def test_without_one_it_is_the_tasks_own(server: Workspace, ws: RemoteWorkspace) -> None:
+    endpoint = ws.deploy("support-intent", endpoint="plain", device="cpu")
+    sample = endpoint.samples["main"]
+    assert endpoint.score(sample["request"]["inputs"]) == sample["answer"][0]
+    shown = CliRunner().invoke(app, ["endpoints", "show", "plain", "--home", str(server.home.path)])
+    assert json.dumps(sample["request"]) in shown.output
+
+
+@pytest.mark.parametrize(
+    ("sample", "why"),
+    [
+        ({}, 'has no "inputs"'),
+        ({"inputs": None}, 'has no "inputs"'),
+        ({"inputs": "a", "stream": True}, "unknown key 'stream'"),
+        ({"inputs": "é" * (MAX_SAMPLE_BYTES // 2)}, "bytes"),
+    ],
+)
+def test_what_is_no_sample_is_refused(store: EndpointStore, sample: dict[str, Any], why: str) -> None:
+    with pytest.raises(Refused, match=why) as caught:
+        store.deploy("odd-one", "m:1", "text-classification", sample=sample)
+    assert caught.value.code == "bad-sample"
+    assert "odd-one" not in [endpoint.name for endpoint in store.all()]
+
+
+def test_until_it_is_answered_it_can_be_given_anew(store: EndpointStore) -> None:
+    def deploy(**sample: Any) -> None:
+        store.deploy("anew", "support-intent:1", "text-classification", instances=1, sample=sample or None)
+
+    deploy(inputs="wrong")
+    deploy(inputs="right")
+    deploy()
+    [row] = store.deployments("anew")
+    assert row.sample == {"request": {"inputs": "right"}, "answer": None}
+    store.delete("anew")
+
+
+def test_a_batch_endpoint_and_a_file_that_is_no_sample_are_refused_on_the_command_line(
+    server: Workspace, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> BaseException | None:
+        command = ["deploy", "support-intent", "--endpoint", "nightly", *arguments]
+        return CliRunner().invoke(app, [*command, "--home", str(server.home.path)]).exception
+
+    file = tmp_path / "sample.json"
+    for text in ("{", "[1]"):
+        file.write_text(text)
+        refused = run("--sample", str(file))
+        assert isinstance(refused, Refused)
+        assert refused.code == "bad-sample"
+    assert isinstance(run("--batch", "--sample", str(file)), WrongUse)
