@@ -229,3 +229,53 @@ def test_sharded_weights_are_read_through_their_index(
 def test_a_card_that_says_nothing_readable_is_no_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "README.md").write_text(text)
     assert read_card(tmp_path / "README.md") == CardFacts()
+
+
+TIMM = {
+    "architecture": "resnet50",
+    "num_classes": 3,
+    "pretrained_cfg": {"input_size": [3, 224, 224], "classifier": "fc"},
+    "label_names": ["card", "refund", "login"],
+}
+TIMM_TENSORS = {"conv1.weight": ("F32", (8, 3)), "fc.weight": ("F32", (3, 8)), "fc.bias": ("F32", (3,))}
+
+
+def make_timm(make_model: MakeModel, folder: Path, **config: object) -> Path:
+    """As timm writes it to the Hub: no class of transformers is named."""
+    made = make_model(folder, tensors=TIMM_TENSORS)
+    (made / "config.json").write_text(json.dumps(TIMM | config))
+    return made
+
+
+def test_a_model_of_timm_classifies_images_through_the_wrapper(make_model: MakeModel, tmp_path: Path) -> None:
+    facts = inspect_folder(make_timm(make_model, tmp_path / "m"))
+    assert (facts.task, facts.architecture) == ("image-classification", "TimmWrapperForImageClassification")
+    assert facts.model_type == "timm_wrapper" and facts.labels == ("card", "refund", "login")
+
+
+def test_labels_that_only_timm_knows_are_not_made_up(make_model: MakeModel, tmp_path: Path) -> None:
+    assert inspect_folder(make_timm(make_model, tmp_path / "m", label_names=None)).labels == ()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architecture": "hf-hub:someone/else"},
+        {"architecture": "local-dir:/tmp/x"},
+        {"architecture": "someone/else"},
+        {"architecture": None},
+        {"architecture": ["resnet50"]},
+        {"model_args": {"checkpoint_path": "/tmp/x.pth"}},
+        {"model_args": {"pretrained": True}},
+        {"model_args": {"pretrained_cfg": {"file": "x.pth"}}},
+        {"model_args": {"cache_dir": "/tmp"}},
+        {"model_args": ["checkpoint_path"]},
+    ],
+    ids=str,
+)
+def test_a_model_of_timm_that_would_be_read_from_elsewhere_is_refused(
+    make_model: MakeModel, tmp_path: Path, config: dict[str, object]
+) -> None:
+    with pytest.raises(Refused, match=r"config\.json") as caught:
+        inspect_folder(make_timm(make_model, tmp_path / "m", **config))
+    assert caught.value.code == "bad-config"
