@@ -153,7 +153,8 @@ def test_of_a_long_text_the_part_around_the_mask_is_read(family: str, load: Load
         scores = torch.softmax(model(input_ids=torch.tensor([part])).logits[0, 31], -1)
     assert [one["score"] for one in found] == pytest.approx(scores.topk(5).values.tolist(), abs=1e-5)
     for one in found:
-        assert one["sequence"].startswith(" ".join(before)) and one["sequence"].endswith(" ".join(after))
+        filled = [*ids[mask - 30 : mask], one["token"], *ids[mask + 1 : mask + 32]]
+        assert one["sequence"] == tokenizer.decode(filled, skip_special_tokens=True)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 200), (200, 0), (40, 40)])
@@ -212,6 +213,14 @@ def test_batch_mates_of_any_length_change_nothing(load: Load) -> None:
 def test_an_item_that_cannot_be_filled_says_why(item: Any, reason: str, load: Load) -> None:
     with pytest.raises(ItemError, match=reason):
         load("bert")[0].parse(item)
+
+
+def test_an_answer_is_not_a_thousand_times_as_long_as_its_question(load: Load) -> None:
+    predictor, _ = load("bert")
+    many = predictor.parameters({"top_k": 1000})
+    assert predictor.parse("[MASK] [MASK]", many)
+    with pytest.raises(ItemError, match="has 3 masks, which with top_k 1000 are more than 2000 answers"):
+        predictor.parse("[MASK] [MASK] [MASK]", many)
 
 
 def test_a_missing_mask_is_asked_for_in_the_models_own_spelling(load: Load) -> None:

@@ -31,6 +31,7 @@ Rows = np.ndarray[Any, Any]
 HEAD = Head("AutoModelForMaskedLM", "tokens", lambda output: output.logits, task="fill-mask")
 ALIASES = ("[MASK]", "<mask>")  # either means the model's own mask
 MAX_MASKS = 64  # in one text: each is a row as long as the vocabulary
+MAX_FILLINGS = 2000  # of all masks of a text: each holds the text once more
 IGNORED_KEYS = ("answer",)  # of a mapped row
 
 
@@ -63,7 +64,7 @@ class Filling(TypedDict):
     score: float
     token: int
     token_str: str
-    sequence: str  # the text with this word in the mask's place
+    sequence: str  # the text that was read, with this word in the mask's place
 
 
 Answer = list[Filling] | list[list[Filling]]
@@ -76,12 +77,9 @@ class MaskedItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedWindow(Windows):
-    """One window; `part` are the tokens of the text in it."""
-
-    item: MaskedItem
-    encoding: Any  # of the whole text
-    part: Span
-    masks: Sequence[int]  # their places in the part
+    wanted: Wanted
+    ids: Sequence[int]  # of the text, as far as it is read
+    masks: Sequence[int]  # their places in `ids`
 
 
 def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> MaskFiller:
@@ -149,7 +147,10 @@ class MaskFiller(TaskPredictor):
             raise ItemError(f"has no mask: put {self.mask_token} where the word is missing")
         if count > MAX_MASKS:
             raise ItemError(f"has {count} masks; at most {MAX_MASKS} are filled in one text")
-        return MaskedItem(text, parameters or DEFAULT)
+        wanted = parameters or DEFAULT
+        if count * wanted.top_k > MAX_FILLINGS:
+            raise ItemError(f"has {count} masks, which with top_k {wanted.top_k} are more than {MAX_FILLINGS} answers")
+        return MaskedItem(text, wanted)
 
     def encode(self, items: Sequence[MaskedItem]) -> list[MaskedWindow]:
         """Raises ItemError where the masks of a text lie too far apart."""
@@ -157,18 +158,17 @@ class MaskFiller(TaskPredictor):
         return [self._window(item, encoding) for item, encoding in zip(items, encodings, strict=True)]
 
     def _window(self, item: MaskedItem, encoding: Any) -> MaskedWindow:
-        ids, frame = encoding.ids, self._windowed.frame
+        frame, every = self._windowed.frame, encoding.ids
+        part = _around([place for place, token in enumerate(every) if token == self._mask_id], len(every), self._room)
+        ids = every[part.start : part.end]
         masks = [place for place, token in enumerate(ids) if token == self._mask_id]
-        part = _around(masks, len(ids), self._room)
-        masks = [mask - part.start for mask in masks]
-        window = frame.window(ids[part.start : part.end], take=[mask + frame.lead for mask in masks])
+        window = frame.window(ids, take=[mask + frame.lead for mask in masks])
         return MaskedWindow(
             length=window.length,
-            truncated=part.end - part.start < len(ids),
+            truncated=len(ids) < len(every),
             windows=[window],
-            item=item,
-            encoding=encoding,
-            part=part,
+            wanted=item.wanted,
+            ids=ids,
             masks=masks,
         )
 
@@ -177,11 +177,9 @@ class MaskFiller(TaskPredictor):
         return [self._read(one, rows) for one, [rows] in zip(batch, self._windowed.run(batch), strict=True)]
 
     def _read(self, encoded: MaskedWindow, rows: Rows) -> Answer:
-        wanted = encoded.item.wanted
-        found = [_top(_softmax(row), wanted) for row in rows]
         fillings = [
-            [self._filling(encoded, mask, token, score) for token, score in likeliest]
-            for mask, likeliest in zip(encoded.masks, found, strict=True)
+            [self._filling(encoded, mask, token, score) for token, score in _top(_softmax(row), encoded.wanted)]
+            for mask, row in zip(encoded.masks, rows, strict=True)
         ]
         return fillings[0] if len(fillings) == 1 else fillings
 
@@ -194,14 +192,10 @@ class MaskFiller(TaskPredictor):
         }
 
     def _sequence(self, encoded: MaskedWindow, mask: int, token: int) -> str:
-        """As the tokenizer writes it; other masks stay, and what was not read stands before and after it."""
-        text, offsets, part = encoded.item.text, encoded.encoding.offsets, encoded.part
-        ids = list(encoded.encoding.ids[part.start : part.end])
-        ids[mask] = token
-        read = self._tokenizer.decode(ids, skip_special_tokens=len(encoded.masks) == 1)
-        before = text[: offsets[part.start][0]] if part.start else ""
-        after = text[offsets[part.end - 1][1] :] if part.end < len(offsets) else ""
-        return f"{before}{read.lstrip() if before.endswith(' ') else read}{after}"
+        """What was read, as the tokenizer writes it; other masks stay."""
+        ids = [*encoded.ids[:mask], token, *encoded.ids[mask + 1 :]]
+        read: str = self._tokenizer.decode(ids, skip_special_tokens=len(encoded.masks) == 1)
+        return read
 
     def answer(self, raw: Answer, parameters: Wanted | None = None) -> Answer:
         return raw
