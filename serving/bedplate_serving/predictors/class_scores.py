@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own from Pyth
 
 from bedplate_registry.errors import BedplateError
 
-__all__ = ["Function", "LabelScore", "default_function", "ranked", "scores_of"]
+__all__ = ["Function", "LabelScore", "default_function", "finite", "ranked", "scores_of"]
 
 Function = Literal["softmax", "sigmoid", "none"]
 Vector = np.ndarray[Any, Any]
@@ -29,16 +29,21 @@ def default_function(config: Any) -> Function:
     return "sigmoid" if many else "softmax"
 
 
-def scores_of(logits: Vector, function: Function) -> Vector:
-    """[labels], in double precision. Raises BedplateError where the model answered with NaN or infinity."""
+def finite(logits: Vector) -> Vector:
+    """The same. Raises BedplateError where the model answered with NaN or infinity."""
     if not np.isfinite(logits).all():
         raise BedplateError(
             "The model answered with numbers that are not finite.", hint="Its weights are broken.", code="non-finite"
         )
-    logits = logits.astype(np.float64)
+    return logits
+
+
+def scores_of(logits: Vector, function: Function) -> Vector:
+    """[labels], or [n, labels], in double precision. Raises as `finite` does."""
+    logits = finite(logits).astype(np.float64)
     if function == "softmax":
-        powers = np.exp(logits - logits.max())
-        return cast(Vector, powers / powers.sum())
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return cast(Vector, powers / powers.sum(axis=-1, keepdims=True))
     return 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500))) if function == "sigmoid" else logits
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError, TaskPredictor
+from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoder import Head
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text
@@ -178,7 +179,10 @@ class MaskFiller(TaskPredictor):
 
     def _read(self, encoded: MaskedWindow, rows: Rows) -> Answer:
         fillings = [
-            [self._filling(encoded, mask, token, score) for token, score in _top(_softmax(row), encoded.wanted)]
+            [
+                self._filling(encoded, mask, token, score)
+                for token, score in _top(scores_of(row, "softmax"), encoded.wanted)
+            ]
             for mask, row in zip(encoded.masks, rows, strict=True)
         ]
         return fillings[0] if len(fillings) == 1 else fillings
@@ -247,11 +251,6 @@ def _around(masks: Sequence[int], count: int, room: int) -> Span:
         raise ItemError(f"has its masks {width} tokens apart; the model reads {room} at a time")
     start = min(max(masks[0] - (room - width) // 2, 0), count - room)
     return Span(start, start + room)
-
-
-def _softmax(logits: Rows) -> Rows:
-    powers = np.exp(logits.astype(np.float64) - logits.max())
-    return cast(Rows, powers / powers.sum())
 
 
 def _top(scores: Rows, wanted: Wanted) -> list[tuple[int, float]]:

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError, TaskPredictor
+from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoder import Head
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text
@@ -184,7 +185,7 @@ class TokenClassifier(TaskPredictor):
         return [self._read(one, rows) for one, rows in zip(batch, self._windowed.run(batch), strict=True)]
 
     def _read(self, encoded: TokenWindows, rows: Sequence[Rows]) -> Answer:
-        item, scores = encoded.item, _softmax(np.concatenate(rows))
+        item, scores = encoded.item, scores_of(np.concatenate(rows), "softmax")
         if item.words is None:
             return self._entities(item, self._units(item, encoding=encoded.encoding, scores=scores))
         units = self._tagged_words(item, encoded.encoding.word_ids, scores)
@@ -319,11 +320,6 @@ def _is_at_blank(text: str, place: int) -> bool:
 
 def _places(own: Span, shift: int) -> list[int]:
     return list(range(own.start + shift, own.end + shift))
-
-
-def _softmax(logits: Rows) -> Rows:
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return cast(Rows, powers / powers.sum(axis=-1, keepdims=True))
 
 
 def _tag(label: str) -> tuple[bool, str]:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bedplate_registry.errors import BedplateError
 from bedplate_serving.predictors.base import Encoded, cut
+from bedplate_serving.predictors.class_scores import finite
 from bedplate_serving.predictors.encoder import Head, TextEncoder, Window
 
 __all__ = ["Frame", "Span", "WindowedEncoder", "Windows", "ranges", "shares", "snip"]
@@ -72,7 +72,7 @@ class WindowedEncoder:
         for start, end in cut([windows[index].length for index in order], self.encoder.token_budget):
             places = order[start:end]
             for place, rows in zip(places, self.encoder.run([windows[index] for index in places]), strict=True):
-                results[place] = _finite(rows)
+                results[place] = finite(rows)
         return results
 
 
@@ -130,11 +130,3 @@ def snip(text: str, start: int, end: int) -> Span:
     while start < end < len(text) and unicodedata.combining(text[end]):
         end += 1
     return Span(start, end)
-
-
-def _finite(rows: Rows) -> Rows:
-    if not np.isfinite(rows).all():
-        raise BedplateError(
-            "The model answered with numbers that are not finite.", hint="Its weights are broken.", code="non-finite"
-        )
-    return rows
