@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from bedplate_registry.errors import Refused
+from bedplate_serving.predictors.adapters import base_of, find_adapter
 
 __all__ = ["dtype_for", "first_line", "load_model", "load_tokenizer", "pick_device"]
 
@@ -34,25 +35,29 @@ def dtype_for(device: str) -> torch.dtype:
 def load_model(auto_class: Any, folder: Path, device: str, *, head: str = "") -> Any:
     """The model in eval mode. Weights missing from the files are refused: random weights must never answer.
 
-    `head` is the task whose head the model must have; without one it is a base, which needs no pooler.
+    `head` is the task whose head the model must have; without one it is a base, which needs no pooler. An adapter in
+    the folder is merged into the model.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    adapter = find_adapter(folder)
     try:
-        model, info = auto_class.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=dtype_for(device),
-            output_loading_info=True,
-        )
+        with base_of(folder) as base:
+            model, info = auto_class.from_pretrained(
+                base,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=dtype_for(device),
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise Refused(f"The model could not be loaded: {first_line(error)}", code="load-failed") from error
-    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name or head)
+    brought = adapter.whole() if adapter else frozenset()
+    missing = sorted(name for name in info["missing_keys"] if name not in brought and ("pooler" not in name or head))
     if missing:
         raise _missing_weights(missing, head)
-    return model.eval().to(device)
+    return (adapter.merged(model) if adapter else model).eval().to(device)
 
 
 def _missing_weights(missing: list[str], head: str) -> Refused:
