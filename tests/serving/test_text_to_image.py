@@ -1,0 +1,280 @@
+"""A prompt becomes the image that diffusers' own pipeline makes of it, the same for a seed whoever else is waiting."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.importing import prepare_folder_import
+from bedplate_registry.inspection import inspect_folder
+from bedplate_registry.models import ModelDraft, ModelFacts
+from bedplate_registry.names import Name
+from bedplate_registry.progress import SILENT
+from bedplate_registry.registry import Registry
+from bedplate_serving.predictors import BadItems, load_predictor
+from bedplate_serving.predictors.base import ItemError
+from bedplate_serving.predictors.check import main as check_main
+from bedplate_serving.predictors.text_to_image import TextToImage
+from bedplate_serving.testing.images import tiny_diffusion
+
+TASK = "text-to-image"
+FEW: dict[str, Any] = {"num_inference_steps": 2}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_diffusion(tmp_path_factory.mktemp("diffusion") / "model")
+
+
+@pytest.fixture(scope="session")
+def painter(folder: Path) -> TextToImage:
+    predictor = load_predictor(folder, TASK, device="cpu", threads=1)
+    assert isinstance(predictor, TextToImage)
+    return predictor
+
+
+@pytest.fixture(scope="session")
+def pipeline(folder: Path) -> Any:
+    found = StableDiffusionPipeline.from_pretrained(folder)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+def pixels(answer: Any) -> Any:
+    data = answer if isinstance(answer, bytes) else base64.b64decode(answer["image"])
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"guidance_scale": 1.5, "negative_prompt": "a dog"},
+        {"width": 48, "height": 24},
+        {"num_inference_steps": 4, "guidance_scale": 0},
+    ],
+    ids=str,
+)
+def test_pixels_equal_those_of_the_pipeline_called_directly(
+    painter: TextToImage, pipeline: Any, parameters: dict[str, Any]
+) -> None:
+    settings = FEW | parameters
+    generator = torch.Generator("cpu").manual_seed(7)
+    expected = np.asarray(pipeline(prompt="a red house", generator=generator, **settings).images[0])
+    [answer] = painter.predict(["a red house"], settings | {"seed": 7})
+    assert np.array_equal(pixels(answer), expected)
+    assert (answer["height"], answer["width"]) == expected.shape[:2]
+    assert expected.std() > 5, "an image of one color would pass with anything"
+
+
+def test_another_scheduler_is_the_one_that_the_pipeline_would_use(painter: TextToImage, folder: Path) -> None:
+    other = StableDiffusionPipeline.from_pretrained(folder)
+    other.scheduler = DDIMScheduler.from_config(other.scheduler.config)
+    other.set_progress_bar_config(disable=True)
+    expected = np.asarray(other(prompt="a cat", generator=torch.Generator("cpu").manual_seed(3), **FEW).images[0])
+    [default] = painter.predict(["a cat"], FEW | {"seed": 3})
+    [chosen] = painter.predict(["a cat"], FEW | {"seed": 3, "scheduler": "DDIMScheduler"})
+    [again] = painter.predict(["a cat"], FEW | {"seed": 3})
+    assert np.array_equal(pixels(chosen), expected) and not np.array_equal(pixels(default), expected)
+    assert again == default, "the scheduler of one request must not stay for the next"
+
+
+def test_a_seed_gives_the_same_image_whatever_the_neighbors(painter: TextToImage) -> None:
+    prompts = ["a house", "a cat on a chair", "a dog"]
+    together = painter.predict(prompts, FEW | {"seed": 11})
+    assert together == [painter.predict([prompt], FEW | {"seed": 11})[0] for prompt in prompts]
+    orders = [painter.parse({"prompt": prompt, **FEW, "seed": 11}) for prompt in prompts]
+    found: list[Any] = [None] * 3
+
+    def draw(place: int) -> None:
+        found[place] = painter.answer(painter.forward(painter.encode([orders[place]]))[0])
+
+    threads = [threading.Thread(target=draw, args=(place,)) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == together
+
+
+def test_without_a_seed_each_image_is_another_and_says_its_seed(painter: TextToImage) -> None:
+    first, second = painter.predict(["a cat", "a cat"], FEW)
+    assert first["seed"] != second["seed"] and first["image"] != second["image"]
+    assert painter.predict(["a cat"], FEW | {"seed": first["seed"]})[0] == first
+
+
+def test_an_item_may_have_parameters_of_its_own(painter: TextToImage) -> None:
+    items = [{"prompt": "a cat", "seed": 5, "width": 24, "height": 32}, "a cat", {"prompt": "a cat", "seed": 6}]
+    own, shared, other = painter.predict(items, FEW | {"seed": 6})
+    assert (own["seed"], own["width"], own["height"]) == (5, 24, 32)
+    assert shared == other and shared["seed"] == 6
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"width": 100}, "width is 100; it must be a multiple of 8"),
+        ({"height": 4096}, "height is 4096; it must be at most 2048"),
+        ({"height": 0}, "height is 0"),
+        ({"num_inference_steps": 151}, "num_inference_steps is 151; it must be at most 150"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"num_inference_steps": "20"}, "num_inference_steps is '20'"),
+        ({"guidance_scale": -1}, "guidance_scale is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 1 << 64}, "seed is"),
+        ({"scheduler": "DDIMSchedular"}, "scheduler is 'DDIMSchedular'"),
+        ({"scheduler": "../x"}, "scheduler is"),
+        ({"steps": 3}, "no parameter 'steps'"),
+        ({"custom_pipeline": "x"}, "no parameter 'custom_pipeline'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_parameter_is_refused_by_name(painter: TextToImage, parameters: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        painter.parameters(parameters)
+    with pytest.raises(ItemError, match=said):
+        painter.parse({"prompt": "a cat", **parameters})
+
+
+def test_the_nearest_scheduler_is_named(painter: TextToImage) -> None:
+    with pytest.raises(Refused) as caught:
+        painter.parameters({"scheduler": "DDIMSchedular"})
+    assert "DDIMScheduler" in caught.value.hint
+
+
+def test_every_fault_in_a_list_is_named_by_its_index(painter: TextToImage) -> None:
+    items = ["", None, {"negative_prompt": "a dog"}, {"prompt": "a cat", "size": 3}, ["a"], "x" * 20_001]
+    with pytest.raises(BadItems) as caught:
+        painter.predict(["a cat", *items], FEW)
+    assert [index for index, _ in caught.value.errors] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_prompt_that_is_not_read_to_its_end_is_marked(painter: TextToImage) -> None:
+    short, long = painter.encode([painter.parse("a cat"), painter.parse("a very big cat " * 20)])
+    assert not short.truncated and long.truncated and painter.context_length == 77
+
+
+def test_images_are_made_one_at_a_time(painter: TextToImage) -> None:
+    encoded = painter.encode([painter.parse("a cat"), painter.parse("a dog")])
+    assert [one.length for one in encoded] == [1, 1] and painter.token_budget == 1
+
+
+def test_every_client_gets_the_image_in_its_own_form(painter: TextToImage) -> None:
+    answers = painter.predict(["a cat", "a dog"], FEW | {"seed": 1})
+    assert orjson.dumps(answers)
+    one = painter.hub_answer(answers[:1], single=True)
+    assert one.startswith(b"\x89PNG") and np.array_equal(pixels(one), pixels(answers[0]))
+    assert painter.hub_answer(answers, single=False) == [answer["image"] for answer in answers]
+    [azure, _] = painter.azure_answer(answers, painter.azure_parameters({}))
+    assert azure == {"prompt": "a cat", "generated_image": answers[0]["image"], "nsfw_content_detected": None}
+    row = painter.output_row(answers[0], None)
+    assert tuple(row) == painter.output_columns(None) and row["image"] == answers[0]["image"]
+
+
+@pytest.mark.parametrize(("mime", "kind"), [("image/png", "PNG"), ("image/jpeg", "JPEG"), ("image/webp", "WEBP")])
+def test_an_image_is_rendered_as_it_is_accepted(painter: TextToImage, mime: str, kind: str) -> None:
+    [answer] = painter.predict(["a cat"], FEW | {"seed": 1})
+    with Image.open(io.BytesIO(painter.render(answer, mime))) as image:
+        assert image.format == kind and image.size == (32, 32)
+    with pytest.raises(Refused, match="image/avif") as caught:
+        painter.render(answer, "image/avif")
+    assert caught.value.code == "not-acceptable"
+
+
+def test_the_sample_takes_two_steps_and_is_small(painter: TextToImage, folder: Path, capsys: Any) -> None:
+    assert check_main([str(folder), "--task", TASK]) == 0
+    sample = json.loads(capsys.readouterr().out.splitlines()[-1])["sample"]
+    assert sample["request"] == painter.sample() and sample["request"]["num_inference_steps"] == 2
+    assert len(sample["answer"]["image"]) < 20_000
+    assert set(sample["request"]) <= set(painter.schemas()["input"]["$defs"]["PromptInput"]["properties"])
+
+
+def test_an_imported_pipeline_is_served_from_the_registry(folder: Path, tmp_path: Path, painter: TextToImage) -> None:
+    registry = Registry(tmp_path / "registry")
+
+    def check(view: Path, facts: ModelFacts) -> dict[str, Any]:
+        assert facts.task == TASK and facts.architecture == "StableDiffusionPipeline"
+        return {"request": None, "answer": None}
+
+    draft = prepare_folder_import(registry, folder, name=Name.parse("painter"), check=check, reporter=SILENT)
+    assert isinstance(draft, ModelDraft)
+    view = registry.models.files_dir(registry.models.publish(draft))
+    served = load_predictor(view, TASK, device="cpu", threads=1)
+    given = FEW | {"seed": 4}
+    assert served.predict(["a cat"], given) == painter.predict(["a cat"], given)
+    assert inspect_folder(view).parameters == sum(
+        parameter.numel()
+        for part in painter._pipeline.components.values()
+        if isinstance(part, torch.nn.Module)
+        for parameter in part.parameters()
+    )
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
+def test_weights_that_are_missing_are_refused_and_not_made_up(copied: Path, part: str) -> None:
+    path = copied / f"{part}.safetensors"
+    weights = load_file(path)
+    weights.pop(max(weights))
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(Refused, match=rf"{part.partition('/')[0]} lack weights") as caught:
+        load_predictor(copied, TASK, device="cpu")
+    assert caught.value.code == "missing-weights"
+
+
+def test_half_precision_alone_is_loaded(copied: Path, painter: TextToImage) -> None:
+    for name in ("unet/diffusion_pytorch_model", "text_encoder/model"):
+        path = copied / f"{name}.safetensors"
+        save_file({key: value.half() for key, value in load_file(path).items()}, path, metadata={"format": "pt"})
+        path.rename(copied / f"{name}.fp16.safetensors")
+    served = load_predictor(copied, TASK, device="cpu", threads=1)
+    given = FEW | {"seed": 4}
+    [half], [full] = served.predict(["a cat"], given), painter.predict(["a cat"], given)
+    assert np.abs(pixels(half).astype(int) - pixels(full)).mean() < 3
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"unet": ["subprocess", "Popen"]},
+        {"unet": ["diffusers", "Nothing"]},
+        {"unet": ["diffusers", "DiffusionPipeline"]},
+        {"unet": ["stable_diffusion", "Path"]},
+        {"_class_name": "NoSuchPipeline"},
+        {"_class_name": ["my", "MyPipeline"]},
+    ],
+    ids=str,
+)
+def test_classes_that_are_not_diffusers_or_transformers_are_not_loaded(copied: Path, index: dict[str, Any]) -> None:
+    (copied / "unet" / "subprocess.py").write_text("raise SystemExit")
+    (copied / "my.py").write_text("raise SystemExit")
+    path = copied / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | index))
+    with pytest.raises(Refused):
+        load_predictor(copied, TASK, device="cpu")
+
+
+def test_pickles_beside_the_index_are_never_read(copied: Path) -> None:
+    (copied / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (copied / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(Refused, match="The model's unet could not be loaded"):
+        load_predictor(copied, TASK, device="cpu")
