@@ -1,93 +1,136 @@
-"""What all text encoders share: one model with a head, its tokenizer, and one pass over a batch of windows.
+"""What all text encoders share: a tokenizer, facts about the model, and an engine that runs batches of windows.
 
-Nothing here knows a task. Batches run packed where the architecture allows it (packed.py), else padded to the longest
-of the batch, never to a maximum.
+Nothing here knows a task, and importing this imports no torch: an encoder whose ONNX graph is at hand (onnx_graph.py)
+needs none, which halves the memory of its process. Without a graph torch answers, packed where the architecture allows
+it, else padded to the longest of a batch; `improve` has a graph made meanwhile and changes over to it.
 """
 
 from __future__ import annotations
 
-import inspect
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-import transformers
-
-from bedplate_serving.predictors.base import Encoded
-from bedplate_serving.predictors.loading import load_model, load_tokenizer, pick_device
-from bedplate_serving.predictors.packed import Packing, packing_for
+from bedplate_registry.errors import BedplateError
+from bedplate_serving.predictors.base import TaskPredictor
+from bedplate_serving.predictors.engines import EncoderEngine, EncoderFacts, Head, Rows, Window, agree
+from bedplate_serving.predictors.memory import give_back_memory
+from bedplate_serving.predictors.onnx_graph import MAX_CONTEXT, make_graph
+from bedplate_serving.predictors.onnx_session import TOLERANCE, open_engine
 from bedplate_serving.predictors.text import TextItem
 
-__all__ = ["Head", "TextEncoder", "Window"]
+if TYPE_CHECKING:
+    from bedplate_serving.predictors.torch_encoder import TorchEncoder
 
-Rows = np.ndarray[Any, Any]
+__all__ = ["EncoderPredictor", "Head", "TextEncoder", "Window"]
 
-CPU_TOKEN_BUDGET = 512  # beyond this a batch gains nothing on a CPU and only makes the next request wait
-GPU_TOKEN_BUDGET = 16384
+log = logging.getLogger("bedplate_serving.predictors")
+
 CHARACTERS_PER_TOKEN = 64  # no real text has more; a longer text is cut before it is tokenized (see `_shorten`)
-UNLIMITED = 1_000_000  # tokenizers without a limit state one of about 1e30
-
-
-class Head(NamedTuple):
-    """What stands on the encoder, and what is read from it."""
-
-    auto_class: str  # of transformers
-    outputs: Literal["pooled", "tokens"]  # one row for each window, or one for each token of it
-    read: Callable[[Any], Any]  # the model's output -> [windows, n] where pooled, [windows, tokens, n] where not
-    task: str = ""  # that the head is for; without one it is a base, which has none
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window(Encoded):
-    """Token ids that pass through the model together: a text, or a part of one."""
-
-    ids: Sequence[int]
-    type_ids: Sequence[int] | None
-    take: Sequence[int] | None = None  # the tokens whose outputs are wanted; None = all of them
 
 
 class TextEncoder:
     """A model and its tokenizer, and the two steps every task of an encoder takes: `encode` and `run`.
 
-    `labels`, `problem_type`, `mask_token`, `mask_token_id` and `backend_tokenizer` (of the library tokenizers) are there
-    for the tasks to read.
+    For tasks to read: `facts` (and the first of them by name: labels, context_length, wants_type_ids, mask_token,
+    mask_token_id, problem_type) and `backend_tokenizer`, of the library tokenizers.
     """
 
-    def __init__(self, folder: Path, head: Head, device: str = "auto", threads: int | None = None) -> None:
-        self.device = pick_device(device)
-        model = load_model(getattr(transformers, head.auto_class), folder, self.device, head=head.task)
-        if not head.task and getattr(model.config, "is_encoder_decoder", False):
-            model = model.get_encoder()
-        self.model, self._head = model, head
-        self.config = model.config
-        self.labels = tuple(str(self.config.id2label[index]) for index in range(self.config.num_labels))
-        self.tokenizer = load_tokenizer(folder)
-        self.backend_tokenizer = self.tokenizer.backend_tokenizer
-        self.problem_type: str | None = self.config.problem_type
-        self.mask_token: str | None = self.tokenizer.mask_token
-        self.mask_token_id: int | None = self.tokenizer.mask_token_id
-        self.wants_type_ids = "token_type_ids" in self.tokenizer.model_input_names
-        self._first_position = _first_position(model)
-        self.context_length = _context_length(model, self.tokenizer.model_max_length, self._first_position)
-        self._pad_id = _pad_id(model)
-        self._pads_left = self.tokenizer.padding_side == "left"  # XLNet classifies by the last token: a real one
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self.token_budget = CPU_TOKEN_BUDGET if self.device == "cpu" else GPU_TOKEN_BUDGET
-        self.backend_tokenizer.no_padding()
-        self.backend_tokenizer.enable_truncation(self.context_length, strategy="longest_first")
-        self._lock = threading.Lock()
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._packing = self._checked_packing()
+    facts: EncoderFacts
+    backend_tokenizer: Any
+    _engine: EncoderEngine
+
+    def __init__(
+        self,
+        folder: Path,
+        head: Head,
+        device: str = "auto",
+        threads: int | None = None,
+        derived: Path | None = None,
+    ) -> None:
+        """`derived` is a folder for what is made of this model: its graph, which is for a CPU and for a task.
+
+        Raises Refused: load-failed, no-head, no-fast-tokenizer, and for a device that is not there.
+        """
+        self._folder, self._head, self._threads, self._derived = folder, head, threads, derived
+        self._torch: TorchEncoder | None = None
+        self.device = device
+        if not (device == "cpu" and self._open_graph()):
+            self._load_model()
+        self.labels, self.context_length = self.facts.labels, self.facts.context_length
+        self.wants_type_ids, self.problem_type = self.facts.wants_type_ids, self.facts.problem_type
+        self.mask_token, self.mask_token_id = self.facts.mask_token, self.facts.mask_token_id
+
+    def _open_graph(self) -> bool:
+        if self._derived is None or not self._head.task:
+            return False
+        engine = open_engine(self._derived, self._folder, self._head.task, self._threads)
+        if engine is None:
+            return False
+        self.facts, self.backend_tokenizer, self._engine = engine.graph.facts, engine.graph.tokenizer(), engine
+        return True
+
+    def _load_model(self) -> None:
+        from bedplate_serving.predictors.loading import pick_device
+        from bedplate_serving.predictors.torch_encoder import load_encoder
+
+        self.device = pick_device(self.device)
+        loaded = self._torch = load_encoder(self._folder, self._head, self.device, self._threads)
+        self.facts, self.backend_tokenizer, self._engine = loaded.facts, loaded.tokenizer, loaded.engine
+
+    # --- the engine
+
+    @property
+    def engine(self) -> str:
+        """onnxruntime, torch-packed or torch-padded."""
+        return self._engine.name
 
     @property
     def is_packed(self) -> bool:
-        """Whether batches run as one row without padding (packed.py); the results are the same."""
-        return self._packing is not None
+        """Whether batches run without padding; the results are the same."""
+        return self._engine.name != "torch-padded"
+
+    @property
+    def workers(self) -> int:
+        return self._engine.workers
+
+    @property
+    def token_budget(self) -> int:
+        return self._engine.token_budget
+
+    def run(self, batch: Sequence[Window]) -> list[Rows]:
+        """One pass, float32, in the order of the batch: [n] for each window where the head is pooled, else
+        [tokens taken, n].
+        """
+        return self._engine.run(batch)
+
+    def improve(self) -> None:
+        """Where torch answers and a graph can be made: makes it in another process and changes over to it between two
+        batches. Takes seconds, or minutes for a large model. What prevents it is said in the log, and torch goes on.
+        """
+        loaded = self._torch
+        if loaded is None or self._derived is None or not self._head.task:
+            return
+        if self.device != "cpu" or not self.is_packed or self.context_length > MAX_CONTEXT:
+            return
+        try:
+            make_graph(self._derived, self._folder, self._head.task)
+        except BedplateError as error:
+            log.warning("%s goes on answering: %s", self.engine, error.message)
+            return
+        engine = open_engine(self._derived, self._folder, self._head.task, self._threads)
+        if engine is None or not _same(engine, loaded.padded, engine.graph.samples):
+            log.warning("%s goes on answering: the graph that was made is not used", self.engine)
+            return
+        self._engine = engine
+        self._torch = None
+        with loaded.padded.lock:  # the batch in hand is the last
+            del loaded
+        give_back_memory()
+        log.info("onnxruntime answers from now on, %d batches at once", engine.workers)
+
+    # --- the tokenizer
 
     def encode(self, items: Sequence[TextItem]) -> list[Window]:
         """Each text or pair as one window, cut at the context's length."""
@@ -108,72 +151,39 @@ class TextEncoder:
         type_ids = encoding.type_ids if self.wants_type_ids else None
         return Window(length=len(ids), truncated=bool(encoding.overflowing), ids=ids, type_ids=type_ids)
 
-    def run(self, batch: Sequence[Window]) -> list[Rows]:
-        """One pass, float32, in the order of the batch: [n] for each window where the head is pooled, else
-        [tokens taken, n].
-        """
-        with self._lock, torch.inference_mode():
-            return self._packing.run(batch, self._forward) if self._packing else self._run_padded(batch)
 
-    def _forward(self, **inputs: Any) -> Any:
-        return self._head.read(self.model(**inputs))
+class EncoderPredictor(TaskPredictor):
+    """What predictors on a TextEncoder have in common: they are as fast as their encoder is by now."""
 
-    def _run_padded(self, batch: Sequence[Window]) -> list[Rows]:
-        """Texts of like length together, so that a long one among short ones does not make them all long."""
-        order = sorted(range(len(batch)), key=lambda index: batch[index].length)
-        rows: list[Any] = [None] * len(batch)
-        for group in _alike(order, [batch[index].length for index in order]):
-            outputs = self._forward(**self._pad([batch[index] for index in group])).float().cpu().numpy()
-            for index, row in zip(group, outputs, strict=True):
-                rows[index] = row if self._head.outputs == "pooled" else self._taken(batch[index], row)
-        return rows
+    workers: int  # batches that run at once
+    engine: str
+    _encoder: TextEncoder
 
-    def _taken(self, window: Window, row: Rows) -> Rows:
-        """Of the padded row of a window, what was asked for."""
-        own = row[-window.length :] if self._pads_left else row[: window.length]
-        return own if window.take is None else own[list(window.take)]
+    def _stand_on(self, encoder: TextEncoder) -> None:
+        """Called once by a task's __init__."""
+        self._encoder = encoder
+        self.device, self.context_length = encoder.device, encoder.context_length
+        self._follow()
 
-    def _checked_packing(self) -> Packing | None:
-        """The packed pass, if this model has one and it answers as the padded one does."""
-        packing = packing_for(self.model, self._first_position, pooled=self._head.outputs == "pooled")
-        if packing is None:
-            return None
-        items = [TextItem("a"), TextItem("where is my order?", "it is late"), TextItem("my card is lost")]
-        with torch.inference_mode():
-            return packing if packing.is_exact(self._forward, self.encode(items)) else None
+    def _follow(self) -> None:
+        self.engine, self.workers, self.token_budget = (
+            self._encoder.engine,
+            self._encoder.workers,
+            self._encoder.token_budget,
+        )
 
-    def _pad(self, batch: Sequence[Window]) -> dict[str, torch.Tensor]:
-        lengths = [item.length for item in batch]
-        longest = max(lengths)
-        starts = [longest - length if self._pads_left else 0 for length in lengths]
-        mask = _padded([[1] * length for length in lengths], starts, longest, 0)
-        arrays = {"input_ids": _padded([item.ids for item in batch], starts, longest, self._pad_id)}
-        arrays["attention_mask"] = mask
-        if self.wants_type_ids:
-            arrays["token_type_ids"] = _padded([item.type_ids or () for item in batch], starts, longest, 0)
-        if self._pads_left and self._takes_positions:  # by itself the model would count the padding in front, too
-            arrays["position_ids"] = np.maximum(mask.cumsum(1) - 1, 0) + self._first_position
-        return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+    @property
+    def is_packed(self) -> bool:
+        return self._encoder.is_packed
+
+    def improve(self) -> None:
+        """See TextEncoder.improve; it may be called while batches run."""
+        self._encoder.improve()
+        self._follow()
 
 
-def _padded(rows: Sequence[Sequence[int]], starts: Sequence[int], width: int, fill: int) -> Rows:
-    """Rows of one width, each with its values from its start on."""
-    array = np.full((len(rows), width), fill, dtype=np.int64)
-    for row, (values, start) in enumerate(zip(rows, starts, strict=True)):
-        array[row, start : start + len(values)] = values
-    return array
-
-
-def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Indices sorted by length, split where the longest would be half as long again as the shortest, and 8 more."""
-    groups: list[list[int]] = []
-    shortest = 0
-    for index, length in zip(order, lengths, strict=True):
-        if not groups or length > shortest * 1.5 + 8:
-            groups.append([])
-            shortest = length
-        groups[-1].append(index)
-    return groups
+def _same(engine: EncoderEngine, padded: EncoderEngine, samples: Sequence[Window]) -> bool:
+    return agree(engine.run(samples), padded.run(samples), TOLERANCE)
 
 
 def _shorten(item: TextItem, limit: int) -> TextItem:
@@ -181,26 +191,3 @@ def _shorten(item: TextItem, limit: int) -> TextItem:
     if len(item.text) <= limit and (item.pair is None or len(item.pair) <= limit):
         return item
     return TextItem(item.text[:limit], None if item.pair is None else item.pair[:limit])
-
-
-def _first_position(model: Any) -> int:
-    """0, but RoBERTa and its kin count positions from the one after padding."""
-    table: Any = next((m for name, m in model.named_modules() if name.endswith("position_embeddings")), None)
-    padding = getattr(table, "padding_idx", None)
-    return 0 if padding is None else int(padding) + 1
-
-
-def _context_length(model: Any, stated: float, first_position: int) -> int:
-    """The smaller of what the tokenizer states and what the position embeddings hold."""
-    positions = int(getattr(model.config, "max_position_embeddings", None) or 0)  # -1: XLNet has no table of them
-    held = positions - first_position if positions > 0 else UNLIMITED
-    length = min(int(min(stated, UNLIMITED)), held)
-    return length if length < UNLIMITED else 4096
-
-
-def _pad_id(model: Any) -> int:
-    pad = model.config.pad_token_id
-    if pad is None:  # decoders used as classifiers find the end of a text by this id
-        eos = getattr(model.config, "eos_token_id", None)
-        pad = model.config.pad_token_id = (eos[0] if isinstance(eos, list) else eos) or 0
-    return int(pad)

@@ -23,7 +23,7 @@ class FeatureExtractor:
     def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
         self._encoder = TextEncoder(folder, HEAD, device, threads)
         self.device = self._encoder.device
-        self.hidden_size = int(self._encoder.config.hidden_size)
+        self.hidden_size = self._encoder.facts.hidden_size
         self.context_length = self._encoder.context_length
         self.token_budget = self._encoder.token_budget
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from bedplate_serving.predictors.base import TaskPredictor, predict_sorted
+from bedplate_serving.predictors.base import predict_sorted
 from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
-from bedplate_serving.predictors.encoder import Head, TextEncoder, Window
+from bedplate_serving.predictors.encoder import EncoderPredictor, Head, TextEncoder, Window
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import TextItem, TextPair, parse_text
 
@@ -40,11 +40,13 @@ class AzureParameters(ClassificationParameters):
 Answer = list[LabelScore]
 
 
-def load(folder: Path, *, device: str = "auto", threads: int | None = None) -> TextClassifier:
-    return TextClassifier(folder, device, threads)
+def load(
+    folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None
+) -> TextClassifier:
+    return TextClassifier(folder, device, threads, derived)
 
 
-class TextClassifier(TaskPredictor):
+class TextClassifier(EncoderPredictor):
     """The predictor of the task text-classification; see base.Predictor for what each method promises."""
 
     task = "text-classification"
@@ -52,17 +54,13 @@ class TextClassifier(TaskPredictor):
     input_type = str | TextPair
     answer_type = Answer
 
-    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
-        self._encoder = TextEncoder(folder, HEAD, device, threads)
-        self.device = self._encoder.device
-        self.labels = self._encoder.labels
-        self._function = default_function(self._encoder.config)
-        self.context_length = self._encoder.context_length
-        self.token_budget = self._encoder.token_budget
-
-    @property
-    def is_packed(self) -> bool:
-        return self._encoder.is_packed
+    def __init__(
+        self, folder: Path, device: str = "auto", threads: int | None = None, derived: Path | None = None
+    ) -> None:
+        encoder = TextEncoder(folder, HEAD, device, threads, derived)
+        self._stand_on(encoder)
+        self.labels = encoder.labels
+        self._function = default_function(encoder.facts)
 
     def parse(self, item: Any, parameters: Any = None) -> TextItem:
         return parse_text(item)

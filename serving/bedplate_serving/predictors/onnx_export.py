@@ -1,0 +1,170 @@
+"""Makes the ONNX graph of a text encoder, for onnx_session.py to run. A process of its own:
+
+    python -m bedplate_serving.predictors.onnx_export MODEL TASK DERIVED
+
+It exits with 0 once DERIVED holds a graph that is valid here (onnx_graph.py) and answered as the padded pass of torch
+does; else with 1 and one line on stderr. It gives way to other processes, and dies with the one that started it.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch
+
+import ctypes
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import onnxruntime
+import torch
+from transformers import AttentionMaskInterface
+
+from bedplate_registry.errors import BedplateError, Refused, Unavailable
+from bedplate_serving.predictors.engines import Head, agree
+from bedplate_serving.predictors.onnx_graph import DATA, MODEL, Graph, find_graph, key_of, new_graph, publish
+from bedplate_serving.predictors.onnx_session import TOLERANCE, OnnxEngine, session_options
+from bedplate_serving.predictors.packed import ATTENTION, PackedEngine, PackedModel
+from bedplate_serving.predictors.packed_row import PackedRow, pack
+from bedplate_serving.predictors.torch_encoder import load_encoder, sample_windows
+
+__all__ = ["main"]
+
+MAX_BYTES = 1_900_000_000  # of float32 weights: a graph with its weights is first one message, which ends at 2 GiB
+MEMORY_BYTES = 600_000_000  # of torch and transformers; each weight is held three times over meanwhile
+OPSET = 17
+OUT_OF_SIGHT = -1e9  # added to the score of a token of another text
+PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    model, task, derived = sys.argv[1:] if arguments is None else arguments
+    try:
+        export(Path(model), task, Path(derived))
+    except BedplateError as error:
+        print(error.message, file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - the process's outer edge: whatever a library does ends as a line
+        print(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}", file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+def export(model: Path, task: str, derived: Path) -> None:
+    """Leaves the graph in `derived`, unless there is one that is valid. Raises Refused where none can be made."""
+    with new_graph(derived) as folder:
+        if find_graph(derived, model, task) is not None:  # another process made it meanwhile
+            return
+        key = key_of(model, task)
+        _check_memory(model)
+        graph, tokenizer = _export(model, _head(task), folder)
+        _check(graph)
+        publish(graph, tokenizer, key, derived)
+
+
+def _head(task: str) -> Head:
+    return cast(Head, import_module(f"bedplate_serving.predictors.{task.replace('-', '_')}").HEAD)
+
+
+def _check_memory(model: Path) -> None:
+    needed = MEMORY_BYTES + 4 * sum(file.stat().st_size for file in model.glob("*.safetensors"))
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    if free < needed:
+        raise Unavailable(f"it takes about {needed >> 20} MiB of memory, of which {free >> 20} MiB are free")
+
+
+def _export(model: Path, head: Head, folder: Path) -> tuple[Graph, Any]:
+    """The graph in `folder`, with its samples, and the tokenizer. The model is let go on the way."""
+    loaded = load_encoder(model, head, "cpu")
+    if not isinstance(loaded.engine, PackedEngine):
+        raise Refused("its architecture is not packed")
+    if 4 * sum(parameter.numel() for parameter in loaded.padded.model.parameters()) > MAX_BYTES:
+        raise Refused(f"it has more than {MAX_BYTES / 1e9} GB of weights")
+    samples = sample_windows(loaded.tokenizer, loaded.facts)
+    expected = [loaded.padded.run([sample])[0] for sample in samples]
+    raw = folder / "raw.onnx"
+    _trace(loaded.engine.packed, pack(samples, loaded.facts.first_position, pooled=head.is_pooled), raw)
+    _optimize(raw, folder)
+    raw.unlink()
+    return Graph(folder, loaded.facts, head.is_pooled, samples, expected), loaded.tokenizer
+
+
+class _Traced(torch.nn.Module):  # type: ignore[misc]
+    """The packed model as a function of plain arrays."""
+
+    def __init__(self, packed: PackedModel, names: Sequence[str]) -> None:
+        super().__init__()
+        self._packed, self._names = packed, names
+        self.model = packed.model  # a module finds its weights by its attributes
+
+    def forward(self, *arrays: torch.Tensor) -> torch.Tensor:
+        row = dict(zip(self._names, arrays, strict=True))
+        segments = row["segments"]
+        bias = torch.where(segments[:, None] == segments[None, :], 0.0, OUT_OF_SIGHT)
+        return self._packed(row, partial(_attend_all, bias))
+
+
+def _attend_all(
+    bias: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+) -> torch.Tensor:
+    attended = torch.softmax((query * scale) @ key.transpose(-1, -2) + bias, -1) @ value  # [1, heads, T, size]
+    return attended.transpose(1, 2)
+
+
+def _trace(packed: PackedModel, row: PackedRow, path: Path) -> None:
+    """By torch's exporter that traces: the one that compiles needs another package and half a minute."""
+    AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)  # the bias is the mask
+    names = ["ids", "positions", "segments", "taken", *(["type_ids"] if packed.takes_type_ids else [])]
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: what is taken for a constant is found out by `_check`
+        torch.onnx.export(
+            _Traced(packed, names).eval(),
+            tuple(torch.from_numpy(getattr(row, name)) for name in names),
+            str(path),
+            input_names=names,
+            output_names=["rows"],
+            dynamic_axes={name: {0: "taken" if name == "taken" else "tokens"} for name in names},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def _optimize(raw: Path, folder: Path) -> None:
+    """Fused, with its weights outside of it as this processor multiplies them."""
+    options = session_options(threads=1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / MODEL)
+    for name, value in {
+        "session.optimized_model_external_initializers_file_name": DATA,
+        "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(name, value)
+    onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+
+
+def _check(graph: Graph) -> None:
+    """Against the padded pass: the samples together, in the other order, and each alone."""
+    engine = OnnxEngine(graph, threads=1)
+    alone = [engine.run([sample])[0] for sample in graph.samples]
+    backward = engine.run(graph.samples[::-1])[::-1]
+    for rows in (engine.run(graph.samples), alone, backward):
+        if not agree(rows, graph.expected, TOLERANCE):
+            raise Refused("the graph does not answer as its model does")
+
+
+def _give_way() -> None:
+    os.nice(10)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _give_way()
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The engine on ONNX Runtime: a packed graph on a CPU, several batches at once, each on one core.
+
+That serves more under load than one batch on all cores. A batch that is alone in the engine runs on all of them, which
+answers a lone caller sooner. Both sessions map the same weights, so the second costs a few megabytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from bedplate_serving.predictors.engines import Rows, Window, agree
+from bedplate_serving.predictors.onnx_graph import Graph, find_graph
+from bedplate_serving.predictors.packed_row import pack
+
+__all__ = ["TOLERANCE", "OnnxEngine", "open_engine", "session_options"]
+
+log = logging.getLogger("bedplate_serving.predictors")
+
+TOKEN_BUDGET = 256  # measured: throughput is flat from 128 on and falls beyond 384, where attention's square shows
+ROW_TOKENS = 512  # a larger batch is run as several rows
+TOLERANCE = 1e-4  # of logits, against torch's padded pass
+
+
+class OnnxEngine:
+    """See engines.EncoderEngine."""
+
+    name = "onnxruntime"
+    token_budget = TOKEN_BUDGET
+
+    def __init__(self, graph: Graph, threads: int | None = None) -> None:
+        self.graph = graph
+        self.workers = threads or os.cpu_count() or 1
+        self._narrow = _session(graph, 1)
+        self._wide = _session(graph, self.workers) if self.workers > 1 else self._narrow
+        self._inputs = [one.name for one in self._narrow.get_inputs()]
+        self._lock = threading.Lock()
+        self._running = 0
+
+    def run(self, batch: Sequence[Window]) -> list[Rows]:
+        with self._session() as session:
+            return [row for part in _parts(batch) for row in self._run(session, part)]
+
+    def _run(self, session: Any, windows: Sequence[Window]) -> list[Rows]:
+        row = pack(windows, self.graph.facts.first_position, pooled=self.graph.is_pooled)
+        [outputs] = session.run(None, {name: getattr(row, name) for name in self._inputs})
+        return row.split(cast(Rows, outputs))
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        with self._lock:
+            is_alone = self._running == 0
+            self._running += 1
+        try:
+            yield self._wide if is_alone else self._narrow
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its samples are answered as the padded pass of torch answered them, by either session."""
+        samples, expected = self.graph.samples, self.graph.expected
+        return all(agree(self._run(one, samples), expected, TOLERANCE) for one in (self._narrow, self._wide))
+
+
+def open_engine(derived: Path, model: Path, task: str, threads: int | None = None) -> OnnxEngine | None:
+    """The engine of the graph in `derived`, where there is one of this model and it answers as it should."""
+    graph = find_graph(derived, model, task)
+    if graph is None:
+        return None
+    try:
+        engine = OnnxEngine(graph, threads)
+        if engine.is_exact:
+            return engine
+        log.warning("the ONNX graph in %s does not answer as its model does; it is not used", derived)
+    except Exception as error:  # noqa: BLE001 - whatever a library says of a file: there are others who can answer
+        log.warning("the ONNX graph in %s cannot be opened: %s", derived, type(error).__name__)
+    return None
+
+
+def session_options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores are others' as well
+    return options
+
+
+def _session(graph: Graph, threads: int) -> Any:
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = session_options(threads)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it was optimized when made
+    return onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+
+
+def _parts(batch: Sequence[Window]) -> Iterator[list[Window]]:
+    part: list[Window] = []
+    tokens = 0
+    for window in batch:
+        if part and tokens + window.length > ROW_TOKENS:
+            yield part
+            part, tokens = [], 0
+        part.append(window)
+        tokens += window.length
+    if part:
+        yield part

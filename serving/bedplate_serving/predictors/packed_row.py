@@ -1,0 +1,58 @@
+"""The windows of a batch as one row without padding, one after another: plain arrays, whatever engine runs them.
+
+ids         a a a b b b b c c
+positions   0 1 2 0 1 2 3 0 1       (RoBERTa counts from 2)
+segments    0 0 0 1 1 1 1 2 2       a token attends to those of its own segment
+taken       0     3       7         a pooled head reads the first of each; any other the tokens asked for
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bedplate_serving.predictors.engines import Rows, Window
+
+__all__ = ["PackedRow", "pack"]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """int64 arrays, the first four of one length."""
+
+    ids: Rows
+    positions: Rows
+    segments: Rows
+    type_ids: Rows
+    taken: Rows
+    lengths: Rows  # tokens of each window
+    counts: Sequence[int] | None  # how many of `taken` are each window's; None: one each, of a pooled head
+
+    def split(self, outputs: Rows) -> list[Rows]:
+        """The rows of the taken tokens, by window."""
+        return list(outputs) if self.counts is None else np.split(outputs, np.cumsum(self.counts)[:-1])
+
+
+def pack(windows: Sequence[Window], first_position: int, *, pooled: bool) -> PackedRow:
+    lengths = np.fromiter((window.length for window in windows), np.int64, len(windows))
+    starts = np.cumsum(lengths) - lengths
+    places = [_places(window) for window in windows] if not pooled else []
+    return PackedRow(
+        ids=_row(*(window.ids for window in windows)),
+        positions=np.arange(lengths.sum()) - np.repeat(starts, lengths) + first_position,
+        segments=np.repeat(np.arange(len(windows)), lengths),
+        type_ids=_row(*(window.type_ids or (0,) * window.length for window in windows)),
+        taken=starts if pooled else np.concatenate([s + p for s, p in zip(starts, places, strict=True)]),
+        lengths=lengths,
+        counts=None if pooled else [len(one) for one in places],
+    )
+
+
+def _row(*parts: Sequence[int]) -> Rows:
+    return np.fromiter((value for part in parts for value in part), np.int64)
+
+
+def _places(window: Window) -> Rows:
+    return np.arange(window.length) if window.take is None else np.asarray(window.take, dtype=np.int64)
