@@ -106,7 +106,8 @@ def test_info_says_what_is_served(client: httpx.Client) -> None:
     assert info["waiting"] == 0
     assert info["engine"]
     sample = info["sample"]
-    assert client.post("/", json=sample["request"]).json() == sample["answer"], "the sample is a call one can repeat"
+    [again], [kept] = client.post("/", json=sample["request"]).json(), sample["answer"]
+    assert [one["label"] for one in again] == [one["label"] for one in kept], "the sample is a call one can repeat"
 
 
 def test_a_request_may_have_less_time_than_the_deployment_gives_and_never_more(client: httpx.Client) -> None:
@@ -173,10 +174,10 @@ def test_health_is_503_until_the_model_has_answered_its_sample(floor: Any, secon
         assert client.post("/", json={"inputs": "now"}).status_code == 200
 
 
-def test_the_sample_of_a_deployment_is_what_it_is_tried_with_and_shown_short(second: Any) -> None:
+def test_the_sample_of_a_deployment_is_what_it_is_tried_with(second: Any) -> None:
     with second.client() as client:
         info = client.get("/info").json()
-    assert info["sample"]["request"] == {**second.spec["sample"], "inputs": ["my own", "(7000 characters, left out)"]}
+    assert info["sample"]["request"] == second.spec["sample"]
     assert [len(one) for one in info["sample"]["answer"]] == [1, 1]
     assert info["request_timeout_seconds"] == 25
 
