@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,12 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.importing import prepare_folder_import
 from bedplate_registry.inspection import inspect_folder
+from bedplate_registry.models import ModelDraft
+from bedplate_registry.names import Name
+from bedplate_registry.progress import SILENT
+from bedplate_registry.registry import Registry
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
 from bedplate_serving.predictors.base import forward_sorted
 from bedplate_serving.predictors.seq2seq import Generated
@@ -344,6 +351,55 @@ def test_no_text_goes_on_for_ever(predictor_of: Callable[..., Any], folder_of: C
     own = dict(unlimited.parse("help").plan.settings)
     assert own["max_new_tokens"] == 29, "as the model's config says for this task"
     assert own["min_new_tokens"] == 1
+
+
+def test_what_a_models_files_ask_for_stays_within_what_is_done(
+    folder_of: Callable[[str], Path], predictor_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folder_of("bart"), tmp_path / "model")
+    path = folder / "generation_config.json"
+    asked = {
+        "num_beams": 3,
+        "no_repeat_ngram_size": 2,
+        "max_length": 6,
+        "min_length": 56,
+        "top_k": 5,
+        "temperature": 0.5,
+    }
+    nasty = {
+        "num_return_sequences": 3,
+        "num_beam_groups": 3,
+        "diversity_penalty": 0.5,
+        "cache_implementation": "static",
+    }
+    nasty |= {"return_dict_in_generate": True, "output_scores": True, "stop_strings": ["a"], "max_time": 1e-9}
+    path.write_text(json.dumps(json.loads(path.read_text()) | asked | nasty))
+    predictor: Any = load_predictor(folder, "summarization", device="cpu", threads=1)
+    plain = {"num_beams": 3, "no_repeat_ngram_size": 2, "max_new_tokens": 5, "min_new_tokens": 5}
+    assert written(predictor, TEXTS, {}) == written(predictor_of("summarization", "bart"), TEXTS, plain)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_beams": 10_000, "max_length": 10**9}))
+    plan = load_predictor(folder, "summarization", device="cpu", threads=1).parse("help").plan
+    assert (plan.num_beams, plan.max_new_tokens) == (16, 63)
+
+
+@pytest.mark.parametrize("name", ["marian", "m2m100", "nllb", "t5"])
+def test_an_import_takes_all_that_its_tokenizer_needs(
+    name: str, folder_of: Callable[[str], Path], predictor_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    registry = Registry(tmp_path)
+    draft = prepare_folder_import(
+        registry,
+        folder_of(name),
+        name=Name.parse("acme/words"),
+        task="translation",
+        check=lambda *_: {},
+        reporter=SILENT,
+    )
+    assert isinstance(draft, ModelDraft)
+    folder = registry.models.files_dir(registry.models.publish(draft))
+    imported = load_predictor(folder, "translation", device="cpu", threads=1)
+    own = {"max_new_tokens": 4, **languages("translation", name)}
+    assert imported.predict(TEXTS[:3], own) == predictor_of("translation", name).predict(TEXTS[:3], own)
 
 
 def test_two_threads_may_score_at_once_in_different_languages(predictor_of: Callable[..., Any]) -> None:

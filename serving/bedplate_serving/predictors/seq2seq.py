@@ -27,6 +27,7 @@ from bedplate_serving.predictors.base import Encoded, ItemError, TaskPredictor
 from bedplate_serving.predictors.loading import first_line, load_model, pick_device
 from bedplate_serving.predictors.parameters import read_parameters
 from bedplate_serving.predictors.seq2seq_settings import (
+    MAX_BEAMS,
     MAX_NEW_TOKENS,
     GenerationSettings,
     Limits,
@@ -44,6 +45,14 @@ GPU_TOKEN_BUDGET = 65536
 CHARACTERS_PER_TOKEN = 64  # no real text has more; a longer text is cut before it is tokenized
 DEFAULT_CONTEXT = 1024  # of models whose positions have no end, and whose tokenizer states none
 POSITIONS = ("max_encoder_position_embeddings", "max_position_embeddings", "n_positions")
+# What a model's files may ask of `generate` and is not done here: several texts of one, ways of searching that
+# transformers keeps outside itself, a second model, a cache that is compiled.
+NOT_DONE = (
+    *("num_return_sequences", "num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints"),
+    *("force_words_ids", "prompt_lookup_num_tokens", "cache_implementation", "compile_config", "stop_strings"),
+    *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+    *("guidance_scale", "watermarking_config", "use_mtp", "max_time", "token_healing"),
+)
 DECODER_POSITIONS = ("max_decoder_position_embeddings", "max_position_embeddings")
 
 
@@ -271,6 +280,8 @@ def _load_tokenizer(folder: Path) -> Any:
 def _generation_config(model: Any, tokenizer: Any) -> Any:
     """The model's own, with the tokens filled in that a text starts and ends with: two BERTs do not always say."""
     config = model.generation_config
+    for name in NOT_DONE:
+        setattr(config, name, None)
     if config.decoder_start_token_id is None:
         start = [
             model.config.decoder_start_token_id,
@@ -300,6 +311,8 @@ def _own_settings(generation_config: Any, config: Any, task: str) -> dict[str, A
     tasks = getattr(config, "task_specific_params", None) or {}
     named = next((value for name, value in tasks.items() if name.startswith(task) and isinstance(value, Mapping)), {})
     own |= {name: value for name, value in named.items() if name in own}
+    if own["num_beams"] is not None:
+        own["num_beams"] = min(int(own["num_beams"]), MAX_BEAMS)
     # From here on the plan says it: `generate` would fill these in where a plan leaves them out.
     generation_config.max_length = generation_config.max_new_tokens = None
     generation_config.min_length = generation_config.min_new_tokens = None

@@ -21,6 +21,7 @@ __all__ = ["GenerationSettings", "Limits", "Plan", "Seq2SeqParameters", "setting
 
 MAX_NEW_TOKENS = 1024  # whatever the model could: a text that never ends keeps all others waiting
 DEFAULT_NEW_TOKENS = 256  # where the model says nothing
+MAX_BEAMS = 16
 MAX_SECONDS = 120.0  # of one batch
 STEERS = ("temperature", "top_k", "top_p")
 
@@ -39,9 +40,9 @@ class GenerationSettings(Parameters):
     ] = None
     min_new_tokens: Annotated[int | None, Field(ge=0, description="The text does not end before it has these.")] = None
     min_length: Annotated[int | None, Field(ge=0, description="The same with the first token counted.")] = None
-    num_beams: Annotated[int | None, Field(ge=1, le=16, description="Beam search with this many beams; 1: greedy.")] = (
-        None
-    )
+    num_beams: Annotated[
+        int | None, Field(ge=1, le=MAX_BEAMS, description="Beam search with this many beams; 1: greedy.")
+    ] = None
     early_stopping: Annotated[
         bool | Literal["never"] | None, Field(description="Whether beam search ends with the first full set of texts.")
     ] = None
