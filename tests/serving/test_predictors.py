@@ -19,6 +19,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.inspection import inspect_folder
+from bedplate_registry.tasks import TASKS
 from bedplate_serving.predictors import BadItems, ItemError, can_serve, load_predictor
 from bedplate_serving.predictors.base import cut
 from bedplate_serving.predictors.check import main as check_main
@@ -294,16 +295,13 @@ def test_layer_norms_by_their_old_names_are_read(tiny: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("family", ["Bert", "DistilBert", "Roberta"])
-def test_the_load_check_of_a_base_with_its_masked_head_asks_the_encoder(
+def test_the_load_check_of_a_base_with_its_masked_head_fills_a_mask(
     family: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = masked_language_model(family, tiny, tmp_path)
     assert check_main([str(folder), "--task", "fill-mask"]) == 0
-    answer = json.loads(capsys.readouterr().out)["sample"]["answer"]
-    assert answer["hidden_size"] == 32 and answer["norm"] > 0.1
-    assert answer["note"] == (
-        "Only the encoder was asked: this release does not serve fill-mask. The model can be fine-tuned."
-    )
+    sample = json.loads(capsys.readouterr().out)["sample"]
+    assert "[MASK]" in sample["request"] and len(sample["answer"]) == 5
 
 
 def test_the_discriminator_of_electra_is_a_base(tiny: Path, tmp_path: Path) -> None:
@@ -312,18 +310,12 @@ def test_the_discriminator_of_electra_is_a_base(tiny: Path, tmp_path: Path) -> N
     assert inspect_folder(folder).task is None
 
 
-def test_the_load_check_of_a_model_nothing_here_can_use_is_refused(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = transformers.GPT2Config(vocab_size=200, n_positions=64, n_embd=32, n_layer=1, n_head=2)
-    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny / name, tmp_path / name)
-    assert check_main([str(tmp_path), "--task", "text-generation"]) == 1
+def test_the_load_check_for_a_task_nobody_serves_is_refused(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_main([str(tiny), "--task", "depth-estimation"]) == 1
     error = json.loads(capsys.readouterr().out)["error"]
-    assert error["code"] == "no-predictor" and "'text-generation' cannot be served" in error["message"]
+    assert error["code"] == "no-predictor" and "'depth-estimation' cannot be served" in error["message"]
 
 
 def test_what_this_release_can_serve_is_told_without_loading_anything() -> None:
-    assert can_serve("text-classification")
-    assert not any(can_serve(task) for task in ("fill-mask", "base", "check", "../a-b", "Text_Classification", ""))
+    assert all(can_serve(task) for task in TASKS)
+    assert not any(can_serve(task) for task in ("depth-estimation", "base", "../a-b", "Text_Classification", ""))

@@ -5,8 +5,7 @@
     {"ok": true, "sample": {"request": …, "answer": …}, "seconds": 1.9}              exit 0
     {"ok": false, "error": {"code", "message", "hint"}, "seconds": 0.4}              exit 1
 
-A base is passed through once. So is a text encoder whose head (fill-mask, for one) has no predictor in this release:
-it is there to be fine-tuned, and the answer says that its head was not asked.
+A base is passed through once.
 
 Run in a cage: it is the first time that a stranger's files meet a loader.
 """
@@ -54,29 +53,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _sample(options: argparse.Namespace) -> dict[str, Any]:
-    from bedplate_serving.predictors import can_serve, load_predictor
+    from bedplate_serving.predictors import load_predictor
 
     if options.task is None:
         return _sample_of_base(options)
-    if not can_serve(options.task) and _is_encoder(options.folder):
-        return _sample_of_encoder(options)
     predictor = load_predictor(options.folder, options.task, device=options.device, threads=options.threads)
     request = predictor.sample()
     return {"request": request, "answer": predictor.predict([request])[0]}
-
-
-def _is_encoder(folder: Path) -> bool:
-    """Whether it takes a new head. Seq2seq, causal and vision models do not: nothing here could use them."""
-    from bedplate_registry.inspection import read_config
-    from bedplate_registry.tasks import ENCODERS
-
-    return read_config(folder).get("model_type") in ENCODERS
-
-
-def _sample_of_encoder(options: argparse.Namespace) -> dict[str, Any]:
-    sample = _sample_of_base(options)
-    note = f"Only the encoder was asked: this release does not serve {options.task}. The model can be fine-tuned."
-    return {**sample, "answer": {**sample["answer"], "note": note}}
 
 
 def _sample_of_base(options: argparse.Namespace) -> dict[str, Any]:

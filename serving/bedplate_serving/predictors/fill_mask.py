@@ -18,9 +18,9 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.predictors.base import ItemError, TaskPredictor
+from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
-from bedplate_serving.predictors.encoder import Head
+from bedplate_serving.predictors.encoder import EncoderPredictor, Head
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text
 from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows
@@ -87,7 +87,7 @@ def load(folder: Path, *, device: str = "auto", threads: int | None = None, deri
     return MaskFiller(folder, device, threads, derived)
 
 
-class MaskFiller(TaskPredictor):
+class MaskFiller(EncoderPredictor):
     """The predictor of the task fill-mask; see base.Predictor for what each method promises."""
 
     task = "fill-mask"
@@ -98,11 +98,9 @@ class MaskFiller(TaskPredictor):
     def __init__(
         self, folder: Path, device: str = "auto", threads: int | None = None, derived: Path | None = None
     ) -> None:
-        self._windowed = WindowedEncoder(folder, HEAD, device, threads)
+        self._windowed = WindowedEncoder(folder, HEAD, device, threads, derived)
         encoder = self._windowed.encoder
-        self.device = encoder.device
-        self.context_length = encoder.context_length
-        self.token_budget = encoder.token_budget
+        self._stand_on(encoder)
         self._room = encoder.context_length - self._windowed.frame.size
         self._tokenizer = self._windowed.tokenizer
         self.mask_token = self._checked_mask(encoder.mask_token)
@@ -112,10 +110,6 @@ class MaskFiller(TaskPredictor):
         if token is None or self._windowed.encoder.mask_token_id not in self._tokenizer.encode(token).ids:
             raise Refused("The model's tokenizer has no mask token, so it cannot be asked to fill one.", code="no-mask")
         return token
-
-    @property
-    def is_packed(self) -> bool:
-        return self._windowed.encoder.is_packed
 
     def parameters(self, raw: Mapping[str, Any]) -> Wanted:
         read = read_parameters(MaskParameters, raw, self.task)

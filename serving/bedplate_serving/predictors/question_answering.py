@@ -21,8 +21,8 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.predictors.base import ItemError, TaskPredictor
-from bedplate_serving.predictors.encoder import Head, Window
+from bedplate_serving.predictors.base import ItemError
+from bedplate_serving.predictors.encoder import EncoderPredictor, Head, Window
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text
 from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, ranges, snip
@@ -100,7 +100,7 @@ def load(
     return QuestionAnswerer(folder, device, threads, derived)
 
 
-class QuestionAnswerer(TaskPredictor):
+class QuestionAnswerer(EncoderPredictor):
     """The predictor of the task question-answering; see base.Predictor for what each method promises."""
 
     task = "question-answering"
@@ -111,15 +111,8 @@ class QuestionAnswerer(TaskPredictor):
     def __init__(
         self, folder: Path, device: str = "auto", threads: int | None = None, derived: Path | None = None
     ) -> None:
-        self._windowed = WindowedEncoder(folder, HEAD, device, threads, texts=2)
-        encoder = self._windowed.encoder
-        self.device = encoder.device
-        self.context_length = encoder.context_length
-        self.token_budget = encoder.token_budget
-
-    @property
-    def is_packed(self) -> bool:
-        return self._windowed.encoder.is_packed
+        self._windowed = WindowedEncoder(folder, HEAD, device, threads, derived, texts=2)
+        self._stand_on(self._windowed.encoder)
 
     def parameters(self, raw: Mapping[str, Any]) -> QuestionParameters:
         wanted = read_parameters(QuestionParameters, raw, self.task)

@@ -18,9 +18,9 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.predictors.base import ItemError, TaskPredictor
+from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
-from bedplate_serving.predictors.encoder import Head
+from bedplate_serving.predictors.encoder import EncoderPredictor, Head
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text
 from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, ranges, shares, snip
@@ -112,7 +112,7 @@ def load(
     return TokenClassifier(folder, device, threads, derived)
 
 
-class TokenClassifier(TaskPredictor):
+class TokenClassifier(EncoderPredictor):
     """The predictor of the task token-classification; see base.Predictor for what each method promises."""
 
     task = "token-classification"
@@ -123,20 +123,14 @@ class TokenClassifier(TaskPredictor):
     def __init__(
         self, folder: Path, device: str = "auto", threads: int | None = None, derived: Path | None = None
     ) -> None:
-        self._windowed = WindowedEncoder(folder, HEAD, device, threads)
+        self._windowed = WindowedEncoder(folder, HEAD, device, threads, derived)
         encoder = self._windowed.encoder
-        self.device = encoder.device
+        self._stand_on(encoder)
         self.labels = encoder.labels
-        self.context_length = encoder.context_length
-        self.token_budget = encoder.token_budget
         self._room = encoder.context_length - self._windowed.frame.size
         self._prefix = getattr(self._windowed.tokenizer.model, "continuing_subword_prefix", None)
         self._spaced = _wants_spaces(self._windowed.tokenizer)
         self._outside = "O" if "O" in self.labels else self.labels[0]
-
-    @property
-    def is_packed(self) -> bool:
-        return self._windowed.encoder.is_packed
 
     def parameters(self, raw: Mapping[str, Any]) -> TokenParameters:
         return self._checked(read_parameters(TokenParameters, raw, self.task))

@@ -49,9 +49,16 @@ class WindowedEncoder:
     """
 
     def __init__(
-        self, folder: Path, head: Head, device: str = "auto", threads: int | None = None, *, texts: int = 1
+        self,
+        folder: Path,
+        head: Head,
+        device: str = "auto",
+        threads: int | None = None,
+        derived: Path | None = None,
+        *,
+        texts: int = 1,
     ) -> None:
-        self.encoder = TextEncoder(folder, head, device, threads)
+        self.encoder = TextEncoder(folder, head, device, threads, derived)
         self.tokenizer = self.encoder.backend_tokenizer
         self.tokenizer.no_truncation()  # the windows hold all of a text
         self.frame = Frame(self.tokenizer, texts, wants_type_ids=self.encoder.wants_type_ids)
