@@ -133,8 +133,15 @@ class RunningGateway:
 
     def route(self, deployments: dict[str, tuple[int, list[RunningReplica]]], **more: Any) -> None:
         """Hands a snapshot down as the control plane does, and waits until the gateway has taken it."""
+        self.publish({"support": deployments}, **more)
+
+    def publish(self, given: dict[str, dict[str, tuple[int, list[RunningReplica]]]], **more: Any) -> None:
+        """As `route`, for several endpoints; one that is named as a task is, is of that task."""
         self.generation += 1
-        endpoints = {"support": {"task": "text-classification", "deployments": _deployments(deployments)}}
+        endpoints = {
+            name: {"task": "text-classification" if name == "support" else name, "deployments": _deployments(one)}
+            for name, one in given.items()
+        }
         write_routes(self.folder / "routes.json", self.generation, endpoints, **more)
         until(lambda: self.own_user("/gateway/livez").json()["generation"] == self.generation, 5, "the snapshot")
 

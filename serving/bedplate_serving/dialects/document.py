@@ -15,6 +15,7 @@ import orjson
 
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.dialects.call import Call, Reply, StreamingReply
+from bedplate_serving.dialects.open_inference import input_names
 from bedplate_serving.dialects.openai_bodies import ChatBody, CompletionBody
 from bedplate_serving.predictors.base import Predictor
 from bedplate_serving.problems import Problem
@@ -98,11 +99,9 @@ def _others(call: Call, predictor: Predictor) -> list[tuple[str, dict[str, Any],
     inputs, parameters = request["inputs"], request.get("parameters") or {}
     items = inputs if isinstance(inputs, list) else [inputs]
     azure = {"input_data": items, "params": parameters}
-    if predictor.task == "text-to-image" and isinstance(inputs, dict):
-        items, parameters = [inputs.get("prompt")], parameters | {k: v for k, v in inputs.items() if k != "prompt"}
-    tensors = {"inputs": _tensors(items, predictor), "parameters": parameters}
+    tensors = _tensors(items, parameters, predictor)
     others = [("/score", azure, "Azure ML's dialect.")]
-    if tensors["inputs"]:
+    if tensors is not None:
         others.append((f"/v2/models/{call.endpoint}/infer", tensors, "Open Inference Protocol, version 2."))
     if predictor.task == "text-generation" and isinstance(items[0], str):
         limits = {"model": call.endpoint, "max_tokens": EXAMPLE_TOKENS, "temperature": 0}
@@ -112,16 +111,24 @@ def _others(call: Call, predictor: Predictor) -> list[tuple[str, dict[str, Any],
     return others
 
 
-def _tensors(items: list[Any], predictor: Predictor) -> list[dict[str, Any]]:
-    """The items by column; none where they are no texts."""
-    name = "image" if predictor.task == "image-classification" else "text"
-    rows = [item if isinstance(item, dict) else {name: item} for item in items]
-    columns = {key: [row.get(key) for row in rows] for key in rows[0]} if rows else {}
-    if not all(isinstance(value, str) for column in columns.values() for value in column):
-        return []
-    return [
-        {"name": key, "shape": [len(column)], "datatype": "BYTES", "data": column} for key, column in columns.items()
+def _tensors(items: list[Any], parameters: Mapping[str, Any], predictor: Predictor) -> dict[str, Any] | None:
+    """The items as tensors. What one has beside its texts, such as languages, are parameters of the request."""
+    names = input_names(predictor.task)
+    rows = [_renamed(item) if isinstance(item, dict) else {names[0]: item} for item in items]
+    columns = {name: [row[name] for row in rows] for name in names if rows and all(name in row for row in rows)}
+    beside = [{key: value for key, value in row.items() if key not in columns} for row in rows]
+    if not columns or (len(rows) > 1 and any(beside)):
+        return None
+    if not all(isinstance(value, str) for values in columns.values() for value in values):
+        return None
+    tensors = [
+        {"name": name, "shape": [len(values)], "datatype": "BYTES", "data": values} for name, values in columns.items()
     ]
+    return {"inputs": tensors, "parameters": {**beside[0], **parameters}}
+
+
+def _renamed(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"text" if key in ("prompt", "source", "document") else key: value for key, value in item.items()}
 
 
 def _post(words: str, request: Any, answer: Any) -> dict[str, Any]:

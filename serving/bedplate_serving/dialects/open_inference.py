@@ -25,7 +25,7 @@ from bedplate_serving.problems import Problem
 from bedplate_serving.scoring_paths import find
 from bedplate_serving.v2_server import ALIVE, READY, SERVER
 
-__all__ = ["parse", "tell_live", "tell_model", "tell_ready", "tell_server"]
+__all__ = ["input_names", "parse", "tell_live", "tell_model", "tell_ready", "tell_server"]
 
 Inputs = tuple[tuple[str, ...], tuple[str, ...]]  # the names that must be there, and those that may
 
@@ -36,6 +36,12 @@ INPUTS: Mapping[str, Inputs] = {
     "image-classification": (("image",), ()),
 }
 CLASSIFIERS = ("text-classification", "image-classification")
+
+
+def input_names(task: str) -> tuple[str, ...]:
+    """Of its input tensors, those that must be there first."""
+    needed, optional = INPUTS.get(task, TEXT)
+    return (*needed, *optional)
 
 
 def tell_server(call: Call, predictor: Predictor) -> Reply:
@@ -53,12 +59,11 @@ def tell_ready(call: Call, predictor: Predictor) -> Reply:
 
 
 def tell_model(call: Call, predictor: Predictor) -> Reply:
-    inputs, optional = INPUTS.get(predictor.task, TEXT)
     told = {
         "name": call.endpoint,
         "versions": [_version(call)],
         "platform": "bedplate",
-        "inputs": [_tensor(name, "BYTES") for name in (*inputs, *optional)],
+        "inputs": [_tensor(name, "BYTES") for name in input_names(predictor.task)],
         "outputs": [_tensor(name, datatype) for name, datatype in _outputs(predictor)],
     }
     return Reply(orjson.dumps(told))
@@ -100,10 +105,10 @@ def _outputs(predictor: Predictor) -> list[tuple[str, str]]:
 
 
 def _items(tensors: Mapping[str, list[str | bytes]], predictor: Predictor) -> list[Any]:
-    needed, optional = INPUTS.get(predictor.task, TEXT)
+    needed, names = INPUTS.get(predictor.task, TEXT)[0], input_names(predictor.task)
     for name in tensors:
-        if name not in (*needed, *optional):
-            hint = nearest(name, (*needed, *optional))
+        if name not in names:
+            hint = nearest(name, names)
             raise Refused(f"{predictor.task} has no input {name!r}.", hint=hint, code="bad-tensor")
     for name in needed:
         if name not in tensors:

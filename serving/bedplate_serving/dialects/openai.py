@@ -5,7 +5,7 @@
     GET  /v1/models[/{model}]
 
 `model` in the answers is the endpoint's name and `system_fingerprint` the model version that answered. Without
-temperature and top_p the model's own settings hold, which for most models means the likeliest token each time.
+temperature, top_p and top_k the likeliest token is taken each time. What a model says of tools is given as text.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def parse_chat(call: Call, predictor: Any) -> Asked:
     body = read_body(ChatBody, read_object(call.body), "chat/completions")
     parameters = predictor.parameters(body.generation())
     try:
-        item = predictor.parse_chat(body.messages, parameters)
+        item = predictor.parse_chat(body.messages, parameters, body.usable_tools)
     except ItemError as error:
         raise Problem(422, error.code, f"messages {error.message}.", error.hint, extra={"param": "messages"}) from error
     return _asked(_Chat(call, body), [item], body)

@@ -1,7 +1,7 @@
 """What may stand in a body of OpenAI's dialect, and what it is called in ours.
 
 What has no effect on a text (`user`, `metadata`, …) is taken. What would have one and cannot be done here (a schema, a
-tool, a bias) is refused by name, since a text that silently ignores a wish looks like an answer to it.
+bias) is refused by name, since a text that silently ignores a wish looks like an answer to it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ __all__ = ["ChatBody", "CompletionBody", "OpenAIBody", "Stops", "read_body"]
 MAX_CHOICES = 16
 MAX_MESSAGES = 1024
 MAX_PROMPTS = 256
+MAX_TOOLS = 128
 MAX_STOPS = 16
 COMPLETION_TOKENS = 16  # OpenAI's own default
 
@@ -114,8 +115,11 @@ class ChatBody(OpenAIBody):
         int | None, Field(ge=0, le=20, description="With logprobs: the likeliest at each place as well.")
     ] = None
     response_format: Annotated[dict[str, Any] | None, Field(description='{"type": "text"} alone.')] = None
-    tools: Annotated[list[Any] | None, Field(max_length=0, description="Must be empty.")] = None
-    tool_choice: Annotated[Literal["none", "auto"] | None, Field(description="Without effect.")] = None
+    tools: Annotated[
+        list[dict[str, Any]] | None,
+        Field(max_length=MAX_TOOLS, description="Handed to a template that has a place for them; else refused."),
+    ] = None
+    tool_choice: Annotated[Literal["none", "auto"] | None, Field(description="none: as if there were no tools.")] = None
     parallel_tool_calls: Annotated[bool | None, Field(description="Without effect.")] = None
     modalities: Annotated[list[Literal["text"]] | None, Field(description='["text"] alone.')] = None
     store: Annotated[Literal[False] | None, Field(description="Nothing is stored: false alone.")] = None
@@ -126,6 +130,10 @@ class ChatBody(OpenAIBody):
     @property
     def limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def usable_tools(self) -> list[dict[str, Any]] | None:
+        return None if self.tool_choice == "none" else self.tools
 
     @property
     def top(self) -> int | None:
