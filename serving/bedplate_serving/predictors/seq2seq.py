@@ -40,7 +40,7 @@ from bedplate_serving.predictors.text import check_text
 __all__ = ["Generated", "Seq2SeqEngine", "Seq2SeqItem", "Seq2SeqPredictor", "Source", "text_of"]
 
 # Cost of an item: what it reads and, for each beam, what it may write.
-CPU_TOKEN_BUDGET = 4096
+CPU_TOKEN_BUDGET = 2048  # more rows gain little on a CPU, and the next request waits for all of them
 GPU_TOKEN_BUDGET = 65536
 CHARACTERS_PER_TOKEN = 64  # no real text has more; a longer text is cut before it is tokenized
 DEFAULT_CONTEXT = 1024  # of models whose positions have no end, and whose tokenizer states none
