@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ class ChatTemplate:
     def _ask(self, line: bytes) -> dict[str, str]:
         child = self._child
         if child is None or child.poll() is not None:
+            self._kill()
             child = self._start()
         answer = self._exchange(child, line, SECONDS)
         if answer is None:
@@ -135,6 +137,7 @@ class ChatTemplate:
             cwd="/",
         )
         self._child = child
+        self._ending = weakref.finalize(self, _end, child)  # also when this object goes
         for pipe in (child.stdin, child.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
@@ -170,14 +173,17 @@ class ChatTemplate:
         return bytes(received)
 
     def _kill(self) -> None:
-        child, self._child = self._child, None
-        if child is None:
-            return
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            assert pipe is not None
-            pipe.close()
+        if self._child is not None:
+            self._ending()
+            self._child = None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        assert pipe is not None
+        pipe.close()
 
 
 def parse_messages(messages: Any) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Sequence
@@ -145,7 +146,7 @@ class CausalModel:
         if not can_page(self._model):
             return None
         tokens = max(token_budget or self.token_budget, self.context_length)
-        engine = PagedEngine(self._model, told, tokens=tokens, rows=MOST_ROWS[self._kind], device=self.device)
+        engine = PagedEngine(_twin(self._model), told, tokens=tokens, rows=MOST_ROWS[self._kind], device=self.device)
         try:
             engine.start()
             if self._is_right(engine):
@@ -184,14 +185,31 @@ class CausalModel:
 
     def _cached_tokens(self) -> int:
         """How many tokens the cache of all texts may hold: a share of the device's free memory, and a bound."""
-        config = self._model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        bytes_a_token = 2 * config.num_hidden_layers * heads * size * self._model.dtype.itemsize
+        bytes_a_token = _bytes_a_token(self._model.config.get_text_config(), self._model.dtype)
         on_gpu = self._kind == "cuda"
         free = int(torch.cuda.mem_get_info(self.device)[0] if on_gpu else psutil.virtual_memory().available)
-        fitting = int(free * MEMORY_SHARE[self._kind]) // int(bytes_a_token)
+        fitting = int(free * MEMORY_SHARE[self._kind]) // bytes_a_token
         return max(min(fitting, MOST_CACHED_TOKENS[self._kind]), LEAST_CACHED_TOKENS)
+
+
+def _bytes_a_token(config: Any, dtype: torch.dtype) -> int:
+    """Keys and values of all layers. Models without attention hold less: for them it is a bound."""
+    width = int(config.hidden_size)
+    all_heads = getattr(config, "num_attention_heads", None)
+    if all_heads:
+        size = getattr(config, "head_dim", None) or width // all_heads
+        width = int(size * (getattr(config, "num_key_value_heads", None) or all_heads))
+    return int(2 * config.num_hidden_layers * width * dtype.itemsize)
+
+
+def _twin(model: Any) -> Any:
+    """The same weights in other modules, with a config of their own.
+
+    A forward pass of continuous batching writes `is_causal` into the config and takes it back afterwards: beside a pass
+    of `generate` in another thread it stays there now and then, and from then on the model sees what is to come.
+    """
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
 
 
 def _nobody(step: Step) -> None:

@@ -9,6 +9,7 @@ next step.
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
+from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.predictors.generation_engine import Told, advance, forced
@@ -97,11 +99,13 @@ class PagedEngine:
         self._told([(text, None)])
 
     def _opened(self) -> Any:
+        logging.getLogger("ContinuousBatchingLogger").setLevel(logging.WARNING)  # it tells of each start and stop
         config = ContinuousBatchingConfig(
             page_size=self._page,
             num_blocks=-(-self._tokens // self._page) + 1,
             max_batch_tokens=max(256, self._rows),
             max_requests_per_batch=self._rows,
+            scheduler_type=_Scheduler.__name__,
             use_async_batching=False,  # our processor is Python: no graph replays it, no step runs ahead of it
             use_cuda_graph=False,
             auto_switch_to_flash=False,
@@ -135,6 +139,21 @@ class _Texts(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # transf
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
         return self._engine.write(self._names, scores)
+
+
+class _Scheduler(FIFOScheduler):  # type: ignore[misc]
+    """First come, first served. Where pages run out it sends the youngest back and lets nobody in until a text ends,
+    but ours end as cancelled requests, which it does not take for that.
+    """
+
+    def clear_cancelled_requests(self) -> Any:
+        cancelled = super().clear_cancelled_requests()
+        if cancelled or not self.active_requests:
+            self.block_new_requests = False
+        return cancelled
+
+
+SCHEDULER_MAPPING[_Scheduler.__name__] = _Scheduler
 
 
 class _Failures(OutputRouter):  # type: ignore[misc]
