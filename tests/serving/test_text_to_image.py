@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -29,7 +29,7 @@ from bedplate_serving.predictors import BadItems, load_predictor
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.check import main as check_main
 from bedplate_serving.predictors.text_to_image import TextToImage
-from bedplate_serving.testing.images import tiny_diffusion
+from bedplate_serving.testing.images import tiny_diffusion, tiny_diffusion_xl
 
 TASK = "text-to-image"
 FEW: dict[str, Any] = {"num_inference_steps": 2}
@@ -80,6 +80,30 @@ def test_pixels_equal_those_of_the_pipeline_called_directly(
     assert np.array_equal(pixels(answer), expected)
     assert (answer["height"], answer["width"]) == expected.shape[:2]
     assert expected.std() > 5, "an image of one color would pass with anything"
+
+
+def test_a_pipeline_with_two_text_encoders_gives_the_same_pixels_too(tmp_path: Path) -> None:
+    folder = tiny_diffusion_xl(tmp_path / "xl")
+    facts = inspect_folder(folder)
+    assert (facts.task, facts.architecture, facts.context_length) == (TASK, "StableDiffusionXLPipeline", 77)
+    direct = StableDiffusionXLPipeline.from_pretrained(folder)
+    direct.set_progress_bar_config(disable=True)
+    generator = torch.Generator("cpu").manual_seed(7)
+    given = FEW | {"negative_prompt": "a dog", "width": 24, "height": 32}
+    expected = np.asarray(direct(prompt="a red house", generator=generator, **given).images[0])
+    [answer] = load_predictor(folder, TASK, device="cpu", threads=1).predict(["a red house"], given | {"seed": 7})
+    assert np.array_equal(pixels(answer), expected) and expected.std() > 5
+
+
+def test_what_a_safety_checker_flags_is_black_and_says_so(tmp_path: Path) -> None:
+    folder = tiny_diffusion(tmp_path / "m", flags_everything=True)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["feature_extractor"] = ["transformers", "CLIPFeatureExtractor"]  # as the models of those days have it
+    (folder / "model_index.json").write_text(json.dumps(index))
+    painter = load_predictor(folder, TASK, device="cpu", threads=1)
+    [answer] = painter.predict(["a cat"], FEW)
+    assert answer["nsfw_content_detected"] is True and not pixels(answer).any()
+    assert painter.azure_answer([answer], None)[0]["nsfw_content_detected"] is True
 
 
 def test_another_scheduler_is_the_one_that_the_pipeline_would_use(painter: TextToImage, folder: Path) -> None:

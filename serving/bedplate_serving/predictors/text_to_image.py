@@ -309,10 +309,14 @@ def _load_part(folder: Path, part: Part, device: str) -> Any:
 
 def _class_of(part: Part) -> type[Any]:
     """The class that a part names, which must be one of transformers or diffusers. (model_index.json was checked.)"""
-    module = import_module(part.library if part.library in ("diffusers", "transformers") else "diffusers.pipelines")
-    if part.library not in ("diffusers", "transformers"):
-        module = getattr(module, part.library)  # a family of pipelines with parts of its own: the safety checker
-    kind = getattr(module, part.class_name)
+    if part.library in ("diffusers", "transformers"):
+        module = import_module(part.library)
+    else:  # a family of pipelines with parts of its own: the safety checker
+        module = getattr(import_module("diffusers.pipelines"), part.library)
+    name = part.class_name
+    if not hasattr(module, name):  # as transformers called its image processors until version 5
+        name = name.replace("FeatureExtractor", "ImageProcessor")
+    kind = getattr(module, name)
     if not isinstance(kind, type) or not kind.__module__.startswith(("diffusers.", "transformers.")):
         raise ValueError(f"{part.library}.{part.class_name} is no class of diffusers or transformers")
     return kind

@@ -14,13 +14,14 @@ from bedplate_serving.testing.encoders import (
     tiny_text_classifier,
     tiny_token_classifier,
 )
-from bedplate_serving.testing.images import tiny_diffusion, tiny_resnet, tiny_timm, tiny_vit
+from bedplate_serving.testing.images import tiny_diffusion, tiny_diffusion_xl, tiny_resnet, tiny_timm, tiny_vit
 
 __all__ = [
     "FAMILIES",
     "SHAPES",
     "WORDS",
     "tiny_diffusion",
+    "tiny_diffusion_xl",
     "tiny_encoder",
     "tiny_masked_lm",
     "tiny_question_answerer",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["tiny_diffusion", "tiny_resnet", "tiny_timm", "tiny_vit"]
+__all__ = ["tiny_diffusion", "tiny_diffusion_xl", "tiny_resnet", "tiny_timm", "tiny_vit"]
 
 LABELS = ("cat", "dog", "palace", "daisy", "espresso", "rocket")
 
@@ -86,16 +86,68 @@ def _seeded(make: Any, seed: int) -> Any:
     return model.eval()
 
 
-def tiny_diffusion(folder: Path, seed: int = 0) -> Path:
-    """Writes a Stable Diffusion pipeline: text encoder, tokenizer, UNet, autoencoder, scheduler. 32 x 32 pixels."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+def tiny_diffusion(folder: Path, seed: int = 0, *, flags_everything: bool = False) -> Path:
+    """Writes a Stable Diffusion pipeline: text encoder, tokenizer, UNet, autoencoder, scheduler. 32 x 32 pixels.
+
+    `flags_everything` adds a safety checker, to which every image is one it may not show.
+    """
+    from diffusers import StableDiffusionPipeline
+    from transformers import CLIPTextModel
 
     tokenizer = _clip_tokenizer(folder / "tokenizer")
-    text = CLIPTextConfig(
+    checker, extractor = _safety_checker() if flags_everything else (None, None)
+    pipeline = StableDiffusionPipeline(
+        text_encoder=_seeded(lambda: CLIPTextModel(_clip_text(tokenizer)), seed),
+        tokenizer=tokenizer,
+        unet=_seeded(lambda: _unet(cross_attention_dim=32, attention_head_dim=4), seed + 1),
+        vae=_seeded(_autoencoder, seed + 2),
+        scheduler=_scheduler(),
+        safety_checker=checker,
+        feature_extractor=extractor,
+        requires_safety_checker=flags_everything,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def tiny_diffusion_xl(folder: Path, seed: int = 0) -> Path:
+    """Writes a pipeline in the layout of Stable Diffusion XL: two text encoders, and the image's size as an input."""
+    from diffusers import StableDiffusionXLPipeline
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = _clip_tokenizer(folder / "tokenizer")
+    text = _clip_text(tokenizer)
+    unet = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": text.projection_dim + 6 * 8,
+        "transformer_layers_per_block": (1, 2),
+        "use_linear_projection": True,
+        "attention_head_dim": (2, 4),
+        "cross_attention_dim": 2 * text.hidden_size,
+    }
+    pipeline = StableDiffusionXLPipeline(
+        text_encoder=_seeded(lambda: CLIPTextModel(text), seed),
+        text_encoder_2=_seeded(lambda: CLIPTextModelWithProjection(text), seed + 1),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=_seeded(lambda: _unet(**unet), seed + 2),
+        vae=_seeded(_autoencoder, seed + 3),
+        scheduler=_scheduler(),
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def _clip_text(tokenizer: Any) -> Any:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=37,
+        projection_dim=32,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=77,
@@ -104,35 +156,46 @@ def tiny_diffusion(folder: Path, seed: int = 0) -> Path:
         pad_token_id=tokenizer.pad_token_id,
     )
 
-    def unet() -> Any:
-        return UNet2DConditionModel(
-            sample_size=16,
-            block_out_channels=(16, 32),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=32,
-            attention_head_dim=4,
-            norm_num_groups=4,
-        )
 
-    def autoencoder() -> Any:
-        blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-        return AutoencoderKL(block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, sample_size=32, **blocks)
+def _unet(**more: Any) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        **more,
+    )
+
+
+def _autoencoder() -> Any:
+    from diffusers import AutoencoderKL
+
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    return AutoencoderKL(block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, sample_size=32, **blocks)
+
+
+def _scheduler() -> Any:
+    from diffusers import PNDMScheduler
 
     betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-    pipeline = StableDiffusionPipeline(
-        text_encoder=_seeded(lambda: CLIPTextModel(text), seed),
-        tokenizer=tokenizer,
-        unet=_seeded(unet, seed + 1),
-        vae=_seeded(autoencoder, seed + 2),
-        scheduler=PNDMScheduler(skip_prk_steps=True, steps_offset=1, **betas),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.save_pretrained(folder)
-    return folder
+    return PNDMScheduler(skip_prk_steps=True, steps_offset=1, **betas)
+
+
+def _safety_checker() -> tuple[Any, Any]:
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessorPil
+
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**size, "vocab_size": 8, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    vision = {**size, "image_size": 32, "patch_size": 16}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    checker = _seeded(lambda: StableDiffusionSafetyChecker(config), 0)
+    checker.concept_embeds_weights.data.fill_(-10)  # what is closer to a concept than this is flagged
+    return checker, CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32)
 
 
 def _clip_tokenizer(folder: Path) -> Any:
