@@ -4,6 +4,7 @@ registry/              models, datasets, evaluations, blobs (bedplate_registry)
 jobs/<job-id>/         one folder a job (job_folder.py)
 run/                   lock, sockets, the loopback token, routes.json, replicas
 logs/                  control plane, gateway and replicas
+derived/<digest>/      what replicas made of the model version with this manifest, to answer faster; made again if lost
 bedplate.db            metadata database, mode 0600
 backups/               copies of it, made before a migration
 id                     which home this is, for a database outside it; mode 0600
@@ -50,6 +51,10 @@ class Home:
         return self.path / "logs"
 
     @property
+    def derived(self) -> Path:
+        return self.path / "derived"
+
+    @property
     def database(self) -> Path:
         return self.path / "bedplate.db"
 
@@ -88,7 +93,7 @@ class Home:
     @property
     def private_folders(self) -> list[Path]:
         """What no worker sees: all of it. The folders in it are named as well, since links may lead elsewhere."""
-        return [self.path, self.run, self.jobs, self.logs, self.path / "backups"]
+        return [self.path, self.run, self.jobs, self.logs, self.derived, self.path / "backups"]
 
     def prepare(self) -> None:
         """Create what is missing. `run` is for this user alone: whoever reaches a socket in it is this user.
@@ -98,7 +103,7 @@ class Home:
         try:
             if not self.path.exists():
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.registry, self.jobs, self.logs, self.run):
+            for folder in (self.registry, self.jobs, self.logs, self.derived, self.run):
                 folder.mkdir(parents=True, exist_ok=True)
             for folder in self.private_folders[1:]:
                 if folder.exists():

@@ -215,6 +215,8 @@ class Reconciler:
             return
         folder = self.folder(replica.id)
         folder.mkdir(parents=True, exist_ok=True)
+        derived = self._home.derived / version.digest
+        derived.mkdir(parents=True, exist_ok=True)
         spec = {
             "socket": str(folder / "s"),
             "model_dir": str(files),
@@ -224,6 +226,7 @@ class Reconciler:
             "deployment": deployment.name,
             "device": deployment.device,
             "threads": os.cpu_count() or 1,
+            "derived_dir": str(derived),
             "sample": (deployment.sample or {}).get("request"),
         }
         write_json(folder / "replica.json", spec)
@@ -235,7 +238,7 @@ class Reconciler:
             env=lease.environment(),
             read_only=[self._home.registry],
             hidden=self._home.private_folders,
-            visible=[self._home.registry],
+            visible=[self._home.registry, derived],  # the latter it may write to
         )
 
     # --- the gateway's snapshot ---

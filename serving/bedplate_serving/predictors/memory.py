@@ -11,8 +11,10 @@ __all__ = ["give_back_memory"]
 
 def give_back_memory() -> None:
     """After something large was let go. What was frozen for the collector (gc.freeze) is looked through once more."""
+    was_frozen = gc.get_freeze_count() > 0
     gc.unfreeze()
     gc.collect()
     with suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
-    gc.freeze()
+    if was_frozen:
+        gc.freeze()

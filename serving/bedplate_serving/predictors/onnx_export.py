@@ -16,7 +16,8 @@ import ctypes
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any, cast
 import onnxruntime
 import torch
 from transformers import AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
 
 from bedplate_registry.errors import BedplateError, Refused, Unavailable
 from bedplate_serving.predictors.engines import Head, agree
@@ -120,9 +122,8 @@ def _attend_all(
 
 def _trace(packed: PackedModel, row: PackedRow, path: Path) -> None:
     """By torch's exporter that traces: the one that compiles needs another package and half a minute."""
-    AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)  # the bias is the mask
     names = ["ids", "positions", "segments", "taken", *(["type_ids"] if packed.takes_type_ids else [])]
-    with torch.inference_mode(), warnings.catch_warnings():
+    with torch.inference_mode(), _without_masks(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: what is taken for a constant is found out by `_check`
         torch.onnx.export(
             _Traced(packed, names).eval(),
@@ -134,6 +135,16 @@ def _trace(packed: PackedModel, row: PackedRow, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+@contextmanager
+def _without_masks() -> Iterator[None]:
+    """The bias is the mask: transformers' own would be traced as well, and for nothing."""
+    AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def _optimize(raw: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -119,6 +120,8 @@ def make_graph(derived: Path, model: Path, task: str) -> None:
     """Has another process make the graph of a model that has none here: torch, the model and its copies take much
     memory, all of which ends with that process. Raises Unavailable with what it said.
     """
+    if not os.access(derived, os.W_OK):
+        raise Unavailable(f"no ONNX graph is made: {str(derived)!r} cannot be written to", code="no-graph")
     command = [sys.executable, "-m", "bedplate_serving.predictors.onnx_export", str(model), task, str(derived)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:

@@ -1,0 +1,298 @@
+"""Encoders on ONNX Runtime answer as transformers does, need no torch once their graph is there, and take over from
+torch while requests run. A graph that is damaged, stale or wrong never answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from bedplate_serving.predictors import load_predictor
+from bedplate_serving.predictors.encoder import Head, TextEncoder
+from bedplate_serving.predictors.onnx_export import export
+from bedplate_serving.predictors.onnx_graph import find_graph
+from bedplate_serving.predictors.onnx_session import open_engine
+from bedplate_serving.predictors.text import TextItem
+from bedplate_serving.testing import (
+    WORDS,
+    tiny_masked_lm,
+    tiny_question_answerer,
+    tiny_text_classifier,
+    tiny_token_classifier,
+)
+
+CLASSIFY = "text-classification"
+
+
+def items() -> list[TextItem]:
+    """Of very different lengths, some beyond the context, more than one row holds; pairs and other scripts too."""
+    source = random.Random(0)
+    words = [" ".join(source.choices(WORDS, k=source.choice((1, 2, 5, 20, 90)))) for _ in range(40)]
+    pairs = [TextItem(first, second) for first, second in zip(words[:8], words[8:16], strict=True)]
+    return [*map(TextItem, words), *pairs, TextItem("Größe 😀 naïve"), TextItem("東京", "a"), TextItem("x" * 300)]
+
+
+def classifier(family: str) -> Callable[[Path], Path]:
+    """Of a family that testing has no builder for."""
+
+    def build(folder: Path) -> Path:
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+        sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "embedding_size": 24}
+        tiny_text_classifier(folder)  # for its tokenizer
+        config = getattr(transformers, f"{family}Config")(
+            vocab_size=200, max_position_embeddings=66, type_vocab_size=2, num_labels=3, pad_token_id=0, **sizes
+        )
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{family}ForSequenceClassification")(config)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
+        model.save_pretrained(folder)
+        return folder
+
+    return build
+
+
+MODELS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    **{family: (CLASSIFY, classifier(family)) for family in ("Camembert", "Electra", "DistilBert", "Roberta")},
+    "bert": (CLASSIFY, tiny_text_classifier),
+    "bert tags": ("token-classification", tiny_token_classifier),
+    "xlm-roberta tags": ("token-classification", lambda folder: tiny_token_classifier(folder, family="xlm-roberta")),
+    "bert answers": ("question-answering", tiny_question_answerer),
+    "roberta answers": ("question-answering", lambda folder: tiny_question_answerer(folder, family="roberta")),
+    "bert fills": ("fill-mask", tiny_masked_lm),
+    "distilbert fills": ("fill-mask", lambda folder: tiny_masked_lm(folder, family="distilbert")),
+    "roberta fills": ("fill-mask", lambda folder: tiny_masked_lm(folder, family="roberta")),
+}
+
+
+def head_of(task: str) -> Head:
+    return import_module(f"bedplate_serving.predictors.{task.replace('-', '_')}").HEAD  # type: ignore[no-any-return]
+
+
+def reference(folder: Path, head: Head, given: list[TextItem], length: int) -> list[Any]:
+    """One text at a time through transformers alone: no padding, no batch, nothing of ours."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = getattr(transformers, head.auto_class).from_pretrained(folder).eval()
+    with torch.inference_mode():
+        encoded = [tokenizer(*one, truncation=True, max_length=length, return_tensors="pt") for one in given]
+        return [head.read(model(**inputs))[0].numpy() for inputs in encoded]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_graph_answers_as_transformers_does(name: str, tmp_path: Path) -> None:
+    task, build = MODELS[name]
+    folder = build(tmp_path / "model")
+    derived = tmp_path / "derived"
+    derived.mkdir()
+    export(folder, task, derived)
+    encoder = TextEncoder(folder, head_of(task), "cpu", 2, derived)
+    assert encoder.engine == "onnxruntime" and encoder.is_packed and encoder.workers == 2
+    rows = encoder.run(encoder.encode(items()))
+    expected = reference(folder, head_of(task), items(), encoder.context_length)
+    assert max(np.abs(one - other).max() for one, other in zip(rows, expected, strict=True)) < 1e-4
+    assert max(np.abs(one).max() for one in expected) > 0.1
+    plain = TextEncoder(folder, head_of(task), "cpu", 1)
+    assert plain.facts == encoder.facts
+    assert [one.ids for one in plain.encode(items())] == [one.ids for one in encoder.encode(items())]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a classifier in `model` and its graph in `derived`."""
+    folder = tmp_path_factory.mktemp("made")
+    tiny_text_classifier(folder / "model", ("negative", "neutral", "positive"))
+    (folder / "derived").mkdir()
+    export(folder / "model", CLASSIFY, folder / "derived")
+    return folder
+
+
+@pytest.fixture
+def own(made: Path, tmp_path: Path) -> Path:
+    """The same to be spoiled."""
+    shutil.copytree(made, tmp_path / "own")
+    return tmp_path / "own"
+
+
+def is_opened(folder: Path, task: str = CLASSIFY) -> bool:
+    return open_engine(folder / "derived", folder / "model", task) is not None
+
+
+def test_a_second_start_imports_neither_torch_nor_transformers(made: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bedplate_serving.predictors import load_predictor\n"
+        f"made = Path({str(made)!r})\n"
+        "predictor = load_predictor(made / 'model', 'text-classification', device='cpu', derived=made / 'derived')\n"
+        "predictor.improve()\n"
+        "assert predictor.predict(['my card is lost'])[0][0]['label'] in predictor.labels\n"
+        "print(predictor.engine, {'torch', 'transformers', 'safetensors'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "onnxruntime set()"), done.stderr
+
+
+def test_importing_the_tasks_of_encoders_imports_no_torch() -> None:
+    tasks = ("text_classification", "token_classification", "question_answering", "fill_mask", "features")
+    modules = ", ".join(f"bedplate_serving.predictors.{task}" for task in tasks)
+    code = f"import sys, {modules}; assert not {{'torch', 'transformers', 'onnxruntime'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def flip_a_weight(folder: Path) -> None:
+    data = folder / "derived/graph/packed.data"
+    raw = bytearray(data.read_bytes())
+    raw[len(raw) // 2] ^= 0x40
+    data.write_bytes(raw)
+
+
+def cut_the_weights(folder: Path) -> None:
+    data = folder / "derived/graph/packed.data"
+    data.write_bytes(data.read_bytes()[:5000])
+
+
+def lose_the_tokenizer(folder: Path) -> None:
+    (folder / "derived/graph/tokenizer.json").unlink()
+
+
+def break_the_facts(folder: Path) -> None:
+    (folder / "derived/graph/meta.json").write_text('{"key": ')
+
+
+def age(folder: Path) -> None:
+    meta = folder / "derived/graph/meta.json"
+    about = json.loads(meta.read_text())
+    about["key"]["onnxruntime"] = "1.0.0"
+    meta.write_text(json.dumps(about))
+
+
+def train_the_model(folder: Path) -> None:
+    weights = folder / "model/model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "spoil", [flip_a_weight, cut_the_weights, lose_the_tokenizer, break_the_facts, age, train_the_model]
+)
+def test_a_graph_that_is_damaged_or_stale_never_answers(spoil: Callable[[Path], None], own: Path) -> None:
+    assert is_opened(own) and not is_opened(own, "token-classification")
+    spoil(own)
+    assert not is_opened(own)
+    predictor = load_predictor(own / "model", CLASSIFY, device="cpu", threads=1, derived=own / "derived")
+    assert predictor.engine == "torch-packed"
+
+
+def test_a_whole_graph_that_answers_otherwise_than_its_model_is_not_used(
+    own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph = find_graph(own / "derived", own / "model", CLASSIFY)
+    assert graph is not None
+    samples = own / "derived/graph/samples.npz"
+    with np.load(samples) as arrays:
+        kept = dict(arrays)
+    np.savez(samples, **(kept | {"rows": kept["rows"] + 0.01}))
+    about = json.loads((own / "derived/graph/meta.json").read_text())
+    about["files"]["samples.npz"] = hashlib.sha256(samples.read_bytes()).hexdigest()
+    (own / "derived/graph/meta.json").write_text(json.dumps(about))
+    assert not is_opened(own)
+    assert "does not answer as its model does" in caplog.text
+
+
+def test_a_damaged_graph_is_made_anew_while_torch_answers(own: Path) -> None:
+    flip_a_weight(own)
+    predictor = load_predictor(own / "model", CLASSIFY, device="cpu", threads=2, derived=own / "derived")
+    texts = [item.text for item in items()]
+    before = predictor.probabilities(texts)
+    assert (predictor.engine, predictor.workers) == ("torch-packed", 1)
+    predictor.improve()
+    assert (predictor.engine, predictor.workers) == ("onnxruntime", 2)
+    assert np.abs(predictor.probabilities(texts) - before).max() < 1e-5
+    assert is_opened(own) and sorted(path.name for path in (own / "derived").iterdir()) == ["graph", "lock"]
+
+
+def test_where_no_graph_can_be_made_torch_goes_on_and_the_log_says_why(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = load_predictor(tiny, CLASSIFY, device="cpu", threads=1, derived=tmp_path / "missing")
+    with caplog.at_level(logging.WARNING):
+        predictor.improve()
+    assert predictor.engine == "torch-packed"
+    [record] = [one for one in caplog.records if "goes on answering" in one.message]
+    assert "missing' cannot be written to" in record.message and "\n" not in record.message
+
+
+def test_an_architecture_that_is_not_packed_stays_on_torch(tmp_path: Path) -> None:
+    folder = classifier("Albert")(tmp_path / "model")
+    predictor = load_predictor(folder, CLASSIFY, device="cpu", threads=1, derived=tmp_path)
+    predictor.improve()
+    assert predictor.engine == "torch-padded" and not (tmp_path / "graph").exists()
+
+
+def test_batches_that_run_at_once_answer_as_each_alone(made: Path) -> None:
+    encoder = TextEncoder(made / "model", head_of(CLASSIFY), "cpu", 2, made / "derived")
+    windows = encoder.encode(items())
+    expected = [encoder.run([window])[0] for window in windows]
+    failures: list[float] = []
+
+    def run(seed: int) -> None:
+        source = random.Random(seed)
+        for _ in range(50):
+            places = source.sample(range(len(windows)), 8)
+            rows = encoder.run([windows[place] for place in places])
+            failures.extend(
+                difference
+                for place, row in zip(places, rows, strict=True)
+                if (difference := float(np.abs(row - expected[place]).max())) > 1e-5
+            )
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_a_replica_changes_over_under_load_without_an_error(floor: Any, tiny: Path, tmp_path: Path) -> None:
+    replica = floor.replica(tiny, derived_dir=str(tmp_path), threads=2)
+    bodies = [{"inputs": " ".join(random.Random(seed).choices(WORDS, k=5 + seed))} for seed in range(12)]
+    seen: list[tuple[int, int, Any]] = []
+    changed = threading.Event()
+
+    def call(caller: int) -> None:
+        with replica.client() as client:
+            after = 0  # some more once it has changed
+            while after < 20:
+                after += changed.wait(0.02)  # else the callers would keep the cores from the one who makes the graph
+                place = (caller + len(seen)) % len(bodies)
+                answer = client.post("/", json=bodies[place])
+                seen.append((place, answer.status_code, answer.json()))
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(3)]
+    with replica.client() as client:
+        engines = [client.get("/info").json()["engine"]]
+        for thread in threads:
+            thread.start()
+        floor.until(lambda: client.get("/info").json()["engine"] == "onnxruntime", 90, "the graph")
+    changed.set()
+    for thread in threads:
+        thread.join()
+    assert engines == ["torch-packed"]
+    assert {status for _, status, _ in seen} == {200}
+    first = {place: {one["label"]: one["score"] for one in answer[0]} for place, _, answer in reversed(seen)}
+    for place, _, [answer] in seen:
+        assert {one["label"]: one["score"] for one in answer} == pytest.approx(first[place], abs=1e-5)
