@@ -32,10 +32,12 @@ import math
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import orjson
@@ -120,7 +122,7 @@ class Replica:
         self._predictor: Predictor | None = None
         self._queue: Queue | None = None
         self._sample: dict[str, Any] = {}  # {"request", "answer"} once it is answered
-        self._work: set[asyncio.Task[None]] = set()  # what goes on beside the requests
+        self._loading: asyncio.Task[None] | None = None
         self.failure: BedplateError | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,17 +163,12 @@ class Replica:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._go_on_with(self._load())
+        self._loading = asyncio.create_task(self._load())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if self._queue is not None:
             await self._queue.stop()
         await send({"type": "lifespan.shutdown.complete"})
-
-    def _go_on_with(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
 
     async def _load(self) -> None:
         """In a thread, while /health answers 503. Ready means: it has answered its sample."""
@@ -189,12 +186,13 @@ class Replica:
             gc.freeze()  # a hundred thousand objects of torch and transformers that no collection need visit again
             self._predictor = predictor
             log.info("ready: %s on %s", self._spec.model_ref, predictor.device)
-            await self._improve(predictor)
+            Thread(target=self._improve, args=(predictor,), name="improve", daemon=True).start()
 
     def _load_predictor(self) -> Predictor:
         spec = self._spec
-        derived = {} if spec.derived_dir is None else {"derived": spec.derived_dir}
-        return load_predictor(spec.model_dir, spec.task, device=spec.device, threads=spec.threads, **derived)
+        return load_predictor(
+            spec.model_dir, spec.task, device=spec.device, threads=spec.threads, derived=spec.derived_dir
+        )
 
     def _open_queue(self, predictor: Predictor) -> Queue:
         """The predictor's own where it has one; a model that writes text batches by the token, not by the item."""
@@ -204,7 +202,7 @@ class Replica:
 
     async def _answered_sample(self, predictor: Predictor, queue: Queue) -> dict[str, Any]:
         """The smoke test: the sample all the way from a caller's bytes to the answer's. Raises what that raises."""
-        request = dict(self._spec.sample or {"inputs": predictor.sample()})
+        request = dict(self._spec.sample or _own_sample(predictor))
         call = Call(
             method="POST",
             path=SAMPLE_PATH,
@@ -223,13 +221,13 @@ class Replica:
             raise Refused("A sample cannot be streamed.", hint='Leave out "stream".', code="bad-sample")
         return {"request": request, "answer": _shown(reply)}
 
-    async def _improve(self, predictor: Predictor) -> None:
-        """What a predictor can do to become faster while it answers already, such as another engine."""
+    def _improve(self, predictor: Predictor) -> None:
+        """What a predictor can do to become faster while it answers already. The end of the process does not wait."""
         improve = getattr(predictor, "improve", None)
         if improve is None:
             return
         try:
-            await asyncio.to_thread(improve)
+            improve()
         except Exception:  # it goes on as it is
             log.exception("%s could not be made faster", self._spec.model_ref)
 
@@ -270,18 +268,19 @@ class Replica:
         """The status goes out with the first chunk, so that what fails before it is refused as anything else is."""
         is_started = False
         try:
-            async for chunk in chunks:
-                if not is_started:
-                    await send_start(send, 200, [*headers, *self._names])
-                    is_started = True
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if not is_started:
-                await send_start(send, 200, [*headers, *self._names])
+            async with aclosing(chunks):  # type: ignore[type-var]  # of generators: the work behind them ends with us
+                async for chunk in chunks:
+                    if not is_started:
+                        await send_start(send, 200, [*headers, *self._names])
+                        is_started = True
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Exception:
             if not is_started:
                 raise
             log.exception("a streamed answer broke off")
             return  # the connection is cut, which tells the caller that there is no more of it
+        if not is_started:
+            await send_start(send, 200, [*headers, *self._names])
         await send({"type": "http.response.body", "body": b""})
 
     def _ready(self) -> tuple[Predictor, Queue]:
@@ -322,6 +321,12 @@ def _deadline(given: str | None, limit_seconds: float) -> float:
         hint = "Give a number of seconds above 0."
         raise Refused(f"X-Bedplate-Timeout is {str(given)[:100]!r}.", hint=hint, code="bad-timeout")
     return time.monotonic() + min(seconds, limit_seconds)
+
+
+def _own_sample(predictor: Predictor) -> dict[str, Any]:
+    """The task's, for a deployment that has none of its own."""
+    parameters = predictor.sample_parameters()
+    return {"inputs": predictor.sample(), **({"parameters": parameters} if parameters else {})}
 
 
 def _shown(reply: Reply) -> Any:

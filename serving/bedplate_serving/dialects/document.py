@@ -27,6 +27,7 @@ Ask = Callable[[Call], Awaitable[Reply | StreamingReply]]
 SHOWN_BYTES = 64 * 1024  # an example beyond it, a large image say, is left out
 EXAMPLE_TOKENS = 16
 JSON = "application/json"
+REFUSAL = {"application/problem+json": {"schema": {"type": "object"}}}  # under /v1 OpenAI's object, as plain JSON
 
 _documents: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()  # by predictor: neither it nor the sample changes
 
@@ -39,7 +40,7 @@ async def endpoint_document(call: Call, predictor: Predictor, ask: Ask) -> Reply
 
 async def _document(call: Call, predictor: Predictor, ask: Ask) -> dict[str, Any]:
     components = _components(predictor)
-    paths: dict[str, Any] = {"": _hub(call, predictor)}
+    paths: dict[str, Any] = {"": await _hub(call, predictor, ask)}
     for path, body, words in _others(call, predictor):
         if (reply := await _answer(call, path, body, ask)) is not None:
             paths[path] = _post(words, body, orjson.loads(reply.body))
@@ -54,7 +55,7 @@ async def _document(call: Call, predictor: Predictor, ask: Ask) -> dict[str, Any
         "security": [{"key": []}],
         "paths": {
             **{prefix + path: {"post": operation} for path, operation in paths.items()},
-            **{prefix + path: {"get": _get(words)} for path, words in GETS.items()},
+            **{prefix + path.format(model=call.endpoint): {"get": _get(words)} for path, words in GETS.items()},
         },
         "components": components | {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }
@@ -81,13 +82,15 @@ async def _answer(call: Call, path: str, body: Mapping[str, Any], ask: Ask) -> R
     return reply if isinstance(reply, Reply) else None
 
 
-def _hub(call: Call, predictor: Predictor) -> dict[str, Any]:
-    request, answer = call.sample["request"], call.sample["answer"]
-    operation = _post("The Hub's dialect: huggingface_hub.InferenceClient(model=this URL), curl.", request, answer)
+async def _hub(call: Call, predictor: Predictor, ask: Ask) -> dict[str, Any]:
+    request = call.sample["request"]
+    operation = _post("The Hub's dialect: huggingface_hub.InferenceClient(model=this URL), curl.", request, None)
     one = {"$ref": "#/components/schemas/Answer"}
-    content = {JSON: {"schema": {"anyOf": [one, {"type": "array", "items": one}]}, **_example(answer)}}
+    content: dict[str, Any] = {JSON: {"schema": {"anyOf": [one, {"type": "array", "items": one}]}}}
     if predictor.task == "text-to-image" and not isinstance(request.get("inputs"), list):
         content = {"image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}}
+    elif (reply := await _answer(call, "/", request, ask)) is not None:
+        content[JSON] |= _example(orjson.loads(reply.body))
     operation["responses"]["200"]["content"] = content
     operation["requestBody"]["content"][JSON]["schema"] = {"$ref": "#/components/schemas/Request"}
     return operation
@@ -137,7 +140,7 @@ def _post(words: str, request: Any, answer: Any) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {JSON: {"schema": _schema_of(words), **_example(request)}}},
         "responses": {
             "200": {"description": "The answer.", "content": {JSON: {"schema": {}, **_example(answer)}}},
-            "default": {"description": "Why there is none, and what to do."},
+            "default": {"description": "Why there is none, and what to do.", "content": REFUSAL},
         },
     }
 
