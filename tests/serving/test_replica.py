@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,13 @@ def test_a_request_may_have_less_time_than_the_deployment_gives_and_never_more(c
     for value in ("30", "1e9"):
         assert client.post("/", json=body, headers={"x-bedplate-timeout": value}).status_code == 200
     assert client.get("/info").json()["waiting"] == 0
+
+
+def test_its_own_imports_are_light_so_that_a_model_without_torch_starts_without_it() -> None:
+    heavy = ["torch", "transformers", "onnxruntime", "pandas", "pyarrow", "sqlalchemy", "fastapi"]
+    code = f"import bedplate_serving.replica, sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_only_the_owner_may_connect(replica: Any) -> None:
