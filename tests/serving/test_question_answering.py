@@ -124,7 +124,7 @@ def assert_answers(found: Any, expected: list[Any], context: str) -> None:
 def test_the_answers_in_one_window_are_those_of_a_plain_search(family: str, impossible: bool, load: Load) -> None:
     predictor, folder = load(family)
     reference = Reference(folder)
-    items = questions(8, 6)
+    items = questions(5, 6)
     parameters = {"top_k": 4, "handle_impossible_answer": impossible, "max_answer_len": 5}
     answers: Any = predictor.predict(items, parameters)
     for item, found in zip(items, answers, strict=True):
@@ -138,10 +138,10 @@ def test_the_answers_in_one_window_are_those_of_a_plain_search(family: str, impo
 def test_the_answers_in_many_windows_are_those_of_a_plain_search(family: str, align: bool, load: Load) -> None:
     predictor, folder = load(family)
     reference = Reference(folder)
-    items = questions(4, 120, seed=4)
+    items = questions(2, 120, seed=4)
     parameters = {"top_k": 5, "doc_stride": 11, "align_to_words": align, "handle_impossible_answer": True}
     encoded = predictor.encode([predictor.parse(item, predictor.parameters(parameters)) for item in items])
-    assert sum(len(one.windows) for one in encoded) > 10
+    assert sum(len(one.windows) for one in encoded) >= 5
     assert not any(one.truncated for one in encoded)
     answers: Any = predictor.predict(items, parameters)
     for item, found in zip(items, answers, strict=True):
@@ -297,13 +297,13 @@ def nested(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.shared_data
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_xquad_is_answered_in_batch(language: str, shared_data: Path, tmp_path: Path, load: Load) -> None:
-    rows = nested(shared_data / "question_answering" / "xquad" / f"xquad.{language}.json")[:40]
+    rows = nested(shared_data / "question_answering" / "xquad" / f"xquad.{language}.json")[:12]
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("\n".join(json.dumps(row) for row in [*rows, {**rows[0], "question": ""}]))
     columns = map_columns("question-answering", list(rows[0]), {}, need_label=False)
     summary = score_file(load("bert")[0], source, "jsonl", target, "jsonl", columns, {}, SILENT)
     scored = [json.loads(line) for line in target.read_text().splitlines()]
-    assert (summary.rows, summary.errors) == (41, 1) and "question is empty" in scored[-1]["error"]
+    assert (summary.rows, summary.errors) == (13, 1) and "question is empty" in scored[-1]["error"]
     assert summary.columns == ("answer", "score", "start", "end", "error")
     for row in scored[:-1]:
         assert row["answer"] and row["answer"] == row["context"][row["start"] : row["end"]]
