@@ -7,7 +7,6 @@ import io
 import random
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 from bedplate_serving.predictors.base import ItemError
-from bedplate_serving.predictors.images import FORMATS, MAX_BYTES, decode, parse_image, read_beside
+from bedplate_serving.predictors.images import FORMATS, MAX_BYTES, decode, parse_image
 
 
 def picture(width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:
@@ -239,19 +238,3 @@ def test_notes_that_unpack_to_more_than_the_picture_are_refused() -> None:
     assert len(data) < 100_000
     with pytest.raises(ItemError):
         decode(data)
-
-
-def test_a_file_is_read_beside_the_input_and_nowhere_else(tmp_path: Path) -> None:
-    folder = tmp_path / "input"
-    (folder / "cats").mkdir(parents=True)
-    (folder / "cats" / "one.png").write_bytes(PNG)
-    (tmp_path / "secret.png").write_bytes(PNG)
-    (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    (folder / "circle").symlink_to("circle")
-    assert read_beside(folder, "cats/one.png") == PNG
-    for name in ("../secret.png", str(tmp_path / "secret.png"), "link.png", "cats/../../secret.png"):
-        with pytest.raises(ItemError, match="leads out of the folder"):
-            read_beside(folder, name)
-    for name in ("cats", "missing.png", "circle", "a\0b", "x" * 5000):
-        with pytest.raises(ItemError, match=r"is not in the folder|cannot be read"):
-            read_beside(folder, name)
