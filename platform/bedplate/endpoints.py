@@ -18,7 +18,17 @@ from bedplate.compute import Demand, Lease
 from bedplate.database import Database, deployments, endpoints, replicas
 from bedplate_registry.errors import Changed, Conflict, NotFound, Refused
 
-__all__ = ["BATCH", "MAX_INSTANCES", "MAX_STARTS", "REAL_TIME", "Deployment", "Endpoint", "EndpointStore", "Replica"]
+__all__ = [
+    "BATCH",
+    "MAX_INSTANCES",
+    "MAX_STARTS",
+    "REAL_TIME",
+    "Deployment",
+    "Endpoint",
+    "EndpointStore",
+    "Replica",
+    "check_sample",
+]
 
 REAL_TIME, BATCH = "real-time", "batch"  # kinds of endpoints, under one set of names
 
@@ -161,7 +171,7 @@ class EndpointStore:
             existing = _shares(connection, endpoint)
             _check_model(connection, endpoint, deployment, model)
             if sample is not None:
-                values |= _new_sample(connection, endpoint, deployment, _check_sample(sample))
+                values |= _new_sample(connection, endpoint, deployment, check_sample(sample))
             share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
             values["traffic"] = share
             if deployment in existing:
@@ -328,7 +338,7 @@ def _check_model(connection: sa.Connection, endpoint: str, deployment: str, mode
         )
 
 
-def _check_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+def check_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     """What of it is not empty. Raises Refused."""
     given = {name: value for name, value in sample.items() if value is not None}
     unknown = sorted(set(given) - {"inputs", "parameters"})

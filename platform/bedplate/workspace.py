@@ -17,7 +17,7 @@ from bedplate.attempts import JobProcesses
 from bedplate.audit import AuditLog
 from bedplate.compute import Demand
 from bedplate.database import Database
-from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica
+from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica, check_sample
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.gateway_settings import gateway_settings
 from bedplate.home import Home
@@ -200,6 +200,8 @@ class Workspace:
         """
         version = self.registry.models.get(model)
         task = check_can_score(version)
+        if options.get("sample") is not None:
+            check_sample(options["sample"])
         device = choose_device(self.machine, options.pop("device", None))
         demand = replica_demand(version, device, options.pop("gpu_memory_gb", None))
         self._check_fits(version.ref, demand, int(options.get("instances", 1)))

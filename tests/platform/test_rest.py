@@ -124,6 +124,13 @@ def test_a_key_that_no_job_can_be_told_by_is_refused(rest: Rest, key: str) -> No
         ("/api/v1/endpoints", {"name": "abc"}, "missing-setting", "model"),
         ("/api/v1/endpoints", {"name": "abc", "model": MODEL, "instances": "2"}, "bad-request", "integer"),
         ("/api/v1/endpoints", {"name": "abc", "model": MODEL, "instances": 99}, "bad-request", "16"),
+        (
+            "/api/v1/endpoints",
+            {"name": "abc", "model": MODEL, "sample": {"inptus": "a"}},
+            "unknown-setting",
+            "'inputs'",
+        ),
+        ("/api/v1/endpoints", {"name": "abc", "model": MODEL, "sample": {"inputs": None}}, "bad-sample", "inputs"),
         ("/api/v1/datasets", {"name": "x", "upload": "../etc", "filename": "f.csv"}, "bad-digest", "64"),
         ("/api/v1/users", {"name": "eve", "rol": "user"}, "unknown-setting", "'role'"),
         ("/api/v1/keys", {"name": "ci", "scopes": ["infer"], "days": "90"}, "bad-request", "number"),
@@ -136,6 +143,13 @@ def test_a_name_that_is_not_known_is_refused_with_the_nearest_one(
 ) -> None:
     refused = problem(rest.call("POST", path, json=body), 422, code)
     assert hint in refused["hint"], refused
+
+
+def test_images_are_not_written_into_a_table_of_texts(rest: Rest) -> None:
+    publish_model(rest.workspace, "painter", task="text-to-image")
+    body = {**BATCH, "model": "painter", "columns": {"prompt": "text"}}
+    assert ".parquet" in problem(rest.call("POST", JOBS, json=body), 422, "bad-format")["hint"]
+    assert rest.call("POST", JOBS, json={**body, "output": "images.parquet"}).status_code == 202
 
 
 @pytest.mark.parametrize(
