@@ -23,6 +23,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.inspection import read_config
+from bedplate_registry.timm_models import is_timm
 from bedplate_serving.predictors.base import Encoded, TaskPredictor, predict_sorted
 from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
 from bedplate_serving.predictors.images import decode, parse_image
@@ -152,10 +154,7 @@ DEFAULT = ImageClassificationParameters()
 
 def _require_timm(folder: Path) -> None:
     """Raises Refused where the model is timm's and timm, which is no dependency of ours, cannot be imported."""
-    from bedplate_registry.inspection import read_config
-
-    config = read_config(folder)
-    if config.get("model_type") != "timm_wrapper" and "pretrained_cfg" not in config:
+    if not is_timm(read_config(folder)):
         return
     try:
         import_module("timm")
