@@ -60,7 +60,9 @@ class EncodedImage(Encoded):
     data: bytes  # a file: pixels would take a hundred times the memory while they wait
 
 
-def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> Any:
+def load(
+    folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None
+) -> ImageClassifier:
     return ImageClassifier(folder, device, threads)
 
 
