@@ -64,8 +64,8 @@ def replica_of(task: str, folder: Path) -> Replica:
 class Truth:
     """An ASGI app."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, loading: asyncio.Lock) -> None:
+        self._folder, self._loading = folder, loading
         self._predictors: dict[str, Any] = {}
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -78,7 +78,8 @@ class Truth:
         while more:
             message = await receive()
             body, more = body + message["body"], message.get("more_body", False)
-        answer = await asyncio.to_thread(self._predict, **json.loads(body))
+        async with self._loading:
+            answer = await asyncio.to_thread(self._predict, **json.loads(body))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
@@ -89,13 +90,15 @@ class Truth:
 
 
 async def main(folder: Path, *tasks: str) -> None:
-    running = [asyncio.create_task(serve(Truth(folder), folder / "truth.sock"))]
-    for task in tasks:  # one after the other: libraries do not like to be imported by several threads at once
-        await asyncio.to_thread(build, task, folder / task)
-        replica = replica_of(task, folder)
-        running.append(asyncio.create_task(serve(replica, folder / f"{task}.sock")))
-        while replica._predictor is None and replica.failure is None:
-            await asyncio.sleep(0.02)
+    loading = asyncio.Lock()  # from_pretrained changes torch for all threads while it makes a model
+    running = [asyncio.create_task(serve(Truth(folder, loading), folder / "truth.sock"))]
+    for task in tasks:
+        async with loading:
+            await asyncio.to_thread(build, task, folder / task)
+            replica = replica_of(task, folder)
+            running.append(asyncio.create_task(serve(replica, folder / f"{task}.sock")))
+            while replica._predictor is None and replica.failure is None:
+                await asyncio.sleep(0.02)
         print(task, replica.failure or "ready", flush=True)
     await asyncio.gather(*running)
 

@@ -308,3 +308,66 @@ def test_ten_thousand_random_paths_are_counted_under_one_name(house: Any, floor:
     assert len(seen) < 100
     asyncio.run(all_of_them())
     assert series() == seen
+
+
+# --- models by their names
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "bad-json"),
+        (b"{", 400, "bad-json"),
+        (b"[" * 100_000, 400, "bad-json"),
+        (b'{"model": "\\ud800"}', 400, "bad-json"),
+        (b"[]", 422, "missing-field"),
+        (b"{}", 422, "missing-field"),
+        (b'{"model": null}', 422, "missing-field"),
+        (b'{"model": ["support"]}', 422, "missing-field"),
+        (b'{"model": ""}', 422, "missing-field"),
+        (b'{"model": "../support"}', 404, "model_not_found"),
+        (b'{"model": "support?x=1#y"}', 404, "model_not_found"),
+        (b'{"model": "' + b"x" * 50_000 + b'"}', 404, "model_not_found"),
+        (b'{"model": "support"}', 503, "no-replica"),
+    ],
+)
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/completions"])
+def test_a_model_that_no_body_can_mean_is_refused_as_openais_client_reads_it(
+    house: Any, floor: Any, path: bytes, body: bytes, status: int, code: str
+) -> None:
+    head = (b"Host: 127.0.0.1", b"Authorization: Bearer " + floor.key.encode())
+    answer = send(house.url, request(path, *head, b"Content-Length: %d" % len(body), method=b"POST") + body)
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["code"]) == (status, code)
+    assert set(error) == {"message", "type", "param", "code"}
+    assert len(answer.body) < 1000
+    tells_nothing(answer.body.decode())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/v2/models/support%2F..%2Fx/infer",
+        b"/v2/models//infer",
+        b"/v2/models/support/versions/a%2Fb/infer",
+        b"/v2/models/support/versions/" + b"1" * 65 + b"/infer",
+        b"/v2/models/" + b"x" * 201 + b"/infer",
+        b"/v2/repository/index",
+        b"/v1/../endpoints/support",
+        b"/v1/models/support",
+    ],
+)
+def test_a_path_of_a_model_that_is_none_ends_at_the_gateway(house: Any, floor: Any, target: bytes) -> None:
+    head = (b"Host: 127.0.0.1", b"Authorization: Bearer " + floor.key.encode(), b"Content-Length: 0")
+    answer = send(house.url, request(target, *head, method=b"POST"))
+    assert answer.status == 404
+    tells_nothing(answer.body.decode())
+    assert send(house.url, request(target, b"Host: 127.0.0.1", b"Content-Length: 0", method=b"POST")).status == 401
+
+
+def test_what_the_gateway_says_of_itself_needs_a_key_as_well(house: Any, floor: Any) -> None:
+    for path in ("/v1/models", "/v2", "/v2/health/live", "/v2/health/ready"):
+        assert httpx.get(house.url + path).status_code == 401
+        assert httpx.get(house.url + path, headers=floor.authorization).status_code == 200
+        assert house.own_user(path).status_code == 200
+    assert "error" in httpx.get(f"{house.url}/v1/models").json()
