@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -581,3 +583,49 @@ def _refs(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for one in value:
             yield from _refs(one)
+
+
+# --- the page that describes all this
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "scoring.md"
+NAMES = dict(
+    zip(
+        ("support", "people", "answers", "blanks", "briefs", "french", "writer", "photos", "painter"),
+        TASKS,
+        strict=True,
+    )
+)
+
+
+def blocks(language: str) -> list[str]:
+    """Those of the page, by the names that this file's endpoints have."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    return [re.sub(r'(?<=["/])(\w+)(?=[/" ])', lambda name: NAMES.get(name[1], name[1]), block) for block in found]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the page leaves its file open
+def test_the_page_on_scoring_runs_as_it_is_written(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").write_bytes(picture())
+    for task in TASKS:
+        house.at(task)
+    given = {"URL": house.url, "KEY": house.floor.key}
+    namespace: dict[str, Any] = dict(given)
+    for block in blocks("python"):
+        exec(compile(block, str(GUIDE), "exec"), namespace)
+    assert (tmp_path / "house.png").read_bytes().startswith(b"\x89PNG")
+    assert "['text-generation']" in capsys.readouterr().out
+    for block in blocks("bash"):
+        done = subprocess.run(["bash", "-ec", block], env=os.environ | given, capture_output=True, check=True)
+        assert b"error" not in done.stdout, done.stdout
+
+
+def test_the_page_on_scoring_names_every_parameterless_route_of_the_table() -> None:
+    from bedplate_serving.scoring_paths import EXACT, OF_THE_REPLICA
+
+    text = GUIDE.read_text()
+    for _, path in (*EXACT, *OF_THE_REPLICA):
+        first = "/" + path.split("/")[1]
+        assert f"/endpoints/NAME{first}".rstrip("/") in text or f"`{path}`" in text, path
