@@ -57,11 +57,12 @@ from bedplate_serving.asgi import (
     send_start,
     watch,
 )
-from bedplate_serving.batching import Batcher, Queue
+from bedplate_serving.batching import Batcher
 from bedplate_serving.dialects import Call, Reply, answer, is_route
 from bedplate_serving.logs import configure_logs
 from bedplate_serving.predictors import Predictor, load_predictor
 from bedplate_serving.problems import Problem, problem_of
+from bedplate_serving.queues import Queue
 from bedplate_serving.scoring_paths import error_shape
 from bedplate_serving.unix_sockets import listen
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from bedplate_registry.errors import BedplateError
-from bedplate_serving.batching import Batcher, DeadlineExceeded, Draining, QueueFull
+from bedplate_serving.batching import Batcher
 from bedplate_serving.predictors.base import Encoded
+from bedplate_serving.queues import DeadlineExceeded, Draining, QueueFull
 
 
 @dataclass(frozen=True, kw_only=True)

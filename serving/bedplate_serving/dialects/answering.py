@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from bedplate_serving.batching import Queue, Scored, StreamingQueue
 from bedplate_serving.dialects import azure, hub, open_inference, openai
 from bedplate_serving.dialects.call import Call, Reply, ScoringRequest, StreamingReply, StreamingRequest
 from bedplate_serving.dialects.document import endpoint_document
 from bedplate_serving.dialects.events import HEADERS
 from bedplate_serving.predictors.base import Predictor
 from bedplate_serving.problems import Problem
+from bedplate_serving.queues import Queue, Scored, StreamingQueue
 from bedplate_serving.scoring_paths import Dialect, find
 
 __all__ = ["answer", "is_route"]

@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bedplate_registry.errors import BedplateError, Refused
-from bedplate_serving.batching import DeadlineExceeded, Draining, Pace, QueueFull, Scored
 from bedplate_serving.predictors.base import Piece
 from bedplate_serving.predictors.generation import Generation
 from bedplate_serving.predictors.generation_engine import Engine, Step
 from bedplate_serving.predictors.generation_model import CausalModel
 from bedplate_serving.predictors.generation_prompt import EncodedPrompt
 from bedplate_serving.predictors.generation_writer import Text
+from bedplate_serving.queues import DeadlineExceeded, Draining, Pace, QueueFull, Scored
 
 __all__ = ["GenerationQueue"]
 
@@ -42,7 +42,7 @@ class _Receiver:
 
 
 class GenerationQueue:
-    """See batching.StreamingQueue. `token_budget` bounds the tokens held at once, of prompts and texts together."""
+    """See queues.StreamingQueue. `token_budget` bounds the tokens held at once, of prompts and texts together."""
 
     def __init__(self, model: CausalModel, *, max_queue: int = 256, token_budget: int | None = None) -> None:
         self._model, self._max_queue = model, max_queue
