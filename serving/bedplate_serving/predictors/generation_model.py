@@ -20,7 +20,11 @@ from bedplate_serving.predictors.chat_template import ChatTemplate
 from bedplate_serving.predictors.generation import Generation
 from bedplate_serving.predictors.generation_engine import Step, Told
 from bedplate_serving.predictors.generation_paged import PagedEngine, can_page
-from bedplate_serving.predictors.generation_parameters import DEFAULT_NEW_TOKENS, GenerationParameters
+from bedplate_serving.predictors.generation_parameters import (
+    DEFAULT_CHAT_TOKENS,
+    DEFAULT_NEW_TOKENS,
+    GenerationParameters,
+)
 from bedplate_serving.predictors.generation_prompt import EncodedPrompt, Prompt, PromptTooLong, sampling_of
 from bedplate_serving.predictors.generation_static import StaticEngine, batches, write_batch
 from bedplate_serving.predictors.generation_writer import Text
@@ -106,7 +110,7 @@ class CausalModel:
                 f"the prompt has {prompt} tokens{asked}; the model holds {self.context_length} in all",
                 hint="Shorten the prompt, ask for fewer new tokens, or set truncate.",
             )
-        return wanted or (room if is_chat else min(DEFAULT_NEW_TOKENS, room))
+        return wanted or min(DEFAULT_CHAT_TOKENS if is_chat else DEFAULT_NEW_TOKENS, room)
 
     # --- texts
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,12 +56,13 @@ class PagedEngine:
         self._manager = self._opened()
 
     def add(self, text: Text) -> None:
+        """Called from one thread alone."""
+        if not self._takes_more():
+            self._reopen()
+        name = f"text-{next(self._numbers)}"
         with self._lock:
-            if not self._manager.is_running():  # it ended by an error, which was told to those inside
-                self._manager = self._opened()
-            name = f"text-{next(self._numbers)}"
             self._texts[name], self._names[id(text)] = text, name
-            self._manager.add_request(list(text.encoded.ids), request_id=name, max_new_tokens=None, eos_token_id=-1)
+        self._manager.add_request(list(text.encoded.ids), request_id=name, max_new_tokens=None, eos_token_id=-1)
 
     def drop(self, text: Text) -> None:
         with self._lock:
@@ -71,6 +73,17 @@ class PagedEngine:
 
     def stop(self) -> None:
         self._manager.stop(block=True, timeout=JOIN_SECONDS, hard_stop=True)
+
+    def _takes_more(self) -> bool:
+        manager = self._manager
+        return bool(manager.is_running() and manager.background_thread_status.can_accept_new_requests() is None)
+
+    def _reopen(self) -> None:
+        """The manager has ended by an error, or is about to: a new one, and an answer for whoever came in between."""
+        self._manager.join(time.perf_counter(), JOIN_SECONDS)
+        for name in list(self._texts):
+            self.fail(name)
+        self._manager = self._opened()
 
     # --- in the manager's thread
 

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.parameters import Parameters
 
-__all__ = ["DEFAULT_NEW_TOKENS", "GenerationParameters"]
+__all__ = ["DEFAULT_CHAT_TOKENS", "DEFAULT_NEW_TOKENS", "GenerationParameters"]
 
-DEFAULT_NEW_TOKENS = 100  # of a prompt; a chat goes on for as long as the context holds
+DEFAULT_NEW_TOKENS, DEFAULT_CHAT_TOKENS = 100, 1024
 MAX_STOPS = 16
 MAX_SEQUENCES = 16
 REFUSED = {
@@ -30,8 +30,8 @@ class GenerationParameters(Parameters):
         int | None,
         Field(
             ge=1,
-            description=f"How many tokens are written at most; by default {DEFAULT_NEW_TOKENS}, or what the context "
-            "still holds of them. Of a chat: what the context still holds.",
+            description=f"How many tokens are written at most; by default {DEFAULT_NEW_TOKENS}, of a chat "
+            f"{DEFAULT_CHAT_TOKENS}, or what the context still holds of them.",
         ),
     ] = None
     do_sample: Annotated[

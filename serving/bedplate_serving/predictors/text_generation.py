@@ -102,7 +102,7 @@ class TextGenerator(TaskPredictor):
         return [self.answer(raw, wanted) for raw in forward_sorted(self, encoded, token_budget)]
 
     def open_queue(self, *, max_queue: int = 256, token_budget: int | None = None) -> GenerationQueue:
-        """A batching.StreamingQueue: texts are batched by the token."""
+        """A queues.StreamingQueue: texts are batched by the token."""
         return GenerationQueue(self._model, max_queue=max_queue, token_budget=token_budget)
 
     # --- what goes out
