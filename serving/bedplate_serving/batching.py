@@ -23,7 +23,7 @@ from typing import Any
 
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.halving import outcomes
-from bedplate_serving.predictors.base import Encoded, Engine
+from bedplate_serving.predictors.base import BadItems, Encoded, Engine, ItemError
 from bedplate_serving.queues import DeadlineExceeded, Draining, Pace, QueueFull, Scored, at_deadline
 
 __all__ = ["Batcher"]
@@ -42,6 +42,8 @@ class _Ticket:
 
     def deliver(self, place: int, outcome: Scored | BedplateError) -> None:
         self.missing -= 1
+        if isinstance(outcome, ItemError) and len(self._results) > 1:  # it does not know its place in the request
+            outcome = BadItems([(place, outcome.message)])
         if isinstance(outcome, BedplateError):
             self.fail(outcome)
             return

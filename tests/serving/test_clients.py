@@ -231,6 +231,17 @@ def test_errors_reach_the_hubs_client_as_it_knows_them(house: House) -> None:
     assert "no parameter 'topk'. Did you mean 'top_k'" in unknown.json()["error"]
 
 
+def test_an_input_that_only_the_model_can_judge_is_named_by_its_index(house: House) -> None:
+    good, bad = INPUTS["image-classification"], base64.b64encode(picture()[:60]).decode()
+    answer = house.post("image-classification", "", inputs=[good, good, bad])
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-items")
+    assert [one["index"] for one in answer.json()["errors"]] == [2]
+    long = house.post("text-generation", "", inputs=[PROMPT, PROMPT * 500], parameters={"max_new_tokens": 1})
+    assert [one["index"] for one in long.json()["errors"]] == [1]
+    cut = httpx.post(house.at("image-classification"), headers=house.floor.authorization, content=picture()[:60])
+    assert (cut.status_code, cut.json()["error_type"]) == (422, "validation")
+
+
 # --- Azure ML
 
 
