@@ -274,3 +274,21 @@ def test_weights_that_give_no_numbers_are_said_to_be_broken(tmp_path: Path) -> N
         assert failed.value.code == "non-finite"
 
     run(generator, test)
+
+
+def test_a_hostile_chat_template_costs_its_own_caller_alone(tmp_path: Path) -> None:
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    generator = TextGenerator(tiny_llama(tmp_path, chat_template=endless), device="cpu", threads=1)
+
+    async def test(queue: GenerationQueue) -> None:
+        await queue.submit([item(generator)])
+        chat = generator.parse_chat([{"role": "user", "content": "hello"}])
+        hostile = asyncio.create_task(queue.submit([chat]))
+        await asyncio.sleep(0)
+        assert len(await queue.submit([item(generator)])) == 1
+        assert not hostile.done()
+        with pytest.raises(Refused) as refused:
+            await hostile
+        assert refused.value.code == "chat-template-timeout"
+
+    run(generator, test)
