@@ -500,6 +500,16 @@ def test_errors_reach_openais_client_as_it_knows_them(house: House) -> None:
     assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "no-route")
 
 
+def test_the_time_a_caller_gives_is_the_replicas_to_keep(house: House) -> None:
+    def ask(seconds: str, body: dict[str, Any]) -> httpx.Response:
+        headers = house.floor.authorization | {"X-Bedplate-Timeout": seconds}
+        return httpx.post(house.at("text-generation"), headers=headers, json=body, timeout=60)
+
+    assert ask("never", {"inputs": PROMPT}).json()["code"] == "bad-timeout"
+    late = ask("0.001", {"inputs": PROMPT, "parameters": {"max_new_tokens": 60}})
+    assert (late.status_code, late.json()["code"]) == (504, "deadline-exceeded")
+
+
 # --- streams
 
 
