@@ -190,6 +190,8 @@ def _benchmark(options: argparse.Namespace, folder: Path) -> None:
     rates: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     limits: list[dict[str, Any]] = []
     facts: dict[str, dict[str, float]] = {}
+    if derived is not None:
+        derived.mkdir()
     with _ours(options, folder / "first", derived):
         pass  # its replica leaves the graph in the derived folder; the ones that are measured find it there
     for number in range(options.rounds):
