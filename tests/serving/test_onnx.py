@@ -44,7 +44,9 @@ def items() -> list[TextItem]:
     source = random.Random(0)
     words = [" ".join(source.choices(WORDS, k=source.choice((1, 2, 5, 20, 90)))) for _ in range(40)]
     pairs = [TextItem(first, second) for first, second in zip(words[:8], words[8:16], strict=True)]
-    return [*map(TextItem, words), *pairs, TextItem("Größe 😀 naïve"), TextItem("東京", "a"), TextItem("x" * 300)]
+    odd = [TextItem("Größe 😀 naïve"), TextItem("東京", "a"), TextItem("x" * 300)]
+    padding = [TextItem("my <pad> card [PAD] is lost"), TextItem("[PAD]<pad>", "a <pad> [PAD]")]
+    return [*map(TextItem, words), *padding, *pairs, *odd]
 
 
 def classifier(family: str) -> Callable[[Path], Path]:

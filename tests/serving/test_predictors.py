@@ -20,6 +20,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from bedplate_registry.errors import Refused
 from bedplate_registry.inspection import inspect_folder
 from bedplate_registry.tasks import TASKS
+from bedplate_serving.halving import outcomes
 from bedplate_serving.predictors import BadItems, ItemError, can_serve, load_predictor
 from bedplate_serving.predictors.base import cut
 from bedplate_serving.predictors.check import main as check_main
@@ -190,6 +191,19 @@ def test_a_text_beyond_the_context_is_cut_and_marked(tiny: Path) -> None:
     assert list(blanks.ids) == list(short.ids), "blanks cost no tokens: nothing of this text may be lost"
     expected = torch.softmax(reference_logits(tiny, ["refund money " * 40]), -1)[0]
     assert predictor.probabilities(["refund money " * 100_000])[0] == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_a_text_that_the_tokenizer_makes_nothing_of_is_refused_and_harms_no_other(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "model")
+    file = tmp_path / "model/tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"post_processor": None}))  # it adds the special tokens
+    predictor = load_predictor(tmp_path / "model", "text-classification", device="cpu", threads=1)
+    assert predictor.engine == "torch-packed"
+    fine, nothing = predictor.parse("my card is lost"), predictor.parse("\u200b")
+    seen = outcomes(lambda items: predictor.forward(predictor.encode(items)), [nothing, fine, nothing])
+    assert np.array_equal(seen[1], predictor.forward(predictor.encode([fine]))[0])
+    for error in (seen[0], seen[2]):
+        assert isinstance(error, ItemError) and error.message == "holds nothing that this model's tokenizer knows"
 
 
 def test_features_are_the_mean_of_the_last_hidden_states(tiny_base: Path) -> None:

@@ -133,7 +133,7 @@ class TextEncoder:
     # --- the tokenizer
 
     def encode(self, items: Sequence[TextItem]) -> list[Window]:
-        """Each text or pair as one window, cut at the context's length."""
+        """Each text or pair as one window, cut at the context's length. Raises ItemError where one has no tokens."""
         limit = self.context_length * CHARACTERS_PER_TOKEN
         short = [_shorten(item, limit) for item in items]
         encoded = [self._window(e) for e in self._tokenize(short)]

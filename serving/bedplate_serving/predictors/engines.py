@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from bedplate_serving.predictors.base import Encoded
+from bedplate_serving.predictors.base import Encoded, ItemError
 
 __all__ = ["EncoderEngine", "EncoderFacts", "Head", "Rows", "Window", "agree"]
 
@@ -37,11 +37,17 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window(Encoded):
-    """Token ids that pass through the model together: a text, or a part of one."""
+    """Token ids that pass through the model together: a text, or a part of one. Raises ItemError where there are none:
+    some tokenizers make nothing of a text, and in a packed row nothing would be answered with what stands beside it.
+    """
 
     ids: Sequence[int]
     type_ids: Sequence[int] | None
     take: Sequence[int] | None = None  # the tokens whose outputs are wanted; None = all of them
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise ItemError("holds nothing that this model's tokenizer knows")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ from bedplate_serving.predictors.engines import EncoderFacts, Rows, Window
 
 __all__ = ["DATA", "MAX_CONTEXT", "MODEL", "Graph", "find_graph", "key_of", "make_graph", "new_graph", "publish"]
 
-FORMAT = 1  # one more whenever what is exported changes
+FORMAT = 2  # one more whenever what is exported changes
 MAX_CONTEXT = 1024  # tokens: the attention of a graph holds the square of a row's length, twelve times and more
 NAME, META = "graph", "meta.json"
 FILES = MODEL, DATA, TOKENIZER, SAMPLES = "packed.onnx", "packed.data", "tokenizer.json", "samples.npz"

@@ -31,7 +31,9 @@ class PaddedEngine:
         self.lock = threading.Lock()
         self.device = next(model.parameters()).device
         self.token_budget = CPU_TOKEN_BUDGET if self.device.type == "cpu" else GPU_TOKEN_BUDGET
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        # Where the padding is in front, a model would count it, too; but not RoBERTa and its kin, which pass over it.
+        self._counts_for_it = facts.pads_left and takes_positions and facts.first_position == 0
 
     def run(self, batch: Sequence[Window]) -> list[Rows]:
         """Texts of like length together, so that a long one among short ones does not make them all long."""
@@ -58,8 +60,8 @@ class PaddedEngine:
         arrays["attention_mask"] = mask
         if facts.wants_type_ids:
             arrays["token_type_ids"] = _padded([item.type_ids or () for item in batch], starts, longest, 0)
-        if facts.pads_left and self._takes_positions:  # by itself the model would count the padding in front, too
-            arrays["position_ids"] = np.maximum(mask.cumsum(1) - 1, 0) + facts.first_position
+        if self._counts_for_it:
+            arrays["position_ids"] = np.maximum(mask.cumsum(1) - 1, 0)
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
 

@@ -21,6 +21,7 @@ SAMPLES = (  # of unlike lengths, so that a packed pass that looks across texts 
     ("where is my order?", "it is late"),
     ("my card is lost", None),
     ("Größe 😀 naïve 東京", None),
+    ("my <pad> card", None),  # RoBERTa's padding, which its positions pass over
     ("the app is slow and it can crash when i log in with my old phone " * 6, None),
     ("the app is slow", "please help, i can not log in " * 3),
 )
@@ -60,6 +61,7 @@ def sample_windows(tokenizer: Any, facts: EncoderFacts) -> list[Window]:
             take=(0, len(one.ids) // 2),
         )
         for one in (tokenizer.encode(text, pair) for text, pair in SAMPLES)
+        if one.ids
     ]
 
 

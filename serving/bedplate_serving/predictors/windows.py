@@ -101,7 +101,7 @@ class Frame:
         self.lead = sum(len(special) for _, _, special in self._parts[:last])  # those in front of the last text
 
     def window(self, *texts: Sequence[int], take: Sequence[int] | None = None) -> Window:
-        """The window of these token ids."""
+        """The window of these token ids. Raises ItemError where there are none, not even special ones."""
         ids: list[int] = []
         type_ids: list[int] = []
         for text, type_id, special in self._parts:
