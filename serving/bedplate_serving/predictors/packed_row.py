@@ -56,12 +56,12 @@ def _positions(ids: Rows, starts: Rows, lengths: Rows, first_position: int) -> R
     out (`<pad>`), it counts for nothing there, too.
     """
     if first_position == 0:
-        return np.arange(len(ids)) - np.repeat(starts, lengths)
+        return np.asarray(np.arange(len(ids)) - np.repeat(starts, lengths))
     pad_id = first_position - 1
     counts = ids != pad_id
     counted = np.cumsum(counts)
     before = np.repeat((counted - counts)[starts], lengths)  # in the windows in front
-    return np.where(counts, counted - before, 0) + pad_id
+    return np.asarray(np.where(counts, counted - before, 0) + pad_id)
 
 
 def _row(*parts: Sequence[int]) -> Rows:
