@@ -188,7 +188,9 @@ class _Scorer:
             if isinstance(raw, BedplateError):
                 raise raw
             row = self.predictor.output_row(self.predictor.answer(raw, self.parameters), self.parameters)
-        except Exception as error:  # noqa: BLE001 - the outer edge of a row: it fails alone, the job goes on
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the edge of a row: it fails alone, be it by a tokenizer's panic
             return {"error": failure_of(error).message}
         plain = {name: _plain(value) for name, value in row.items()}
         return {**plain, "truncated": True} if truncated else plain

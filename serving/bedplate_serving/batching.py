@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bedplate_registry.errors import BedplateError
-from bedplate_serving.halving import outcomes
+from bedplate_serving.halving import failure_of, outcomes
 from bedplate_serving.predictors.base import BadItems, Encoded, Engine, ItemError
 from bedplate_serving.queues import DeadlineExceeded, Draining, Pace, QueueFull, Scored, at_deadline
 
@@ -80,12 +80,13 @@ class Batcher:
         self._token_budget = token_budget
         self._arrivals: deque[_Work] = deque()  # guarded by _wake
         self._ready: deque[_Work] = deque()  # of the thread whose turn it is
+        self._tickets: set[_Ticket] = set()  # of the event loop, as are the counts below
         self._wake = threading.Condition()
         self._turn = threading.Lock()  # to encode and to cut: what comes first goes first
         self._threads: dict[int, threading.Thread] = {}
         self._closing = False
-        self._pace = Pace()
-        self.waiting = 0  # this and the counts are touched by the event loop alone
+        self._pace, self._last_done = Pace(), 0.0
+        self.waiting = 0
         self.items_done = 0
         self.batches_done = 0
 
@@ -112,6 +113,7 @@ class Batcher:
         ticket = _Ticket(self._loop, len(items))
         with at_deadline(deadline, lambda: ticket.fail(DeadlineExceeded())):
             self.waiting += len(items)
+            self._tickets.add(ticket)
             with self._wake:
                 self._arrivals.extend(_Work(item, ticket, place) for place, item in enumerate(items))
                 self._wake.notify()
@@ -123,6 +125,7 @@ class Batcher:
     def _close(self, ticket: _Ticket) -> None:
         """Nobody waits for it any more. What is left of it gives its place to others."""
         ticket.is_open = False
+        self._tickets.discard(ticket)
         if not ticket.missing:
             return
         self.waiting -= ticket.missing
@@ -137,12 +140,17 @@ class Batcher:
                 self.waiting -= 1
                 work.ticket.deliver(work.place, outcome)
 
-    def _finish(self, scored: _Outcomes, seconds: float, workers: int) -> None:
-        """A batch is done, of `workers` at once."""
+    def _finish(self, scored: _Outcomes, started: float, done: float) -> None:
+        """A batch is done. Its time beside another one counts once, however many really run at once."""
         self.batches_done += 1
         self.items_done += len(scored)
-        self._pace.note(len(scored) * workers, seconds)
+        self._pace.note(len(scored), max(done - max(started, self._last_done), 0.0))
+        self._last_done = max(done, self._last_done)
         self._deliver(scored)
+
+    def _fail_all(self, failure: BedplateError) -> None:
+        for ticket in self._tickets:
+            ticket.fail(failure)
 
     # --- in the model's threads
 
@@ -158,18 +166,24 @@ class Batcher:
                 thread.start()
 
     def _run(self, number: int) -> None:
+        """A thread's life. Whatever breaks a round, who is inside is told, and the thread goes on."""
         while True:
-            with self._turn:
-                if number >= self._workers:  # there are fewer now
-                    del self._threads[number]
-                    return
-                if not self._wait():
-                    return
-                self._start_threads()
-                self._encode_arrivals()
-                batch = self._cut()
-            if batch:
-                self._score(batch)
+            try:
+                with self._turn:
+                    if number >= self._workers:  # there are fewer now
+                        del self._threads[number]
+                        return
+                    if not self._wait():
+                        return
+                    self._start_threads()
+                    self._encode_arrivals()
+                    batch = self._cut()
+                if batch:
+                    self._score(batch)
+            except BaseException as error:  # noqa: BLE001 - the thread's edge: without it nobody would be answered
+                with self._turn:
+                    self._ready.clear()
+                self._loop.call_soon_threadsafe(self._fail_all, failure_of(error))
 
     def _wait(self) -> bool:
         """Until there is something to do; False when there never will be."""
@@ -214,8 +228,7 @@ class Batcher:
     def _score(self, batch: list[_Work]) -> None:
         started = time.perf_counter()
         scored = list(zip(batch, outcomes(self._forward, batch), strict=True))
-        seconds = time.perf_counter() - started
-        self._loop.call_soon_threadsafe(self._finish, scored, seconds, len(self._threads))
+        self._loop.call_soon_threadsafe(self._finish, scored, started, time.perf_counter())
 
     def _forward(self, works: Sequence[_Work]) -> Sequence[Scored]:
         encoded = [work.encoded for work in works if work.encoded is not None]

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def outcomes(step: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result | BedplateError]:
-    """What `step` makes of each item, in their order, or why it makes nothing of it. Never raises an Exception.
+    """What `step` makes of each item, in their order, or why it makes nothing of it. Raises only what ends a process.
 
     What is too much at once (a GPU's memory) gets through in parts, and what is wrong with one of n costs about
     2 log2 n steps more.
@@ -27,7 +27,9 @@ def outcomes(step: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence
         return []
     try:
         return list(_whole(step(items), len(items)))
-    except Exception as error:  # noqa: BLE001 - the outer edge of the work: every item gets an answer
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - every item gets an answer; a tokenizer's panic is no Exception
         failure = failure_of(error) if len(items) == 1 else None
     # Only here, out of the handler: the traceback holds the tensors of the batch, for which there was no memory.
     if failure is not None:
@@ -42,7 +44,7 @@ def _whole(results: Sequence[Result], size: int) -> Sequence[Result]:
     return results
 
 
-def failure_of(error: Exception) -> BedplateError:
+def failure_of(error: BaseException) -> BedplateError:
     """What a caller is told of an error of the model's libraries: its type alone, since its text may hold a path or a
     piece of somebody's input. The log says where it was raised.
     """

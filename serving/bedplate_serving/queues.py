@@ -102,18 +102,20 @@ class StreamingQueue(Queue, Protocol):
 
 
 class Pace:
-    """How many items a second come out, as a moving average, and so when a full queue will have room."""
+    """How fast items come out, by moving averages, and so when a full queue will have room."""
 
     def __init__(self) -> None:
-        self._items_per_second = 0.0
+        self._items = self._seconds = 0.0  # of one note, apart: of two batches that end together one took no time
 
     def note(self, items: int, seconds: float) -> None:
-        rate = items / max(seconds, 1e-6)
-        self._items_per_second += (rate - self._items_per_second) * (0.1 if self._items_per_second else 1.0)
+        """So many came out within so much time in which the model was busy."""
+        weight = 0.1 if self._items else 1.0
+        self._items += (items - self._items) * weight
+        self._seconds += (seconds - self._seconds) * weight
 
     def retry_after_seconds(self, waiting: int) -> int:
         """1 to 60."""
-        seconds = waiting / self._items_per_second if self._items_per_second else 1.0
+        seconds = waiting * self._seconds / self._items if self._items else 1.0
         return min(max(math.ceil(seconds), 1), 60)
 
 

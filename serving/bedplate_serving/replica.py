@@ -180,7 +180,9 @@ class Replica:
             self._sample = await self._answered_sample(predictor, queue)
         except BedplateError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001 - the outer edge of the load: the process ends and says why
+        except (KeyboardInterrupt, SystemExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the load's edge: the process says why; a panic is no Exception
             self._fail(BedplateError(f"The model failed to load: {type(error).__name__}: {error}", code="load-failed"))
         else:
             gc.collect()
@@ -229,7 +231,7 @@ class Replica:
             return
         try:
             improve()
-        except Exception:  # it goes on as it is
+        except BaseException:  # a thread's edge, and a panic is no Exception: it goes on as it is
             log.exception("%s could not be made faster", self._spec.model_ref)
 
     def _fail(self, error: BedplateError) -> None:

@@ -15,7 +15,7 @@ import pytest
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.batching import Batcher
 from bedplate_serving.predictors.base import Encoded
-from bedplate_serving.queues import DeadlineExceeded, Draining, QueueFull
+from bedplate_serving.queues import DeadlineExceeded, Draining, Pace, QueueFull
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +225,36 @@ def test_stopping_answers_what_is_inside_and_refuses_what_comes() -> None:
     run(test())
 
 
+class Panic(BaseException):
+    """As a library in Rust raises it: no Exception."""
+
+
+class Panicking(Upper):
+    def encode(self, items: Sequence[str]) -> list[Text]:
+        if "panic" in items:
+            raise Panic
+        return super().encode(items)
+
+    def forward(self, batch: Sequence[Text]) -> list[str]:
+        if "exit" in [one.text for one in batch]:
+            raise SystemExit
+        return super().forward(batch)
+
+
+@pytest.mark.parametrize("bad", ["panic", "exit"])
+def test_what_is_no_exception_is_an_answer_too_and_the_thread_goes_on(bad: str) -> None:
+    async def test() -> None:
+        batcher = Batcher(Panicking())
+        batcher.start()
+        with pytest.raises(BedplateError, match="failed on this input") as caught:
+            await batcher.submit([bad])
+        assert caught.value.code == "inference-failed"
+        assert (await batcher.submit(["after"]))[0].raw == "AFTER"
+        await is_idle(batcher)
+
+    run(test())
+
+
 @pytest.mark.parametrize("bad", ["poison", "unreadable"])
 def test_an_input_that_breaks_the_model_fails_alone_and_without_its_detail(bad: str) -> None:
     async def test() -> None:
@@ -306,6 +336,44 @@ def test_one_bad_item_of_many_is_found_in_a_few_steps() -> None:
         await is_idle(batcher)
 
     run(test())
+
+
+class Slow(Upper):
+    """It has threads for more batches than ever run at once here."""
+
+    workers = 8
+
+    def forward(self, batch: Sequence[Text]) -> list[str]:
+        time.sleep(0.02)
+        return super().forward(batch)
+
+
+def test_the_time_to_come_back_is_reckoned_by_what_really_runs_at_once() -> None:
+    async def test() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, max_queue=100)
+        batcher.start()
+        for word in "abcde":
+            await batcher.submit([word])
+        first = await hold(engine, batcher)
+        rest = asyncio.create_task(batcher.submit(["a"] * 200))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as caught:
+            await batcher.submit(["one too many"])
+        assert 4 <= caught.value.retry_after_seconds <= 15  # 50 items a second at most, whatever the threads
+        engine.held.set()
+        await asyncio.gather(first, rest)
+        await is_idle(batcher)
+
+    run(test())
+
+
+def test_batches_beside_each_other_count_as_fast_as_they_end() -> None:
+    pace = Pace()
+    for _ in range(200):
+        pace.note(10, 2.0)
+        pace.note(10, 0.0)  # it ended with the one before
+    assert 9 <= pace.retry_after_seconds(100) <= 11
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shutil
 import signal
 import stat
 import subprocess
@@ -228,3 +230,19 @@ def test_a_sample_that_the_model_cannot_answer_ends_the_process_and_says_why(flo
     error = json.loads(replica.process.text.strip().splitlines()[-1])
     assert error["code"] == "bad-items"
     assert "item 1: text is empty" in error["event"]
+
+
+def test_a_tokenizer_that_panics_ends_the_process_and_says_so(floor: Any, tiny: Path) -> None:
+    """The panic of a library in Rust is no Exception: it must not pass by all that answers."""
+    model = floor.folder / "panics"
+    shutil.copytree(tiny, model)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    table = (4).to_bytes(4, "little") + b"\xff\xff\xff\x7f"  # it points behind its own end
+    broken = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [tokenizer["normalizer"], broken]}
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    replica = floor.replica(model, wait=False)
+    assert replica.process.popen.wait(60) == 1
+    error = json.loads(replica.process.text.strip().splitlines()[-1])
+    assert error["code"] in ("load-failed", "inference-failed")  # as soon as it is tried
+    assert "PanicException" in error["event"]
