@@ -151,6 +151,7 @@ class EndpointStore:
 
         A deployment's model never changes under its name while it is there: give the new version another name. Nor
         does its `sample`, {"inputs", "parameters"}, once a replica has answered it; without one it is the task's own.
+        A replica that was started without this sample is replaced: each must answer it before it gets traffic.
         Without `traffic` the first deployment gets 100 % and later ones 0 %. A batch endpoint has no replicas.
         """
         _check_name(endpoint)
@@ -176,6 +177,8 @@ class EndpointStore:
             values["traffic"] = share
             if deployment in existing:
                 connection.execute(_of(deployments, endpoint, deployment).values(**values))
+                if "sample" in values:  # after the row is locked: add_replica comes before all this, or sees it
+                    connection.execute(_leave(endpoint).where(replicas.c.deployment == deployment))
             else:
                 row = {"endpoint": endpoint, "name": deployment, "created": now, **values}
                 connection.execute(deployments.insert().values(**row))
@@ -245,23 +248,30 @@ class EndpointStore:
         return [row for row in wished for _ in range(row.instances - there[row.endpoint, row.name])]
 
     def add_replica(self, deployment: Deployment, lease: Lease) -> Replica | None:
-        """None where that very deployment is gone, though another one may have its name by now."""
+        """None where that very deployment is gone, whoever has its name by now, or has got another sample."""
         now = time.time()
         row: dict[str, Any] = {"id": secrets.token_hex(4), "state": "starting", "created": now}
         row |= {"endpoint": deployment.endpoint, "deployment": deployment.name}
         row |= {"lease": lease.to_json(), "leased": now}
         with self._database.begin() as connection:
             mine = _of(deployments, deployment.endpoint, deployment.name).values(waiting=None)
-            if connection.execute(mine.where(deployments.c.created == deployment.created)).rowcount != 1:
+            mine = mine.where(deployments.c.created == deployment.created)
+            found = connection.execute(mine.returning(deployments.c.sample)).first()
+            if found is None or _request(found.sample) != _request(deployment.sample):
                 return None
             connection.execute(replicas.insert().values(**row))
         return Replica.from_row(row)
 
     def keep_sample(self, deployment: Deployment, sample: Mapping[str, Any]) -> None:
-        """Its request with the answer of a replica. Nothing is written where that very deployment is gone."""
+        """Its request with the answer of a replica. Nothing is written where that very deployment is gone, or has got
+        another sample since.
+        """
         with self._database.begin() as connection:
-            mine = _of(deployments, deployment.endpoint, deployment.name).values(sample=dict(sample))
-            connection.execute(mine.where(deployments.c.created == deployment.created))
+            mine = (deployments.c.endpoint == deployment.endpoint, deployments.c.name == deployment.name)
+            same = sa.and_(*mine, deployments.c.created == deployment.created)
+            kept = connection.scalar(sa.select(deployments.c.sample).where(same).with_for_update())
+            if _request(kept) == _request(deployment.sample):
+                connection.execute(deployments.update().where(same).values(sample=dict(sample)))
 
     def note_waiting(self, deployment: Deployment, why: str) -> None:
         """Say why a replica is not started; nothing is written where that is known."""
@@ -345,7 +355,10 @@ def check_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     if unknown or "inputs" not in given:
         what = f"has the unknown key {unknown[0]!r}" if unknown else 'has no "inputs"'
         raise Refused(f"The sample {what}.", hint='Give {"inputs": …, "parameters": {…}}.', code="bad-sample")
-    size = len(json.dumps(given, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    try:
+        size = len(json.dumps(given, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass"))
+    except ValueError as exc:
+        raise Refused("The sample has a number that is not finite.", hint="JSON has none.", code="bad-sample") from exc
     if size > MAX_SAMPLE_BYTES:
         raise Refused(
             f"The sample has {size} bytes.", hint=f"Give a short one, of at most {MAX_SAMPLE_BYTES}.", code="bad-sample"
@@ -356,18 +369,22 @@ def check_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
 def _new_sample(
     connection: sa.Connection, endpoint: str, deployment: str, request: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The column to write. Raises Conflict where its replicas have answered another one."""
+    """The column to write, if it changes. Raises Conflict where its replicas have answered another one."""
     mine = (deployments.c.endpoint == endpoint, deployments.c.name == deployment)
-    kept = connection.scalar(sa.select(deployments.c.sample).where(*mine)) or {}
-    if kept.get("answer") is None:
-        return {"sample": {"request": request, "answer": None}}
-    if kept["request"] != request:
+    kept = connection.scalar(sa.select(deployments.c.sample).where(*mine).with_for_update())
+    if _request(kept) == request:
+        return {}
+    if kept and kept["answer"] is not None:
         raise Conflict(
             f"Deployment {deployment!r} of {endpoint!r} has answered another sample.",
             hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
             code="other-sample",
         )
-    return {}
+    return {"sample": {"request": request, "answer": None}}
+
+
+def _request(sample: Mapping[str, Any] | None) -> Any:
+    return sample["request"] if sample else None
 
 
 def _leave(endpoint: str) -> sa.Update:

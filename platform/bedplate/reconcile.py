@@ -109,7 +109,7 @@ class Reconciler:
         elif replica.state == "starting":
             self._await_ready(replica, deployment, held)
         else:
-            self._look(replica, held)
+            self._look(replica, deployment, held)
 
     def _is_silent(self, replica: Replica, held: spawn.Held) -> bool:
         beat = held.beat
@@ -122,12 +122,14 @@ class Reconciler:
         elif time.monotonic() - self._first_seen.setdefault(replica.id, time.monotonic()) > START_SECONDS:
             held.kill()
 
-    def _look(self, replica: Replica, held: spawn.Held) -> None:
+    def _look(self, replica: Replica, deployment: Deployment, held: spawn.Held) -> None:
         if time.monotonic() - self._looked.get(replica.id, float("-inf")) < HEALTH_SECONDS:
             return
         self._looked[replica.id] = time.monotonic()
         failures = 0 if self._is_healthy(replica) else self._failures.get(replica.id, 0) + 1
         self._failures[replica.id] = failures
+        if not failures:
+            self._keep_sample(replica, deployment)  # where it did not say it in time, or was there before samples were
         if failures >= HEALTH_FAILURES:
             log.warning("replica %s of %s answers no more; it is replaced", replica.id, replica.endpoint)
             held.kill()

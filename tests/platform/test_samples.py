@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 import bedplate
 from bedplate.cli.app import app
 from bedplate.cli.output import WrongUse
 from bedplate.client import RemoteWorkspace
+from bedplate.compute import Lease
+from bedplate.database import Database, deployments
 from bedplate.endpoints import MAX_SAMPLE_BYTES, EndpointStore
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Conflict, Refused
@@ -109,6 +112,7 @@ def test_without_one_it_is_the_tasks_own(server: Workspace, ws: RemoteWorkspace)
         ({}, 'has no "inputs"'),
         ({"inputs": None}, 'has no "inputs"'),
         ({"inputs": "a", "stream": True}, "unknown key 'stream'"),
+        ({"inputs": float("nan")}, "not finite"),
         ({"inputs": "é" * (MAX_SAMPLE_BYTES // 2)}, "bytes"),
     ],
 )
@@ -129,6 +133,70 @@ def test_until_it_is_answered_it_can_be_given_anew(store: EndpointStore) -> None
     [row] = store.deployments("anew")
     assert row.sample == {"request": {"inputs": "right"}, "answer": None}
     store.delete("anew")
+
+
+LEASE = Lease(cores=1, memory_bytes=1 << 30)
+
+
+@pytest.fixture
+def lonely(database: Database) -> EndpointStore:
+    """A store that nobody looks after, with one deployment and its replica, which is ready."""
+    store = EndpointStore(database)
+    store.deploy("support", "support-intent:1", "text-classification")
+    replica = store.add_replica(store.deployments()[0], LEASE)
+    assert replica is not None
+    store.move_replica(replica, "ready")
+    return store
+
+
+def test_replicas_that_were_there_before_a_sample_was_given_are_replaced(lonely: EndpointStore) -> None:
+    def states() -> list[str]:
+        return [replica.state for replica in lonely.replicas()]
+
+    def deploy(sample: dict[str, Any] | None) -> None:
+        lonely.deploy("support", "support-intent:1", "text-classification", sample=sample)
+
+    [before] = lonely.deployments()
+    deploy(None)
+    assert states() == ["ready"]
+    deploy(SAMPLE)
+    assert states() == ["stopping"]
+    assert lonely.missing() == lonely.deployments()
+    assert lonely.add_replica(before, LEASE) is None, "a round that began before must not start one with the old sample"
+    assert lonely.add_replica(lonely.deployments()[0], LEASE) is not None
+    deploy(SAMPLE)
+    assert states() == ["stopping", "starting"], "it is no other sample"
+
+
+def test_the_answer_to_an_earlier_sample_is_not_kept(lonely: EndpointStore) -> None:
+    [before] = lonely.deployments()
+    lonely.deploy("support", "support-intent:1", "text-classification", sample=SAMPLE)
+    lonely.keep_sample(before, {"request": {"inputs": "its own"}, "answer": [1]})
+    [now] = lonely.deployments()
+    assert now.sample == {"request": SAMPLE, "answer": None}
+    lonely.keep_sample(now, {"request": SAMPLE, "answer": [2]})
+    assert lonely.deployments()[0].sample == {"request": SAMPLE, "answer": [2]}
+
+
+def test_a_sample_given_while_a_replica_starts_is_the_one_that_is_answered(
+    ws: RemoteWorkspace, server: Workspace
+) -> None:
+    server.deploy("hurried", "support-intent", device="cpu", sample={"inputs": "good", "parameters": {}})
+    wait_for(lambda: server.endpoints.replicas("hurried"))
+    endpoint = ws.deploy("support-intent", endpoint="hurried", device="cpu", sample=SAMPLE)
+    assert endpoint.samples["main"]["request"] == SAMPLE
+    assert len(endpoint.samples["main"]["answer"]) == 2
+
+
+def test_a_ready_replica_is_asked_for_its_sample_until_it_is_known(ws: RemoteWorkspace, server: Workspace) -> None:
+    """As after an upgrade from a version that kept none."""
+    endpoint = ws.deploy("support-intent", endpoint="plain", device="cpu")
+    known, replicas = endpoint.samples["main"], server.endpoints.replicas("plain")
+    with server.endpoints._database.begin() as connection:
+        connection.execute(sa.update(deployments).where(deployments.c.endpoint == "plain").values(sample=sa.null()))
+    wait_for(lambda: server.endpoints.deployments("plain")[0].sample)
+    assert endpoint.refresh().samples["main"] == known
+    assert [one.id for one in server.endpoints.replicas("plain")] == [one.id for one in replicas]
 
 
 def test_a_batch_endpoint_and_a_file_that_is_no_sample_are_refused_on_the_command_line(
