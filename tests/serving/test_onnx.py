@@ -4,14 +4,18 @@ torch while requests run. A graph that is damaged, stale or wrong never answers.
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import hashlib
 import json
 import logging
+import os
 import random
 import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -21,11 +25,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
-from bedplate_serving.predictors import load_predictor
+from bedplate_registry.errors import Refused, Unavailable
+from bedplate_serving.predictors import load_predictor, onnx_export
 from bedplate_serving.predictors.encoder import Head, TextEncoder
+from bedplate_serving.predictors.memory import free_bytes
 from bedplate_serving.predictors.onnx_export import export
 from bedplate_serving.predictors.onnx_graph import find_graph
+from bedplate_serving.predictors.onnx_making import make_graph
 from bedplate_serving.predictors.onnx_session import open_engine
 from bedplate_serving.predictors.text import TextItem
 from bedplate_serving.testing import (
@@ -178,17 +186,28 @@ def break_the_facts(folder: Path) -> None:
 def age(folder: Path) -> None:
     meta = folder / "derived/graph/meta.json"
     about = json.loads(meta.read_text())
-    about["key"]["onnxruntime"] = "1.0.0"
+    about["key"]["versions"]["transformers"] = "1.0.0"
     meta.write_text(json.dumps(about))
 
 
 def train_the_model(folder: Path) -> None:
     weights = folder / "model/model.safetensors"
-    weights.write_bytes(weights.read_bytes())
+    trained = {name: tensor + 0.01 for name, tensor in load_file(weights).items()}
+    save_file(trained, weights, metadata={"format": "pt"})
+
+
+def train_an_adapter(folder: Path) -> None:
+    settings = {"peft_type": "LORA", "target_modules": ["query"], "r": 2, "lora_alpha": 2, "layers_to_transform": [0]}
+    (folder / "model/adapter").mkdir()
+    (folder / "model/adapter/adapter_config.json").write_text(json.dumps(settings))
+    name = "base_model.model.bert.encoder.layer.0.attention.self.query"
+    weights = {f"{name}.lora_A.weight": torch.ones(2, 32), f"{name}.lora_B.weight": torch.ones(32, 2)}
+    save_file(weights, folder / "model/adapter/adapter_model.safetensors")
 
 
 @pytest.mark.parametrize(
-    "spoil", [flip_a_weight, cut_the_weights, lose_the_tokenizer, break_the_facts, age, train_the_model]
+    "spoil",
+    [flip_a_weight, cut_the_weights, lose_the_tokenizer, break_the_facts, age, train_the_model, train_an_adapter],
 )
 def test_a_graph_that_is_damaged_or_stale_never_answers(spoil: Callable[[Path], None], own: Path) -> None:
     assert is_opened(own) and not is_opened(own, "token-classification")
@@ -214,16 +233,102 @@ def test_a_whole_graph_that_answers_otherwise_than_its_model_is_not_used(
     assert "does not answer as its model does" in caplog.text
 
 
-def test_a_damaged_graph_is_made_anew_while_torch_answers(own: Path) -> None:
+def test_two_replicas_without_a_sound_graph_have_one_made_while_torch_answers(own: Path) -> None:
+    """At the same time: without the lock each would remove what the other makes."""
     flip_a_weight(own)
-    predictor = load_predictor(own / "model", CLASSIFY, device="cpu", threads=2, derived=own / "derived")
+    pair = [load_predictor(own / "model", CLASSIFY, device="cpu", threads=2, derived=own / "derived") for _ in range(2)]
     texts = [item.text for item in items()]
-    before = predictor.probabilities(texts)
-    assert (predictor.engine, predictor.workers) == ("torch-packed", 1)
-    predictor.improve()
-    assert (predictor.engine, predictor.workers) == ("onnxruntime", 2)
-    assert np.abs(predictor.probabilities(texts) - before).max() < 1e-5
+    before = pair[0].probabilities(texts)
+    assert {(one.engine, one.workers) for one in pair} == {("torch-packed", 1)}
+    threads = [threading.Thread(target=one.improve) for one in pair]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {(one.engine, one.workers) for one in pair} == {("onnxruntime", 2)}
+    assert np.abs(pair[1].probabilities(texts) - before).max() < 1e-5
     assert is_opened(own) and sorted(path.name for path in (own / "derived").iterdir()) == ["graph", "lock"]
+
+
+def test_a_graph_that_answers_otherwise_than_its_model_is_not_published(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every token sees those of the other texts: what a row alone does not show, several together do."""
+    monkeypatch.setattr(onnx_export, "OUT_OF_SIGHT", 0.0)
+    with pytest.raises(Refused, match="does not answer as its model does"):
+        onnx_export.export(made / "model", CLASSIFY, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_is_not_begun_without_the_memory_for_it(made: Path, tmp_path: Path) -> None:
+    model, derived = tmp_path / "model", tmp_path / "derived"
+    shutil.copytree(made / "model", model)
+    derived.mkdir()
+    (model / "adapter").mkdir()
+    size = 1 << 40  # a file with a hole
+    header = json.dumps({"lora": {"dtype": "F16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
+    with (model / "adapter/adapter_model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    with pytest.raises(Unavailable, match=r"takes about 629\d+ MiB of memory, of which \d+ MiB are free"):
+        make_graph(derived, model, CLASSIFY)
+
+
+def test_free_memory_is_what_the_narrowest_control_group_leaves(tmp_path: Path) -> None:
+    files = {
+        "proc/meminfo": "MemTotal: 900 kB\nMemAvailable:    800 kB\n",
+        "proc/self/cgroup": "4:memory:/pod/job\n0::/pod\n",
+        "groups/memory/pod/job/memory.limit_in_bytes": "9223372036854771712",
+        "groups/memory/pod/job/memory.usage_in_bytes": "4000",
+    }
+
+    def free() -> int:
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return free_bytes(tmp_path / "proc", tmp_path / "groups")
+
+    assert free() == 800 * 1024
+    files |= {"groups/pod/memory.max": "90000\n", "groups/pod/memory.current": "50000\n"}
+    files |= {"groups/pod/memory.stat": "file 20000\ninactive_file 10000\n"}
+    assert free() == 50_000
+    files |= {"groups/memory/pod/memory.limit_in_bytes": "1000", "groups/memory/pod/memory.usage_in_bytes": "4000"}
+    assert free() == 0
+
+
+def test_the_one_who_makes_a_graph_ends_with_its_replica(floor: Any, tmp_path: Path) -> None:
+    """Long before it has imported torch. It holds the pipe for as long as it lives."""
+    command = [sys.executable, "-m", "bedplate_serving.predictors.onnx_child"]
+    arguments = [str(tmp_path / "no model"), CLASSIFY, str(tmp_path)]
+    code = (
+        "import os, subprocess, time\n"
+        f"child = subprocess.Popen([*{command}, str(os.getpid()), *{arguments}])\n"
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as replica:
+        assert replica.stdout is not None
+        child = int(replica.stdout.readline())
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        floor.until(lambda: os.getpriority(os.PRIO_PROCESS, child) > nice, 30, "the child that gives way")
+        replica.kill()
+        assert replica.stdout.read() == ""
+    late = subprocess.run([*command, str(replica.pid), *arguments], capture_output=True, timeout=60)
+    assert (late.returncode, late.stderr) == (1, b"")
+
+
+def test_what_torch_held_is_let_go_though_a_batch_still_runs_and_all_was_frozen(made: Path, tmp_path: Path) -> None:
+    predictor = load_predictor(made / "model", CLASSIFY, device="cpu", threads=1, derived=tmp_path)
+    held = {"engine": predictor._encoder._engine}
+    model = weakref.ref(held["engine"].packed.model)
+    shutil.copytree(made / "derived/graph", tmp_path / "graph")
+    gc.freeze()  # as a replica does once it has loaded
+    try:
+        batch = threading.Timer(0.5, held.clear)
+        batch.start()
+        predictor.improve()
+        assert predictor.engine == "onnxruntime" and model() is None and gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_where_no_graph_can_be_made_torch_goes_on_and_the_log_says_why(
@@ -270,6 +375,11 @@ def test_batches_that_run_at_once_answer_as_each_alone(made: Path) -> None:
 
 
 def test_a_replica_changes_over_under_load_without_an_error(floor: Any, tiny: Path, tmp_path: Path) -> None:
+    """Another replica has the graph made meanwhile: this one waits for its lock, and then finds it."""
+    export(tiny, CLASSIFY, tmp_path)
+    (tmp_path / "graph").rename(tmp_path / "made")
+    lock = (tmp_path / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     replica = floor.replica(tiny, derived_dir=str(tmp_path), threads=2)
     bodies = [{"inputs": " ".join(random.Random(seed).choices(WORDS, k=5 + seed))} for seed in range(12)]
     seen: list[tuple[int, int, Any]] = []
@@ -279,7 +389,7 @@ def test_a_replica_changes_over_under_load_without_an_error(floor: Any, tiny: Pa
         with replica.client() as client:
             after = 0  # some more once it has changed
             while after < 20:
-                after += changed.wait(0.02)  # else the callers would keep the cores from the one who makes the graph
+                after += changed.is_set()
                 place = (caller + len(seen)) % len(bodies)
                 answer = client.post("/", json=bodies[place])
                 seen.append((place, answer.status_code, answer.json()))
@@ -289,7 +399,10 @@ def test_a_replica_changes_over_under_load_without_an_error(floor: Any, tiny: Pa
         engines = [client.get("/info").json()["engine"]]
         for thread in threads:
             thread.start()
-        floor.until(lambda: client.get("/info").json()["engine"] == "onnxruntime", 90, "the graph")
+        floor.until(lambda: len(seen) > 20, 30, "answers by torch")
+        (tmp_path / "made").rename(tmp_path / "graph")
+        lock.close()
+        floor.until(lambda: client.get("/info").json()["engine"] == "onnxruntime", 30, "the graph")
     changed.set()
     for thread in threads:
         thread.join()

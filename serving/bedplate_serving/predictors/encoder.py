@@ -11,12 +11,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.predictors.base import TaskPredictor
 from bedplate_serving.predictors.engines import EncoderEngine, EncoderFacts, Head, Rows, Window, agree
 from bedplate_serving.predictors.memory import give_back_memory
-from bedplate_serving.predictors.onnx_graph import MAX_CONTEXT, make_graph
+from bedplate_serving.predictors.onnx_graph import MAX_CONTEXT
+from bedplate_serving.predictors.onnx_making import make_graph
 from bedplate_serving.predictors.onnx_session import TOLERANCE, open_engine
 from bedplate_serving.predictors.text import TextItem
 
@@ -125,9 +127,9 @@ class TextEncoder:
             return
         self._engine = engine
         self._torch = None
-        with loaded.padded.lock:  # the batch in hand is the last
-            del loaded
-        give_back_memory()
+        model = ref(loaded.padded.model)
+        del loaded
+        give_back_memory(model)
         log.info("onnxruntime answers from now on, %d batches at once", engine.workers)
 
     # --- the tokenizer

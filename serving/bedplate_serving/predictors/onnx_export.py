@@ -1,20 +1,9 @@
-"""Makes the ONNX graph of a text encoder, for onnx_session.py to run. A process of its own:
-
-    python -m bedplate_serving.predictors.onnx_export MODEL TASK DERIVED
-
-It exits with 0 once DERIVED holds a graph that is valid here (onnx_graph.py) and answered as the padded pass of torch
-does; else with 1 and one line on stderr. It gives way to other processes, and dies with the one that started it.
+"""Makes the ONNX graph of a text encoder, for onnx_session.py to run: torch's pass over a packed row, traced, then
+fused by ONNX Runtime, then held against the padded pass. What runs this is onnx_child.py.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch
-
-import ctypes
-import signal
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,43 +17,25 @@ import torch
 from transformers import AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from bedplate_registry.errors import BedplateError, Refused, Unavailable
+from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.engines import Head, agree
-from bedplate_serving.predictors.onnx_graph import DATA, MODEL, Graph, find_graph, key_of, new_graph, publish
+from bedplate_serving.predictors.onnx_graph import DATA, MODEL, Graph, key_of, new_graph, publish
 from bedplate_serving.predictors.onnx_session import TOLERANCE, OnnxEngine, session_options
 from bedplate_serving.predictors.packed import ATTENTION, PackedEngine, PackedModel
 from bedplate_serving.predictors.packed_row import PackedRow, pack
 from bedplate_serving.predictors.torch_encoder import load_encoder, sample_windows
 
-__all__ = ["main"]
+__all__ = ["export"]
 
 MAX_BYTES = 1_900_000_000  # of float32 weights: a graph with its weights is first one message, which ends at 2 GiB
-MEMORY_BYTES = 600_000_000  # of torch and transformers; each weight is held three times over meanwhile
 OPSET = 17
 OUT_OF_SIGHT = -1e9  # added to the score of a token of another text
-PR_SET_PDEATHSIG = 1
-
-
-def main(arguments: list[str] | None = None) -> int:
-    model, task, derived = sys.argv[1:] if arguments is None else arguments
-    try:
-        export(Path(model), task, Path(derived))
-    except BedplateError as error:
-        print(error.message, file=sys.stderr)
-    except Exception as error:  # noqa: BLE001 - the process's outer edge: whatever a library does ends as a line
-        print(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}", file=sys.stderr)
-    else:
-        return 0
-    return 1
 
 
 def export(model: Path, task: str, derived: Path) -> None:
-    """Leaves the graph in `derived`, unless there is one that is valid. Raises Refused where none can be made."""
+    """Leaves the graph in `derived`, in the place of one that was there. Raises Refused where none can be made."""
     with new_graph(derived) as folder:
-        if find_graph(derived, model, task) is not None:  # another process made it meanwhile
-            return
         key = key_of(model, task)
-        _check_memory(model)
         graph, tokenizer = _export(model, _head(task), folder)
         _check(graph)
         publish(graph, tokenizer, key, derived)
@@ -72,14 +43,6 @@ def export(model: Path, task: str, derived: Path) -> None:
 
 def _head(task: str) -> Head:
     return cast(Head, import_module(f"bedplate_serving.predictors.{task.replace('-', '_')}").HEAD)
-
-
-def _check_memory(model: Path) -> None:
-    needed = MEMORY_BYTES + 4 * sum(file.stat().st_size for file in model.glob("*.safetensors"))
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    if free < needed:
-        raise Unavailable(f"it takes about {needed >> 20} MiB of memory, of which {free >> 20} MiB are free")
 
 
 def _export(model: Path, head: Head, folder: Path) -> tuple[Graph, Any]:
@@ -169,13 +132,3 @@ def _check(graph: Graph) -> None:
     for rows in (engine.run(graph.samples), alone, backward):
         if not agree(rows, graph.expected, TOLERANCE):
             raise Refused("the graph does not answer as its model does")
-
-
-def _give_way() -> None:
-    os.nice(5)  # a third of what others get: a replica under load wants its graph soon
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    _give_way()
-    sys.exit(main())

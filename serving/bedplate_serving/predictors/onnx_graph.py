@@ -8,19 +8,15 @@
       tokenizer.json   as the library tokenizers reads it
       samples.npz      windows, and what the padded pass of torch answered to them
 
-A graph of another model, task, processor or version of the runtime is not opened, and neither is a damaged one.
+A graph of another model, task, processor or version of the libraries is not opened, and neither is a damaged one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,13 +28,13 @@ from typing import Any
 import numpy as np
 
 from bedplate_registry.durable import flush, replace_folder, write_json
-from bedplate_registry.errors import Unavailable
 from bedplate_serving.predictors.engines import EncoderFacts, Rows, Window
 
-__all__ = ["DATA", "MAX_CONTEXT", "MODEL", "Graph", "find_graph", "key_of", "make_graph", "new_graph", "publish"]
+__all__ = ["DATA", "MAX_CONTEXT", "MODEL", "Graph", "find_graph", "key_of", "new_graph", "publish"]
 
 FORMAT = 2  # one more whenever what is exported changes
 MAX_CONTEXT = 1024  # tokens: the attention of a graph holds the square of a row's length, twelve times and more
+LIBRARIES = ("onnxruntime", "tokenizers", "torch", "transformers")  # another version may read a model otherwise
 NAME, META = "graph", "meta.json"
 FILES = MODEL, DATA, TOKENIZER, SAMPLES = "packed.onnx", "packed.data", "tokenizer.json", "samples.npz"
 
@@ -70,14 +66,16 @@ def key_of(model: Path, task: str) -> dict[str, Any]:
         "format": FORMAT,
         "task": task,
         "model": _fingerprint(model),
-        "onnxruntime": version("onnxruntime"),
+        "versions": {name: version(name) for name in LIBRARIES},
         "processor": _processor(),
     }
 
 
 def _fingerprint(folder: Path) -> str:
-    """Of names, sizes and times: a version's files are never changed, and reading gigabytes takes seconds."""
-    files = sorted((file.name, file.stat()) for file in folder.iterdir() if file.is_file())
+    """Of names, sizes and times, an adapter's included: a version's files are never changed, and reading gigabytes
+    takes seconds.
+    """
+    files = sorted((str(file.relative_to(folder)), file.stat()) for file in folder.rglob("*") if file.is_file())
     return _digest(json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]).encode())
 
 
@@ -116,33 +114,18 @@ def _digests(folder: Path) -> dict[str, str]:
     return digests
 
 
-def make_graph(derived: Path, model: Path, task: str) -> None:
-    """Has another process make the graph of a model that has none here: torch, the model and its copies take much
-    memory, all of which ends with that process. Raises Unavailable with what it said.
-    """
-    if not os.access(derived, os.W_OK):
-        raise Unavailable(f"no ONNX graph is made: {str(derived)!r} cannot be written to", code="no-graph")
-    command = [sys.executable, "-m", "bedplate_serving.predictors.onnx_export", str(model), task, str(derived)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1][:300]
-        raise Unavailable(f"the ONNX graph could not be made: {said}", code="no-graph")
-
-
 @contextmanager
 def new_graph(derived: Path) -> Iterator[Path]:
-    """An empty folder for a graph to be made in; one process of `derived` at a time has it, and what an earlier one
-    left is removed.
+    """An empty folder for a graph to be made in, by one process at a time (onnx_making.py sees to that); what an
+    earlier one left is removed.
     """
-    with (derived / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = derived / f"{NAME}.new"
+    folder = derived / f"{NAME}.new"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(graph: Graph, tokenizer: Any, key: dict[str, Any], derived: Path) -> None:
