@@ -152,7 +152,10 @@ class MetricsLine(Answer):
     response_model=Job,
     responses={
         200: {"model": Plan, "description": "With `dry_run`: what would be queued."},
-        **codes("unknown-kind", "idempotency-mismatch", "does-not-fit", "base-model", "not-finetunable", "no-gpu"),
+        **codes(
+            *("unknown-kind", "idempotency-mismatch", "does-not-fit", "base-model", "not-finetunable"),
+            *("adapter-not-trained", "no-gpu"),
+        ),
     },
 )
 def submit(

@@ -27,6 +27,7 @@ from bedplate.kinds.requests import Columns, Data, Device, JobRequest, SettingVa
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelDraft, ModelVersion
 from bedplate_registry.names import Name
+from bedplate_registry.plans import ADAPTER_FILES
 from bedplate_registry.tables import count_rows
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.launch import launch_command, launch_environment
@@ -120,6 +121,12 @@ def _check_finetunable(model: ModelVersion, task: str) -> None:
             f"{model.ref} cannot be fine-tuned for {task}.",
             hint=f"It can be fine-tuned for: {able}.",
             code="not-finetunable",
+        )
+    if ADAPTER_FILES[0] in {file.path for file in model.files}:
+        raise Conflict(
+            f"{model.ref} is a base with an adapter, and a fine-tune would begin with the base alone.",
+            hint="Merge the adapter into its base where it was trained (merge_and_unload), and import the result.",
+            code="adapter-not-trained",
         )
 
 
