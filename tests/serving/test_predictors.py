@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.inspection import inspect_folder
 from bedplate_registry.tasks import TASKS
 from bedplate_serving.halving import outcomes
-from bedplate_serving.predictors import BadItems, ItemError, can_serve, load_predictor
+from bedplate_serving.predictors import BadItems, ItemError, can_serve, load_predictor, packed
 from bedplate_serving.predictors.base import cut
 from bedplate_serving.predictors.check import main as check_main
 from bedplate_serving.testing import WORDS
@@ -322,6 +324,33 @@ def test_the_discriminator_of_electra_is_a_base(tiny: Path, tmp_path: Path) -> N
     folder = masked_language_model("Electra", tiny, tmp_path, "ForPreTraining")
     assert any(name.startswith("discriminator_predictions.") for name in load_file(folder / "model.safetensors"))
     assert inspect_folder(folder).task is None
+
+
+def test_the_load_check_of_a_tokenizer_that_panics_is_one_line_of_json(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny, tmp_path / "model")
+    file = tmp_path / "model/tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    charsmap = base64.b64encode((4).to_bytes(4, "little") + b"\xff\xff\xff\x7f").decode()  # points out of itself
+    steps = [tokenizer["normalizer"], {"type": "Precompiled", "precompiled_charsmap": charsmap}]
+    file.write_text(json.dumps(tokenizer | {"normalizer": {"type": "Sequence", "normalizers": steps}}))
+    assert check_main([str(tmp_path / "model"), "--task", "text-classification"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "load-failed"
+
+
+def test_a_packed_pass_that_answers_otherwise_than_the_padded_one_is_not_used(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it would where the positions of one text went on in the next."""
+    right = packed.pack
+
+    def wrong(*arguments: Any, **named: Any) -> Any:
+        row = right(*arguments, **named)
+        return replace(row, positions=np.arange(len(row.ids)) % 64)
+
+    monkeypatch.setattr(packed, "pack", wrong)
+    assert load_predictor(tiny, "text-classification", device="cpu", threads=1).engine == "torch-padded"
 
 
 def test_the_load_check_for_a_task_nobody_serves_is_refused(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

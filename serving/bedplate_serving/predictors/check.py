@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         report: dict[str, Any] = {"ok": True, "sample": _sample(options)}
     except BedplateError as error:
         report = {"ok": False, "error": error.to_json()}
-    except Exception as error:  # noqa: BLE001 - the process's outer edge: whatever a model does ends as an answer
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the outer edge; a tokenizer's panic is no Exception, but an answer
         message = f"The model failed its load check: {type(error).__name__}: {str(error)[:300]}"
         report = {"ok": False, "error": {"code": "load-failed", "message": message, "hint": ""}}
     report["seconds"] = round(time.monotonic() - started, 3)
