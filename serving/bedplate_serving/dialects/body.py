@@ -33,7 +33,9 @@ def read_object(body: bytes, known: Sequence[str] | None = None) -> dict[str, An
         raise Refused(f"The body must be a JSON object, not {type(root).__name__}.", code="bad-body")
     for key in root if known is not None else ():
         if known is not None and key not in known:
-            raise Refused(f"The body has the unknown key {key[:100]!r}.", hint=nearest(key, known), code="unknown-key")
+            raise Refused(
+                f"The body has the unknown key {key[:100]!r}.", hint=nearest(key[:100], known), code="unknown-key"
+            )
     return root
 
 

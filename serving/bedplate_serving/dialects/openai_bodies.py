@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bedplate_registry.errors import Refused
-from bedplate_serving.predictors.parameters import Parameters, read_parameters
+from bedplate_serving.predictors.parameters import Parameters, WrongParameter, read_parameters
 from bedplate_serving.problems import Problem
 
 __all__ = ["ChatBody", "CompletionBody", "OpenAIBody", "Stops", "read_body"]
@@ -25,7 +24,7 @@ MAX_STOPS = 16
 COMPLETION_TOKENS = 16  # OpenAI's own default
 
 B = TypeVar("B", bound="OpenAIBody")
-Stops = str | Annotated[list[str], Field(max_length=MAX_STOPS)]
+Stops = str | Annotated[list[str], Field(max_length=MAX_STOPS, fail_fast=True)]
 
 
 class StreamOptions(Parameters):
@@ -107,7 +106,12 @@ class ChatBody(OpenAIBody):
 
     messages: Annotated[
         list[dict[str, Any]],
-        Field(min_length=1, max_length=MAX_MESSAGES, description='{"role", "content"} each, the oldest first.'),
+        Field(
+            min_length=1,
+            max_length=MAX_MESSAGES,
+            fail_fast=True,
+            description='{"role", "content"} each, the oldest first.',
+        ),
     ]
     max_completion_tokens: Annotated[int | None, Field(ge=1, description="The newer name of max_tokens.")] = None
     logprobs: Annotated[bool, Field(description="The log-probability of each token.")] = False
@@ -117,11 +121,17 @@ class ChatBody(OpenAIBody):
     response_format: Annotated[dict[str, Any] | None, Field(description='{"type": "text"} alone.')] = None
     tools: Annotated[
         list[dict[str, Any]] | None,
-        Field(max_length=MAX_TOOLS, description="Handed to a template that has a place for them; else refused."),
+        Field(
+            max_length=MAX_TOOLS,
+            fail_fast=True,
+            description="Handed to a template that has a place for them; else refused.",
+        ),
     ] = None
     tool_choice: Annotated[Literal["none", "auto"] | None, Field(description="none: as if there were no tools.")] = None
     parallel_tool_calls: Annotated[bool | None, Field(description="Without effect.")] = None
-    modalities: Annotated[list[Literal["text"]] | None, Field(description='["text"] alone.')] = None
+    modalities: Annotated[
+        list[Literal["text"]] | None, Field(max_length=1, fail_fast=True, description='["text"] alone.')
+    ] = None
     store: Annotated[Literal[False] | None, Field(description="Nothing is stored: false alone.")] = None
     service_tier: Annotated[str | None, Field(description="Without effect.")] = None
     safety_identifier: Annotated[str | None, Field(description="Without effect.")] = None
@@ -144,7 +154,7 @@ class CompletionBody(OpenAIBody):
     """POST /v1/completions."""
 
     prompt: Annotated[
-        str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)],
+        str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)],
         Field(description="One text, or a list of them. (Lists of token ids are not taken.)"),
     ]
     echo: Annotated[bool, Field(description="Whether each text begins with its prompt.")] = False
@@ -179,17 +189,16 @@ def read_body(kind: type[B], root: Mapping[str, Any], what: str) -> B:
     """The checked body. Raises a Problem that names the field."""
     try:
         body = read_parameters(kind, root, what)
-    except Refused as error:
+    except WrongParameter as error:
         raise _named(error) from error
     _check_together(body)
     return body
 
 
-def _named(error: Refused) -> Problem:
+def _named(error: WrongParameter) -> Problem:
     """The same, with the field at fault as OpenAI's `param`."""
-    first = error.__cause__.errors()[0] if isinstance(error.__cause__, ValidationError) else None
-    name = str(first["loc"][0])[:100] if first is not None and first["loc"] else None
-    if first is not None and first["type"] == "missing":
+    name = error.name or None
+    if error.is_missing:
         return Problem(422, "missing-field", f"The body has no {name!r}.", extra={"param": name})
     return Problem(422, error.code, error.message, error.hint, extra={"param": name})
 

@@ -22,8 +22,8 @@ from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoder import EncoderPredictor, Head
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
-from bedplate_serving.predictors.text import check_text
-from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows
+from bedplate_serving.predictors.text import keys_of, shown_key
+from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, check_long_text
 
 __all__ = ["MaskFiller", "MaskParameters", "load"]
 
@@ -43,6 +43,7 @@ class MaskParameters(Parameters):
         Field(
             min_length=1,
             max_length=1000,
+            fail_fast=True,
             description="The only words that are looked at, each one token of the model, as its vocabulary has it: "
             "models that tell a word by the blank in front of it (RoBERTa) take it with that blank.",
         ),
@@ -134,7 +135,7 @@ class MaskFiller(EncoderPredictor):
     def parse(self, item: Any, parameters: Wanted | None = None) -> MaskedItem:
         if isinstance(item, MaskedItem):
             return item
-        text = check_text(_text(item), "text")
+        text = check_long_text(_text(item), "text")
         for alias in ALIASES:
             text = text if alias == self.mask_token else text.replace(alias, self.mask_token)
         count = text.count(self.mask_token)
@@ -154,7 +155,10 @@ class MaskFiller(EncoderPredictor):
 
     def _window(self, item: MaskedItem, encoding: Any) -> MaskedWindow:
         frame, every = self._windowed.frame, encoding.ids
-        part = _around([place for place, token in enumerate(every) if token == self._mask_id], len(every), self._room)
+        found = [place for place, token in enumerate(every) if token == self._mask_id]
+        if not found:  # a tokenizer may read a mask within a word as something else
+            raise ItemError(f"has no mask that the tokenizer reads as one: put blanks around {self.mask_token}")
+        part = _around(found, len(every), self._room)
         ids = every[part.start : part.end]
         masks = [place for place, token in enumerate(ids) if token == self._mask_id]
         window = frame.window(ids, take=[mask + frame.lead for mask in masks])
@@ -230,9 +234,9 @@ def _text(item: Any) -> Any:
         what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
         raise ItemError(f"must be a string with a mask in it, not {what}")
     if "text" not in item:
-        raise ItemError(f'has no "text"; it holds {", ".join(sorted(map(repr, map(str, item)))) or "nothing"}')
-    if unknown := sorted(set(item) - {"text", *IGNORED_KEYS}):
-        raise ItemError(f"has the unknown key {unknown[0]!r}; it takes 'text'")
+        raise ItemError(f'has no "text"; it holds {keys_of(item)}')
+    if unknown := sorted(set(map(str, item)) - {"text", *IGNORED_KEYS}):
+        raise ItemError(f"has the unknown key {shown_key(unknown[0])}; it takes 'text'")
     return item["text"]
 
 

@@ -65,9 +65,12 @@ class GenerationParameters(Parameters):
         int | None, Field(ge=0, lt=2**63, description="The same seed gives the same text, whatever else is running.")
     ] = None
     stop: Annotated[
-        list[str] | None, Field(max_length=MAX_STOPS, description="The text ends at the first of these strings.")
+        list[str] | None,
+        Field(max_length=MAX_STOPS, fail_fast=True, description="The text ends at the first of these strings."),
     ] = None
-    stop_sequences: Annotated[list[str] | None, Field(max_length=MAX_STOPS, description="Another name of stop.")] = None
+    stop_sequences: Annotated[
+        list[str] | None, Field(max_length=MAX_STOPS, fail_fast=True, description="Another name of stop.")
+    ] = None
     include_stop_str_in_output: Annotated[
         bool, Field(description="Whether the stop string that ended the text is a part of it.")
     ] = True

@@ -17,13 +17,12 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on
 
-from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoder import EncoderPredictor, Head
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
-from bedplate_serving.predictors.text import check_text
-from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, ranges, shares, snip
+from bedplate_serving.predictors.text import keys_of, shown_key
+from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, check_long_text, ranges, shares, snip
 
 __all__ = ["Entity", "TaggedWords", "TokenClassifier", "TokenParameters", "load"]
 
@@ -43,10 +42,15 @@ class TokenParameters(Parameters):
             "its tokens, or by the surest of them. Words given as `tokens` are never divided: there simple is first."
         ),
     ] = "simple"
-    ignore_labels: list[str] = Field(default=["O"], description="Labels that are left out of the entities.")
+    ignore_labels: Annotated[
+        list[str], Field(max_length=1000, fail_fast=True, description="Labels that are left out of the entities.")
+    ] = Field(default=["O"])
     stride: Annotated[
         int | None,
-        Field(ge=0, description="How many tokens two windows of a long text share; a quarter of a window by default."),
+        Field(
+            ge=0,
+            description="How many tokens two windows of a long text share, at most half of a window; a quarter of it by default.",
+        ),
     ] = None
 
 
@@ -133,13 +137,7 @@ class TokenClassifier(EncoderPredictor):
         self._outside = "O" if "O" in self.labels else self.labels[0]
 
     def parameters(self, raw: Mapping[str, Any]) -> TokenParameters:
-        return self._checked(read_parameters(TokenParameters, raw, self.task))
-
-    def _checked(self, parameters: TokenParameters) -> TokenParameters:
-        if (parameters.stride or 0) >= self._room:
-            detail = f"stride is {parameters.stride}; it must be less than a window, which holds {self._room} tokens."
-            raise Refused(detail, code="bad-parameter")
-        return parameters
+        return read_parameters(TokenParameters, raw, self.task)
 
     def parse(self, item: Any, parameters: TokenParameters | None = None) -> TokenItem:
         if isinstance(item, TokenItem):
@@ -148,7 +146,7 @@ class TokenClassifier(EncoderPredictor):
         content = _content(item)
         if isinstance(content, list):
             return _words_item(content, wanted)
-        text = check_text(content, "text")
+        text = check_long_text(content, "text")
         return (
             _words_item(text.split(), wanted) if isinstance(wanted, AzureParameters) else TokenItem(text, None, wanted)
         )
@@ -164,7 +162,8 @@ class TokenClassifier(EncoderPredictor):
 
     def _windows(self, item: TokenItem, encoding: Any) -> TokenWindows:
         ids, frame = encoding.ids, self._windowed.frame
-        stride = self._room // 4 if item.parameters.stride is None else item.parameters.stride
+        given = item.parameters.stride
+        stride = self._room // 4 if given is None else min(given, self._room // 2)
         parts = ranges(len(ids), self._room, stride)
         windows = [
             frame.window(ids[part.start : part.end], take=_places(own, frame.lead - part.start))
@@ -238,7 +237,7 @@ class TokenClassifier(EncoderPredictor):
         return raw
 
     def azure_parameters(self, raw: Mapping[str, Any]) -> TokenParameters:
-        return self._checked(read_parameters(AzureParameters, raw, self.task))
+        return read_parameters(AzureParameters, raw, self.task)
 
     def azure_answer(self, answers: Sequence[Answer], parameters: TokenParameters) -> list[list[str]]:
         """`[["O", "B-PER"]]`: a list of tags for each text, one for each word of it. (Azure prints the inner list
@@ -266,10 +265,14 @@ def _content(item: Any) -> str | list[Any]:
     if isinstance(item, dict):
         key = next((key for key in ("tokens", "text", "input_string") if key in item), None)
         if key is None:
-            raise ItemError(f'has no "tokens"; it holds {", ".join(sorted(map(repr, map(str, item)))) or "nothing"}')
-        if unknown := sorted(set(item) - {key, *LABEL_KEYS}):
-            raise ItemError(f"has the unknown key {unknown[0]!r} beside {key!r}")
+            raise ItemError(f'has no "tokens"; it holds {keys_of(item)}')
+        if unknown := sorted(set(map(str, item)) - {key, *LABEL_KEYS}):
+            raise ItemError(f"has the unknown key {shown_key(unknown[0])} beside {key!r}")
         item = item[key]
+        if key == "tokens" and not isinstance(item, list):
+            raise ItemError("tokens must be a list of words")
+        if key == "tokens":
+            return cast(list[Any], item)
     if isinstance(item, list):  # a list around one text: an Azure sample sends it so
         return item[0] if len(item) == 1 and isinstance(item[0], str) and " " in item[0].strip() else item
     if not isinstance(item, str):
@@ -282,7 +285,7 @@ def _words_item(words: list[Any], parameters: TokenParameters) -> TokenItem:
     for index, word in enumerate(words):
         if not isinstance(word, str):
             raise ItemError(f"tokens[{index}] must be a string, not {'null' if word is None else type(word).__name__}")
-    return TokenItem(check_text(" ".join(words), "tokens"), words, parameters)
+    return TokenItem(check_long_text(" ".join(words), "tokens"), words, parameters)
 
 
 def _wants_spaces(tokenizer: Any) -> bool:
