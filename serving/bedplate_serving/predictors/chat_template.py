@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import subprocess
 import sys
 import threading
@@ -117,7 +117,11 @@ class ChatTemplate:
         if child is None or child.poll() is not None:
             self._kill()
             child = self._start()
-        answer = self._exchange(child, line, SECONDS)
+        try:
+            answer = self._exchange(child, line, SECONDS)
+        except BaseException:
+            self._kill()  # else the next chat would read the end of this one's answer
+            raise
         if answer is None:
             overran = child.poll() is None
             self._kill()
@@ -153,23 +157,27 @@ class ChatTemplate:
         assert child.stdout is not None
         until = time.monotonic() + seconds
         to_send, received = memoryview(line), bytearray()
-        while not received.endswith(b"\n"):
-            writers = [child.stdin] if to_send else []
-            readable, writable, _ = select.select([child.stdout], writers, [], max(until - time.monotonic(), 0))
-            if not readable and not writable:
-                return None
-            try:
-                if writable:
-                    to_send = to_send[os.write(child.stdin.fileno(), to_send[:65536]) :]
-                if readable:
-                    part = os.read(child.stdout.fileno(), 1 << 20)
-                    if not part:
-                        child.wait()
-                        return None
-                    received += part
-            except BrokenPipeError:
-                child.wait()
-                return None
+        with selectors.DefaultSelector() as pipes:  # select.select knows no file number from 1024 on
+            pipes.register(child.stdout, selectors.EVENT_READ)
+            pipes.register(child.stdin, selectors.EVENT_WRITE)
+            while not received.endswith(b"\n"):
+                ready = {key.fileobj for key, _ in pipes.select(max(until - time.monotonic(), 0))}
+                if not ready:
+                    return None
+                try:
+                    if child.stdin in ready:
+                        to_send = to_send[os.write(child.stdin.fileno(), to_send[:65536]) :]
+                        if not to_send:
+                            pipes.unregister(child.stdin)
+                    if child.stdout in ready:
+                        part = os.read(child.stdout.fileno(), 1 << 20)
+                        if not part:
+                            child.wait()
+                            return None
+                        received += part
+                except BrokenPipeError:
+                    child.wait()
+                    return None
         return bytes(received)
 
     def _kill(self) -> None:
