@@ -335,7 +335,7 @@ def test_all_in_a_control_group_end_at_one_word_and_the_group_can_be_removed(gro
         (group / "made by the worker").mkdir()
         cgroups.kill(group)
         assert process.stdout.read() == b""  # both ends of the pipe are closed: the one in another session is gone too
-    assert cgroups.remove(group)
+    wait_for(lambda: cgroups.remove(group))  # the kernel takes a moment to bury the dead
 
 
 def test_a_limit_of_memory_is_set_only_where_that_controller_is_enabled(group: Path) -> None:
