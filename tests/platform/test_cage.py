@@ -18,6 +18,7 @@ import pytest
 
 from bedplate import cgroups
 from bedplate.cage import WITHOUT
+from harness import wait_for
 
 SOURCES = ":".join(str(Path(__file__).resolve().parents[2] / floor) for floor in ("platform", "registry"))
 NOBODY = 65534
