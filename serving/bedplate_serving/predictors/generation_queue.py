@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bedplate_registry.errors import BedplateError, Refused
+from bedplate_registry.errors import BedplateError, Refused, TooLarge
 from bedplate_serving.predictors.base import Piece
 from bedplate_serving.predictors.generation import Generation
 from bedplate_serving.predictors.generation_engine import Engine, Step
@@ -28,6 +28,8 @@ from bedplate_serving.predictors.generation_writer import Text
 from bedplate_serving.queues import DeadlineExceeded, Draining, Pace, QueueFull, Scored
 
 __all__ = ["GenerationQueue"]
+
+MAX_TEXTS = 4096  # of one request: its prompts times the texts that are written of each
 
 
 @dataclass(slots=True)
@@ -73,7 +75,14 @@ class GenerationQueue:
     async def submit(self, items: Sequence[Any], *, deadline: float | None = None) -> list[Scored]:
         if not items:
             return []
-        with self._inside(len(items)):
+        texts = sum(item.parameters.sequences for item in items)
+        if texts > MAX_TEXTS:
+            raise TooLarge(
+                f"The request asks for {texts} texts; at most {MAX_TEXTS} are written for one.",
+                hint="Send fewer prompts, or ask for fewer texts of each.",
+                code="too-many-texts",
+            )
+        with self._inside(texts):
             async with _before(deadline):
                 encoded = await self._encode(items)
                 return list(await self._written(encoded))

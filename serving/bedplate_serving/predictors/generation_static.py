@@ -24,6 +24,8 @@ from bedplate_serving.predictors.generation_writer import Text
 __all__ = ["StaticEngine", "batches", "write_batch"]
 
 LARGEST_BATCH = 64
+PREFILL_POSITIONS = 256  # at once: each is as many numbers as the vocabulary has tokens
+JOIN_SECONDS = 30.0
 
 
 def batches(texts: Sequence[Text], token_budget: int, context_length: int) -> Iterator[list[Text]]:
@@ -89,6 +91,16 @@ class _AllDone(StoppingCriteria):  # type: ignore[misc]
         return torch.tensor([text.is_done for text in self._texts], device=input_ids.device)
 
 
+class _AllLeft(StoppingCriteria):  # type: ignore[misc]
+    """Ends a beam search that nobody waits for."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
+        return torch.full((len(input_ids),), self._text.is_done, dtype=torch.bool, device=input_ids.device)
+
+
 def _write(model: Any, texts: Sequence[Text], told: Told, pad: int) -> None:
     longest = max(len(text.encoded.ids) for text in texts)
     rows = [[pad] * (longest - len(text.encoded.ids)) + list(text.encoded.ids) for text in texts]
@@ -123,7 +135,10 @@ def _search(model: Any, text: Text, told: Told, pad: int) -> None:
             pad_token_id=pad,
             do_sample=False,
         ),
+        stopping_criteria=StoppingCriteriaList([_AllLeft(text)]),
     )
+    if text.is_done:
+        return  # nobody waits for it
     copies = [text, *(text.fresh() for _ in range(encoded.sequences - 1))]
     others: list[Generation] = []
     for copy, ids in reversed(list(zip(copies, found[:, len(encoded.ids) :].tolist(), strict=True))):
@@ -148,8 +163,10 @@ def _write_down(text: Text, tokens: Sequence[int]) -> list[Piece]:
 def _prefill(model: Any, text: Text) -> tuple[Piece, ...]:
     """The prompt's own tokens: how likely each was after those before it. The first has no such number."""
     ids = torch.tensor([text.encoded.ids], device=model.device)
-    logprobs = model(ids).logits[0, :-1].float().log_softmax(-1)
-    values = logprobs.gather(1, ids[0, 1:, None])[:, 0].tolist()
+    logits = model(ids).logits[0, :-1]
+    values: list[float] = []
+    for part, following in zip(logits.split(PREFILL_POSITIONS), ids[0, 1:].split(PREFILL_POSITIONS), strict=True):
+        values += part.float().log_softmax(-1).gather(1, following[:, None])[:, 0].tolist()
     known: list[float | None] = [None, *values]
     return tuple(
         Piece(text.word(token), token, logprob) for token, logprob in zip(text.encoded.ids, known, strict=True)
@@ -163,6 +180,7 @@ class StaticEngine:
         self._model, self._told, self._pad = model, told, pad
         self._token_budget, self._context_length = token_budget, context_length
         self._waiting: deque[Text] = deque()
+        self._running: list[Text] = []
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="static-batches", daemon=True)
@@ -181,8 +199,10 @@ class StaticEngine:
     def stop(self) -> None:
         with self._wake:
             self._closing = True
+            for text in (*self._waiting, *self._running):
+                text.leave()  # the next step of `generate` is its last
             self._wake.notify()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)
 
     def _run(self) -> None:
         while batch := self._next():
@@ -195,6 +215,7 @@ class StaticEngine:
                 waiting = [text for text in self._waiting if not text.is_done]
                 batch = next(batches(waiting, self._token_budget, self._context_length), [])
                 self._waiting = deque(waiting[len(batch) :])
+                self._running = batch
                 if batch or self._closing:
                     return batch
                 self._wake.wait()

@@ -19,6 +19,7 @@ from bedplate_serving.predictors.generation_sampling import Chooser, Chosen
 __all__ = ["Detokenizer", "StopStrings", "Text"]
 
 CONTEXT_TOKENS = 6  # of the prompt: whether a word begins with a space depends on what stands before it
+LONGEST_HELD = 8  # tokens, twice the bytes of the longest character: what is none by then never becomes one
 HALF_A_CHARACTER = "\ufffd"
 
 
@@ -39,7 +40,8 @@ class Detokenizer:
     def add(self, token: int) -> str:
         self._tokens.append(token)
         given, whole = self._decode(self._tokens[self._start : self._seen]), self._decode(self._tokens[self._start :])
-        if len(whole) <= len(given) or whole.endswith(HALF_A_CHARACTER):
+        is_held = len(whole) <= len(given) or whole.endswith(HALF_A_CHARACTER)
+        if is_held and len(self._tokens) - self._seen < LONGEST_HELD:
             return ""
         self._start, self._seen = self._seen, len(self._tokens)
         return whole[len(given) :]

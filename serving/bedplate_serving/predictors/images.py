@@ -19,6 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bedplate_serving.predictors.base import ItemError
+from bedplate_serving.predictors.text import keys_of, shown_key
 
 __all__ = ["MAX_PIXELS", "decode", "parse_image"]
 
@@ -79,11 +80,11 @@ def _only_value(item: dict[Any, Any]) -> Any:
         if key not in item:
             continue
         if unknown := sorted(str(name) for name in item if name not in known):
-            raise ItemError(f"has the unknown key {unknown[0][:100]!r}; an image has {key!r} alone")
+            raise ItemError(f"has the unknown key {shown_key(unknown[0])}; an image has {key!r} alone")
         if isinstance(item[key], dict) and "bytes" not in item[key]:
             raise ItemError(f"{key} is an object; it must be an image's bytes or their base64 text")
         return item[key]
-    raise ItemError(f'has no "image"; it holds {", ".join(sorted(repr(str(key)[:100]) for key in item)) or "nothing"}')
+    raise ItemError(f'has no "image"; it holds {keys_of(item)}')
 
 
 def _from_text(text: str) -> bytes:

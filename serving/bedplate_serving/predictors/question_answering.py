@@ -24,8 +24,8 @@ from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.encoder import EncoderPredictor, Head, Window
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
-from bedplate_serving.predictors.text import check_text
-from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, ranges, snip
+from bedplate_serving.predictors.text import shown_key
+from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, check_long_text, ranges, snip
 
 __all__ = ["QuestionAnswerer", "QuestionParameters", "load"]
 
@@ -45,7 +45,7 @@ HEAD = Head("AutoModelForQuestionAnswering", "tokens", _starts_and_ends, task="q
 
 
 class QuestionParameters(Parameters):
-    top_k: Annotated[int, Field(ge=1, le=1000, description="How many answers; more than one makes it a list.")] = 1
+    top_k: Annotated[int, Field(ge=1, le=100, description="How many answers; more than one makes it a list.")] = 1
     doc_stride: Annotated[
         int,
         Field(ge=0, description="How many tokens two windows of a long context share, at most half of a window."),
@@ -127,12 +127,12 @@ class QuestionAnswerer(EncoderPredictor):
         if not isinstance(item, dict):
             what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
             raise ItemError(f'must be {{"question": …, "context": …}}, not {what}')
-        if unknown := sorted(set(item) - {"question", "context", *IGNORED_KEYS}):
-            raise ItemError(f"has the unknown key {unknown[0]!r}; it takes 'question' and 'context'")
+        if unknown := sorted(set(map(str, item)) - {"question", "context", *IGNORED_KEYS}):
+            raise ItemError(f"has the unknown key {shown_key(unknown[0])}; it takes 'question' and 'context'")
         for key in ("question", "context"):
             if key not in item:
                 raise ItemError(f"has no {key!r}")
-        question, context = (check_text(item[key], key) for key in ("question", "context"))
+        question, context = (check_long_text(item[key], key) for key in ("question", "context"))
         return QuestionItem(question, context, parameters or DEFAULT)
 
     def encode(self, items: Sequence[QuestionItem]) -> list[QuestionWindows]:
@@ -202,13 +202,8 @@ def _read(encoded: QuestionWindows, rows: Sequence[Rows]) -> list[FoundAnswer]:
     logits = [window[len(window) - (part.end - part.start) :] for window, part in zip(rows, encoded.parts, strict=True)]
     none = _no_answer(rows, logits)
     total = _total(logits, encoded.parts, none)
-    keep = 20 * wanted.top_k + 100  # of one window: many spans become one answer when they are aligned to words
-    found = [
-        (score, part.start + start, part.start + end)
-        for window, part in zip(logits, encoded.parts, strict=True)
-        for score, start, end in _best_spans(window, wanted.max_answer_len, keep)
-    ]
-    answers = _distinct(encoded, sorted(found, key=lambda one: (-one[0], one[1:])), total)
+    keep = 20 * wanted.top_k + 100  # of all windows: many spans become one answer when they are aligned to words
+    answers = _distinct(encoded, _best_of_all(logits, encoded.parts, wanted.max_answer_len, keep), total)
     if wanted.handle_impossible_answer or not answers:
         answers.append({"answer": "", "score": _probability(none.sum(), total), "start": 0, "end": 0})
         answers.sort(key=lambda answer: -answer["score"])
@@ -238,19 +233,32 @@ def _probability(logit: float, total: float) -> float:
     return float(np.exp(logit - total))
 
 
-def _best_spans(logits: Rows, longest: int, keep: int) -> list[tuple[float, int, int]]:
-    """(sum of logits, first token, last token) of the spans up to `longest` tokens, those with the largest sums."""
+def _best_of_all(
+    logits: Sequence[Rows], parts: Sequence[Span], longest: int, keep: int
+) -> list[tuple[float, int, int]]:
+    """(sum of logits, first token, last token) of the `keep` best spans, the best first; a span that two windows hold
+    counts once for each.
+    """
+    best = np.empty((0, 3))
+    for window, part in zip(logits, parts, strict=True):
+        found = _best_spans(window, longest, keep) + np.array((0, part.start, part.start))
+        best = np.concatenate([best, found])
+        if len(best) > keep:
+            best = best[np.argpartition(-best[:, 0], keep - 1)[:keep]]
+    order = np.lexsort((best[:, 2], best[:, 1], -best[:, 0]))
+    return [(score, int(first), int(last)) for score, first, last in best[order].tolist()]
+
+
+def _best_spans(logits: Rows, longest: int, keep: int) -> Rows:
+    """[spans, 3]: sum of logits, first and last token, of spans of at most `longest` tokens with the largest sums."""
     longest = min(longest, len(logits))
     if not longest:
-        return []
+        return np.empty((0, 3))
     ends = np.concatenate([logits[:, 1], np.full(longest - 1, -np.inf)])
     sums = (logits[:, 0, None] + np.lib.stride_tricks.sliding_window_view(ends, longest)).ravel()
     best = np.argpartition(-sums, keep)[:keep] if keep < len(sums) else np.arange(len(sums))
-    return [
-        (float(sums[place]), place // longest, place // longest + place % longest)
-        for place in best.tolist()
-        if sums[place] > -np.inf
-    ]
+    best = best[sums[best] > -np.inf]
+    return np.stack([sums[best], best // longest, best // longest + best % longest], axis=1)
 
 
 def _distinct(encoded: QuestionWindows, spans: Sequence[tuple[float, int, int]], total: float) -> list[FoundAnswer]:

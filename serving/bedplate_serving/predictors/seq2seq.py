@@ -35,7 +35,7 @@ from bedplate_serving.predictors.seq2seq_settings import (
     Seq2SeqParameters,
     settings_of,
 )
-from bedplate_serving.predictors.text import check_text
+from bedplate_serving.predictors.text import check_text, keys_of, shown_key
 
 __all__ = ["Generated", "Seq2SeqEngine", "Seq2SeqItem", "Seq2SeqPredictor", "Source", "text_of"]
 
@@ -250,9 +250,9 @@ def text_of(item: Any, keys: Sequence[str], ignored: Sequence[str] = ()) -> str:
         raise ItemError(f'must be a string or an object {{"{keys[0]}": …}}, not {what}')
     key = next((key for key in keys if key in item), None)
     if key is None:
-        raise ItemError(f'has no "{keys[0]}"; it holds {", ".join(sorted(map(repr, map(str, item)))) or "nothing"}')
+        raise ItemError(f'has no "{keys[0]}"; it holds {keys_of(item)}')
     if unknown := sorted(set(map(str, item)) - {key, *ignored}):
-        raise ItemError(f"has the unknown key {unknown[0]!r}; its text is {key!r}")
+        raise ItemError(f"has the unknown key {shown_key(unknown[0])}; its text is {key!r}")
     return check_text(item[key], key)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_serving.predictors.base import ItemError
 
-__all__ = ["TextItem", "TextPair", "check_text", "parse_text"]
+__all__ = ["TextItem", "TextPair", "check_text", "keys_of", "parse_text", "shown_key"]
 
+MAX_SHOWN = 100  # characters of a caller's key in an error
+MAX_KEYS = 8
 PAIR_KEYS = (("text", "text_pair"), ("sentence1", "sentence2"), ("input_string", "input_string_pair"))
 
 
@@ -39,16 +42,28 @@ def parse_text(item: Any) -> TextItem:
     for first, second in PAIR_KEYS:
         if first in item:
             return _parse_pair(item, first, second)
-    raise ItemError(f'has no "text"; it holds {", ".join(sorted(map(repr, map(str, item)))) or "nothing"}')
+    raise ItemError(f'has no "text"; it holds {keys_of(item)}')
 
 
 def _parse_pair(item: dict[str, Any], first: str, second: str) -> TextItem:
-    unknown = sorted(set(item) - {first, second, "label"})
+    unknown = sorted(set(map(str, item)) - {first, second, "label"})
     if unknown:
-        raise ItemError(f"has the unknown key {unknown[0]!r}; a pair has {first!r} and {second!r}")
+        raise ItemError(f"has the unknown key {shown_key(unknown[0])}; a pair has {first!r} and {second!r}")
     text = check_text(item[first], first)
     pair = item.get(second)
     return TextItem(text) if pair is None else TextItem(text, check_text(pair, second))
+
+
+def shown_key(key: Any) -> str:
+    """A caller's key as an error tells it, in quotes; no more than 100 characters of it."""
+    return repr(str(key)[:MAX_SHOWN])
+
+
+def keys_of(item: Iterable[Any]) -> str:
+    """The keys that an item has, the first few of them, as an error tells them."""
+    keys = sorted(map(shown_key, item))
+    more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+    return (", ".join(keys[:MAX_KEYS]) or "nothing") + more
 
 
 def check_text(text: Any, key: str) -> str:

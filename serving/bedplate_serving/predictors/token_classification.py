@@ -49,7 +49,7 @@ class TokenParameters(Parameters):
         int | None,
         Field(
             ge=0,
-            description="How many tokens two windows of a long text share, at most half of a window; a quarter of it by default.",
+            description="Tokens that two windows of a long text share: at most half of a window, by default a quarter.",
         ),
     ] = None
 

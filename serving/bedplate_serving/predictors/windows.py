@@ -19,13 +19,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bedplate_serving.predictors.base import Encoded, cut
+from bedplate_registry.errors import Refused
+from bedplate_serving.predictors.base import Encoded, ItemError, cut
 from bedplate_serving.predictors.class_scores import finite
 from bedplate_serving.predictors.encoder import Head, TextEncoder, Window
+from bedplate_serving.predictors.text import check_text
 
-__all__ = ["Frame", "Span", "WindowedEncoder", "Windows", "ranges", "shares", "snip"]
+__all__ = ["Frame", "Span", "WindowedEncoder", "Windows", "check_long_text", "ranges", "shares", "snip"]
 
 Rows = np.ndarray[Any, Any]
+
+MIN_ROOM = 4  # tokens of a text in a window: a pair needs two for either
+MAX_CHARACTERS = 1_000_000  # of one text: all of it is read, while others wait
+MAX_WINDOWS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,7 @@ class Span(NamedTuple):
 class WindowedEncoder:
     """A TextEncoder whose texts are tokenized whole and read in windows: see `tokenize`, `frame` and `run`.
 
-    `texts` is how many an item has: 1, or 2 for a pair.
+    `texts` is how many an item has: 1, or 2 for a pair. Raises Refused: bad-config, where a window has no room.
     """
 
     def __init__(
@@ -62,6 +68,14 @@ class WindowedEncoder:
         self.tokenizer = self.encoder.backend_tokenizer
         self.tokenizer.no_truncation()  # the windows hold all of a text
         self.frame = Frame(self.tokenizer, texts, wants_type_ids=self.encoder.wants_type_ids)
+        room = self.encoder.context_length - self.frame.size
+        if room < MIN_ROOM:
+            raise Refused(
+                f"The model reads {self.encoder.context_length} tokens at a time, {self.frame.size} of them special "
+                f"ones; a text needs at least {MIN_ROOM}.",
+                hint="Correct model_max_length in tokenizer_config.json.",
+                code="bad-config",
+            )
 
     def tokenize(self, texts: Sequence[Any], *, words: bool = False) -> list[Any]:
         """Encodings (of the library tokenizers) without special tokens: of texts, or of lists of `words`."""
@@ -111,8 +125,23 @@ class Frame:
         return Window(length=len(ids), ids=ids, type_ids=type_ids if self._wants_type_ids else None, take=take)
 
 
+def check_long_text(text: Any, key: str) -> str:
+    """As check_text, of a text that is read whole, and so has a limit. Raises ItemError."""
+    checked = check_text(text, key)
+    if len(checked) > MAX_CHARACTERS:
+        raise ItemError(f"{key} has {len(checked):,} characters; it may have {MAX_CHARACTERS:,}")
+    return checked
+
+
 def ranges(count: int, room: int, overlap: int) -> list[Span]:
-    """Windows of `room` over `count` tokens, each starting `overlap` (less than room) before the end of the last."""
+    """Windows of `room` over `count` tokens, each starting `overlap` (less than room) before the end of the last.
+    Raises ItemError where they are more than 2,000.
+    """
+    if not room > overlap >= 0:  # it would never come to the end
+        raise ValueError(f"windows of {room} tokens cannot share {overlap}")
+    windows = 1 + max(0, -((room - count) // (room - overlap)))
+    if windows > MAX_WINDOWS:
+        raise ItemError(f"has {count:,} tokens, which are {windows:,} windows; at most {MAX_WINDOWS:,} are read")
     spans = [Span(0, min(room, count))]
     while spans[-1].end < count:
         start = spans[-1].end - overlap
