@@ -27,6 +27,7 @@ from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
 from bedplate_serving.predictors import load_predictor
+from bedplate_serving.predictors.adapters import LoraSettings
 from bedplate_serving.predictors.check import main as check_main
 from bedplate_serving.predictors.loading import load_model
 from bedplate_serving.testing import WORDS, tiny_encoder, tiny_text_classifier
@@ -215,6 +216,14 @@ def spoil(tensors: dict[str, torch.Tensor]) -> None:
         (reweighted(lose), "weights lack"),
         (reweighted(gain), "no place for"),
         (reweighted(spoil), "cannot be merged"),
+        # Patterns that would run for years, and one that is none.
+        (edited(target_modules=r"(\w+|[\w.]+)+x!"), "target_modules"),
+        (edited(exclude_modules="([a-z.0-9_]+)+!"), "exclude_modules"),
+        (edited(rank_pattern={"([a-z.0-9_]+)+!": 2}), "rank_pattern"),
+        (edited(target_modules="(a|aa)" * 40), "target_modules"),
+        (edited(target_modules="(a|a|a|a)x"), "target_modules"),
+        (edited(target_modules="a.*b.*c.*d.*e"), "target_modules"),
+        (edited(layers_pattern="("), "layers_pattern"),
     ],
 )
 def test_an_adapter_that_is_unsafe_or_does_not_fit_is_refused(
@@ -227,6 +236,13 @@ def test_an_adapter_that_is_unsafe_or_does_not_fit_is_refused(
     assert refused.value.code == "bad-adapter"
     assert said in refused.value.message
     assert refused.value.hint and str(tmp_path) not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "pattern", ["all-linear", r".*\.(query|value)", r".*layer\.\d+\.attention\.self\.(?:query|value)", "query"]
+)
+def test_patterns_as_people_write_them_are_taken(pattern: str) -> None:
+    assert LoraSettings(target_modules=pattern).target_modules == pattern
 
 
 @pytest.fixture(scope="module")

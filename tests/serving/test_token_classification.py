@@ -21,6 +21,7 @@ from bedplate_registry.progress import SILENT
 from bedplate_serving.batch import score_file
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
 from bedplate_serving.predictors.token_classification import Entity, TokenClassifier
+from bedplate_serving.predictors.windows import MAX_CHARACTERS, ranges
 from bedplate_serving.testing import FAMILIES, WORDS, tiny_masked_lm, tiny_token_classifier
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
@@ -288,3 +289,29 @@ def test_every_word_of_wnut17_gets_a_tag_in_batch(shared_data: Path, tmp_path: P
     for row in rows[:-1]:
         assert len(row["tags"]) == len(row["tokens"])
         assert all(" ".join(row["tokens"])[one["start"] : one["end"]] == one["word"] for one in row["entities"])
+
+
+def test_windows_share_half_of_one_at_most_and_a_text_has_so_many_of_them(load: Load) -> None:
+    predictor, _ = load("bert")
+    text = "my card is lost " * 60
+    [most] = predictor.predict([text], {"stride": 31})
+    assert predictor.predict([text], {"stride": 10**9}) == [most]
+    assert len(ranges(4000, 4, 2)) == 1999
+    with pytest.raises(ItemError, match="2,001 windows; at most 2,000"):
+        ranges(4004, 4, 2)
+    with pytest.raises(ValueError, match="cannot share"):
+        ranges(10, 4, 4)
+
+
+def test_a_text_beyond_a_million_characters_and_long_keys_are_refused_in_few_words(load: Load) -> None:
+    predictor, _ = load("bert")
+    with pytest.raises(ItemError, match="1,000,001 characters; it may have 1,000,000"):
+        predictor.parse("a" * (MAX_CHARACTERS + 1))
+    with pytest.raises(ItemError) as caught:
+        predictor.parse({"k" * 5000: 1})
+    assert len(str(caught.value)) < 200
+
+
+def test_one_word_with_a_blank_in_it_stays_a_word(load: Load) -> None:
+    [answer] = load("bert")[0].predict([{"tokens": ["New York"]}])
+    assert len(cast(Any, answer)["tags"]) == 1

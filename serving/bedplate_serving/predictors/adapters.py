@@ -6,11 +6,13 @@
 
 adapter_config.json is a stranger's file and PEFT obeys it: some settings import a module by name, some rewrite the base
 before the adapter is laid over it. So only LoRA is taken, and of its settings those below. The base that it names is
-never fetched: the base is what is in the folder.
+never fetched: the base is what is in the folder. PEFT matches names of modules by the regular expressions that it finds
+there: only plain ones are taken, since others can be made to run for years.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
@@ -32,7 +34,21 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of every name in the weights
 MAX_RANK = 4096
 
-Pattern = Annotated[str, Field(max_length=1000)]
+# Names, dots, wildcards, numbers of layers, and choices of names that are not themselves repeated.
+PLAIN = re.compile(r"(?:[\w-]|\\\.|\\d\+|\.[*+]?|\((?:\?:)?(?:[\w|-]|\\\.)*\)(?![*+?{]))*", re.ASCII)
+CHOICE = re.compile(r"\((?:\?:)?([^)]*)\)")
+MAX_REPEATS = MAX_CHOICES = 3  # in one pattern: each multiplies the ways in which a name may be read
+
+
+def _plain(pattern: str) -> str:
+    choices = [choice.split("|") for choice in CHOICE.findall(pattern)]
+    is_short = pattern.count("*") + pattern.count("+") <= MAX_REPEATS and len(choices) <= MAX_CHOICES
+    if not (PLAIN.fullmatch(pattern) and is_short and all(len(set(names)) == len(names) for names in choices)):
+        raise ValueError("no plain pattern")
+    return pattern
+
+
+Pattern = Annotated[str, Field(max_length=1000), AfterValidator(_plain)]
 Names = list[Pattern]
 Rank = Annotated[int, Field(ge=1, le=MAX_RANK)]
 
