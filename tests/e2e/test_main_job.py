@@ -92,15 +92,15 @@ def test_a_classifier_keeps_its_task_and_labels_and_the_answer_it_gave_when_it_w
     assert {answer["label"] for answer in model.data["sample"]["answer"]} <= {"card", "login", "refund"}
 
 
-def test_a_base_with_the_head_of_its_pretraining_is_imported_and_can_be_fine_tuned_but_not_deployed(
+def test_a_base_with_the_head_of_its_pretraining_is_imported_and_can_be_fine_tuned_and_deployed(
     ws: RemoteWorkspace, hub: str
 ) -> None:
     model = ws.import_model("acme/tiny-masked", hub=hub)
     assert model.task == "fill-mask"
     assert TASK in model.data["finetunable_tasks"]
-    with pytest.raises(bedplate.Conflict, match="fill-mask") as caught:
-        ws.deploy(model, endpoint="masked")
-    assert caught.value.code == "not-served"
+    endpoint = ws.deploy(model, endpoint="masked").wait()
+    assert {"token_str", "score"} <= set(endpoint.score("my [MASK] is lost")[0])
+    endpoint.delete()
 
 
 def test_an_output_name_that_differs_in_case_only_is_refused_before_training(

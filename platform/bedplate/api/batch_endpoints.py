@@ -104,7 +104,7 @@ class BatchEndpoint(Answer):
     "operate",
     status_code=201,
     response_model=BatchEndpoint,
-    responses=codes("base-model", "not-served", "no-gpu", "other-kind", "other-task", "other-model"),
+    responses=codes("base-model", "no-gpu", "other-kind", "other-task", "other-model"),
 )
 def deploy_batch(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewBatchDeployment) -> Response:
     """Deploy a model for batch jobs. Nothing is started, and no port is opened."""

@@ -177,7 +177,6 @@ class DeployedEndpoint(Endpoint):
     response_model=DeployedEndpoint,
     responses=codes(
         "base-model",
-        "not-served",
         "does-not-fit",
         "no-gpu",
         "other-kind",

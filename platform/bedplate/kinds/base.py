@@ -17,7 +17,6 @@ from bedplate.settings import Settings
 from bedplate_registry.errors import Conflict, Refused, nearest
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.registry import Registry
-from bedplate_serving.predictors import can_serve
 
 __all__ = [
     "Command",
@@ -124,15 +123,14 @@ def check_keys(kind: str, request: Mapping[str, Any], *, required: set[str], opt
 
 
 def check_can_score(version: ModelVersion) -> str:
-    """The task that a model answers requests for. Raises Conflict for a base, and for a task that is not served yet."""
+    """The task that a model answers requests for. Raises Conflict for a base."""
     task = version.facts.task
-    if task is not None and can_serve(task):
+    if task is not None:
         return task
-    what = "is a base without a head" if task is None else f"does {task}, which this release does not serve yet"
     raise Conflict(
-        f"{version.ref} {what}: it cannot be deployed, and scores nothing.",
+        f"{version.ref} is a base without a head: it cannot be deployed, and scores nothing.",
         hint=f"Fine-tune it first: bedplate finetune {version.ref} --task TASK --train FILE --output NAME",
-        code="base-model" if task is None else "not-served",
+        code="base-model",
     )
 
 
