@@ -116,6 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         kind = "text/event-stream" if self.server.body.startswith(b"data:") else "application/json"
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(self.server.body)))
+        self.send_header("Connection", "close")  # a client keeps nothing of one answer for the next
         if self.server.json_length is not None:
             self.send_header("Inference-Header-Content-Length", str(self.server.json_length))
         self.end_headers()
