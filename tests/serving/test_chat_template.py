@@ -11,7 +11,7 @@ import pytest
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
-from bedplate_serving.predictors.chat_template import ChatTemplate, parse_messages
+from bedplate_serving.predictors.generation.chat_template import ChatTemplate, parse_messages
 from bedplate_serving.testing.causal import CHAT_TEMPLATE, tiny_llama
 
 CHAT = [

@@ -28,13 +28,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from bedplate_registry.errors import Refused, Unavailable
-from bedplate_serving.predictors import load_predictor, onnx_export
-from bedplate_serving.predictors.encoder import Head, TextEncoder
-from bedplate_serving.predictors.memory import free_bytes
-from bedplate_serving.predictors.onnx_export import export
-from bedplate_serving.predictors.onnx_graph import find_graph
-from bedplate_serving.predictors.onnx_making import make_graph
-from bedplate_serving.predictors.onnx_session import open_engine
+from bedplate_serving.predictors import load_predictor
+from bedplate_serving.predictors.encoders import onnx_export
+from bedplate_serving.predictors.encoders.encoder import Head, TextEncoder
+from bedplate_serving.predictors.encoders.memory import free_bytes
+from bedplate_serving.predictors.encoders.onnx_export import export
+from bedplate_serving.predictors.encoders.onnx_graph import find_graph
+from bedplate_serving.predictors.encoders.onnx_making import make_graph
+from bedplate_serving.predictors.encoders.onnx_session import open_engine
 from bedplate_serving.predictors.text import TextItem
 from bedplate_serving.testing import (
     WORDS,
@@ -298,7 +299,7 @@ def test_free_memory_is_what_the_narrowest_control_group_leaves(tmp_path: Path) 
 
 def test_the_one_who_makes_a_graph_ends_with_its_replica(floor: Any, tmp_path: Path) -> None:
     """Long before it has imported torch. It holds the pipe for as long as it lives."""
-    command = [sys.executable, "-m", "bedplate_serving.predictors.onnx_child"]
+    command = [sys.executable, "-m", "bedplate_serving.predictors.encoders.onnx_child"]
     arguments = [str(tmp_path / "no model"), CLASSIFY, str(tmp_path)]
     code = (
         "import os, subprocess, time\n"

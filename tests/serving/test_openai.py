@@ -13,8 +13,8 @@ from bedplate_registry.errors import Unavailable
 from bedplate_serving.dialects import Call, ScoringRequest, StreamingRequest
 from bedplate_serving.dialects.openai import parse_chat, parse_completion
 from bedplate_serving.predictors.base import Piece
-from bedplate_serving.predictors.generation import Generation
-from bedplate_serving.predictors.generation_parameters import GenerationParameters
+from bedplate_serving.predictors.generation.generated import Generation
+from bedplate_serving.predictors.generation.parameters import GenerationParameters
 from bedplate_serving.problems import Problem
 
 CHAT = [{"role": "user", "content": "hello"}]

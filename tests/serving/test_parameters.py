@@ -11,7 +11,7 @@ import pytest
 
 import bedplate_serving.predictors
 from bedplate_serving.dialects.openai_bodies import ChatBody
-from bedplate_serving.predictors.generation_parameters import GenerationParameters
+from bedplate_serving.predictors.generation.parameters import GenerationParameters
 from bedplate_serving.predictors.parameters import Parameters, WrongParameter, read_parameters
 
 
@@ -30,9 +30,10 @@ def unbounded_lists(schema: Any, path: str) -> list[str]:
 
 
 def test_no_list_among_all_parameters_is_without_a_bound() -> None:
-    for module in pkgutil.iter_modules(bedplate_serving.predictors.__path__):
+    package = bedplate_serving.predictors
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not module.name.endswith("_child"):  # those are programs
-            importlib.import_module(f"bedplate_serving.predictors.{module.name}")
+            importlib.import_module(module.name)
     kinds = all_kinds(Parameters)
     assert len(kinds) > 5
     found = [one for kind in kinds for one in unbounded_lists(kind.model_json_schema(), kind.__name__)]

@@ -23,7 +23,7 @@ from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
 from bedplate_serving.predictors.base import forward_sorted
-from bedplate_serving.predictors.seq2seq import Generated
+from bedplate_serving.predictors.seq2seq.predictor import Generated
 from bedplate_serving.testing import WORDS, seq2seq
 
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")

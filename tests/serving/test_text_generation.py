@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors import load_predictor
 from bedplate_serving.predictors.base import BadItems, ItemError
-from bedplate_serving.predictors.generation import Generation
-from bedplate_serving.predictors.generation_writer import Detokenizer, StopStrings
+from bedplate_serving.predictors.generation.generated import Generation
+from bedplate_serving.predictors.generation.writer import Detokenizer, StopStrings
 from bedplate_serving.predictors.text_generation import TextGenerator
 from bedplate_serving.testing.causal import CAUSAL_FAMILIES, tiny_causal, tiny_llama
 

@@ -14,8 +14,8 @@ import torch
 
 from bedplate_registry.errors import BedplateError, Refused
 from bedplate_serving.predictors.base import BadItems, ItemError, Piece
-from bedplate_serving.predictors.generation import Generation
-from bedplate_serving.predictors.generation_queue import GenerationQueue
+from bedplate_serving.predictors.generation.generated import Generation
+from bedplate_serving.predictors.generation.queue import GenerationQueue
 from bedplate_serving.predictors.text_generation import TextGenerator
 from bedplate_serving.queues import DeadlineExceeded, Draining, QueueFull
 from bedplate_serving.testing.causal import tiny_causal, tiny_llama

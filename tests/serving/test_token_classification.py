@@ -20,8 +20,8 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.progress import SILENT
 from bedplate_serving.batch import score_file
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
+from bedplate_serving.predictors.encoders.windows import MAX_CHARACTERS, ranges
 from bedplate_serving.predictors.token_classification import Entity, TokenClassifier
-from bedplate_serving.predictors.windows import MAX_CHARACTERS, ranges
 from bedplate_serving.testing import FAMILIES, WORDS, tiny_masked_lm, tiny_token_classifier
 
 STRATEGIES = ("none", "simple", "first", "average", "max")

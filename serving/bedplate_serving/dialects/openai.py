@@ -23,7 +23,7 @@ from bedplate_serving.dialects.events import event, refuse_unless_writing, with_
 from bedplate_serving.dialects.openai_bodies import ChatBody, CompletionBody, OpenAIBody, read_body
 from bedplate_serving.model_list import model_card, model_list
 from bedplate_serving.predictors.base import ItemError, Piece, Predictor
-from bedplate_serving.predictors.generation import Generation
+from bedplate_serving.predictors.generation.generated import Generation
 from bedplate_serving.problems import Problem
 
 __all__ = ["parse_chat", "parse_completion", "tell_model", "tell_models"]

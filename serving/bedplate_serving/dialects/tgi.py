@@ -15,7 +15,7 @@ from bedplate_registry.errors import Refused
 from bedplate_serving.dialects.call import StreamingRequest
 from bedplate_serving.dialects.events import event, refuse_unless_writing, with_errors
 from bedplate_serving.predictors.base import Piece, Predictor
-from bedplate_serving.predictors.generation_parameters import GenerationParameters
+from bedplate_serving.predictors.generation.parameters import GenerationParameters
 from bedplate_serving.problems import Problem
 
 __all__ = ["stream"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bedplate_serving.predictors.base import predict_sorted
-from bedplate_serving.predictors.encoder import Head, TextEncoder, Window
+from bedplate_serving.predictors.encoders.encoder import Head, TextEncoder, Window
 from bedplate_serving.predictors.text import TextItem, parse_text
 
 __all__ = ["FeatureExtractor"]

@@ -22,10 +22,10 @@ from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
-from bedplate_serving.predictors.encoder import EncoderPredictor, Head, Window
+from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head, Window
+from bedplate_serving.predictors.encoders.windows import Span, WindowedEncoder, Windows, check_long_text, ranges, snip
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import shown_key
-from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, check_long_text, ranges, snip
 
 __all__ = ["QuestionAnswerer", "QuestionParameters", "load"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
-from bedplate_serving.predictors.languages import prefixes_of
-from bedplate_serving.predictors.seq2seq import Seq2SeqItem, Seq2SeqPredictor, text_of
-from bedplate_serving.predictors.seq2seq_settings import Seq2SeqParameters
+from bedplate_serving.predictors.seq2seq.languages import prefixes_of
+from bedplate_serving.predictors.seq2seq.predictor import Seq2SeqItem, Seq2SeqPredictor, text_of
+from bedplate_serving.predictors.seq2seq.settings import Seq2SeqParameters
 
 __all__ = ["SummarizationParameters", "Summarizer", "load"]
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bedplate_serving.predictors.base import predict_sorted
 from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
-from bedplate_serving.predictors.encoder import EncoderPredictor, Head, TextEncoder, Window
+from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head, TextEncoder, Window
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import TextItem, TextPair, parse_text
 

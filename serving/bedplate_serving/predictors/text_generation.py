@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bedplate_serving.predictors.base import ItemError, TaskPredictor, forward_sorted
-from bedplate_serving.predictors.chat_template import parse_messages
-from bedplate_serving.predictors.generation import Answer, GeneratedText, Generation, details_of
-from bedplate_serving.predictors.generation_model import CausalModel
-from bedplate_serving.predictors.generation_parameters import GenerationParameters
-from bedplate_serving.predictors.generation_prompt import Chat, EncodedPrompt, Prompt, read_token_ids
-from bedplate_serving.predictors.generation_queue import GenerationQueue
+from bedplate_serving.predictors.generation.chat_template import parse_messages
+from bedplate_serving.predictors.generation.generated import Answer, GeneratedText, Generation, details_of
+from bedplate_serving.predictors.generation.model import CausalModel
+from bedplate_serving.predictors.generation.parameters import GenerationParameters
+from bedplate_serving.predictors.generation.prompt import Chat, EncodedPrompt, Prompt, read_token_ids
+from bedplate_serving.predictors.generation.queue import GenerationQueue
 from bedplate_serving.predictors.parameters import read_parameters
 from bedplate_serving.predictors.text import check_text
 

@@ -19,10 +19,18 @@ from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12
 
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
-from bedplate_serving.predictors.encoder import EncoderPredictor, Head
+from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head
+from bedplate_serving.predictors.encoders.windows import (
+    Span,
+    WindowedEncoder,
+    Windows,
+    check_long_text,
+    ranges,
+    shares,
+    snip,
+)
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import keys_of, shown_key
-from bedplate_serving.predictors.windows import Span, WindowedEncoder, Windows, check_long_text, ranges, shares, snip
 
 __all__ = ["Entity", "TaggedWords", "TokenClassifier", "TokenParameters", "load"]
 

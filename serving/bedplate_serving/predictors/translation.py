@@ -11,9 +11,9 @@ from typing_extensions import TypedDict  # pydantic reads typing's own from Pyth
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
-from bedplate_serving.predictors.languages import OneDirection, direction_of, languages_of
-from bedplate_serving.predictors.seq2seq import Seq2SeqItem, Seq2SeqPredictor, text_of
-from bedplate_serving.predictors.seq2seq_settings import Seq2SeqParameters
+from bedplate_serving.predictors.seq2seq.languages import OneDirection, direction_of, languages_of
+from bedplate_serving.predictors.seq2seq.predictor import Seq2SeqItem, Seq2SeqPredictor, text_of
+from bedplate_serving.predictors.seq2seq.settings import Seq2SeqParameters
 
 __all__ = ["TranslationParameters", "Translator", "load"]
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from bedplate_registry.errors import Unavailable
 from bedplate_registry.safetensors_header import read_header
-from bedplate_serving.predictors.memory import free_bytes
-from bedplate_serving.predictors.onnx_graph import find_graph
+from bedplate_serving.predictors.encoders.memory import free_bytes
+from bedplate_serving.predictors.encoders.onnx_graph import find_graph
 
 __all__ = ["make_graph"]
 
-CHILD = "bedplate_serving.predictors.onnx_child"
+CHILD = "bedplate_serving.predictors.encoders.onnx_child"
 MAX_SECONDS = 900  # a large model takes minutes; what takes longer than this hangs, and holds up the others
 BASE_BYTES = 600_000_000  # of torch and transformers
 WEIGHT_BYTES = 12  # in float32, and held three times over: as the model, as the traced graph, as the optimized one

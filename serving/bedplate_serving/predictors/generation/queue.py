@@ -20,11 +20,11 @@ from typing import Any
 
 from bedplate_registry.errors import BedplateError, Refused, TooLarge
 from bedplate_serving.predictors.base import Piece
-from bedplate_serving.predictors.generation import Generation
-from bedplate_serving.predictors.generation_engine import Engine, Step
-from bedplate_serving.predictors.generation_model import CausalModel
-from bedplate_serving.predictors.generation_prompt import EncodedPrompt
-from bedplate_serving.predictors.generation_writer import Text
+from bedplate_serving.predictors.generation.engine import Engine, Step
+from bedplate_serving.predictors.generation.generated import Generation
+from bedplate_serving.predictors.generation.model import CausalModel
+from bedplate_serving.predictors.generation.prompt import EncodedPrompt
+from bedplate_serving.predictors.generation.writer import Text
 from bedplate_serving.queues import DeadlineExceeded, Draining, Pace, QueueFull, Scored
 
 __all__ = ["GenerationQueue"]

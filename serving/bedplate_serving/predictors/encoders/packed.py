@@ -25,9 +25,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from bedplate_serving.predictors.engines import Head, Rows, Window, agree
-from bedplate_serving.predictors.packed_row import PackedRow, pack
-from bedplate_serving.predictors.padded import PaddedEngine
+from bedplate_serving.predictors.encoders.engines import Head, Rows, Window, agree
+from bedplate_serving.predictors.encoders.packed_row import PackedRow, pack
+from bedplate_serving.predictors.encoders.padded import PaddedEngine
 
 __all__ = ["ATTENTION", "Attention", "PackedEngine", "PackedModel", "packed_model"]
 

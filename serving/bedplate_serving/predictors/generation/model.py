@@ -16,18 +16,18 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.halving import outcomes
 from bedplate_serving.predictors.base import BadItems, ItemError
-from bedplate_serving.predictors.chat_template import ChatTemplate
-from bedplate_serving.predictors.generation import Generation
-from bedplate_serving.predictors.generation_engine import Step, Told
-from bedplate_serving.predictors.generation_paged import PagedEngine, can_page
-from bedplate_serving.predictors.generation_parameters import (
+from bedplate_serving.predictors.generation.chat_template import ChatTemplate
+from bedplate_serving.predictors.generation.engine import Step, Told
+from bedplate_serving.predictors.generation.generated import Generation
+from bedplate_serving.predictors.generation.paged import PagedEngine, can_page
+from bedplate_serving.predictors.generation.parameters import (
     DEFAULT_CHAT_TOKENS,
     DEFAULT_NEW_TOKENS,
     GenerationParameters,
 )
-from bedplate_serving.predictors.generation_prompt import EncodedPrompt, Prompt, PromptTooLong, sampling_of
-from bedplate_serving.predictors.generation_static import StaticEngine, batches, write_batch
-from bedplate_serving.predictors.generation_writer import Text
+from bedplate_serving.predictors.generation.prompt import EncodedPrompt, Prompt, PromptTooLong, sampling_of
+from bedplate_serving.predictors.generation.static import StaticEngine, batches, write_batch
+from bedplate_serving.predictors.generation.writer import Text
 from bedplate_serving.predictors.loading import load_model, load_tokenizer, pick_device
 
 __all__ = ["CausalModel"]

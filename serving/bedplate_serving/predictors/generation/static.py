@@ -16,10 +16,10 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from bedplate_serving.halving import failure_of
 from bedplate_serving.predictors.base import Piece
-from bedplate_serving.predictors.generation import Generation
-from bedplate_serving.predictors.generation_engine import Told, advance, forced
-from bedplate_serving.predictors.generation_sampling import Chosen
-from bedplate_serving.predictors.generation_writer import Text
+from bedplate_serving.predictors.generation.engine import Told, advance, forced
+from bedplate_serving.predictors.generation.generated import Generation
+from bedplate_serving.predictors.generation.sampling import Chosen
+from bedplate_serving.predictors.generation.writer import Text
 
 __all__ = ["StaticEngine", "batches", "write_batch"]
 

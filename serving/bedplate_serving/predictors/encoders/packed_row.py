@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bedplate_serving.predictors.engines import Rows, Window
+from bedplate_serving.predictors.encoders.engines import Rows, Window
 
 __all__ = ["PackedRow", "pack"]
 

@@ -26,7 +26,7 @@ from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import Encoded, ItemError, TaskPredictor
 from bedplate_serving.predictors.loading import first_line, load_model, pick_device
 from bedplate_serving.predictors.parameters import read_parameters
-from bedplate_serving.predictors.seq2seq_settings import (
+from bedplate_serving.predictors.seq2seq.settings import (
     MAX_BEAMS,
     MAX_NEW_TOKENS,
     GenerationSettings,

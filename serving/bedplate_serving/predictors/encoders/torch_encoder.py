@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 
-from bedplate_serving.predictors.engines import EncoderEngine, EncoderFacts, Head, Window
+from bedplate_serving.predictors.encoders.engines import EncoderEngine, EncoderFacts, Head, Window
+from bedplate_serving.predictors.encoders.packed import PackedEngine
+from bedplate_serving.predictors.encoders.padded import PaddedEngine
 from bedplate_serving.predictors.loading import load_model, load_tokenizer
-from bedplate_serving.predictors.packed import PackedEngine
-from bedplate_serving.predictors.padded import PaddedEngine
 
 __all__ = ["TorchEncoder", "load_encoder", "sample_windows"]
 

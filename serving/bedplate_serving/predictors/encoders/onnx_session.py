@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from bedplate_serving.predictors.engines import Rows, Window, agree
-from bedplate_serving.predictors.onnx_graph import Graph, find_graph
-from bedplate_serving.predictors.packed_row import pack
+from bedplate_serving.predictors.encoders.engines import Rows, Window, agree
+from bedplate_serving.predictors.encoders.onnx_graph import Graph, find_graph
+from bedplate_serving.predictors.encoders.packed_row import pack
 
 __all__ = ["TOLERANCE", "OnnxEngine", "open_engine", "session_options"]
 

@@ -10,7 +10,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_serving.predictors.base import Encoded, ItemError
-from bedplate_serving.predictors.generation_parameters import GenerationParameters
+from bedplate_serving.predictors.generation.parameters import GenerationParameters
 
 __all__ = ["Chat", "EncodedPrompt", "Prompt", "PromptTooLong", "Sampling", "read_token_ids", "sampling_of"]
 

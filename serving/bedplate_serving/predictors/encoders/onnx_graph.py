@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from bedplate_registry.durable import flush, replace_folder, write_json
-from bedplate_serving.predictors.engines import EncoderFacts, Rows, Window
+from bedplate_serving.predictors.encoders.engines import EncoderFacts, Rows, Window
 
 __all__ = ["DATA", "MAX_CONTEXT", "MODEL", "Graph", "find_graph", "key_of", "new_graph", "publish"]
 

@@ -1,6 +1,6 @@
 """The process that makes the ONNX graph of a text encoder; onnx_making.py starts it.
 
-    python -m bedplate_serving.predictors.onnx_child PARENT MODEL TASK DERIVED
+    python -m bedplate_serving.predictors.encoders.onnx_child PARENT MODEL TASK DERIVED
 
 It exits with 0 once DERIVED holds a graph that is valid here (onnx_graph.py) and answered as the padded pass of torch
 does; else with 1 and one line on stderr. It gives way to other processes and dies with PARENT, the process that started
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not _dies_with(int(parent)):
         return 1
     os.nice(5)  # a third of what others get: a replica under load wants its graph soon
-    from bedplate_serving.predictors.onnx_export import export
+    from bedplate_serving.predictors.encoders.onnx_export import export
 
     try:
         export(Path(model), task, Path(derived))

@@ -18,12 +18,12 @@ from transformers import AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.predictors.engines import Head, agree
-from bedplate_serving.predictors.onnx_graph import DATA, MODEL, Graph, key_of, new_graph, publish
-from bedplate_serving.predictors.onnx_session import TOLERANCE, OnnxEngine, session_options
-from bedplate_serving.predictors.packed import ATTENTION, PackedEngine, PackedModel
-from bedplate_serving.predictors.packed_row import PackedRow, pack
-from bedplate_serving.predictors.torch_encoder import load_encoder, sample_windows
+from bedplate_serving.predictors.encoders.engines import Head, agree
+from bedplate_serving.predictors.encoders.onnx_graph import DATA, MODEL, Graph, key_of, new_graph, publish
+from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, OnnxEngine, session_options
+from bedplate_serving.predictors.encoders.packed import ATTENTION, PackedEngine, PackedModel
+from bedplate_serving.predictors.encoders.packed_row import PackedRow, pack
+from bedplate_serving.predictors.encoders.torch_encoder import load_encoder, sample_windows
 
 __all__ = ["export"]
 

@@ -15,15 +15,15 @@ from weakref import ref
 
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.predictors.base import TaskPredictor
-from bedplate_serving.predictors.engines import EncoderEngine, EncoderFacts, Head, Rows, Window, agree
-from bedplate_serving.predictors.memory import give_back_memory
-from bedplate_serving.predictors.onnx_graph import MAX_CONTEXT
-from bedplate_serving.predictors.onnx_making import make_graph
-from bedplate_serving.predictors.onnx_session import TOLERANCE, open_engine
+from bedplate_serving.predictors.encoders.engines import EncoderEngine, EncoderFacts, Head, Rows, Window, agree
+from bedplate_serving.predictors.encoders.memory import give_back_memory
+from bedplate_serving.predictors.encoders.onnx_graph import MAX_CONTEXT
+from bedplate_serving.predictors.encoders.onnx_making import make_graph
+from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, open_engine
 from bedplate_serving.predictors.text import TextItem
 
 if TYPE_CHECKING:
-    from bedplate_serving.predictors.torch_encoder import TorchEncoder
+    from bedplate_serving.predictors.encoders.torch_encoder import TorchEncoder
 
 __all__ = ["EncoderPredictor", "Head", "TextEncoder", "Window"]
 
@@ -74,8 +74,8 @@ class TextEncoder:
         return True
 
     def _load_model(self) -> None:
+        from bedplate_serving.predictors.encoders.torch_encoder import load_encoder
         from bedplate_serving.predictors.loading import pick_device
-        from bedplate_serving.predictors.torch_encoder import load_encoder
 
         self.device = pick_device(self.device)
         loaded = self._torch = load_encoder(self._folder, self._head, self.device, self._threads)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bedplate_serving.predictors.engines import EncoderFacts, Head, Rows, Window
+from bedplate_serving.predictors.encoders.engines import EncoderFacts, Head, Rows, Window
 
 __all__ = ["PaddedEngine"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.predictors.base import Piece
-from bedplate_serving.predictors.generation import FinishReason, Generation
-from bedplate_serving.predictors.generation_prompt import EncodedPrompt
-from bedplate_serving.predictors.generation_sampling import Chooser, Chosen
+from bedplate_serving.predictors.generation.generated import FinishReason, Generation
+from bedplate_serving.predictors.generation.prompt import EncodedPrompt
+from bedplate_serving.predictors.generation.sampling import Chooser, Chosen
 
 __all__ = ["Detokenizer", "StopStrings", "Text"]
 

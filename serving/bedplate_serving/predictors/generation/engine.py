@@ -1,7 +1,7 @@
 """What writes texts with a model: one step of it, and the contract of the two ways to make many steps.
 
-generation_paged.py     transformers' continuous batching: a text joins while others are written
-generation_static.py    batches of `generate`: whatever the other one cannot do, and the offline path
+paged.py     transformers' continuous batching: a text joins while others are written
+static.py    batches of `generate`: whatever the other one cannot do, and the offline path
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 
 from bedplate_serving.halving import failure_of
 from bedplate_serving.predictors.base import Piece
-from bedplate_serving.predictors.generation_sampling import choose
-from bedplate_serving.predictors.generation_writer import Text
+from bedplate_serving.predictors.generation.sampling import choose
+from bedplate_serving.predictors.generation.writer import Text
 
 __all__ = ["Engine", "Step", "Told", "advance", "forced"]
 

@@ -24,7 +24,7 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from bedplate_serving.predictors.generation_prompt import EncodedPrompt, Sampling
+from bedplate_serving.predictors.generation.prompt import EncodedPrompt, Sampling
 
 __all__ = ["Chooser", "Chosen", "choose"]
 

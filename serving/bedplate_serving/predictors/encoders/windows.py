@@ -22,7 +22,7 @@ import numpy as np
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import Encoded, ItemError, cut
 from bedplate_serving.predictors.class_scores import finite
-from bedplate_serving.predictors.encoder import Head, TextEncoder, Window
+from bedplate_serving.predictors.encoders.encoder import Head, TextEncoder, Window
 from bedplate_serving.predictors.text import check_text
 
 __all__ = ["Frame", "Span", "WindowedEncoder", "Windows", "check_long_text", "ranges", "shares", "snip"]

@@ -25,8 +25,8 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
 from bedplate_registry.errors import BedplateError
-from bedplate_serving.predictors.generation_engine import Told, advance, forced
-from bedplate_serving.predictors.generation_writer import Text
+from bedplate_serving.predictors.generation.engine import Told, advance, forced
+from bedplate_serving.predictors.generation.writer import Text
 
 __all__ = ["PagedEngine", "can_page"]
 
@@ -40,7 +40,7 @@ def can_page(model: Any) -> bool:
 
 
 class PagedEngine:
-    """See generation_engine.Engine. The cache holds `tokens`: one text must fit it with all that it becomes."""
+    """See engine.Engine. The cache holds `tokens`: one text must fit it with all that it becomes."""
 
     def __init__(self, model: Any, told: Told, *, tokens: int, rows: int, device: str) -> None:
         self._model, self._told = model, told

@@ -1,0 +1,1 @@
+"""How a decoder-only model writes: prompts, sampling, continuous and static batches, chat templates."""

@@ -1,0 +1,1 @@
+"""How an encoder-decoder writes: settings, beams within bounds, languages of a translation."""
