@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bedplate_serving.model_list import model_card, model_list
 from bedplate_serving.problems import Problem
 from bedplate_serving.routes import Key, Routes
-from bedplate_serving.scoring_paths import ScoringPath
+from bedplate_serving.scoring_paths import Dialect, ScoringPath, no_route
 from bedplate_serving.v2_server import ALIVE, READY, SERVER
 
 __all__ = ["own_answer"]
 
-FIXED = {"v2-server": SERVER, "v2-live": ALIVE, "v2-ready": READY}
+FIXED: Mapping[Dialect, bytes] = {"v2-server": SERVER, "v2-live": ALIVE, "v2-ready": READY}
 
 
-def own_answer(routes: Routes, path: ScoringPath, method: str, key: Key | None) -> bytes:
+def own_answer(routes: Routes, path: ScoringPath, key: Key | None) -> bytes:
     """JSON. Raises a Problem for a path that is none, and for a model that `key` may not see."""
-    dialect = None if path.found is None else path.found.dialect
-    if dialect == "models":
+    found = path.found
+    if found is None:
+        raise no_route(path.method, path.target)
+    if found.dialect == "models":
         return model_list(_models(routes, key))
-    if path.found is not None and dialect == "model":
-        return _model(routes, key, path.found.model or "")
-    if dialect not in FIXED:
-        raise Problem(404, "no-route", f"There is no {method} {path.target[:200]}.")
-    return FIXED[dialect]
+    if found.dialect == "model":
+        return _model(routes, key, found.model or "")
+    return FIXED[found.dialect]
 
 
 def _models(routes: Routes, key: Key | None) -> list[str]:

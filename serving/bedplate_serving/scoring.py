@@ -22,7 +22,7 @@ from bedplate_serving.limits import KeyLimits
 from bedplate_serving.own_answers import own_answer
 from bedplate_serving.problems import Problem
 from bedplate_serving.routes import Deployment, Endpoint, Key, Routes, RouteTable
-from bedplate_serving.scoring_paths import ScoringPath
+from bedplate_serving.scoring_paths import ScoringPath, no_route
 from bedplate_serving.upstream import Pool, Pools, returned_headers
 
 __all__ = ["Scorer", "key_of"]
@@ -59,16 +59,16 @@ class Scorer:
 
     async def _answer(self, exchange: Exchange, path: ScoringPath, key: Key | None) -> None:
         if path.endpoint is not None:
-            chosen = await self._look(lambda routes: _choose(routes, exchange.scope, path.endpoint or "", key))
+            chosen = await self._look(lambda routes: _choose(routes, exchange.scope, path, path.endpoint or "", key))
             await self._call(exchange, path, *chosen, await self._read(exchange))
         elif path.is_named_by_its_body:
             body = await self._read(exchange)
             name = await _model_of(body)
             self._name(exchange, name)
-            chosen = await self._look(lambda routes: _choose(routes, exchange.scope, name, key))
+            chosen = await self._look(lambda routes: _choose(routes, exchange.scope, path, name, key))
             await self._call(exchange, path, *chosen, body)
         else:
-            text = await self._look(lambda routes: own_answer(routes, path, exchange.scope["method"], key))
+            text = await self._look(lambda routes: own_answer(routes, path, key))
             headers = [("content-type", "application/json"), ("x-request-id", exchange.id)]
             await send_answer(exchange.send, 200, text, headers)
 
@@ -198,7 +198,7 @@ def _key(routes: Routes, scope: Scope) -> Key:
     return key
 
 
-def _choose(routes: Routes, scope: Scope, name: str, key: Key | None) -> tuple[Endpoint, Deployment]:
+def _choose(routes: Routes, scope: Scope, path: ScoringPath, name: str, key: Key | None) -> tuple[Endpoint, Deployment]:
     """What `key` may score at; None is this machine's user, who may everywhere."""
     if key is not None and not key.may_score(name):
         detail = f"The key {key.id!r} may not score at endpoint {name[:100]!r}."
@@ -207,5 +207,7 @@ def _choose(routes: Routes, scope: Scope, name: str, key: Key | None) -> tuple[E
     if endpoint is None:
         detail = f"There is no endpoint {name[:100]!r}."
         raise Problem(404, "no-endpoint", detail, "bedplate endpoints list shows them.")
+    if not path.is_spoken:
+        raise no_route(path.method, path.target)
     wanted = header(scope, b"x-bedplate-deployment") or header(scope, b"azureml-model-deployment")
     return endpoint, endpoint.choose(wanted)

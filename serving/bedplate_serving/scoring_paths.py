@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bedplate_serving.asgi import Scope
-from bedplate_serving.problems import ErrorShape
+from bedplate_serving.problems import ErrorShape, Problem
 
-__all__ = ["OF_THE_REPLICA", "Dialect", "Found", "ScoringPath", "error_shape", "find"]
+__all__ = ["OF_THE_REPLICA", "Dialect", "Found", "ScoringPath", "error_shape", "find", "no_route"]
 
 Dialect = Literal[
     "hub",
@@ -83,6 +83,17 @@ def find(method: str, path: str) -> Found | None:
     return None
 
 
+def no_route(method: str, path: str) -> Problem:
+    """Where nothing is spoken: 405 where another method is right, else 404."""
+    right = {known for known, exact in (*EXACT, *OF_THE_REPLICA) if exact == path}
+    right |= {known for known, pattern, _ in NAMED if pattern.fullmatch(path)}
+    detail = f"There is no {method[:20]} {path[:200]}."
+    if not right:
+        return Problem(404, "no-route", detail, "GET /endpoints/NAME/openapi.json says what an endpoint takes.")
+    allowed = ", ".join(sorted(right))
+    return Problem(405, "wrong-method", detail, f"Send it as {allowed}.", headers=(("allow", allowed),))
+
+
 def error_shape(path: str) -> ErrorShape:
     """How an error is written where a path is known to be one of scoring."""
     return "openai" if path == "/v1" or path.startswith("/v1/") else "scoring"
@@ -92,30 +103,30 @@ def error_shape(path: str) -> ErrorShape:
 class ScoringPath:
     """Which endpoint is asked, and the path that its replica knows."""
 
+    method: str
     target: str
     endpoint: str | None = None  # None: the body says, or no endpoint is asked
     found: Found | None = None  # None: the replica's own, or nothing at all
 
     @classmethod
     def of(cls, scope: Scope) -> ScoringPath | None:
-        """None for what is no scoring request."""
-        path: str = scope["path"]
+        """None for what is no scoring request. A path below one is, though nothing may be spoken there."""
+        method, path = scope.get("method", ""), scope["path"]
         if scope["type"] != "http":
             return None
         if path.startswith("/endpoints/"):
-            return cls._below(scope["method"], *path.removeprefix("/endpoints/").partition("/")[::2])
+            name, _, rest = path.removeprefix("/endpoints/").partition("/")
+            return cls(method, f"/{rest}", name, find(method, f"/{rest}")) if name else None
         if not path.startswith(("/v1/", "/v2/")) and path not in ("/v1", "/v2"):
             return None
-        found = find(scope["method"], path)
+        found = find(method, path)
         of_model = found is not None and found.dialect.startswith("v2-")
-        return cls(path, found.model if found is not None and of_model else None, found)
+        return cls(method, path, found.model if found is not None and of_model else None, found)
 
-    @classmethod
-    def _below(cls, method: str, name: str, rest: str) -> ScoringPath | None:
-        target = f"/{rest}"
-        found = find(method, target)
-        known = found is not None or (method, target) in OF_THE_REPLICA
-        return cls(target, name, found) if known and name else None
+    @property
+    def is_spoken(self) -> bool:
+        """Whether a dialect or the replica itself answers there."""
+        return self.found is not None or (self.method, self.target) in OF_THE_REPLICA
 
     @property
     def is_named_by_its_body(self) -> bool:

@@ -210,6 +210,7 @@ def test_errors_name_their_request_and_have_the_words_of_inference_clients_where
         document("POST", "/endpoints/support", Host="evil.example"),
         document("POST", "/endpoints/support", **floor.authorization),  # the replica's answer
         document("POST", "/endpoints/nothing/score", **floor.authorization),
+        document("POST", "/endpoints/support/x", **{"Content-Encoding": "gzip"}),
         house.own_user("/endpoints/nothing", "POST", json={}, headers={"X-Request-Id": "r-1"}).json(),
     ):
         assert set(scoring) >= plain | {"error", "error_type"}
@@ -217,7 +218,6 @@ def test_errors_name_their_request_and_have_the_words_of_inference_clients_where
     for other in (
         document("GET", "/api/v1/jobs", Host="evil.example"),
         document("POST", "/api/v1/jobs", Origin="http://evil.example"),
-        document("POST", "/endpoints/support/x", **{"Content-Encoding": "gzip"}),
         house.own_user("/api/v1/jobs", headers={"X-Request-Id": "r-1"}).json(),
     ):
         assert set(other) == plain
@@ -306,14 +306,65 @@ def test_behind_a_proxy_the_last_of_the_forwarded_addresses_counts(house: Any, f
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/endpoints/support"),
         ("POST", "/endpoints"),
-        ("POST", "/endpoints/support/x"),
+        ("GET", "/endpoints/"),
         ("GET", "/gateway/other"),
+        ("GET", "/v10/models"),
     ],
 )
 def test_what_is_no_scoring_route_is_the_control_planes(house: Any, method: str, path: str) -> None:
     assert httpx.request(method, house.url + path).json()["raw_path"] == path
+
+
+@pytest.mark.parametrize("base", ["/endpoints/support", ""])
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/", "POST"),
+        ("DELETE", "/score", "POST"),
+        ("POST", "/health", "GET"),
+        ("POST", "/openapi.json", "GET"),
+        ("POST", "/x", None),
+        ("POST", "/v1/embeddings", None),
+        ("GET", "/v1/chat/completions", "POST"),
+        ("PUT", "/v1/models/support", "GET"),
+        ("GET", "/v2/models/support/infer", "POST"),
+        ("POST", "/v2/models/support/versions/1", "GET"),
+        ("POST", "/v2/models/support/stats", None),
+        ("POST", "/v2/x", None),
+    ],
+)
+def test_a_wrong_path_or_method_is_refused_in_the_shape_of_its_dialect(
+    house: Any, floor: Any, base: str, method: str, path: str, allowed: str | None
+) -> None:
+    if not base and not path.startswith(("/v1", "/v2")):
+        return  # there the control plane answers
+    assert httpx.request(method, house.url + base + path).status_code == 401
+    headers = floor.authorization | {"X-Request-Id": "r-1"}
+    for answer in (
+        httpx.request(method, house.url + base + path, headers=headers),
+        house.own_user(base + path, method, headers=headers),
+    ):
+        code = "no-route" if allowed is None else "wrong-method"
+        assert answer.status_code == (404 if allowed is None else 405)
+        assert answer.headers.get("allow") == allowed
+        assert answer.headers["x-request-id"] == "r-1"
+        if path.startswith("/v1"):
+            assert set(answer.json()) == {"error"}
+            assert answer.json()["error"]["code"] == code
+        else:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["code"] == code
+            assert f"{method} {path}" in answer.json()["error"]
+
+
+def test_a_wrong_path_below_an_endpoint_is_told_to_those_alone_who_may_score_there(house: Any, floor: Any) -> None:
+    keys = {floor.digest("other"): floor.key_entry(id="other", endpoints=["another"])}
+    house.route(house.deployments, keys=keys)
+    other = {"Authorization": "Bearer other"}
+    assert httpx.get(f"{house.url}/endpoints/support/x", headers=other).status_code == 403
+    missing = httpx.get(f"{house.url}/endpoints/another/x", headers=other)
+    assert (missing.status_code, missing.json()["code"]) == (404, "no-endpoint")
 
 
 def test_a_head_request_has_no_body(house: Any) -> None:
