@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import orjson
 import pytest
 
 from bedplate_registry.errors import Refused
-from bedplate_serving.dialects import MAX_ITEMS, Call, ScoringRequest
+from bedplate_serving.dialects import MAX_ITEMS, Call, Reply, ScoringRequest
 from bedplate_serving.dialects.azure import parse as parse_azure
+from bedplate_serving.dialects.document import endpoint_document
 from bedplate_serving.dialects.hub import parse as parse_hub
 from bedplate_serving.predictors import BadItems, Predictor, load_predictor
 from bedplate_serving.predictors.text import TextItem
 from bedplate_serving.problems import Problem
+from bedplate_serving.queues import DeadlineExceeded
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,71 @@ def test_a_request_with_too_many_items_is_told_how_many_and_what_to_do(predictor
         problem = caught.value
         assert (problem.status, problem.code) == (413, "too-many-items")
         assert problem.hint == "Split it, or score a file in batch."
+
+
+def document_call(seconds: float) -> Call:
+    sample = {"request": {"inputs": "a"}, "answer": []}
+    return Call(
+        method="GET",
+        path="/openapi.json",
+        body=b"",
+        headers={},
+        deadline=time.monotonic() + seconds,
+        model="acme/x:1",
+        endpoint="x",
+        sample=sample,
+    )
+
+
+class Model:
+    """Answers all examples of a document, each after a moment, and counts them."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, call: Call) -> Reply:
+        self.asked += 1
+        await asyncio.sleep(0.05)
+        return Reply(b"[]")
+
+
+def test_a_document_that_many_ask_for_at_once_is_made_once(tiny: Path) -> None:
+    predictor, model = load_predictor(tiny, "text-classification", device="cpu", threads=1), Model()
+
+    async def ask() -> list[Reply]:
+        calls = [endpoint_document(document_call(30), predictor, model) for _ in range(20)]
+        return await asyncio.gather(*calls)
+
+    replies = asyncio.run(ask())
+    assert len({reply.body for reply in replies}) == 1
+    assert model.asked == 3  # one example in each dialect
+
+
+def test_a_caller_who_leaves_while_the_document_is_made_leaves_it_to_the_next(tiny: Path) -> None:
+    predictor, model = load_predictor(tiny, "text-classification", device="cpu", threads=1), Model()
+
+    async def ask() -> Reply:
+        first = asyncio.create_task(endpoint_document(document_call(30), predictor, model))
+        second = asyncio.create_task(endpoint_document(document_call(30), predictor, model))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        return await second
+
+    assert orjson.loads(asyncio.run(ask()).body)["openapi"] == "3.1.0"
+
+
+def test_whoever_waits_for_the_document_waits_no_longer_than_he_said(tiny: Path) -> None:
+    predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+
+    async def ask() -> None:
+        never = asyncio.Event()
+        maker = asyncio.create_task(endpoint_document(document_call(30), predictor, lambda _: never.wait()))
+        await asyncio.sleep(0)
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(endpoint_document(document_call(0.05), predictor, Model()), 10)
+        maker.cancel()
+
+    asyncio.run(ask())
 
 
 def test_the_hubs_options_are_taken_and_other_keys_refused(predictor: Predictor) -> None:

@@ -6,7 +6,9 @@ said to them just now: they are sent through the same code as a caller's.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +21,7 @@ from bedplate_serving.dialects.open_inference import input_names
 from bedplate_serving.dialects.openai_bodies import ChatBody, CompletionBody
 from bedplate_serving.predictors.base import Predictor
 from bedplate_serving.problems import Problem
+from bedplate_serving.queues import DeadlineExceeded
 
 __all__ = ["endpoint_document"]
 
@@ -30,12 +33,24 @@ JSON = "application/json"
 REFUSAL = {"application/problem+json": {"schema": {"type": "object"}}}  # under /v1 OpenAI's object, as plain JSON
 
 _documents: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()  # by predictor: neither it nor the sample changes
+_making: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
 
 
 async def endpoint_document(call: Call, predictor: Predictor, ask: Ask) -> Reply:
+    """Made once, by the first who asks; by the next where he leaves before it is done. Raises DeadlineExceeded."""
     if predictor not in _documents:
-        _documents[predictor] = orjson.dumps(await _document(call, predictor, ask))
+        try:
+            async with asyncio.timeout(call.deadline - time.monotonic()):
+                await _make(call, predictor, ask)
+        except TimeoutError:
+            raise DeadlineExceeded from None
     return Reply(_documents[predictor])
+
+
+async def _make(call: Call, predictor: Predictor, ask: Ask) -> None:
+    async with _making.setdefault(predictor, asyncio.Lock()):
+        if predictor not in _documents:
+            _documents[predictor] = orjson.dumps(await _document(call, predictor, ask))
 
 
 async def _document(call: Call, predictor: Predictor, ask: Ask) -> dict[str, Any]:
