@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
 from bedplate_serving.predictors.base import forward_sorted
+from bedplate_serving.predictors.seq2seq import predictor as engine
 from bedplate_serving.predictors.seq2seq.predictor import Generated
 from bedplate_serving.testing import WORDS, seq2seq
 
@@ -189,6 +192,8 @@ def test_settings_may_stand_in_generate_parameters_or_beside_it(predictor_of: Ca
         ({"num_beams": 0}, "bad-parameter", "at least 1"),
         ({"num_beams": 17}, "bad-parameter", "at most 16"),
         ({"temperature": -1}, "bad-parameter", "at least 0"),
+        ({"temperature": 0.001}, "bad-parameter", "0, or at least 0.01"),
+        ({"repetition_penalty": 0.001}, "bad-parameter", "at least 0.01"),
         ({"top_p": 1.5}, "bad-parameter", "at most 1"),
         ({"max_new_tokens": "5"}, "bad-parameter", "whole number"),
         ({"max_new_tokens": 64}, "bad-parameter", "at most 63"),
@@ -277,6 +282,8 @@ def test_languages_are_told_in_each_familys_own_way(predictor_of: Callable[..., 
     assert target_of(nllb, {"src_lang": "deu_Latn", "tgt_lang": "fra_Latn"}) == ("help", "deu_Latn", french)
     assert target_of(nllb, {"source_lang": "deu_Latn", "target_lang": "fra"}) == ("help", "deu_Latn", french)
     assert target_of(nllb, {}, {"source": "help", "src_lang": "deu_Latn", "tgt_lang": "fra_Latn"})[2] == french
+    null = {"source": "help", "src_lang": None, "tgt_lang": ""}
+    assert target_of(nllb, {"src_lang": "deu_Latn", "tgt_lang": "fra_Latn"}, null) == ("help", "deu_Latn", french)
     assert target_of(m2m100, {"tgt_lang": "de"})[1] == "en", "the tokenizer's own where none is given"
     assert target_of(mbart50, {"src_lang": "de", "tgt_lang": "fr"})[1] == "de_DE"
     assert target_of(marian, {"tgt_lang": "spa"})[0] == ">>spa<< help"
@@ -307,6 +314,7 @@ def test_azure_says_the_languages_in_its_task_type(predictor_of: Callable[..., A
         ("nllb", {"tgt_lang": "fra_Latin"}, "unknown-language", "'fra_Latn'"),
         ("m2m100", {"src_lang": "zz", "tgt_lang": "fr"}, "unknown-language", "and"),
         ("marian", {"tgt_lang": "fro"}, "unknown-language", "knows deu, fra, spa"),
+        ("marian", {"src_lang": "klingon!", "tgt_lang": "fra"}, "unknown-language", "no code of a language"),
         ("t5", {"src_lang": "en", "tgt_lang": "ro"}, "unknown-language", "knows de, fr"),
         ("encoder_decoder", {"src_lang": "en", "tgt_lang": "ro"}, "unknown-language", "Leave"),
         ("nllb", {"src_lang": "eng_Latn", "source_lang": "fra_Latn"}, "bad-parameter", "differ"),
@@ -335,6 +343,20 @@ def test_a_marian_of_one_direction_takes_its_own_languages_and_no_others(tmp_pat
     )
     with pytest.raises(Refused, match="'fr'"):
         predictor.parameters({"src_lang": "en", "tgt_lang": "fr"})
+
+
+def test_a_marian_of_several_targets_takes_the_one_source_that_it_names(
+    folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folder_of("marian"), tmp_path / "model")
+    path = folder / "tokenizer_config.json"
+    for source, refused in (("en", ["de", "zz"]), ("gmq", ["no such"])):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"source_lang": source}))
+        predictor = load_predictor(folder, "translation", device="cpu", threads=1)
+        assert predictor.parameters({"src_lang": "en" if source == "en" else "sv", "tgt_lang": "fra"})
+        for code in refused:
+            with pytest.raises(Refused, match="src_lang"):
+                predictor.parameters({"src_lang": code, "tgt_lang": "fra"})
 
 
 def test_no_text_goes_on_for_ever(predictor_of: Callable[..., Any], folder_of: Callable[[str], Path]) -> None:
@@ -380,6 +402,123 @@ def test_what_a_models_files_ask_for_stays_within_what_is_done(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_beams": 10_000, "max_length": 10**9}))
     plan = load_predictor(folder, "summarization", device="cpu", threads=1).parse("help").plan
     assert (plan.num_beams, plan.max_new_tokens) == (16, 63)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"temperature": 1e-9}, "temperature is 1e-09; it must be 0, or at least 0.01"),
+        ({"repetition_penalty": 0.001}, "repetition_penalty is 0.001; it must be at least 0.01"),
+        ({"no_repeat_ngram_size": 10**9}, "no_repeat_ngram_size is 1000000000; it must be at most 100"),
+        ({"eos_token_id": 10**6}, "eos_token_id names the token 1000000"),
+        ({"bad_words_ids": [[3, 10**6]]}, "bad_words_ids names the token 1000000"),
+        ({"suppress_tokens": "all"}, "suppress_tokens"),
+    ],
+    ids=str,
+)
+def test_settings_of_a_model_that_cannot_be_are_refused_by_name(
+    stated: dict[str, Any], said: str, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folder_of("bart"), tmp_path / "model")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | stated))
+    with pytest.raises(Refused, match=re.escape(said)) as refused:
+        load_predictor(folder, "summarization", device="cpu", threads=1)
+    assert refused.value.code == "bad-config" and "generation_config.json" in refused.value.hint
+
+
+def test_what_a_config_says_of_a_task_has_the_same_bounds(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folder_of("t5"), tmp_path / "model")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["task_specific_params"]["summarization"] |= {"num_beams": 10**6, "max_length": 10**9}
+    path.write_text(json.dumps(config))
+    plan = load_predictor(folder, "summarization", device="cpu", threads=1).parse("help").plan
+    assert (plan.num_beams, plan.max_new_tokens) == (16, 1024)
+    config["task_specific_params"]["summarization"] |= {"length_penalty": "much"}
+    path.write_text(json.dumps(config))
+    with pytest.raises(Refused, match="length_penalty is 'much'"):
+        load_predictor(folder, "summarization", device="cpu", threads=1)
+
+
+def test_a_model_that_keeps_no_cache_writes_with_one_all_the_same(
+    folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folder_of("bart"), tmp_path / "model")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_cache": False}))
+    predictor: Any = load_predictor(folder, "summarization", device="cpu", threads=1)
+    read: list[int] = []
+    predictor._engine.model.get_decoder().register_forward_pre_hook(
+        lambda _, __, given: read.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    predictor.predict(["help"], {"max_new_tokens": 5, "min_new_tokens": 5})
+    assert read == [1] * 5, "each token is read once"
+
+
+def test_a_callers_beams_go_before_the_chance_that_a_model_has_by_itself(
+    folder_of: Callable[[str], Path], predictor_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folder_of("bart"), tmp_path / "model")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_sample": True, "temperature": 5.0}))
+    chancy: Any = load_predictor(folder, "summarization", device="cpu", threads=1)
+    beams = {"num_beams": 3, "max_new_tokens": 8}
+    assert written(chancy, TEXTS, beams) == written(predictor_of("summarization", "bart"), TEXTS, beams)
+    assert chancy.parse("help").plan.is_sampled
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0}))
+    assert not load_predictor(folder, "summarization", device="cpu", threads=1).parse("help").plan.is_sampled
+
+
+def test_a_model_that_looks_at_everything_reads_no_more_than_16384_tokens(tmp_path: Path) -> None:
+    folder = seq2seq.tiny_t5(tmp_path)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 1_000_000}))
+    assert load_predictor(folder, "summarization", device="cpu", threads=1).context_length == 16_384
+
+
+def test_a_text_that_the_servers_clock_ends_says_so(
+    predictor_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = predictor_of("summarization", "bart")
+    long = {"max_new_tokens": 60, "min_new_tokens": 60}
+    monkeypatch.setattr(engine, "MAX_SECONDS", 0.0)
+    seeds = [predictor.parameters({**long, "do_sample": True, "seed": seed}) for seed in range(3)]
+    encoded = predictor.encode([predictor.parse("help", wanted) for wanted in seeds])
+    cut = predictor.forward(encoded)  # three groups under one clock
+    assert [(one.finish_reason, one.truncated, one.completion_tokens) for one in cut] == [("time", True, 1)] * 3
+    assert predictor.answer(cut[0]) == {"summary_text": cut[0].text, "finish_reason": "time"}
+    monkeypatch.undo()
+    [whole] = written(predictor, ["help"], long)
+    assert predictor.answer(whole) == {"summary_text": whole.text} and not whole.truncated
+
+
+def test_the_groups_of_a_batch_share_one_clock(
+    predictor_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = predictor_of("summarization", "bart")
+    clock = iter([0.0, 0.0, 90.0, 130.0])  # the start, then before each of three groups
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    given: list[float] = []
+    generate = predictor._engine.model.generate
+    monkeypatch.setattr(
+        predictor._engine.model,
+        "generate",
+        lambda **asked: given.append(asked["generation_config"].max_time) or generate(**asked),
+    )
+    kinds = [predictor.parameters({"max_new_tokens": count, "max_time": 35.0}) for count in (3, 4, 5)]
+    predictor.forward(predictor.encode([predictor.parse("help", wanted) for wanted in kinds]))
+    assert given == [35.0, 15.0, 0.0]
+
+
+def test_writing_ends_when_all_who_wait_for_it_have_left(predictor_of: Callable[..., Any]) -> None:
+    predictor = predictor_of("summarization", "bart")
+    wanted = predictor.parameters({"max_new_tokens": 60, "min_new_tokens": 60})
+    encoded = predictor.encode([predictor.parse(text, wanted) for text in TEXTS[:2]])
+    encoded[0].abandon()
+    assert [one.completion_tokens for one in predictor.forward(encoded)] == [60, 60]
+    encoded[1].abandon()
+    assert [one.completion_tokens for one in predictor.forward(encoded)] == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["marian", "m2m100", "nllb", "t5"])

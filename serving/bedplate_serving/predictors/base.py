@@ -13,7 +13,8 @@ part that most predictors have in common.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, ClassVar, Protocol
 
 from pydantic import TypeAdapter
@@ -26,6 +27,7 @@ __all__ = [
     "Encoded",
     "Engine",
     "ItemError",
+    "LongWork",
     "Piece",
     "Predictor",
     "TaskPredictor",
@@ -60,6 +62,23 @@ class Encoded:
     length: int  # its cost, in tokens: a batch is cut when the sum passes the budget
     truncated: bool = False  # whether some of the input is not read
 
+    def abandon(self) -> None:
+        """Nobody waits for its answer any more. May be called from any thread, before, in and after `forward`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongWork(Encoded):
+    """An item whose answer takes seconds, so that `forward` looks now and then whether anybody still waits."""
+
+    _abandoned: Event = field(default_factory=Event, init=False, repr=False, compare=False)
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self._abandoned.is_set()
+
+    def abandon(self) -> None:
+        self._abandoned.set()
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -86,7 +105,10 @@ class Engine(Protocol):
         """Tokenizes; texts beyond the model's context are cut and marked `truncated`."""
 
     def forward(self, batch: Sequence[Any]) -> list[Any]:
-        """One pass through the model, results in the order of the batch."""
+        """One pass through the model, results in the order of the batch.
+
+        A result whose attribute `truncated` is true lacks its end, or is of an input that was not read to its end.
+        """
 
 
 class Predictor(Engine, Protocol):

@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - the outer edge; a tokenizer's panic is no Exception, but an answer
-        message = f"The model failed its load check: {type(error).__name__}: {str(error)[:300]}"
+        from bedplate_serving.predictors.loading import first_line
+
+        message = f"The model failed its load check: {type(error).__name__}: {first_line(error)}"
         report = {"ok": False, "error": {"code": "load-failed", "message": message, "hint": ""}}
     report["seconds"] = round(time.monotonic() - started, 3)
     print(json.dumps(report, allow_nan=False), flush=True)
@@ -61,7 +63,7 @@ def _sample(options: argparse.Namespace) -> dict[str, Any]:
         return _sample_of_base(options)
     predictor = load_predictor(options.folder, options.task, device=options.device, threads=options.threads)
     request = predictor.sample()
-    return {"request": request, "answer": predictor.predict([request])[0]}
+    return {"request": request, "answer": predictor.predict([request], predictor.sample_parameters())[0]}
 
 
 def _sample_of_base(options: argparse.Namespace) -> dict[str, Any]:

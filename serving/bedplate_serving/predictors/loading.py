@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,27 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from bedplate_registry.errors import Refused
+from bedplate_registry.errors import BedplateError, Refused
 from bedplate_serving.predictors.adapters import base_of, find_adapter
 
-__all__ = ["dtype_for", "first_line", "load_model", "load_tokenizer", "pick_device"]
+__all__ = ["dtype_for", "first_line", "load_model", "load_tokenizer", "pick_device", "refusing"]
+
+_PATH = re.compile(r"(?<![\w:/.])(?:/[^\s'\"/:,]+)*/([^\s'\"/:,]+)/?")
+
+
+@contextmanager
+def refusing(what: str, *, hint: str = "") -> Iterator[None]:
+    """Around whatever reads a model's files: what a library raises is Refused as load-failed, in one line.
+
+    A stranger's config.json makes loaders fail in more ways than they document: a number too many is a
+    StrictDataclassFieldValidationError, none at all a ZeroDivisionError, and a tokenizer's panic is no Exception.
+    """
+    try:
+        yield
+    except (BedplateError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise Refused(f"{what} could not be loaded: {first_line(error)}", hint=hint, code="load-failed") from error
 
 
 def pick_device(device: str) -> str:
@@ -41,18 +61,15 @@ def load_model(auto_class: Any, folder: Path, device: str, *, head: str = "") ->
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     adapter = find_adapter(folder)
-    try:
-        with base_of(folder) as base:
-            model, info = auto_class.from_pretrained(
-                base,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=dtype_for(device),
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise Refused(f"The model could not be loaded: {first_line(error)}", code="load-failed") from error
+    with refusing("The model"), base_of(folder) as base:
+        model, info = auto_class.from_pretrained(
+            base,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype_for(device),
+            output_loading_info=True,
+        )
     brought = adapter.whole() if adapter else frozenset()
     missing = sorted(name for name in info["missing_keys"] if name not in brought and ("pooler" not in name or head))
     if missing:
@@ -73,10 +90,8 @@ def _missing_weights(missing: list[str], head: str) -> Refused:
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of `folder`, which must be a fast one (it gives offsets, and releases the interpreter's lock)."""
-    try:
+    with refusing("The tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise Refused(f"The tokenizer could not be loaded: {first_line(error)}", code="load-failed") from error
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise Refused(
             f"The tokenizer {type(tokenizer).__name__} has no tokenizer.json.",
@@ -87,5 +102,9 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, short enough to be shown."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What a library's error says, short enough to be shown: of paths, which are nobody's business, the last name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    if isinstance(error, LookupError):  # it says the key and nothing else
+        said = f"{type(error).__name__}: {said}"
+    return _PATH.sub(r"\1", said)[:300]

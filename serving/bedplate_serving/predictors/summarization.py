@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
 from bedplate_serving.predictors.seq2seq.languages import prefixes_of
-from bedplate_serving.predictors.seq2seq.predictor import Seq2SeqItem, Seq2SeqPredictor, text_of
+from bedplate_serving.predictors.seq2seq.predictor import CutShort, Seq2SeqItem, Seq2SeqPredictor, text_of
 from bedplate_serving.predictors.seq2seq.settings import Seq2SeqParameters
 
 __all__ = ["SummarizationParameters", "Summarizer", "load"]
@@ -26,6 +26,7 @@ class Document(TypedDict):
 
 class Summary(TypedDict):
     summary_text: str
+    finish_reason: NotRequired[CutShort]
 
 
 def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> Summarizer:

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own from Pyth
 
 from bedplate_serving.predictors.base import ItemError
 
-__all__ = ["TextItem", "TextPair", "check_text", "keys_of", "parse_text", "shown_key"]
+__all__ = ["TextItem", "TextPair", "check_text", "keys_of", "kind_of", "parse_text", "shown_key"]
 
 MAX_SHOWN = 100  # characters of a caller's key in an error
 MAX_KEYS = 8
@@ -37,8 +37,7 @@ def parse_text(item: Any) -> TextItem:
     if isinstance(item, str):
         return TextItem(check_text(item, "text"))
     if not isinstance(item, dict):
-        what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
-        raise ItemError(f'must be a string or a pair {{"text": …, "text_pair": …}}, not {what}')
+        raise ItemError(f'must be a string or a pair {{"text": …, "text_pair": …}}, not {kind_of(item)}')
     for first, second in PAIR_KEYS:
         if first in item:
             return _parse_pair(item, first, second)
@@ -52,6 +51,11 @@ def _parse_pair(item: dict[str, Any], first: str, second: str) -> TextItem:
     text = check_text(item[first], first)
     pair = item.get(second)
     return TextItem(text) if pair is None else TextItem(text, check_text(pair, second))
+
+
+def kind_of(item: Any) -> str:
+    """What somebody sent in place of something else, as an error tells it."""
+    return "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
 
 
 def shown_key(key: Any) -> str:
@@ -69,7 +73,7 @@ def keys_of(item: Iterable[Any]) -> str:
 def check_text(text: Any, key: str) -> str:
     """A text that a tokenizer can read and that says something. Raises ItemError."""
     if not isinstance(text, str):
-        raise ItemError(f"{key} must be a string, not {'null' if text is None else type(text).__name__}")
+        raise ItemError(f"{key} must be a string, not {kind_of(text)}")
     if not text.strip():
         raise ItemError(f"{key} is empty")
     if not text.isascii():

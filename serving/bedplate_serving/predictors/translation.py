@@ -12,7 +12,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own from Pyth
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.seq2seq.languages import OneDirection, direction_of, languages_of
-from bedplate_serving.predictors.seq2seq.predictor import Seq2SeqItem, Seq2SeqPredictor, text_of
+from bedplate_serving.predictors.seq2seq.predictor import CutShort, Seq2SeqItem, Seq2SeqPredictor, text_of
 from bedplate_serving.predictors.seq2seq.settings import Seq2SeqParameters
 
 __all__ = ["TranslationParameters", "Translator", "load"]
@@ -33,12 +33,13 @@ class Text(TypedDict):
     """A text by the name of its column; languages of its own go before those of the parameters."""
 
     source: str
-    src_lang: NotRequired[str]
-    tgt_lang: NotRequired[str]
+    src_lang: NotRequired[str | None]
+    tgt_lang: NotRequired[str | None]
 
 
 class Translation(TypedDict):
     translation_text: str
+    finish_reason: NotRequired[CutShort]
 
 
 def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> Translator:
@@ -106,11 +107,14 @@ DEFAULT = TranslationParameters()
 
 
 def _languages_of_item(item: Any, wanted: TranslationParameters) -> tuple[str | None, str | None]:
+    """A row's own go before those of the parameters; an empty cell of a file is none."""
     own = item if isinstance(item, dict) else {}
-    found = own.get("src_lang", wanted.src_lang), own.get("tgt_lang", wanted.tgt_lang)
+    given = own.get("src_lang"), own.get("tgt_lang")
+    shared = wanted.src_lang, wanted.tgt_lang
+    found = tuple(other if one in (None, "") else one for one, other in zip(given, shared, strict=True))
     if not all(code is None or isinstance(code, str) for code in found):
         raise ItemError("src_lang and tgt_lang must be strings")
-    return found
+    return found[0], found[1]
 
 
 def _named_alike(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ __all__ = ["Direction", "Languages", "direction_of", "languages_of", "prefixes_o
 
 DIRECTION = re.compile(r"translation_([A-Za-z]{2,3}(?:_[A-Za-z]{2,4})?)_to_([A-Za-z]{2,3}(?:_[A-Za-z]{2,4})?)")
 MARK = re.compile(r">>([^<>\s]+)<<")
+ONE_LANGUAGE = re.compile(r"[a-z]{2}")
+ANY_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[_-][A-Za-z]{2,4})?")
 CODE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
 
 
@@ -47,7 +49,7 @@ def languages_of(tokenizer: Any, config: Any, generation_config: Any) -> Languag
         return CodedLanguages(tokenizer, codes, generation_config)
     marks = [mark[1] for token in getattr(tokenizer, "supported_language_codes", ()) if (mark := MARK.fullmatch(token))]
     if marks:
-        return MarkedLanguages(marks)
+        return MarkedLanguages(marks, getattr(tokenizer, "source_lang", None))
     prefixes = {pair: prefix for name, prefix in prefixes_of(config).items() if (pair := direction_of(name))}
     if prefixes:
         return PrefixedLanguages(prefixes)
@@ -97,10 +99,13 @@ class CodedLanguages:
 class MarkedLanguages:
     """A mark before the text, which callers may also write themselves."""
 
-    def __init__(self, codes: Iterable[str]) -> None:
+    def __init__(self, codes: Iterable[str], source: str | None = None) -> None:
         self._codes = sorted(codes)
+        self._source = source
 
     def direction(self, source: str | None, target: str | None, text: str) -> Direction:
+        if source:
+            self._check_source(source)
         if target:
             return Direction(prefix=f">>{_find('tgt_lang', target.strip('<>'), self._codes)}<< ")
         mark = MARK.match(text)
@@ -109,8 +114,20 @@ class MarkedLanguages:
         _find("The mark of the text", mark[1], self._codes)
         return Direction()
 
+    def _check_source(self, source: str) -> None:
+        """Against the model's own where that is one language (`en`) and not a family of them (`ROMANCE`, `gmq`)."""
+        if ONE_LANGUAGE.fullmatch(self._source or ""):
+            _find("src_lang", re.split("[_-]", source)[0], [str(self._source)])
+        elif not ANY_LANGUAGE.fullmatch(source):
+            raise Refused(
+                f"src_lang is {source[:40]!r}, which is no code of a language.",
+                hint="Give one such as en, eng or en_XX.",
+                code="unknown-language",
+            )
+
     def example(self) -> tuple[str, str] | None:
-        return "en", next((code for code in self._codes if code.startswith("fr")), self._codes[0])
+        source = self._source if ONE_LANGUAGE.fullmatch(self._source or "") else "en"
+        return str(source), next((code for code in self._codes if code.startswith("fr")), self._codes[0])
 
 
 class PrefixedLanguages:

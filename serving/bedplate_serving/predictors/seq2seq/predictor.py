@@ -13,47 +13,34 @@ import copy
 import inspect
 import secrets
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from pydantic import Field
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, StoppingCriteria
 
-from bedplate_registry.errors import Refused
-from bedplate_serving.predictors.base import Encoded, ItemError, TaskPredictor
-from bedplate_serving.predictors.loading import first_line, load_model, pick_device
+from bedplate_serving.predictors.base import ItemError, LongWork, TaskPredictor
+from bedplate_serving.predictors.loading import load_model, pick_device, refusing
 from bedplate_serving.predictors.parameters import read_parameters
-from bedplate_serving.predictors.seq2seq.settings import (
-    MAX_BEAMS,
-    MAX_NEW_TOKENS,
-    GenerationSettings,
-    Limits,
-    Plan,
-    Seq2SeqParameters,
-    settings_of,
-)
-from bedplate_serving.predictors.text import check_text, keys_of, shown_key
+from bedplate_serving.predictors.seq2seq.model_config import context_length, most_tokens, own_settings, own_tokens
+from bedplate_serving.predictors.seq2seq.settings import Limits, Plan, Seq2SeqParameters, settings_of
+from bedplate_serving.predictors.text import check_text, keys_of, kind_of, shown_key
 
-__all__ = ["Generated", "Seq2SeqEngine", "Seq2SeqItem", "Seq2SeqPredictor", "Source", "text_of"]
+__all__ = ["CutShort", "Generated", "Seq2SeqEngine", "Seq2SeqItem", "Seq2SeqPredictor", "Source", "text_of"]
 
 # Cost of an item: what it reads and, for each beam, what it may write.
 CPU_TOKEN_BUDGET = 2048  # more rows gain little on a CPU, and the next request waits for all of them
 GPU_TOKEN_BUDGET = 65536
+MAX_SECONDS = 120.0  # of one batch: others wait for it
 CHARACTERS_PER_TOKEN = 64  # no real text has more; a longer text is cut before it is tokenized
-DEFAULT_CONTEXT = 1024  # of models whose positions have no end, and whose tokenizer states none
-POSITIONS = ("max_encoder_position_embeddings", "max_position_embeddings", "n_positions")
-# What a model's files may ask of `generate` and is not done here: several texts of one, ways of searching that
-# transformers keeps outside itself, a second model, a cache that is compiled.
-NOT_DONE = (
-    *("num_return_sequences", "num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints"),
-    *("force_words_ids", "prompt_lookup_num_tokens", "cache_implementation", "compile_config", "stop_strings"),
-    *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
-    *("guidance_scale", "watermarking_config", "use_mtp", "max_time", "token_healing"),
-)
-DECODER_POSITIONS = ("max_decoder_position_embeddings", "max_position_embeddings")
+
+
+CutShort = Annotated[Literal["time"], Field(description="Only there where a clock ended the text before its end.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +55,7 @@ class Seq2SeqItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source(Encoded):
+class Source(LongWork):
     """A text as the encoder reads it."""
 
     ids: Sequence[int]
@@ -77,7 +64,10 @@ class Source(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A text that was written. `time` as finish_reason: it took too long, and ends wherever it was."""
+    """A text that was written. `time` as finish_reason: it took too long, and ends wherever it was.
+
+    `truncated` says that some of the source was not read, or that the text lacks its end.
+    """
 
     text: str
     token_ids: tuple[int, ...]  # without the one that every text starts with
@@ -100,9 +90,12 @@ class Seq2SeqEngine:
         self.tokenizer = _load_tokenizer(folder)
         self.model = load_model(AutoModelForSeq2SeqLM, folder, self.device)
         self.config = self.model.config
-        self.generation_config = _generation_config(self.model, self.tokenizer)
-        self.context_length = _context_length(self.model, self.tokenizer)
-        self.limits = Limits(_own_settings(self.generation_config, self.config, task), _most_tokens(self.model))
+        with refusing("The model"):
+            own = own_settings(self.model.generation_config, self.config, task)
+            # In place of the model's, from which `generate` would fill in what a plan leaves out.
+            self.generation_config = self.model.generation_config = own_tokens(self.model, self.tokenizer)
+            self.context_length = context_length(self.model, self.tokenizer)
+            self.limits = Limits(own, most_tokens(self.model))
         self.token_budget = CPU_TOKEN_BUDGET if self.device == "cpu" else GPU_TOKEN_BUDGET
         self._wants_global_attention = "global_attention_mask" in inspect.signature(self.model.forward).parameters
         self._ends = _as_set(self.generation_config.eos_token_id)
@@ -144,31 +137,36 @@ class Seq2SeqEngine:
         return self.tokenizer(texts, return_attention_mask=False, **more)["input_ids"]  # type: ignore[no-any-return]
 
     def run(self, batch: Sequence[Source]) -> list[Generated]:
-        """In the order of the batch."""
+        """In the order of the batch, within MAX_SECONDS; each group has an equal share of what is left of them."""
         results: list[Any] = [None] * len(batch)
         with self._model_lock:
-            for places in _groups(batch):
-                written = self._generate([batch[place] for place in places])
+            ends = time.monotonic() + MAX_SECONDS
+            groups = list(_groups(batch))
+            for number, places in enumerate(groups):
+                share = (ends - time.monotonic()) / (len(groups) - number)
+                written = self._generate([batch[place] for place in places], max(share, 0.0))
                 for place, row in zip(places, written, strict=True):
                     results[place] = self._result(batch[place], row)
         return results
 
-    def _generate(self, sources: Sequence[Source]) -> list[list[int]]:
+    def _generate(self, sources: Sequence[Source], seconds: float) -> list[list[int]]:
         """The tokens of each, without the first."""
         plan = sources[0].item.plan
         config = copy.deepcopy(self.generation_config)
-        config.update(**dict(plan.settings))
+        config.update(**dict(plan.settings), max_time=min(seconds, plan.max_seconds or seconds))
         devices = [] if self.device == "cpu" else [self.device]
         with torch.inference_mode(), torch.random.fork_rng(devices=devices, enabled=plan.is_sampled):
             if plan.is_sampled:
                 torch.manual_seed(secrets.randbits(63) if plan.seed is None else plan.seed)
-            rows = self.model.generate(**self._padded(sources), generation_config=config)
+            rows = self.model.generate(
+                **self._padded(sources), generation_config=config, stopping_criteria=[_NobodyWaits(sources)]
+            )
         return rows[:, 1:].tolist()  # type: ignore[no-any-return]
 
     def _padded(self, sources: Sequence[Source]) -> dict[str, torch.Tensor]:
         """On the right, whatever the tokenizer prefers: an encoder counts its positions from the left."""
         width = max(len(source.ids) for source in sources)
-        ids = torch.full((len(sources), width), _first(self.generation_config.pad_token_id))
+        ids = torch.full((len(sources), width), self.generation_config.pad_token_id)
         mask = torch.zeros_like(ids)
         for row, source in enumerate(sources):
             ids[row, : len(source.ids)] = torch.tensor(source.ids)
@@ -188,7 +186,7 @@ class Seq2SeqEngine:
         else:
             reason = "time" if end is None else "eos_token"
         text = self._text(ids, source.item.clean_up)
-        return Generated(text, tuple(ids), len(source.ids), reason, source.truncated)
+        return Generated(text, tuple(ids), len(source.ids), reason, source.truncated or reason == "time")
 
     def _text(self, ids: list[int], clean_up: bool | None) -> str:
         more = {} if clean_up is None else {"clean_up_tokenization_spaces": clean_up}
@@ -220,7 +218,9 @@ class Seq2SeqPredictor(TaskPredictor):
         return self._engine.run(batch)
 
     def answer(self, raw: Generated, parameters: Any = None) -> dict[str, str]:
-        return {self.answer_key: raw.text}
+        """`finish_reason` only where a clock ended the text."""
+        told = {"finish_reason": raw.finish_reason} if raw.finish_reason == "time" else {}
+        return {self.answer_key: raw.text, **told}
 
     def hub_answer(self, answers: Sequence[dict[str, str]], single: bool) -> list[dict[str, str]]:
         """A list even for one input, as InferenceClient reads it."""
@@ -241,13 +241,23 @@ class Seq2SeqPredictor(TaskPredictor):
         return Seq2SeqItem(text, plan, language, may_cut, wanted.clean_up_tokenization_spaces)
 
 
+class _NobodyWaits(StoppingCriteria):
+    """Ends the writing when all who asked for it have left."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        is_done = all(source.is_abandoned for source in self._sources)
+        return torch.full((input_ids.shape[0],), is_done, device=input_ids.device)
+
+
 def text_of(item: Any, keys: Sequence[str], ignored: Sequence[str] = ()) -> str:
     """The text of a string, or of an object that has it under one of the keys. Raises ItemError."""
     if isinstance(item, str):
         return check_text(item, "text")
     if not isinstance(item, dict):
-        what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
-        raise ItemError(f'must be a string or an object {{"{keys[0]}": …}}, not {what}')
+        raise ItemError(f'must be a string or an object {{"{keys[0]}": …}}, not {kind_of(item)}')
     key = next((key for key in keys if key in item), None)
     if key is None:
         raise ItemError(f'has no "{keys[0]}"; it holds {keys_of(item)}')
@@ -269,80 +279,9 @@ def _groups(batch: Sequence[Source]) -> Iterator[list[int]]:
 
 def _load_tokenizer(folder: Path) -> Any:
     """A fast one where the family has it; Marian and M2M100 have theirs in Python."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Marian's recommends a package that it makes no use of
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AssertionError) as error:
-        raise Refused(f"The tokenizer could not be loaded: {first_line(error)}", code="load-failed") from error
-
-
-def _generation_config(model: Any, tokenizer: Any) -> Any:
-    """The model's own, with the tokens filled in that a text starts and ends with: two BERTs do not always say."""
-    config = model.generation_config
-    for name in NOT_DONE:
-        setattr(config, name, None)
-    if config.decoder_start_token_id is None:
-        start = [
-            model.config.decoder_start_token_id,
-            config.bos_token_id,
-            tokenizer.cls_token_id,
-            tokenizer.bos_token_id,
-        ]
-        config.decoder_start_token_id = next((token for token in start if token is not None), None)
-    if config.eos_token_id is None:
-        ends = [model.config.eos_token_id, tokenizer.sep_token_id, tokenizer.eos_token_id]
-        config.eos_token_id = next((token for token in ends if token is not None), None)
-    if config.pad_token_id is None:
-        pads = [model.config.pad_token_id, tokenizer.pad_token_id, config.eos_token_id, 0]
-        config.pad_token_id = _first(next(token for token in pads if token is not None))
-    if config.decoder_start_token_id is None:
-        raise Refused(
-            "The model does not say which token its texts start with.",
-            hint="Set decoder_start_token_id in config.json.",
-            code="bad-config",
-        )
-    return config
-
-
-def _own_settings(generation_config: Any, config: Any, task: str) -> dict[str, Any]:
-    """What the model says of its texts: for this task where it says so, as transformers' pipelines took it."""
-    own = {name: getattr(generation_config, name, None) for name in GenerationSettings.model_fields}
-    tasks = getattr(config, "task_specific_params", None) or {}
-    named = next((value for name, value in tasks.items() if name.startswith(task) and isinstance(value, Mapping)), {})
-    own |= {name: value for name, value in named.items() if name in own}
-    if own["num_beams"] is not None:
-        own["num_beams"] = min(int(own["num_beams"]), MAX_BEAMS)
-    # From here on the plan says it: `generate` would fill these in where a plan leaves them out.
-    generation_config.max_length = generation_config.max_new_tokens = None
-    generation_config.min_length = generation_config.min_new_tokens = None
-    return {name: value for name, value in own.items() if value is not None}
-
-
-def _context_length(model: Any, tokenizer: Any) -> int:
-    """The smallest of what the tokenizer states and what the encoder's positions hold."""
-    config = getattr(model.config, "encoder", model.config)
-    lengths = [int(tokenizer.model_max_length), _positions(config, POSITIONS, model.get_encoder())]
-    sane = [length for length in lengths if 0 < length < 1 << 20]
-    return min(sane) if sane else DEFAULT_CONTEXT
-
-
-def _most_tokens(model: Any) -> int:
-    config = getattr(model.config, "decoder", model.config)
-    held = _positions(config, DECODER_POSITIONS, model.get_decoder())
-    return min(MAX_NEW_TOKENS, held - 1) if held > 1 else MAX_NEW_TOKENS  # one is taken by the token it starts with
-
-
-def _positions(config: Any, names: Sequence[str], part: Any) -> int:
-    """How many positions a side has; 0: no end. RoBERTa and its kin count from the one after padding."""
-    count = next((int(value) for name in names if (value := getattr(config, name, None))), 0)
-    table: Any = next((module for name, module in part.named_modules() if name.endswith("position_embeddings")), None)
-    padding = getattr(table, "padding_idx", None)
-    return count if padding is None else count - int(padding) - 1
-
-
-def _first(token: Any) -> int:
-    return int(token[0] if isinstance(token, list) else token)
+    with refusing("The tokenizer"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Marian's recommends a package that it makes no use of
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _as_set(tokens: Any) -> frozenset[int]:

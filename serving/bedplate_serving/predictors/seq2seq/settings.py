@@ -22,7 +22,8 @@ __all__ = ["GenerationSettings", "Limits", "Plan", "Seq2SeqParameters", "setting
 MAX_NEW_TOKENS = 1024  # whatever the model could: a text that never ends keeps all others waiting
 DEFAULT_NEW_TOKENS = 256  # where the model says nothing
 MAX_BEAMS = 16
-MAX_SECONDS = 120.0  # of one batch
+MAX_SECONDS = 120.0  # that a caller may allow one text
+LEAST = 0.01  # of what logits are divided by: much less makes infinities of them
 STEERS = ("temperature", "top_k", "top_p")
 
 
@@ -57,7 +58,7 @@ class GenerationSettings(Parameters):
         int | None, Field(ge=0, le=100, description="No run of this many tokens is taken from the source; 0: any may.")
     ] = None
     repetition_penalty: Annotated[
-        float | None, Field(gt=0, le=100, description="Above 1, tokens that were written already get unlikelier.")
+        float | None, Field(ge=LEAST, le=100, description="Above 1, tokens that were written already get unlikelier.")
     ] = None
     do_sample: Annotated[
         bool | None, Field(description="Draw tokens by chance; by default if temperature, top_k or top_p is given.")
@@ -90,6 +91,8 @@ class GenerationSettings(Parameters):
         steers = [name for name in STEERS if getattr(self, name) not in (None, 0, 1)]
         if self.do_sample is False and steers:
             raise ValueError(f"do_sample is false, but {', '.join(steers)} steers sampling")
+        if 0 < (self.temperature or 0) < LEAST:
+            raise ValueError(f"temperature is {self.temperature}; it must be 0, or at least {LEAST}")
         if self.do_sample and self.temperature == 0:
             raise ValueError("do_sample is true, but temperature 0 never samples")
         if self.samples and (self.num_beams or 1) > 1:
@@ -139,6 +142,7 @@ class Plan:
     num_beams: int
     is_sampled: bool
     seed: int | None
+    max_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +156,14 @@ class Limits:
         """`forced` are tokens that the target language asks for. Raises Refused: bad-parameter."""
         given = wanted.model_dump(exclude_none=True, include=set(GenerationSettings.model_fields))
         longest = self._longest(given)
-        is_sampled = bool(self.own.get("do_sample")) if wanted.samples is None else wanted.samples
+        is_sampled = wanted.samples
+        if is_sampled is None:  # a caller's beams go before the model's own chance
+            is_sampled = bool(self.own.get("do_sample")) and (wanted.num_beams or 1) == 1
         settings = {name: value for name, value in {**self.own, **given}.items() if name not in _READ_HERE}
         settings |= {
             **forced,
             "max_new_tokens": longest,
             "min_new_tokens": self._shortest(given, longest),
-            "max_time": given.get("max_time", MAX_SECONDS),
             "do_sample": is_sampled,
             "num_beams": 1 if is_sampled else settings.get("num_beams", 1),
         }
@@ -170,6 +175,7 @@ class Limits:
             settings["num_beams"],
             is_sampled,
             given.get("seed") if is_sampled else None,
+            given.get("max_time"),
         )
 
     def _longest(self, given: Mapping[str, Any]) -> int:
@@ -197,7 +203,7 @@ class Limits:
         return asked
 
 
-_READ_HERE = frozenset(("seed", "max_length", "min_length", "max_new_tokens", "min_new_tokens"))
+_READ_HERE = frozenset(("seed", "max_time", "max_length", "min_length", "max_new_tokens", "min_new_tokens"))
 
 
 def _tokens(settings: Mapping[str, Any], end: Literal["max", "min"]) -> int | None:
