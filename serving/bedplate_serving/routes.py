@@ -5,7 +5,8 @@
      "key_rate": 0, "key_concurrency": 0,
      "keys": {sha256hex(key): {"id", "scopes": [...], "endpoints": [...] | null, "expires": epoch | null,
                                "rate": requests a second | null, "concurrency": open requests | null}},
-     "endpoints": {name: {"task", "deployments": {name: {"model", "traffic", "replicas": [{"id", "socket"}]}}}}}
+     "endpoints": {name: {"task", "deployments": {name: {"model", "traffic", "request_timeout_seconds": 300,
+                                                       "replicas": [{"id", "socket"}]}}}}}
 
 The file is replaced, never edited; a reader sees the old snapshot or the new one. One that cannot be read leaves the
 old one in force, and says so.
@@ -27,6 +28,7 @@ import orjson
 
 from bedplate_serving.door import Door
 from bedplate_serving.problems import Problem
+from bedplate_serving.request_timeout import DEFAULT_SECONDS
 
 __all__ = ["Deployment", "Endpoint", "Key", "ReplicaAddress", "RouteTable", "Routes"]
 
@@ -71,6 +73,7 @@ class Deployment:
     model: str
     traffic: float
     replicas: tuple[ReplicaAddress, ...]
+    request_timeout_seconds: float = DEFAULT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ def _endpoint(name: str, raw: Mapping[str, Any]) -> Endpoint:
 
 def _deployment(name: str, raw: Mapping[str, Any]) -> Deployment:
     replicas = tuple(ReplicaAddress(str(one["id"]), str(one["socket"])) for one in raw["replicas"])
-    return Deployment(name, str(raw["model"]), float(raw["traffic"]), replicas)
+    timeout = float(raw.get("request_timeout_seconds", DEFAULT_SECONDS))
+    return Deployment(name, str(raw["model"]), float(raw["traffic"]), replicas, timeout)
 
 
 class RouteTable:

@@ -21,6 +21,7 @@ from bedplate_serving.gateway_metrics import GatewayMetrics
 from bedplate_serving.limits import KeyLimits
 from bedplate_serving.own_answers import own_answer
 from bedplate_serving.problems import Problem
+from bedplate_serving.request_timeout import timeout_seconds
 from bedplate_serving.routes import Deployment, Endpoint, Key, Routes, RouteTable
 from bedplate_serving.scoring_paths import ScoringPath, no_route
 from bedplate_serving.upstream import Pool, Pools, returned_headers
@@ -30,7 +31,7 @@ __all__ = ["Scorer", "key_of"]
 PASSED_ON = frozenset(  # a replica needs no key and no cookie
     {b"content-type", b"accept", b"x-bedplate-timeout", b"inference-header-content-length"}
 )
-ANSWER_SECONDS = 330.0  # without a byte from a replica; its own deadline, 300 s where nothing else is set, comes first
+GRACE_SECONDS = 5.0  # beyond the time that a request may take: what its replica says at that moment comes first
 WHOLE_BYTES = 1 << 20  # answers up to this size are read before the status goes out, so that a death is still a 503
 LARGE_BYTES = 64 * 1024  # a body beyond this is looked at in a thread
 PRUNE_SECONDS = 5.0
@@ -101,9 +102,8 @@ class Scorer:
     async def _call(
         self, exchange: Exchange, path: ScoringPath, endpoint: Endpoint, deployment: Deployment, body: bytes
     ) -> None:
-        scope = exchange.scope
-        headers = [(key.decode(), value.decode("latin-1")) for key, value in scope["headers"] if key in PASSED_ON]
-        call = _Call(scope["method"], quote(path.target), [*headers, ("x-request-id", exchange.id)], body, exchange.id)
+        patience = timeout_seconds(exchange.scope, deployment.request_timeout_seconds) + GRACE_SECONDS
+        call = _Call(exchange, path, body, patience)
         await watch(self._to_a_replica(endpoint, deployment, call, exchange.send), exchange.receive)
 
     async def _to_a_replica(self, endpoint: Endpoint, deployment: Deployment, call: _Call, send: Send) -> None:
@@ -131,26 +131,29 @@ class Scorer:
 class _Call:
     """One scoring request, ready to be sent to any replica."""
 
-    # Between two bytes, not in all: a stream may go on for as long as its model writes.
-    TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=ANSWER_SECONDS)
-
-    def __init__(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes, request_id: str) -> None:
-        self._method, self._url = method, f"http://replica{path}"
-        self._headers, self._body = headers, body
-        self._echo = (b"x-request-id", request_id.encode("latin-1"))
+    def __init__(self, exchange: Exchange, path: ScoringPath, body: bytes, patience_seconds: float) -> None:
+        passed = [
+            (key.decode(), value.decode("latin-1")) for key, value in exchange.scope["headers"] if key in PASSED_ON
+        ]
+        self._method, self._url = path.method, f"http://replica{quote(path.target)}"
+        self._headers, self._body = [*passed, ("x-request-id", exchange.id)], body
+        self._echo = (b"x-request-id", exchange.id.encode("latin-1"))
+        # Between two bytes, not in all: what was written until its deadline may take its reader longer.
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=patience_seconds)
 
     async def run(self, pool: Pool, send: Send) -> None:
         """Sends and passes the answer back. A failure before the first byte of an answer is a problem document."""
         try:
             request = pool.session.request(
-                self._method, self._url, headers=self._headers, data=self._body or None, timeout=self.TIMEOUT
+                self._method, self._url, headers=self._headers, data=self._body or None, timeout=self._timeout
             )
             async with request as response:
                 await self._give_back(response, send)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise
         except TimeoutError as error:
-            raise Problem(504, "replica-timeout", f"No answer within {ANSWER_SECONDS:.0f} s.") from error
+            detail = f"The replica said nothing for {self._timeout.sock_read:.0f} s."
+            raise Problem(504, "replica-timeout", detail, "Its deployment's log may say why.") from error
         except aiohttp.ClientError as error:
             detail = "The replica ended while it worked on this request."
             raise Problem(503, "replica-died", detail, "Send it again.", retry_after_seconds=1) from error

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -32,6 +33,15 @@ def house(running: Any) -> Any:
     """The same for each test, whatever routes the one before it left."""
     running.route(running.deployments)
     return running
+
+
+def rewrite(house: Any, **changes: Any) -> None:
+    """Changes the snapshot in force, without waiting for the gateway to take it."""
+    path = house.folder / "routes.json"
+    house.generation += 1
+    document = json.loads(path.read_text()) | changes | {"generation": house.generation}
+    path.with_suffix(".tmp").write_text(json.dumps(document))
+    path.with_suffix(".tmp").replace(path)
 
 
 def post(house: Any, headers: dict[str, str], path: str = "", **body: Any) -> httpx.Response:
@@ -125,14 +135,9 @@ def test_keys_open_what_they_are_for_and_nothing_else(house: Any, floor: Any) ->
 
 def test_a_key_is_revoked_within_a_fifth_of_a_second(house: Any, floor: Any) -> None:
     assert post(house, floor.authorization).status_code == 200
-    path = house.folder / "routes.json"
-    document = json.loads(path.read_text())
-    document["keys"], document["generation"] = {}, document["generation"] + 1
-    path.with_suffix(".tmp").write_text(json.dumps(document))
-    path.with_suffix(".tmp").replace(path)
+    rewrite(house, keys={})
     time.sleep(0.25)
     assert post(house, floor.authorization).status_code == 401
-    house.generation += 1
 
 
 def test_a_broken_snapshot_leaves_the_old_one_in_force(house: Any, floor: Any) -> None:
@@ -168,6 +173,33 @@ def test_an_unknown_endpoint_is_a_404_and_only_for_those_who_may_know(house: Any
     assert httpx.post(url, json={"inputs": "a"}).status_code == 401
     response = httpx.post(url, json={"inputs": "a"}, headers=floor.authorization)
     assert (response.status_code, response.json()["code"]) == (404, "no-endpoint")
+
+
+@pytest.mark.parametrize("is_the_callers", [True, False])
+def test_a_replica_that_says_nothing_is_waited_for_as_long_as_the_request_may_take(
+    house: Any, floor: Any, is_the_callers: bool
+) -> None:
+    """By its caller, or else by its deployment."""
+    path = floor.folder / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        house.route({"blue": (100, [SimpleNamespace(socket=path)])})
+        if not is_the_callers:
+            deployment = {"model": "a:1", "traffic": 100, "replicas": [{"id": "r", "socket": str(path)}]}
+            deployment["request_timeout_seconds"] = 0.1
+            rewrite(house, endpoints={"support": {"deployments": {"blue": deployment}}})
+            floor.until(lambda: house.own_user("/gateway/livez").json()["generation"] == house.generation, 5)
+        late = post(house, floor.authorization | ({"X-Bedplate-Timeout": "0.1"} if is_the_callers else {}))
+    path.unlink()
+    assert (late.status_code, late.json()["code"]) == (504, "replica-timeout")
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", "inf", ""])
+def test_a_time_that_is_none_is_refused(house: Any, floor: Any, given: str) -> None:
+    answer = post(house, floor.authorization | {"X-Bedplate-Timeout": given})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-timeout")
+    assert repr(given) in answer.json()["detail"]
 
 
 def test_a_body_beyond_the_snapshots_limit_is_a_413(house: Any, floor: Any) -> None:
