@@ -64,19 +64,33 @@ def fetch_file(
     backoff_seconds: float = BACKOFF_SECONDS,
 ) -> Blob:
     """Fetch one file, or find it here. `on_bytes` is told what is newly there (negative when a start was worthless)."""
-    if file.sha256 and blobs.verify(file.sha256):
+    key = f"sha256:{file.sha256}" if file.sha256 else f"git:{hub.url}/{model.model_id}:{file.git_sha1}"
+    if (found := _here(blobs, key, file)) is not None:
         on_bytes(file.size_bytes)
-        return Blob(file.sha256, file.size_bytes)
+        return found
     hub.check_online()
-    key = f"sha256:{file.sha256}" if file.sha256 else f"git:{file.git_sha1}"
     with blobs.partial_lock(key) as path:
-        if file.sha256 and blobs.verify(file.sha256):  # another process fetched it while this one waited
+        if (found := _here(blobs, key, file)) is not None:  # another process fetched it while this one waited
             on_bytes(file.size_bytes)
-            return Blob(file.sha256, file.size_bytes)
+            return found
+        partial = _Partial(path, file, on_bytes)
         if client is not None:
-            return _fetch(hub, model, file, blobs, _Partial(path, file, on_bytes), client, backoff_seconds)
-        with _client() as own:
-            return _fetch(hub, model, file, blobs, _Partial(path, file, on_bytes), own, backoff_seconds)
+            blob = _fetch(hub, model, file, blobs, partial, client, backoff_seconds)
+        else:
+            with _client() as own:
+                blob = _fetch(hub, model, file, blobs, partial, own, backoff_seconds)
+        if file.sha256 is None:
+            blobs.note(key, blob.sha256)
+        return blob
+
+
+def _here(blobs: Blobs, key: str, file: HubFile) -> Blob | None:
+    """The file where it is here already. Of a small one the Hub gives only git's SHA-1, under which it was noted."""
+    if file.sha256 is None:
+        sha256 = blobs.known(key)
+    else:
+        sha256 = file.sha256 if blobs.keep(file.sha256) and blobs.verify(file.sha256) else None
+    return Blob(sha256, file.size_bytes) if sha256 and blobs.has(sha256, file.size_bytes) else None
 
 
 def _fetch(

@@ -35,13 +35,13 @@ def create_hub_app(source: HubSource) -> Starlette:
     def models(request: Request) -> Response:
         try:
             return _api(source, request.path_params["path"], request)
-        except _Missing as exc:
+        except _NotServed as exc:
             return exc.response
 
     def files(request: Request) -> Response:
         try:
             return _resolve(source, request.path_params["path"])
-        except _Missing as exc:
+        except _NotServed as exc:
             return exc.response
 
     return Starlette(
@@ -57,15 +57,15 @@ class _File(FileResponse):
     chunk_size = 1 << 20
 
 
-class _Missing(Exception):
+class _NotServed(Exception):
     """Answered with the code that the Hub's clients go by."""
 
-    def __init__(self, code: str, message: str, commit: str | None = None) -> None:
+    def __init__(self, code: str, message: str, commit: str | None = None, *, status: int = 404) -> None:
         super().__init__(message)
         headers = {"X-Error-Code": code, "X-Error-Message": message}
         if commit:  # lets the client remember that this file is not in this commit
             headers["X-Repo-Commit"] = commit
-        self.response = JSONResponse({"error": message}, 404, headers=headers)
+        self.response = JSONResponse({"error": message}, status, headers=headers)
 
 
 def _api(source: HubSource, path: str, request: Request) -> Response:
@@ -85,11 +85,14 @@ def _api(source: HubSource, path: str, request: Request) -> Response:
 def _resolve(source: HubSource, path: str) -> Response:
     match = _RESOLVE.fullmatch(path)
     if match is None:
-        raise _Missing("NotFound", "No such page.")
+        raise _NotServed("NotFound", "No such page.")
     snapshot = _find(source, match["id"], match["revision"])
     file = snapshot.file(match["path"])
     if file is None:
-        raise _Missing("EntryNotFound", "Entry not found.", snapshot.commit)
+        raise _NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
+    if not source.is_sound(file):
+        message = f"{file.path} is damaged or missing here. Import the model again on this server to repair it."
+        raise _NotServed("DamagedFile", message, status=503)  # a client would remember a 404
     return _File(file.local, headers=_headers(snapshot, file), media_type="application/octet-stream")
 
 
@@ -103,17 +106,17 @@ def _headers(snapshot: Snapshot, file: ServedFile) -> dict[str, str]:
 
 def _find(source: HubSource, model_id: str, revision: str) -> Snapshot:
     if source.refs(model_id) is None:
-        raise _Missing("RepoNotFound", "Repository not found.")
+        raise _NotServed("RepoNotFound", "Repository not found.")
     snapshot = source.snapshot(model_id, revision)
     if snapshot is None:
-        raise _Missing("RevisionNotFound", "Revision not found.")
+        raise _NotServed("RevisionNotFound", "Revision not found.")
     return snapshot
 
 
 def _refs(source: HubSource, model_id: str) -> dict[str, Any]:
     refs = source.refs(model_id)
     if refs is None:
-        raise _Missing("RepoNotFound", "Repository not found.")
+        raise _NotServed("RepoNotFound", "Repository not found.")
     branches = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit} for name, commit in refs.items()]
     return {"branches": branches, "converts": [], "tags": []}
 
@@ -141,7 +144,7 @@ def _tree(snapshot: Snapshot, folder: str, recursive: bool) -> Iterator[dict[str
     prefix, folders = f"{folder.strip('/')}/" if folder.strip("/") else "", set[str]()
     inside = [file for file in snapshot.files if file.path.startswith(prefix)]
     if prefix and not inside:
-        raise _Missing("EntryNotFound", "Entry not found.", snapshot.commit)
+        raise _NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
     for file in inside:
         parts = file.path.removeprefix(prefix).split("/")
         folders.update(prefix + "/".join(parts[:depth]) for depth in range(1, len(parts)))

@@ -73,6 +73,9 @@ class HubSource(Protocol):
     def snapshot(self, model_id: str, revision: str) -> Snapshot | None:
         """The model at a named revision or a full commit; None where it has none of that name."""
 
+    def is_sound(self, file: ServedFile) -> bool:
+        """Whether its bytes are still what they were; else they are not served."""
+
 
 class RegistrySource:
     """The registry as a Hub: v3, an alias, or `main` for the newest version; a commit is 40 digits of its digest."""
@@ -99,6 +102,9 @@ class RegistrySource:
             for entry in version.files
         )
         return Snapshot(str(version.name), _commit(version), files, _info(version))
+
+    def is_sound(self, file: ServedFile) -> bool:
+        return self._blobs.is_sound(file.sha256, file.size_bytes)
 
     def _find(self, model_id: str, revision: str) -> ModelVersion | None:
         try:
@@ -136,6 +142,9 @@ class FolderSource:
         if model_id not in self._snapshots:
             self._snapshots[model_id] = _read_folder(model_id, *self._models[model_id])
         return self._snapshots[model_id]
+
+    def is_sound(self, file: ServedFile) -> bool:
+        return file.local.is_file()
 
 
 def _read_folder(model_id: str, folder: Path, commit: str, info: Mapping[str, Any]) -> Snapshot:

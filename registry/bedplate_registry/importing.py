@@ -23,6 +23,7 @@ from . import durable
 from .cards import CardFacts
 from .errors import Refused
 from .fetch import fetch_files
+from .gc import lease
 from .hub import Hub, HubFile, HubModel
 from .inspection import check_architecture, check_configs, inspect_folder
 from .models import FileEntry, ModelDraft, ModelFacts, ModelVersion, Source
@@ -89,15 +90,16 @@ def prepare_hub_import(
     model = hub.resolve(model_id, revision)
     name = name or Name.parse(model.model_id)
     source = Source("hub", model.model_id, model.commit, hub.url)
-    if (version := _already(registry, name, source, task)) is not None:
-        _repair(registry, hub, model, version, reporter)
-        reporter.message(f"{model.model_id} at commit {model.commit[:12]} is already imported as {version.ref}")
-        return version
-    plan = plan_import(model, task)
-    check_room(registry.root, _missing_bytes(registry, plan))
-    files = _fetch(registry, hub, plan, reporter)
-    card = CardFacts(model.license, model.languages, model.pipeline_tag)
-    return _draft(registry, name, files, source, task, card, check, reporter)
+    with lease(registry.blobs):
+        if (version := _already(registry, name, source, task)) is not None:
+            _repair(registry, hub, model, version, reporter)
+            reporter.message(f"{model.model_id} at commit {model.commit[:12]} is already imported as {version.ref}")
+            return version
+        plan = plan_import(model, task)
+        check_room(registry.root, _missing_bytes(registry, plan))
+        files = _fetch(registry, hub, plan, reporter)
+        card = CardFacts(model.license, model.languages, model.pipeline_tag)
+        return _draft(registry, name, files, source, task, card, check, reporter)
 
 
 def prepare_folder_import(
@@ -118,12 +120,13 @@ def prepare_folder_import(
         )
     chosen = choose_files(_list_folder(folder))
     check_room(registry.root, sum(file.size_bytes for file in chosen))
-    files = _copy(registry, chosen, task, reporter)
-    source = Source("folder", _folder_digest(files))
-    if (version := _already(registry, name, source, task)) is not None:
-        reporter.message(f"These files are already imported as {version.ref}")
-        return version
-    return _draft(registry, name, files, source, task, CardFacts(), check, reporter)
+    with lease(registry.blobs):
+        files = _copy(registry, chosen, task, reporter)
+        source = Source("folder", _folder_digest(files))
+        if (version := _already(registry, name, source, task)) is not None:
+            reporter.message(f"These files are already imported as {version.ref}")
+            return version
+        return _draft(registry, name, files, source, task, CardFacts(), check, reporter)
 
 
 def _already(registry: Registry, name: Name, source: Source, task: str | None) -> ModelVersion | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bedplate_registry.blobs import Blobs, check_digest
+from bedplate_registry.blobs import Blobs, check_digest, locked
 from bedplate_registry.errors import NotFound, Refused
 
 DATA = b"hello" * 1000
@@ -82,3 +86,87 @@ def test_adopt_checks_the_digest_and_throws_away_what_is_wrong(blobs: Blobs) -> 
         blobs.adopt(bad, DIGEST)
     assert caught.value.code == "digest-mismatch" and not bad.exists()
     assert blobs.verify(DIGEST)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"J" + data[1:],
+        lambda data: data[:-1],
+        lambda data: data + b"!",
+        lambda data: bytes(len(data)),
+        lambda data: b"",
+    ],
+    ids=["flipped", "cut", "longer", "zeros", "empty"],
+)
+def test_a_blob_that_was_written_to_is_not_sound_and_is_set_aside(
+    blobs: Blobs, change: Callable[[bytes], bytes]
+) -> None:
+    blobs.put_bytes(DATA)
+    assert blobs.is_sound(DIGEST) and blobs.is_sound(DIGEST, len(DATA)) and not blobs.is_sound(DIGEST, 1)
+    blobs.path(DIGEST).chmod(0o644)
+    blobs.path(DIGEST).write_bytes(change(DATA))
+    assert not blobs.is_sound(DIGEST)
+    assert not blobs.has(DIGEST) and blobs.is_set_aside(DIGEST)
+    with pytest.raises(NotFound, match=DIGEST):
+        blobs.open(DIGEST)
+    blobs.put_bytes(DATA)
+    assert blobs.is_sound(DIGEST) and not blobs.is_set_aside(DIGEST)
+
+
+def test_a_copied_store_is_read_once_and_bears_its_seals_again(blobs: Blobs, tmp_path: Path) -> None:
+    blobs.put_bytes(DATA)
+    copied = Blobs(tmp_path / "copy")
+    copied.path(DIGEST).parent.mkdir(parents=True)
+    copied.path(DIGEST).write_bytes(DATA)
+    sealed = blobs.path(DIGEST).stat().st_mtime
+    assert copied.path(DIGEST).stat().st_mtime != sealed
+    assert copied.is_sound(DIGEST) and copied.path(DIGEST).stat().st_mtime == sealed
+
+
+def test_verify_finds_a_bit_that_the_disk_turned_over(blobs: Blobs) -> None:
+    blobs.put_bytes(DATA)
+    found = blobs.path(DIGEST).stat()
+    damage(blobs.path(DIGEST))
+    os.utime(blobs.path(DIGEST), ns=(found.st_atime_ns, found.st_mtime_ns))  # a disk does not tell
+    assert blobs.is_sound(DIGEST, len(DATA))
+    assert not blobs.verify(DIGEST) and not blobs.is_sound(DIGEST)
+
+
+def test_a_repaired_blob_is_not_set_aside_for_the_damaged_one(blobs: Blobs) -> None:
+    """One process reads the damaged bytes; before it takes them away another one has put the right ones there."""
+    blobs.put_bytes(DATA)
+    damage(blobs.path(DIGEST))
+    inode = blobs.path(DIGEST).stat().st_ino
+    kept = blobs.path(DIGEST).open("rb")  # as the reader has it: the number is not given to another file
+    blobs.path(DIGEST).unlink()
+    blobs.put_bytes(DATA)
+    blobs._set_aside(DIGEST, inode)
+    kept.close()
+    assert blobs.is_sound(DIGEST)
+
+
+def test_a_lock_whose_file_was_removed_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    path, order = tmp_path / "lock", []
+    with locked(path):
+        waiting = [threading.Thread(target=_enter, args=(path, order)) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        time.sleep(0.05)
+        path.unlink()
+    for thread in waiting:
+        thread.join()
+    assert order == ["in", "out"] * 3
+
+
+def _enter(path: Path, order: list[str]) -> None:
+    with locked(path):
+        order.append("in")
+        time.sleep(0.01)
+        order.append("out")
+
+
+def test_a_lock_that_is_held_is_not_waited_for_when_nobody_wants_to(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path, shared=True), locked(path, shared=True), pytest.raises(BlockingIOError), locked(path, wait=False):
+        pass
