@@ -68,10 +68,15 @@ class Wanted:
             and (self.finetunable_for is None or self.finetunable_for in entry.finetunable_tasks)
             and (self.license is None or self.license.lower() == (entry.license or "unknown").lower())
             and (self.language is None or self.language.lower() in entry.languages)
-            and (self.min_parameters is None or (entry.parameters or 0) >= self.min_parameters)
-            and (self.max_parameters is None or (entry.parameters or 0) <= self.max_parameters)
+            and self._fits_in_size(entry.parameters)
             and (not with_words or all(word in text for word in self.query.lower().split()))
         )
+
+    def _fits_in_size(self, parameters: int | None) -> bool:
+        if self.min_parameters is None and self.max_parameters is None:
+            return True
+        low, high = self.min_parameters or 0, self.max_parameters
+        return parameters is not None and parameters >= low and (high is None or parameters <= high)
 
     def among(self, entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
         """Those that fit, by id."""
