@@ -2,25 +2,29 @@
 
 models/<org>/<name>/<version>/manifest.json   the version; written last, committed by the rename of its folder
 models/<org>/<name>/<version>/files/…         relative links into blobs/: a view, rebuilt from the manifest
-models/<org>/<name>/aliases.jsonl             production -> 3, by whom, why, when
+
+Beside the versions lie aliases.jsonl (aliases.py), states.jsonl (store.py), gates.jsonl and licenses.jsonl.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import durable
+from .aliases import AliasChange, Aliases, Look
 from .blobs import Blobs, check_digest
-from .errors import NotFound, Refused
-from .names import Name, Ref, check_alias, check_file_path
-from .store import Record, VersionStore
+from .errors import Conflict, NotFound, Refused
+from .evaluations import Evaluations
+from .gates import Gate, Gates, Rule
+from .licenses import Acceptances
+from .names import Name, Ref, check_file_path
+from .store import ACTIVE, ARCHIVED, Record, VersionStore, now
 
-__all__ = ["FileEntry", "ModelDraft", "ModelFacts", "ModelVersion", "Models", "Source"]
+__all__ = ["FileEntry", "ModelDraft", "ModelFacts", "ModelVersion", "Models", "Source", "in_use"]
 
 # A model card larger than this is not one.
 MAX_CARD_BYTES = 4 << 20
@@ -105,6 +109,7 @@ class ModelVersion(ModelDraft):
     created: str = ""
     digest: str = ""  # SHA-256 of the manifest, and with it of everything above
     aliases: tuple[str, ...] = ()  # those that mean this version now
+    state: str = ACTIVE  # or ARCHIVED: there for who names it, and not taken for anything new
 
     @property
     def ref(self) -> str:
@@ -114,25 +119,48 @@ class ModelVersion(ModelDraft):
     def task(self) -> str | None:
         return self.facts.task
 
+    @property
+    def base(self) -> str | None:
+        """The version that it was made from, if it was made from one."""
+        return _text(self.lineage.get("base")) or self.adapter_base
+
+    @property
+    def adapter_base(self) -> str | None:
+        """The version that it cannot be loaded without: it is an adapter alone."""
+        return _text(self.lineage.get("adapter_base"))
+
+    def check_active(self) -> None:
+        """Raises Conflict for an archived version, of which nothing new is made."""
+        if self.state == ARCHIVED:
+            raise Conflict(
+                f"{self.ref} is archived: it is neither deployed nor fine-tuned any more.",
+                hint=f"Bring it back first: bedplate models restore {self.ref}",
+                code="archived",
+            )
+
     def to_json(self) -> dict[str, Any]:
         """The version as one flat object, for REST."""
         draft = super().to_json()
         facts = draft.pop("facts")
-        own = {key: getattr(self, key) for key in ("version", "ref", "created", "digest")}
+        own = {key: getattr(self, key) for key in ("version", "ref", "created", "digest", "state")}
         return {**draft, **facts, **own, "aliases": list(self.aliases)}
 
 
 # Named here because inside the class `list` is a method.
 _Versions: TypeAlias = list[ModelVersion]
 _Problems: TypeAlias = list[str]
+_History: TypeAlias = list[AliasChange]
 
 
 class Models:
     """The models of a registry."""
 
-    def __init__(self, root: Path, blobs: Blobs) -> None:
+    def __init__(self, root: Path, blobs: Blobs, evaluations: Evaluations) -> None:
         self.blobs = blobs
         self._store = VersionStore(root, "model", "Import it: bedplate import {name}")
+        self._aliases = Aliases(self._store)
+        self.gates = Gates(self._store, evaluations)
+        self.licenses = Acceptances(self._store)
 
     def check_name(self, name: Name) -> None:
         """Raise the Conflict that `publish` would: the name differs only in case from one that is taken."""
@@ -149,7 +177,7 @@ class Models:
 
         def make(version: int, folder: Path) -> Mapping[str, Any]:
             self._link(draft.files, folder / "files", self._files_path(draft.name, version))
-            return {**draft.to_json(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+            return {**draft.to_json(), "created": now()}
 
         return self._version(self._store.publish(draft.name, find, make))
 
@@ -167,8 +195,25 @@ class Models:
         return None
 
     def list(self) -> _Versions:
-        """The newest version of each name, by name. A damaged one is logged and left out: `get` says what is wrong."""
+        """The newest version of each name that is not archived, by name.
+
+        A damaged one is logged and left out: `get` says what is wrong.
+        """
         return [*self._store.newest(self._parse)]
+
+    def archived(self) -> _Versions:
+        """Every archived version, by name and number."""
+        return [
+            version
+            for name in self._store.names()
+            for version in self._store.readable(name, self._store.numbers(name), self._parse)
+            if version.state == ARCHIVED
+        ]
+
+    def children(self, ref: str) -> _Versions:
+        """The versions that were made from this one, by name and number."""
+        found = (self._version(record) for record in self._store.holding(ref))
+        return [version for version in found if version.base == ref]
 
     def versions(self, name: Name, *, missing_ok: bool = False) -> _Versions:
         """All versions of a name, ascending."""
@@ -199,15 +244,94 @@ class Models:
                     return file.read().decode("utf-8", "replace")
         return ""
 
-    def set_alias(self, ref: str | Ref, alias: str, *, by: str, why: str = "") -> None:
-        """Let `alias` mean this version from now on; what it meant before stays on record."""
-        check_alias(alias)
+    def set_alias(
+        self,
+        ref: str | Ref,
+        alias: str,
+        *,
+        by: str,
+        why: str = "",
+        override: bool = False,
+        look: Look = lambda means: None,
+    ) -> AliasChange:
+        """Let `alias` mean this version from now on; what it meant before stays on record.
+
+        Raises Conflict where the version is archived, or does not pass the gate of the alias; with `override` it is
+        let past, and what the gate had against it is kept.
+        """
         version = self.get(ref)
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        self._store.set_alias(version.name, alias, version.version, by=by, why=why, when=when)
+
+        def gate() -> Sequence[str]:
+            unmet = self.gates.unmet(version.name, alias, version.version)
+            if unmet and not override:
+                raise self.gates.refusal(version.name, alias, version.version, unmet)
+            return unmet
+
+        return self._aliases.move(version.name, alias, version.version, by=by, why=why, look=look, gate=gate)
+
+    def remove_alias(self, name: Name, alias: str, *, by: str, why: str = "", look: Look = lambda means: None) -> None:
+        """Take an alias away; its history stays."""
+        self._aliases.remove(name, alias, by=by, why=why, look=look)
+
+    def roll_back(
+        self, name: Name, alias: str, *, by: str, why: str = "", look: Look = lambda means: None
+    ) -> AliasChange:
+        """Let an alias mean again what it meant before; once more goes back further."""
+        return self._aliases.roll_back(name, alias, by=by, why=why, look=look)
+
+    def alias_history(self, name: Name, alias: str) -> _History:
+        """All moves of an alias, oldest first. Raises NotFound where it was never set."""
+        history = self._aliases.history(name, alias)
+        if not history:
+            raise self._aliases.unknown(name, alias)
+        return history
 
     def aliases(self, name: Name) -> dict[str, int]:
         return self._store.aliases(name)
+
+    def set_gate(
+        self, name: Name, alias: str, rules: Sequence[Rule], *, by: str, why: str = "", look: Callable[[Gate], None]
+    ) -> Gate:
+        """From now on these are the rules of an alias; `look` sees the gate before, and raises to leave it so."""
+        self._store.resolve(Ref(name))
+        with self._store.locked(name):
+            look(self.gates.get(name, alias))
+            return self.gates.set(name, alias, rules, by=by, why=why)
+
+    def archive(self, ref: str | Ref, *, by: str, why: str = "") -> ModelVersion:
+        """Leave a version out of lists and of everything new; who names it still reads it. Raises Conflict."""
+        return self._set_state(ref, ARCHIVED, by=by, why=why)
+
+    def restore(self, ref: str | Ref, *, by: str, why: str = "") -> ModelVersion:
+        """Take it up again."""
+        return self._set_state(ref, ACTIVE, by=by, why=why)
+
+    def delete(self, ref: str | Ref, *, by: str, why: str = "") -> None:
+        """Remove a version for good; its number is never given again, and its files go when garbage is collected.
+
+        Raises Conflict where an alias means it or an adapter needs it. Endpoints and jobs are the caller's to ask.
+        """
+        version = self.get(ref)
+        with self._store.locked(version.name):
+            self._check_no_alias(version)
+            if needing := [child.ref for child in self.children(version.ref) if child.adapter_base == version.ref]:
+                raise in_use(version.ref, [f"the adapter {child} needs it" for child in needing])
+            self._store.delete(version.name, version.version, by=by, why=why)
+
+    def _set_state(self, ref: str | Ref, state: str, *, by: str, why: str) -> ModelVersion:
+        version = self.get(ref)
+        with self._store.locked(version.name):
+            if state == ARCHIVED:
+                self._check_no_alias(version)
+            if self._store.state(version.name, version.version) != state:
+                self._store.set_state(version.name, version.version, state, by=by, why=why)
+        return self.get(Ref(version.name, version.version))
+
+    def _check_no_alias(self, version: ModelVersion) -> None:
+        means = self._store.aliases(version.name)
+        held = sorted(alias for alias, number in means.items() if number == version.version)
+        if held:
+            raise in_use(version.ref, [f"the alias {alias!r} means it" for alias in held])
 
     def verify(self, ref: str | Ref) -> _Problems:
         """What is wrong with a version's files, one sentence for each; every byte is read."""
@@ -231,6 +355,7 @@ class Models:
             created=record.value["created"],
             digest=record.digest,
             aliases=tuple(sorted(alias for alias, number in aliases.items() if number == record.version)),
+            state=self._store.state(record.name, record.version),
         )
 
     def _check_there(self, entry: FileEntry) -> None:
@@ -259,6 +384,18 @@ class Models:
     def _is_linked(self, files: Iterable[FileEntry], folder: Path) -> bool:
         links = ((folder / entry.path, self._target(entry, folder)) for entry in files)
         return folder.is_dir() and all(link.is_symlink() and str(link.readlink()) == target for link, target in links)
+
+
+def in_use(ref: str, uses: Sequence[str]) -> Conflict:
+    """That a version stays where it is, and for what."""
+    return Conflict(
+        f"{ref} is in use: {'; '.join(uses)}.", hint="End that first, or leave the version where it is.", code="in-use"
+    )
+
+
+def _text(value: object) -> str | None:
+    """A worker wrote the lineage."""
+    return value if isinstance(value, str) else None
 
 
 def _entry(value: Mapping[str, Any]) -> FileEntry:

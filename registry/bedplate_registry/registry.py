@@ -18,6 +18,6 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.blobs = Blobs(root / "blobs")
-        self.models = Models(root / "models", self.blobs)
         self.datasets = Datasets(root / "datasets", self.blobs)
         self.evaluations = Evaluations(root / "evaluations")
+        self.models = Models(root / "models", self.blobs, self.evaluations)

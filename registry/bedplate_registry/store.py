@@ -2,9 +2,11 @@
 
     <root>/<org>/<name>/.lock                   held while a version is added
     <root>/<org>/<name>/<version>/manifest.json what the version is; its folder is renamed into place when complete
+    <root>/<org>/<name>/states.jsonl            which versions were archived, restored, deleted; by whom, why, when
 
 One-part names lie under `_`. A version is there when its folder is: the rename is the commit, and everything it
-speaks of was durable before. Readers take no lock.
+speaks of was durable before. It is gone when a line says so, which is written before its folder is removed and stays
+when nothing else does: no number is given twice. Readers take no lock.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +25,11 @@ from .blobs import locked
 from .errors import BedplateError, Conflict, NotFound, Refused, nearest
 from .names import Name, Ref
 
-__all__ = ["Record", "VersionStore"]
+__all__ = ["ACTIVE", "ARCHIVED", "Record", "VersionStore", "now"]
 
 SCHEMA = 1
+ACTIVE, ARCHIVED, DELETED = "active", "archived", "deleted"
+STATES, ALIASES = "states.jsonl", "aliases.jsonl"
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -62,10 +67,10 @@ class VersionStore:
 
         `make` gets the new number and the folder in progress, and gives the manifest's content.
         """
-        with self._locked(name):
+        with self.locked(name):
             if (found := find()) is not None:
                 return found
-            version = max(self.numbers(name), default=0) + 1
+            version = max([*self.numbers(name), *self.states(name)], default=0) + 1
             self._sweep(name)
             temp = durable.temp_beside(self.folder(name) / "version")
             durable.make_folder(temp)
@@ -76,6 +81,8 @@ class VersionStore:
 
     def read(self, name: Name, version: int) -> Record:
         """One version, or NotFound; Refused where its manifest cannot be read."""
+        if self.state(name, version) == DELETED:
+            raise self._no_version(name, version)
         path = self.folder(name) / str(version) / "manifest.json"
         try:
             return Record(name, version, path.read_bytes())
@@ -97,7 +104,7 @@ class VersionStore:
         """The version that a reference means now, or NotFound saying what to type."""
         numbers = self.numbers(ref.name)
         if not numbers:
-            raise self._no_name(ref.name)
+            raise self._no_version(ref.name, ref.version)
         if ref.alias is not None:
             aliases = self.aliases(ref.name)
             if ref.alias not in aliases:
@@ -106,17 +113,18 @@ class VersionStore:
                 )
                 raise NotFound(f"The {self.noun} '{ref.name}' has no alias {ref.alias!r}.", hint=hint)
             return ref.name, aliases[ref.alias]
-        version = ref.version or numbers[-1]
+        version = ref.version or self._newest(ref.name, numbers)
         if version not in numbers:
             raise self._no_version(ref.name, version)
         return ref.name, version
 
     def numbers(self, name: Name) -> list[int]:
         """The version numbers of a name, ascending."""
-        folder = self.folder(name)
+        folder, states = self.folder(name), self.states(name)
         if not folder.is_dir():
             return []
-        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+        found = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+        return sorted(number for number in found if states.get(number) != DELETED)
 
     def names(self) -> Iterator[Name]:
         """Every name that has a version, sorted."""
@@ -127,35 +135,78 @@ class VersionStore:
                     yield name
 
     def newest(self, parse: Callable[[Record], T]) -> Iterator[T]:
-        """The newest version of each name. One whose manifest is damaged is logged and left out; `read` says more."""
+        """The newest version of each name that is not archived.
+
+        One whose manifest is damaged is logged and left out; `read` says more.
+        """
         for name in self.names():
+            number = self._newest(name, self.numbers(name))
+            if self.state(name, number) != ARCHIVED:
+                yield from self.readable(name, [number], parse)
+
+    def readable(self, name: Name, numbers: Iterable[int], parse: Callable[[Record], T]) -> Iterator[T]:
+        """These versions of a name; one whose manifest is damaged is logged and left out."""
+        for number in numbers:
             try:
-                yield self.parsed(self.read(name, self.numbers(name)[-1]), parse)
+                yield self.parsed(self.read(name, number), parse)
             except BedplateError as exc:
                 log.error("%s", exc)
+
+    def holding(self, text: str) -> Iterator[Record]:
+        """The manifests in which this text stands in quotes. They are searched as bytes, so that few are parsed."""
+        quoted = json.dumps(text, ensure_ascii=False).encode()
+        for name in self.names():
+            for number in self.numbers(name):
+                path = self.folder(name) / str(number) / "manifest.json"
+                if path.is_file() and quoted in path.read_bytes():
+                    yield from self.readable(name, [number], lambda record: record)
+
+    def _newest(self, name: Name, numbers: Sequence[int]) -> int:
+        """The newest that is not archived; of a name that has no such one, the newest."""
+        states = self.states(name)
+        return next((number for number in reversed(numbers) if states.get(number) != ARCHIVED), numbers[-1])
 
     def check_name(self, name: Name) -> None:
         """The Conflict that `publish` would raise for a new name."""
         if not self.folder(name).is_dir():
             self._refuse_case_twin(name)
 
-    def set_alias(self, name: Name, alias: str, version: int, *, by: str, why: str, when: str) -> None:
-        entry = {"alias": alias, "version": version, "by": by, "why": why, "when": when}
-        with self._locked(name):
-            durable.append_line(self._alias_file(name), json.dumps(entry, ensure_ascii=False, sort_keys=True))
+    def states(self, name: Name) -> dict[int, str]:
+        """What was last said of each version of which something was: active, archived or deleted."""
+        return {line["version"]: line["state"] for line in self.lines(name, STATES)}
+
+    def state(self, name: Name, version: int) -> str:
+        return self.states(name).get(version, ACTIVE)
+
+    def set_state(self, name: Name, version: int, state: str, *, by: str, why: str) -> None:
+        """Say what became of a version. The caller holds the lock."""
+        self.append(name, STATES, {"version": version, "state": state, "by": by, "why": why, "when": now()})
+
+    def delete(self, name: Name, version: int, *, by: str, why: str) -> None:
+        """Say that a version is gone, then remove it: one whose removal was cut off is gone as well. With the lock."""
+        self._sweep(name)
+        self.set_state(name, version, DELETED, by=by, why=why)
+        durable.remove_folder(self.folder(name) / str(version))
 
     def aliases(self, name: Name) -> dict[str, int]:
-        """What each alias means now: the last line that sets it."""
-        return {line["alias"]: line["version"] for line in durable.read_lines(self._alias_file(name))}
+        """What each alias means now: the last line that speaks of it; null where it was taken away."""
+        means = {line["alias"]: line["version"] for line in self.lines(name, ALIASES)}
+        return {alias: version for alias, version in means.items() if version is not None}
+
+    def lines(self, name: Name, file: str) -> list[dict[str, Any]]:
+        """All lines of a log that is kept beside the versions of a name, oldest first."""
+        return durable.read_lines(self.folder(name) / file)
+
+    def append(self, name: Name, file: str, entry: Mapping[str, Any]) -> None:
+        """Add a line to such a log. The caller holds the lock."""
+        durable.append_line(self.folder(name) / file, json.dumps(entry, ensure_ascii=False, sort_keys=True))
 
     def folder(self, name: Name) -> Path:
         return self.root / name.folder
 
-    def _alias_file(self, name: Name) -> Path:
-        return self.folder(name) / "aliases.jsonl"
-
     @contextmanager
-    def _locked(self, name: Name) -> Iterator[None]:
+    def locked(self, name: Name) -> Iterator[None]:
+        """Hold the lock of a name, for whatever changes it; a new name gets its folder. Not to be taken twice."""
         folder = self.folder(name)
         if not folder.is_dir():
             durable.make_folder(self.root)
@@ -177,7 +228,10 @@ class VersionStore:
                     raise _case_twin(name, Name(name.org and folder.name, taken.name))
 
     def _sweep(self, name: Name) -> None:
-        """Take away what an earlier, killed publication left. The lock is held: nothing of it is in use."""
+        """Take away what an earlier, killed publication or deletion left. The lock is held: nothing of it is in use."""
+        for number, state in self.states(name).items():
+            if state == DELETED and (folder := self.folder(name) / str(number)).is_dir():
+                durable.remove_folder(folder)
         for path in self.folder(name).glob(".tmp-*"):
             if path.is_dir():
                 durable.remove_folder(path)
@@ -199,12 +253,23 @@ class VersionStore:
             f"There is no {self.noun} '{name}' in the registry.", hint=f"{self.add_command.format(name=name)}{offer}"
         )
 
-    def _no_version(self, name: Name, version: int) -> NotFound:
+    def _no_version(self, name: Name, version: int | None) -> NotFound:
         numbers = self.numbers(name)
+        for line in reversed(self.lines(name, STATES)):
+            if (line["version"], line["state"]) == (version, DELETED):
+                return NotFound(
+                    f"The {self.noun} '{name}:{version}' was deleted by {line['by']} on {line['when'][:10]}.",
+                    hint=f"It has: {', '.join(map(str, numbers)) or 'no version any more'}.",
+                )
         if not numbers:
             return self._no_name(name)
         shown = ", ".join(map(str, numbers))
         return NotFound(f"The {self.noun} '{name}' has no version {version}.", hint=f"It has: {shown}.")
+
+
+def now() -> str:
+    """The time as records keep it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _case_twin(name: Name, taken: Name) -> Conflict:

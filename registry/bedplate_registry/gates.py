@@ -1,0 +1,219 @@
+"""Promotion gates: what must have been measured on a version before an alias may mean it.
+
+models/<org>/<name>/gates.jsonl    one line a change: alias, rules (all that hold from then on), by, why, when
+
+A rule is held against evaluation reports, the newest first. Two models are compared on the same file only: what a
+fine-tune measured on rows that it split off by itself says nothing about another model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .datasets import Datasets
+from .errors import Conflict, Refused, nearest
+from .evaluations import Evaluations
+from .names import Name, check_alias
+from .store import ALIASES, VersionStore, now
+from .tasks import TASKS
+
+__all__ = ["Gate", "Gates", "Rule", "parse_rules"]
+
+GATES = "gates.jsonl"
+MOST_RULES = 50
+LESS_IS_BETTER = ("loss", "perplexity")  # how the names of such metrics end
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one metric must be."""
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    dataset: str | None = None  # name:version; None: on whatever it was measured last
+    sha256: str | None = None  # of that dataset: the same bytes under another name are the same data
+    not_worse: bool = False  # than the version that holds the alias, on the same file
+
+    def __str__(self) -> str:
+        asked = [f"at least {self.at_least:g}"] if self.at_least is not None else []
+        asked += [f"at most {self.at_most:g}"] if self.at_most is not None else []
+        asked += ["not worse than the present holder's"] if self.not_worse else []
+        where = f" on {self.dataset}" if self.dataset else ""
+        return f"{self.metric}{where} {' and '.join(asked)}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The rules of one alias, with who set them, why and when. An alias without rules has none to hold."""
+
+    alias: str
+    rules: tuple[Rule, ...] = ()
+    by: str | None = None
+    why: str | None = None
+    when: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "rules": [rule.to_json() for rule in self.rules]}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a report says of one model."""
+
+    evaluation: str
+    model: str
+    metrics: Mapping[str, Any]
+    sha256: str | None  # of the file it was measured on; None where that was a part of a file
+
+    def figure(self, metric: str) -> float | None:
+        value = self.metrics.get(metric)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return float(value) if is_number and value is not None else None
+
+
+def parse_rules(values: Sequence[Mapping[str, Any]], datasets: Datasets) -> tuple[Rule, ...]:
+    """Rules as a caller gives them. Raises Refused, NotFound for a dataset that is not there."""
+    if len(values) > MOST_RULES:
+        raise Refused(f"{len(values)} rules are given.", hint=f"Give at most {MOST_RULES}.", code="bad-gate")
+    rules = tuple(_parse_rule(value, datasets) for value in values)
+    if len({(rule.metric, rule.dataset) for rule in rules}) < len(rules):
+        raise Refused("Two rules are about one metric on the same data.", hint="Make one of them.", code="bad-gate")
+    return rules
+
+
+class Gates:
+    """The gates of the names in a store."""
+
+    def __init__(self, store: VersionStore, evaluations: Evaluations) -> None:
+        self._store, self._evaluations = store, evaluations
+
+    def all(self, name: Name) -> list[Gate]:
+        """Those that have rules, by alias."""
+        last = {line["alias"]: line for line in self._store.lines(name, GATES)}
+        gates = [_gate(last[alias]) for alias in sorted(last)]
+        return [gate for gate in gates if gate.rules]
+
+    def get(self, name: Name, alias: str) -> Gate:
+        return next((gate for gate in self.all(name) if gate.alias == alias), Gate(check_alias(alias)))
+
+    def set(self, name: Name, alias: str, rules: Sequence[Rule], *, by: str, why: str = "") -> Gate:
+        """From now on these are the rules of an alias; none of them: it has no gate. The caller holds the lock."""
+        gate = Gate(check_alias(alias), tuple(rules), by, why, now())
+        self._store.append(name, GATES, gate.to_json())
+        return gate
+
+    def unmet(self, name: Name, alias: str, version: int) -> list[str]:
+        """One sentence for each rule that does not hold for a version."""
+        rules = self.get(name, alias).rules
+        if not rules:
+            return []
+        measured = [*_measured(self._evaluations.list())]
+        holder = self._holder(name, alias)
+        found = (_held_against(rule, f"{name}:{version}", holder, measured) for rule in rules)
+        return [problem for problem in found if problem is not None]
+
+    def refusal(self, name: Name, alias: str, version: int, unmet: Sequence[str]) -> Conflict:
+        """Why the alias does not move, and how to measure what is asked for."""
+        rules = self.get(name, alias).rules
+        data = next((rule.dataset for rule in rules if rule.dataset), "DATASET")
+        holder = self._holder(name, alias)
+        is_compared = holder is not None and any(rule.not_worse for rule in rules)
+        against = f" --against {holder}" if is_compared and holder != f"{name}:{version}" else ""
+        return Conflict(
+            f"'{name}:{version}' does not pass the gate of {alias!r}: {'; '.join(unmet)}.",
+            hint=f"Measure it: bedplate evaluate {name}:{version} --data {data}{against}",
+            code="gate-not-met",
+        )
+
+    def _holder(self, name: Name, alias: str) -> str | None:
+        """The version that the alias means, or meant when it was taken away: taking it away opens no gate."""
+        lines = [line for line in self._store.lines(name, ALIASES) if line["alias"] == alias and line["version"]]
+        return f"{name}:{lines[-1]['version']}" if lines else None
+
+
+def _held_against(rule: Rule, ref: str, holder: str | None, measured: Sequence[Measured]) -> str | None:
+    """What is wrong, or None where the rule holds."""
+    mine = _newest(measured, ref, rule.metric, rule.sha256)
+    if mine is None:
+        return f"{rule.metric} was not measured on {rule.dataset or 'any data'}"
+    figure = mine.figure(rule.metric)
+    assert figure is not None
+    shown = f"{rule.metric} is {figure:.6g} (evaluation {mine.evaluation})"
+    if rule.at_least is not None and figure < rule.at_least:
+        return f"{shown}, and the gate asks for at least {rule.at_least:g}"
+    if rule.at_most is not None and figure > rule.at_most:
+        return f"{shown}, and the gate asks for at most {rule.at_most:g}"
+    if not rule.not_worse or holder in (None, ref):
+        return None
+    return _compared(rule, ref, str(holder), measured)
+
+
+def _compared(rule: Rule, ref: str, holder: str, measured: Sequence[Measured]) -> str | None:
+    """The newest figures of both on one file: that of the rule, or the one that both were measured on last."""
+    files = {rule.sha256} if rule.sha256 else {each.sha256 for each in measured if each.model == holder}
+    for mine in measured:
+        figure = mine.figure(rule.metric) if mine.model == ref and mine.sha256 in files else None
+        other = _newest(measured, holder, rule.metric, mine.sha256) if mine.sha256 and figure is not None else None
+        if other is None or figure is None:
+            continue
+        theirs = other.figure(rule.metric)
+        assert theirs is not None
+        if (figure > theirs) if rule.metric.endswith(LESS_IS_BETTER) else (figure < theirs):
+            return f"{rule.metric} is {figure:.6g}, worse than the {theirs:.6g} of {holder} (on the same data)"
+        return None
+    return f"{rule.metric} of {ref} and of {holder} was not measured on one file"
+
+
+def _newest(measured: Sequence[Measured], model: str, metric: str, sha256: str | None) -> Measured | None:
+    """The newest figure of a model, on that file or on any."""
+    for each in measured:
+        if each.model == model and sha256 in (None, each.sha256) and each.figure(metric) is not None:
+            return each
+    return None
+
+
+def _measured(reports: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:
+    """Both sides of each report. A probe measures what could be made of a base, and not what the base answers."""
+    for report in reports:
+        data = report.get("data") or {}
+        sha256 = None if data.get("split") else data.get("sha256")
+        for side in (report, report.get("against") or {}):
+            if side.get("model") and side.get("kind") != "probe":
+                metrics = side.get("metrics") or {}
+                yield Measured(report["id"], side["model"], metrics, sha256)
+
+
+def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:
+    metric = str(value.get("metric", ""))
+    known = {name for task in TASKS.values() for name in task.metrics}
+    if metric not in known:
+        raise Refused(f"There is no metric {metric[:80]!r}.", hint=nearest(metric[:80], known), code="unknown-metric")
+    data = datasets.get(value["dataset"]) if value.get("dataset") else None
+    rule = Rule(
+        metric,
+        value.get("at_least"),
+        value.get("at_most"),
+        data.ref if data else None,
+        data.sha256 if data else None,
+        bool(value.get("not_worse")),
+    )
+    bounds = [bound for bound in (rule.at_least, rule.at_most) if bound is not None]
+    if not all(math.isfinite(bound) for bound in bounds) or not (bounds or rule.not_worse):
+        raise Refused(
+            f"The rule about {metric} asks for nothing.",
+            hint="Give --at-least or --at-most with a number, or --not-worse.",
+            code="bad-gate",
+        )
+    return rule
+
+
+def _gate(line: Mapping[str, Any]) -> Gate:
+    rules = tuple(Rule(**rule) for rule in line["rules"])
+    return Gate(**{**line, "rules": rules})
