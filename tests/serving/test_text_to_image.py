@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -18,13 +19,14 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bedplate_registry.errors import Refused
+from bedplate_registry.errors import BedplateError, Refused
 from bedplate_registry.importing import prepare_folder_import
 from bedplate_registry.inspection import inspect_folder
 from bedplate_registry.models import ModelDraft, ModelFacts
 from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
+from bedplate_serving.batching import Batcher
 from bedplate_serving.predictors import BadItems, load_predictor
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.check import main as check_main
@@ -163,6 +165,11 @@ def test_an_item_may_have_parameters_of_its_own(painter: TextToImage) -> None:
         ({"seed": 1 << 64}, "seed is"),
         ({"scheduler": "DDIMSchedular"}, "scheduler is 'DDIMSchedular'"),
         ({"scheduler": "../x"}, "scheduler is"),
+        (
+            {"num_inference_steps": 51, "width": 2048, "height": 2048},
+            "num_inference_steps is 51 for an image of 2048 x 2048; of that size at most 50 are made",
+        ),
+        ({"num_inference_steps": 150, "width": 2048, "height": 1024}, "at most 100 are made"),
         ({"steps": 3}, "no parameter 'steps'"),
         ({"custom_pipeline": "x"}, "no parameter 'custom_pipeline'"),
     ],
@@ -194,8 +201,38 @@ def test_a_prompt_that_is_not_read_to_its_end_is_marked(painter: TextToImage) ->
 
 
 def test_images_are_made_one_at_a_time(painter: TextToImage) -> None:
-    encoded = painter.encode([painter.parse("a cat"), painter.parse("a dog")])
-    assert [one.length for one in encoded] == [1, 1] and painter.token_budget == 1
+    """So that who waits for one image does not wait for those behind it."""
+
+    async def score() -> tuple[int, int]:
+        batcher = Batcher(painter)
+        batcher.start()
+        await batcher.submit([painter.parse(prompt, painter.parameters(FEW)) for prompt in ("a cat", "a dog", "a cow")])
+        await batcher.stop()
+        return batcher.items_done, batcher.batches_done
+
+    assert asyncio.run(score()) == (3, 3)
+
+
+def test_an_image_that_nobody_waits_for_is_not_drawn_to_its_end(painter: TextToImage, folder: Path) -> None:
+    [expected] = painter.predict(["a cat"], FEW | {"seed": 3})
+    [encoded] = painter.encode([painter.parse("a cat", painter.parameters({"num_inference_steps": 100}))])
+    steps: list[int] = []
+
+    def step(*_: Any) -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            encoded.abandon()
+
+    watch = painter._pipeline.unet.register_forward_hook(step)
+    try:
+        for _ in range(2):
+            with pytest.raises(BedplateError, match="Nobody waits") as caught:
+                painter.forward([encoded])
+            assert caught.value.code == "abandoned"
+    finally:
+        watch.remove()
+    assert len(steps) == 3, "neither the steps behind, nor any where it was left before its turn"
+    assert painter.predict(["a cat"], FEW | {"seed": 3}) == [expected], "the next one finds the pipeline as it was"
 
 
 def test_every_client_gets_the_image_in_its_own_form(painter: TextToImage) -> None:
@@ -252,6 +289,51 @@ def test_an_imported_pipeline_is_served_from_the_registry(folder: Path, tmp_path
 @pytest.fixture
 def copied(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "said"),
+    [
+        ("unet/config.json", {"sample_size": 10**6}, "draws 2,000,000 x 2,000,000 pixels by default"),
+        ("unet/config.json", {"sample_size": [16, 10**6]}, "draws 2,000,000 x 32 pixels by default"),
+        ("unet/config.json", {"sample_size": 0}, "draws 0 x 0 pixels"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**10}, "num_train_timesteps = 10000000000"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": "many"}, "num_train_timesteps = many"),
+    ],
+    ids=str,
+)
+def test_a_model_whose_own_sizes_are_beyond_all_bounds_is_refused(
+    copied: Path, path: str, settings: dict[str, Any], said: str
+) -> None:
+    file = copied / path
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    with pytest.raises(Refused, match=said) as caught:
+        load_predictor(copied, TASK, device="cpu")
+    assert caught.value.code == "bad-config"
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "part"),
+    [
+        ("unet/config.json", {"layers_per_block": "one"}, "unet"),
+        ("unet/config.json", {"norm_num_groups": 0}, "unet"),
+        ("vae/config.json", {"block_out_channels": [10**400]}, "vae"),
+        ("text_encoder/config.json", {"hidden_size": "x"}, "text_encoder"),
+        ("text_encoder/config.json", {"num_attention_heads": 0}, "text_encoder"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "none"}, "scheduler"),
+        ("tokenizer/tokenizer_config.json", {"bos_token": 3}, "tokenizer"),
+    ],
+    ids=str,
+)
+def test_a_config_that_no_loader_expects_is_refused_in_one_line_without_a_path(
+    copied: Path, path: str, settings: dict[str, Any], part: str
+) -> None:
+    file = copied / path
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    with pytest.raises(Refused, match=f"The model's {part} could not be loaded: .") as caught:
+        load_predictor(copied, TASK, device="cpu")
+    assert caught.value.code == "load-failed"
+    assert "\n" not in caught.value.message and str(copied.parent) not in caught.value.message
 
 
 @pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])

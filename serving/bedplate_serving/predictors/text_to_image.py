@@ -1,8 +1,7 @@
 """Text to image on a pipeline of diffusers: Stable Diffusion, SDXL, and whatever else takes a prompt and gives images.
 
 One image is made at a time, with a random generator of its own: the same seed gives the same image, whoever else is
-waiting. Parts are loaded one by one, from safetensors and from classes of diffusers and transformers alone, and each
-must find all of its weights. No code that lies beside a model is run.
+waiting. Between two steps it is looked whether anybody still waits for it.
 
 An item is a prompt, or an object with `prompt` and parameters of its own, which go before those of the request.
 """
@@ -10,36 +9,39 @@ An item is a prompt, or an object with `prompt` and parameters of its own, which
 from __future__ import annotations
 
 import base64
+import copy
 import inspect
 import io
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
-import diffusers
 import torch
-from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from pydantic import Field
-from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
-from bedplate_registry.errors import Refused, nearest
-from bedplate_registry.pipelines import Part, read_pipeline
-from bedplate_serving.predictors.base import Encoded, ItemError, TaskPredictor
-from bedplate_serving.predictors.loading import dtype_for, first_line, pick_device
+from bedplate_registry.errors import BedplateError, Refused, nearest
+from bedplate_serving.predictors.base import ItemError, LongWork, TaskPredictor
+from bedplate_serving.predictors.image_pipeline import (
+    MAX_SIDE,
+    default_size,
+    default_steps,
+    load_pipeline,
+    longest_tokenizer,
+    schedulers_for,
+)
+from bedplate_serving.predictors.loading import first_line, pick_device, refusing
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text
 
 __all__ = ["ImageAnswer", "TextToImage", "TextToImageParameters", "load"]
 
 MAX_STEPS = 150
-MAX_SIDE = 2048
+MAX_PIXELS = 50 * MAX_SIDE**2  # of all steps of an image together: fifty steps at the largest size
 MAX_CHARACTERS = 20_000
 SAMPLE_SIDE = 64  # of the image that a freshly loaded model makes: enough to pass through all of it
 _OURS = {"seed", "scheduler"}  # parameters that a pipeline takes in another form
@@ -105,7 +107,7 @@ class ImageOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedOrder(Encoded):
+class EncodedOrder(LongWork):
     order: ImageOrder
 
 
@@ -136,11 +138,13 @@ class TextToImage(TaskPredictor):
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = pick_device(device)
-        self._pipeline = _load_pipeline(folder, self.device)
-        self._takes = frozenset(inspect.signature(self._pipeline.__call__).parameters)
-        self._schedulers = _schedulers_for(self._pipeline)
-        self._tokenizer = _longest_tokenizer(self._pipeline)
-        self.context_length = _limit(self._tokenizer) or MAX_CHARACTERS
+        self._pipeline = load_pipeline(folder, self.device)
+        with refusing("The pipeline"):
+            self._takes = frozenset(inspect.signature(self._pipeline.__call__).parameters)
+            self._schedulers = schedulers_for(self._pipeline)
+            self._size, self._steps = default_size(self._pipeline), default_steps(self._pipeline)
+            self._tokenizer = copy.deepcopy(longest_tokenizer(self._pipeline))  # the pipeline sets its truncation
+            self.context_length = _limit(self._tokenizer) or MAX_CHARACTERS
         self._lock = threading.Lock()  # a pipeline and its scheduler hold the state of the image they are at
 
     def parameters(self, raw: Mapping[str, Any]) -> TextToImageParameters:
@@ -155,7 +159,16 @@ class TextToImage(TaskPredictor):
             if given not in self._takes:
                 what = f"{type(self._pipeline).__name__} has no parameter {given!r}."
                 raise Refused(what, hint="Leave it out.", code="unknown-parameter")
+        self._check_work(parameters)
         return parameters
+
+    def _check_work(self, parameters: TextToImageParameters) -> None:
+        width, height = parameters.width or self._size[0], parameters.height or self._size[1]
+        steps = parameters.num_inference_steps or self._steps
+        if steps * width * height > MAX_PIXELS:
+            most = max(MAX_PIXELS // (width * height), 1)
+            what = f"num_inference_steps is {steps} for an image of {width} x {height}; of that size at most {most} are"
+            raise Refused(f"{what} made.", hint="Ask for fewer steps, or a smaller image.", code="bad-parameter")
 
     def parse(self, item: Any, parameters: TextToImageParameters | None = None) -> ImageOrder:
         if isinstance(item, ImageOrder):
@@ -190,14 +203,24 @@ class TextToImage(TaskPredictor):
 
     def forward(self, batch: Sequence[EncodedOrder]) -> list[Drawn]:
         with self._lock:
-            return [self._draw(one.order) for one in batch]
+            return [self._draw(one.order, one) for one in batch]
 
-    def _draw(self, order: ImageOrder) -> Drawn:
+    def _draw(self, order: ImageOrder, work: LongWork) -> Drawn:
+        """Raises BedplateError: abandoned, where nobody waits for it any more."""
         own, given = self._pipeline.scheduler, order.parameters.model_dump(exclude_none=True, exclude=_OURS)
         kind = self._schedulers[order.parameters.scheduler or type(own).__name__]
         # Drawn on the CPU whatever the device is, as far as that goes: one seed, one image on every machine.
         generator = torch.Generator("cpu").manual_seed(order.seed)
+
+        def go_on(_pipeline: Any, _step: int, _timestep: Any, state: dict[str, Any]) -> dict[str, Any]:
+            if work.is_abandoned:
+                raise BedplateError("Nobody waits for this image any more.", code="abandoned")
+            return state
+
+        if "callback_on_step_end" in self._takes:
+            given["callback_on_step_end"] = go_on
         try:
+            go_on(None, 0, None, {})  # it may have waited long for its turn
             self._pipeline.scheduler = kind.from_config(own.config)
             output = self._pipeline(prompt=order.prompt, generator=generator, output_type="pil", **given)
         except ValueError as error:  # how pipelines say that sizes or settings do not fit the model
@@ -261,79 +284,6 @@ def _encode(image: Image.Image, kind: str) -> bytes:
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
-
-
-def _load_pipeline(folder: Path, device: str) -> Any:
-    for library in (diffusers_logging, transformers_logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    described = read_pipeline(folder)
-    parts = {part.name: _load_part(folder, part, device) for part in described.parts}
-    try:
-        pipeline_class = getattr(diffusers, described.class_name)
-        pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **parts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise Refused(f"The pipeline could not be loaded: {first_line(error)}", code="load-failed") from error
-    if "prompt" not in inspect.signature(pipeline.__call__).parameters:
-        raise Refused(f"{described.class_name} takes no prompt.", code="no-head")
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def _load_part(folder: Path, part: Part, device: str) -> Any:
-    """One component in eval mode, or a tokenizer, a scheduler. Weights missing from its files are refused."""
-    where = folder / part.name
-    try:
-        kind = _class_of(part)
-        if not issubclass(kind, torch.nn.Module):
-            return kind.from_pretrained(where, local_files_only=True)
-        options: dict[str, Any] = {"trust_remote_code": False} if issubclass(kind, PreTrainedModel) else {}
-        model, info = kind.from_pretrained(
-            where,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=dtype_for(device),
-            variant=part.variant,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise Refused(
-            f"The model's {part.name} could not be loaded: {first_line(error)}", code="load-failed"
-        ) from error
-    if missing := sorted(info["missing_keys"]):
-        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        raise Refused(f"The files of the model's {part.name} lack weights: {shown}.", code="missing-weights")
-    return model.eval().to(device)
-
-
-def _class_of(part: Part) -> type[Any]:
-    """The class that a part names, which must be one of transformers or diffusers. (model_index.json was checked.)"""
-    if part.library in ("diffusers", "transformers"):
-        module = import_module(part.library)
-    else:  # a family of pipelines with parts of its own: the safety checker
-        module = getattr(import_module("diffusers.pipelines"), part.library)
-    name = part.class_name
-    if not hasattr(module, name):  # as transformers called its image processors until version 5
-        name = name.replace("FeatureExtractor", "ImageProcessor")
-    kind = getattr(module, name)
-    if not isinstance(kind, type) or not kind.__module__.startswith(("diffusers.", "transformers.")):
-        raise ValueError(f"{part.library}.{part.class_name} is no class of diffusers or transformers")
-    return kind
-
-
-def _schedulers_for(pipeline: Any) -> dict[str, Any]:
-    """By name, the model's own among them; without the stand-ins (`_backends`) for classes whose library is missing."""
-    own = type(pipeline.scheduler)
-    others = pipeline.scheduler.compatibles if getattr(pipeline.scheduler, "has_compatibles", False) else []
-    found = {kind.__name__: kind for kind in others if not hasattr(kind, "_backends")}
-    return {**dict(sorted(found.items())), own.__name__: own}
-
-
-def _longest_tokenizer(pipeline: Any) -> Any:
-    """The tokenizer that reads most of a prompt: of several text encoders one reads it all (SD3, Flux)."""
-    tokenizers = [part for name, part in pipeline.components.items() if name.startswith("tokenizer") and part]
-    return max(tokenizers, key=lambda tokenizer: tokenizer.model_max_length, default=None)
 
 
 def _limit(tokenizer: Any) -> int | None:
