@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import openai
+import pytest
 import tritonclient.http as triton
 from huggingface_hub import (
     ChatCompletionOutput,
@@ -30,7 +31,9 @@ from huggingface_hub import (
     TokenClassificationOutputElement,
     TranslationOutput,
 )
+from huggingface_hub.errors import ValidationError
 from PIL import Image
+from tritonclient.utils import InferenceServerException
 
 TEXT = "my card is lost"
 QUESTION = {"question": "Where do I live?", "context": "My name is Sarah and I live in London."}
@@ -141,6 +144,9 @@ def hub_chat(client: InferenceClient, expected: Any) -> None:
     assert isinstance(got, ChatCompletionOutput)
     assert got.choices[0].message.content == expected
     assert got.usage.total_tokens == got.usage.prompt_tokens + got.usage.completion_tokens > 0
+
+
+def hub_chat_stream(client: InferenceClient, expected: Any) -> None:
     events = list(client.chat_completion(CHAT, max_tokens=TOKENS, stream=True))
     assert all(isinstance(one, ChatCompletionStreamOutput) for one in events)
     assert "".join(one.choices[0].delta.content or "" for one in events) == expected
@@ -183,6 +189,19 @@ def openai_completion(client: openai.OpenAI, expected: Any) -> None:
     assert got.usage.completion_tokens > 0
 
 
+def openai_completion_stream(client: openai.OpenAI, expected: Any) -> None:
+    options = {"include_usage": True}
+    with client.completions.create(
+        model="text-generation", prompt=PROMPT, max_tokens=TOKENS, stream=True, stream_options=options
+    ) as stream:
+        *pieces, last = list(stream)
+    assert all(one.object == "text_completion" for one in (*pieces, last))
+    assert "".join(one.choices[0].text for one in pieces) == expected
+    assert [one.choices[0].finish_reason for one in pieces][-1] in ("length", "stop")
+    assert last.choices == []
+    assert last.usage.completion_tokens > 0
+
+
 # --- tritonclient
 
 
@@ -208,6 +227,37 @@ def open_inference(
     assert rows.dtype == np.object_
     assert close([json.loads(row) for row in rows], expected)
     return got
+
+
+def classified(got: triton.InferResult, expected: Any) -> None:
+    """The likeliest label and its score, as tensors of their own."""
+    labels = [one.decode() if isinstance(one, bytes) else one for one in got.as_numpy("label")]
+    assert labels == [answer[0]["label"] for answer in expected]
+    assert got.as_numpy("score").dtype == np.float32
+    assert close(got.as_numpy("score").tolist(), [answer[0]["score"] for answer in expected])
+
+
+# --- refusals, as each client shows them
+
+
+def hub_refusal(client: InferenceClient) -> None:
+    with pytest.raises(ValidationError, match="max_new_tokens is 0; it must be at least 1"):
+        client.text_generation(PROMPT, max_new_tokens=0)
+
+
+def openai_refusal(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="n is 17") as caught:
+        client.chat.completions.create(model="text-generation", messages=CHAT, n=17)
+    assert caught.value.param == "n"
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.code
+
+
+def open_inference_refusal(client: triton.InferenceServerClient, headers: dict[str, str] | None = None) -> None:
+    tensor = triton.InferInput("txt", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array(["hi"], dtype=object))
+    with pytest.raises(InferenceServerException, match=r"^\[422\] \S+ has no input 'txt'\. Did"):
+        client.infer("text-classification", [tensor], headers=headers)
 
 
 # --- plain HTTP

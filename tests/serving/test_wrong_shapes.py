@@ -14,6 +14,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 import tritonclient.http as triton
@@ -100,10 +101,11 @@ class Server(ThreadingHTTPServer):
 
     body: Any = b""
     json_length: int | None = None
+    status = 200
 
-    def say(self, body: Any, json_length: int | None = None) -> None:
+    def say(self, body: Any, json_length: int | None = None, status: int = 200) -> None:
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.json_length = json_length
+        self.json_length, self.status = json_length, status
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -112,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
+        self.send_response(self.server.status)
         kind = "text/event-stream" if self.server.body.startswith(b"data:") else "application/json"
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(self.server.body)))
@@ -142,7 +144,7 @@ def hub(server: Server) -> InferenceClient:
 
 
 def fails(check: Any, *arguments: Any, **more: Any) -> None:
-    with pytest.raises(Exception):  # noqa: B017 - which one is the client's business
+    with pytest.raises((Exception, pytest.fail.Exception)):  # which one is the client's business
         check(*arguments, **more)
 
 
@@ -171,6 +173,20 @@ def test_a_wrong_stream_to_the_hubs_client_is_noticed(server: Server) -> None:
         fails(checks.text_generation_stream, hub(server), "yes")
 
 
+def test_a_wrong_chat_to_the_hubs_client_is_noticed(server: Server) -> None:
+    server.say(CHAT)
+    checks.hub_chat(hub(server), "yes")
+    for body in ([{"generated_text": "yes"}], COMPLETION, CHAT | {"usage": None}, CHAT | {"choices": []}):
+        server.say(body)
+        fails(checks.hub_chat, hub(server), "yes")
+    first, text = chunk(role="assistant", content=""), chunk(content="yes")
+    server.say(events(first, text, LAST))
+    checks.hub_chat_stream(hub(server), "yes")
+    for streamed in (events(first, text), events(first, LAST), events(EVENT), json.dumps(CHAT).encode(), b""):
+        server.say(streamed)
+        fails(checks.hub_chat_stream, hub(server), "yes")
+
+
 def test_wrong_details_to_the_hubs_client_are_noticed(server: Server) -> None:
     details = DETAILS | {"tokens": [TOKEN], "prefill": []}
     server.say([{"generated_text": "yes", "details": details}])
@@ -194,7 +210,11 @@ def test_a_wrong_answer_to_openais_client_is_noticed(server: Server, client: ope
             CHAT,
             [COMPLETION, [{"generated_text": "yes"}], CHAT | {"usage": None}, CHAT | {"choices": []}],
         ),
-        (checks.openai_completion, COMPLETION, [CHAT, [{"generated_text": "yes"}], COMPLETION | {"usage": None}]),
+        (
+            checks.openai_completion,
+            COMPLETION,
+            [CHAT, [{"generated_text": "yes"}], COMPLETION | {"usage": None}, COMPLETION | {"choices": []}],
+        ),
     ):
         server.say(right)
         check(client, "yes")
@@ -219,6 +239,46 @@ def test_a_wrong_stream_to_openais_client_is_noticed(server: Server, client: ope
         fails(checks.openai_chat_stream, client, "yes")
 
 
+def test_a_wrong_stream_of_a_completion_to_openais_client_is_noticed(server: Server, client: openai.OpenAI) -> None:
+    def piece(text: str, reason: str | None = None) -> dict[str, Any]:
+        choice = {**CHOICE, "text": text, "finish_reason": reason}
+        return COMPLETION | {"choices": [choice], "usage": None}
+
+    last, count = piece("s", "stop"), COMPLETION | {"choices": []}
+    server.say(events(piece("ye"), last, count))
+    checks.openai_completion_stream(client, "yes")
+    for body in (
+        events(piece("ye"), last),
+        events(piece("ye"), piece("s"), count),
+        events(last, count),
+        events(chunk(content="yes"), LAST, COUNT),
+        events(EVENT),
+        json.dumps(COMPLETION).encode(),
+    ):
+        server.say(body)
+        fails(checks.openai_completion_stream, client, "yes")
+
+
+def test_a_wrong_refusal_is_noticed_by_each_client(server: Server, client: openai.OpenAI) -> None:
+    said = "it has no input 'txt'. Did you mean 'text'? n is 17. max_new_tokens is 0; it must be at least 1."
+    problem = {"title": "Unprocessable", "status": 422, "detail": said}  # RFC 9457 alone
+    scoring = problem | {"error": said, "error_type": "validation"}
+    object_ = {"error": {"message": said, "type": "invalid_request_error", "param": "n", "code": "bad-parameter"}}
+    with closing(triton.InferenceServerClient(f"127.0.0.1:{server.server_port}", network_timeout=10)) as other:
+        for check, right, wrong in (
+            (lambda: checks.hub_refusal(hub(server)), scoring, [problem, object_, scoring | {"error_type": None}]),
+            (lambda: checks.openai_refusal(client), object_, [problem, scoring, {"error": said}]),
+            (lambda: checks.open_inference_refusal(other), scoring, [problem, {"detail": said}]),
+        ):
+            server.say(right, status=422)
+            check()
+            for body in wrong:
+                server.say(body, status=422)
+                fails(check)
+            server.say(right)  # a refusal by its words alone
+            fails(check)
+
+
 def test_a_wrong_answer_to_tritons_client_is_noticed(server: Server) -> None:
     asked: dict[str, Any] = {"columns": {"text": ["hi"]}, "name": "m"}
     with closing(triton.InferenceServerClient(f"127.0.0.1:{server.server_port}", network_timeout=10)) as client:
@@ -240,6 +300,35 @@ def test_a_wrong_answer_to_tritons_client_is_noticed(server: Server) -> None:
         ):
             server.say(*body)
             fails(checks.open_inference, client, [LABELS], **asked)
+
+
+def test_wrong_tensors_of_a_classifier_are_noticed(server: Server) -> None:
+    def say(*outputs: dict[str, Any]) -> None:
+        server.say({"model_name": "m", "outputs": list(outputs)})
+
+    def tensor(name: str, datatype: str, *data: Any) -> dict[str, Any]:
+        return {"name": name, "datatype": datatype, "shape": [len(data)], "data": list(data)}
+
+    def check(client: triton.InferenceServerClient) -> None:
+        asked = triton.InferInput("text", [1], "BYTES")
+        asked.set_data_from_numpy(np.array(["hi"], dtype=object))
+        checks.classified(client.infer("m", [asked]), [LABELS])
+
+    label, score = tensor("label", "BYTES", "b"), tensor("score", "FP32", 0.7)
+    with closing(triton.InferenceServerClient(f"127.0.0.1:{server.server_port}", network_timeout=10)) as client:
+        say(label, score)
+        check(client)
+        for wrong in (
+            [label],
+            [score],
+            [label, tensor("score", "FP64", 0.7)],
+            [label, tensor("score", "FP32", 0.3)],
+            [tensor("label", "BYTES", "a"), score],
+            [tensor("label", "INT64", 1), score],
+            [tensor("label", "BYTES", "b", "a"), tensor("score", "FP32", 0.7, 0.3)],
+        ):
+            say(*wrong)
+            fails(check, client)
 
 
 def test_a_wrong_answer_to_azures_callers_is_noticed() -> None:
