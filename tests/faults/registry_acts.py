@@ -1,0 +1,185 @@
+"""What the campaigns against the registry's disk do to it (`ACTS`), and how they tell what came of it (`state_of`).
+
+Each act is one thing that a user asks for. It may be cut off anywhere; done again it goes through, and twice is once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from bedplate_registry import durable
+from bedplate_registry.blobs import Blobs
+from bedplate_registry.errors import NotFound
+from bedplate_registry.gc import collect, lease
+from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Models, Source
+from bedplate_registry.names import Name
+from bedplate_registry.registry import Registry
+
+__all__ = ["ACTS", "DEFECTS", "litter_of", "make_base", "publish", "state_of"]
+
+FACTS = ModelFacts("text-classification", "BertForSequenceClassification", "bert", 10, "float32", 8)
+SHARED = {"config.json": b"{}"}
+HURT = b"this will be damaged" * 100
+DAYS = 5 * 24 * 3600.0
+
+
+def draft_of(registry: Registry, name: str, source: str, files: Mapping[str, bytes]) -> ModelDraft:
+    blobs = [(path, registry.blobs.put_bytes(data)) for path, data in files.items()]
+    entries = tuple(FileEntry(path, blob.size_bytes, blob.sha256) for path, blob in blobs)
+    return ModelDraft(Name.parse(name), entries, FACTS, Source("job", source))
+
+
+def publish(registry: Registry, name: str, source: str, files: Mapping[str, bytes]) -> str:
+    """Put the files, then publish: what the end of an import or of a fine-tune does."""
+    with lease(registry.blobs):
+        draft = draft_of(registry, name, source, files)
+    return registry.models.publish(draft).ref
+
+
+def make_base(root: Path) -> None:
+    """A registry with a little of everything, one damaged file and one that nothing needs."""
+    registry = Registry(root)
+    for number in (1, 2):
+        publish(registry, "acme/intents", f"job-{number}", {**SHARED, "model.safetensors": b"%d" % number * 500})
+    registry.models.set_alias("acme/intents:1", "production", by="ana")
+    publish(registry, "acme/old", "job-3", {**SHARED, "x": b"only here" * 50})
+    publish(registry, "acme/hurt", "job-4", {"x": HURT, "y": b"y"})
+    add_dataset(registry, "first")
+    registry.blobs.put_bytes(b"nobody's" * 100)
+    path = registry.blobs.path(registry.models.get("acme/hurt").files[0].sha256)
+    path.chmod(0o644)
+    path.write_bytes(b"?" + HURT[1:])
+
+
+def add_dataset(registry: Registry, name: str) -> None:
+    table = registry.root.parent / f"{name}.csv"
+    table.write_text(f"text,label\n{name},1\n")
+    registry.datasets.add(Name.parse(name), table, table.name)
+
+
+def evaluate(registry: Registry) -> None:
+    """The report of a job is kept once, however often the job is finished."""
+    if not registry.evaluations.list("acme/intents:1"):
+        registry.evaluations.add({"model": "acme/intents:1", "metrics": {"accuracy": 0.5}})
+
+
+def delete(registry: Registry) -> None:
+    with suppress(NotFound):  # done before
+        registry.models.delete("acme/old:1", by="ana")
+
+
+def show(registry: Registry) -> None:
+    """Make the view of a version anew, as after its links were damaged."""
+    version = registry.models.get("acme/intents:1")
+    view = registry.root / "models/acme/intents/1/files"
+    (view / "config.json").unlink(missing_ok=True)
+    assert (registry.models.files_dir(version) / "config.json").read_bytes() == b"{}"
+
+
+def gather(registry: Registry) -> None:
+    collect(registry, clock=lambda: time.time() + DAYS)
+
+
+ACTS: dict[str, Callable[[Registry], object]] = {
+    "publish": lambda registry: publish(registry, "acme/intents", "job-9", {**SHARED, "x": b"weights" * 1000}),
+    "publish a new name": lambda registry: publish(registry, "new", "job-9", {"x": b"1", "y/z": b"2"}),
+    "set an alias": lambda registry: registry.models.set_alias("acme/intents:2", "production", by="ben"),
+    "archive": lambda registry: registry.models.archive("acme/intents:2", by="ana"),
+    "delete": delete,
+    "show": show,
+    "add a dataset": lambda registry: add_dataset(registry, "second"),
+    "evaluate": evaluate,
+    "repair": lambda registry: registry.blobs.put_bytes(HURT),
+    "collect": gather,
+}
+
+
+def state_of(registry: Registry) -> dict[str, Any]:
+    """What a user sees, with every file read. Raises where something is half there."""
+    models, names = {}, {model.name for model in (*registry.models.list(), *registry.models.archived())}
+    for name in sorted(names, key=str):
+        for version in registry.models.versions(name):
+            bad = sorted(entry.path for entry in version.files if not registry.blobs.verify(entry.sha256))
+            models[version.ref] = [version.source.id, version.state, sorted(version.aliases), bad]
+    datasets = [dataset.ref for dataset in registry.datasets.list() if registry.blobs.verify(dataset.sha256)]
+    return {"models": models, "datasets": datasets, "reports": len(registry.evaluations.list())}
+
+
+def litter_of(registry: Registry) -> list[str]:
+    """What is left when all was done and collected, and should not be."""
+    gather(registry)
+    left = [*registry.root.rglob(".tmp-*"), *registry.root.glob("staging/*"), *registry.root.glob("blobs/incoming/*")]
+    return sorted(path.name for path in left)
+
+
+# --- defects, sown on purpose: each campaign has to find its own ---
+
+
+def _in_place(path: Path, data: bytes, mode: int = 0o644) -> None:
+    with path.open("wb") as file:
+        for start in range(0, len(data), 100):
+            durable.write_chunk(file, data[start : start + 100], path)
+            file.flush()
+
+
+def _publish_in_place(temp: Path, final: Path) -> None:
+    durable.make_folder(final)
+    _in_place(final / "manifest.json", (temp / "manifest.json").read_bytes())
+
+
+@contextmanager
+def write_in_place() -> Iterator[None]:
+    with patch.object(durable, "write_bytes", _in_place), patch.object(durable, "publish_folder", _publish_in_place):
+        yield
+
+
+@contextmanager
+def manifest_before_blobs() -> Iterator[None]:
+    late, settle, commit = [], Blobs._settle, durable.publish_folder
+
+    def keep(self: Blobs, temp: Path, blob: Any) -> Any:
+        late.append((self, temp.rename(temp.with_suffix(".late")), blob))
+        return blob
+
+    def publish_then_settle(temp: Path, final: Path) -> None:
+        commit(temp, final)
+        for each in late:
+            settle(*each)
+
+    with (
+        patch.object(Blobs, "_settle", keep),
+        patch.object(Models, "_check_there", lambda self, entry: None),
+        patch.object(durable, "publish_folder", publish_then_settle),
+    ):
+        yield
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """In place of an fsync."""
+
+
+@contextmanager
+def no_fsync() -> Iterator[None]:
+    with patch.object(durable, "flush", _nothing):
+        yield
+
+
+@contextmanager
+def no_fsync_of_folders() -> Iterator[None]:
+    with patch.object(durable, "_sync_folder", _nothing):
+        yield
+
+
+# Under these names; "" is none.
+DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "": nullcontext,
+    "write in place": write_in_place,
+    "manifest before blobs": manifest_before_blobs,
+    "no fsync": no_fsync,
+    "no fsync of folders": no_fsync_of_folders,
+}
