@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from .cards import card_facts
@@ -38,6 +38,7 @@ MOST_TEXT = 100  # characters of a license or a language that a card may claim
 IS_IT_A_HUB = "Check the address (BEDPLATE_HUB_URL), and that it is a Hub."
 SHIPPED_LIST = "The shipped list needs no Hub: bedplate catalog"
 
+Parameters: TypeAlias = list[tuple[str, str | int | float | bool | None]]
 _turns = BoundedSemaphore(AT_ONCE)
 
 
@@ -60,7 +61,7 @@ def search_hub(
     return [entry for entry in found if wanted.fits(entry, with_words=False)], following
 
 
-def _parameters(wanted: Wanted, limit: int, after: str | None) -> list[tuple[str, str]]:
+def _parameters(wanted: Wanted, limit: int, after: str | None) -> Parameters:
     asked = {"search": " ".join(wanted.query.split()), "pipeline_tag": wanted.task, "cursor": after}
     if wanted.min_parameters is not None or wanted.max_parameters is not None:
         ends = {"min": wanted.min_parameters, "max": wanted.max_parameters}
@@ -75,7 +76,7 @@ def _parameters(wanted: Wanted, limit: int, after: str | None) -> list[tuple[str
     ]
 
 
-def _ask(hub: Hub, parameters: list[tuple[str, str]]) -> tuple[list[Any], str | None]:
+def _ask(hub: Hub, parameters: Parameters) -> tuple[list[Any], str | None]:
     """The answer's items, and the cursor of the next page."""
     import httpx
 

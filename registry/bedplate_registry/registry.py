@@ -8,6 +8,7 @@ from .blobs import Blobs
 from .datasets import Datasets
 from .evaluations import Evaluations
 from .models import Models
+from .search import ModelSearch
 
 __all__ = ["Registry"]
 
@@ -21,3 +22,4 @@ class Registry:
         self.datasets = Datasets(root / "datasets", self.blobs)
         self.evaluations = Evaluations(root / "evaluations")
         self.models = Models(root / "models", self.blobs, self.evaluations)
+        self.search = ModelSearch(self.models, root / "models", root / "search.db")

@@ -3,6 +3,7 @@
     <root>/<org>/<name>/.lock                   held while a version is added
     <root>/<org>/<name>/<version>/manifest.json what the version is; its folder is renamed into place when complete
     <root>/<org>/<name>/states.jsonl            which versions were archived, restored, deleted; by whom, why, when
+    <root>/.changes                             which names changed lately: a hint for search (changes.py)
 
 One-part names lie under `_`. A version is there when its folder is: the rename is the commit, and everything it
 speaks of was durable before. It is gone when a line says so, which is written before its folder is removed and stays
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 
 from . import durable
 from .blobs import locked
+from .changes import note_change
 from .errors import BedplateError, Conflict, NotFound, Refused, nearest
 from .names import Name, Ref
 
@@ -214,7 +216,10 @@ class VersionStore:
                 self._refuse_case_twin(name)
                 durable.make_folder(folder)
         with locked(folder / ".lock"):
-            yield
+            try:
+                yield
+            finally:
+                note_change(self.root, name)
 
     def _refuse_case_twin(self, name: Name) -> None:
         """Two names that differ only in case would be one folder on some disks, and one word to most people."""
