@@ -147,6 +147,31 @@ def test_the_answers_in_many_windows_are_those_of_a_plain_search(family: str, al
     for item, found in zip(items, answers, strict=True):
         expected = reference.answers(item, stride=11, longest=15, impossible=True, align=align)
         assert_answers(found, expected, item["context"])
+        assert len(found) == 5
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize(("top_k", "stride"), [(5, 25), (30, 11), (100, 25)])
+def test_as_many_answers_come_as_there_are_however_many_spans_are_one(
+    family: str, top_k: int, stride: int, load: Load
+) -> None:
+    """Words of many tokens: a hundred spans and more, in two windows each, are one word."""
+    predictor, folder = load(family)
+    source = random.Random(3)
+    words = ["".join(source.choices("bcdfghjkvwxz", k=14)) for _ in range(60)]
+    item = {"question": "where?", "context": " ".join(words)}
+    [found] = predictor.predict([item], {"top_k": top_k, "doc_stride": stride})
+    expected = Reference(folder).answers(item, stride=stride, longest=15, impossible=False, align=True)
+    assert_answers(found, expected, item["context"])
+    assert len(found) == min(top_k, len(expected))
+
+
+def test_blanks_that_are_tokens_are_no_answers_and_no_way_without_end(load: Load) -> None:
+    predictor, _ = load("roberta")
+    item = {"question": "where?", "context": "card" + " " * 3000 + "login"}
+    [found] = predictor.predict([item], {"top_k": 9, "align_to_words": False})
+    answers = {one["answer"] for one in found}
+    assert {"card", "login"} <= answers and all(answer == answer.strip() for answer in answers)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,6 +10,7 @@ transformers' former pipeline scored it.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,9 +24,9 @@ from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head, Window
-from bedplate_serving.predictors.encoders.windows import Span, WindowedEncoder, Windows, check_long_text, ranges, snip
+from bedplate_serving.predictors.encoders.windows import Span, WindowedEncoder, Windows, check_long_text, ranges
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
-from bedplate_serving.predictors.text import shown_key
+from bedplate_serving.predictors.text import kind_of, shown_key
 
 __all__ = ["QuestionAnswerer", "QuestionParameters", "load"]
 
@@ -125,8 +126,7 @@ class QuestionAnswerer(EncoderPredictor):
         if isinstance(item, QuestionItem):
             return item
         if not isinstance(item, dict):
-            what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
-            raise ItemError(f'must be {{"question": …, "context": …}}, not {what}')
+            raise ItemError(f'must be {{"question": …, "context": …}}, not {kind_of(item)}')
         if unknown := sorted(set(map(str, item)) - {"question", "context", *IGNORED_KEYS}):
             raise ItemError(f"has the unknown key {shown_key(unknown[0])}; it takes 'question' and 'context'")
         for key in ("question", "context"):
@@ -198,12 +198,14 @@ def _best(answer: Answer) -> FoundAnswer:
 
 def _read(encoded: QuestionWindows, rows: Sequence[Rows]) -> list[FoundAnswer]:
     """The best answers in the logits of the windows; at least one, if only "no answer"."""
-    wanted = encoded.item.parameters
+    wanted, context = encoded.item.parameters, encoded.item.context
     logits = [window[len(window) - (part.end - part.start) :] for window, part in zip(rows, encoded.parts, strict=True)]
     none = _no_answer(rows, logits)
     total = _total(logits, encoded.parts, none)
-    keep = 20 * wanted.top_k + 100  # of all windows: many spans become one answer when they are aligned to words
-    answers = _distinct(encoded, _best_of_all(logits, encoded.parts, wanted.max_answer_len, keep), total)
+    answers: list[FoundAnswer] = [
+        {"answer": context[slice(*span)], "score": _probability(logit, total), "start": span.start, "end": span.end}
+        for span, logit in _best_of_all(encoded, logits)
+    ]
     if wanted.handle_impossible_answer or not answers:
         answers.append({"answer": "", "score": _probability(none.sum(), total), "start": 0, "end": 0})
         answers.sort(key=lambda answer: -answer["score"])
@@ -233,52 +235,77 @@ def _probability(logit: float, total: float) -> float:
     return float(np.exp(logit - total))
 
 
-def _best_of_all(
-    logits: Sequence[Rows], parts: Sequence[Span], longest: int, keep: int
-) -> list[tuple[float, int, int]]:
-    """(sum of logits, first token, last token) of the `keep` best spans, the best first; a span that two windows hold
-    counts once for each.
+class Edges(NamedTuple):
+    """Of each token, or of each place in a text: where an answer starts that begins there, and where one ends."""
+
+    starts: Rows
+    bare_ends: Rows
+    ends: Rows  # with the accents that follow
+
+
+def _best_of_all(encoded: QuestionWindows, logits: Sequence[Rows]) -> list[tuple[Span, float]]:
+    """The pieces of the context with the largest sums of logits, the best first, each once: many spans of tokens are
+    one piece when they are aligned to words, and a span may lie in two windows.
     """
-    best = np.empty((0, 3))
-    for window, part in zip(logits, parts, strict=True):
-        found = _best_spans(window, longest, keep) + np.array((0, part.start, part.start))
-        best = np.concatenate([best, found])
-        if len(best) > keep:
-            best = best[np.argpartition(-best[:, 0], keep - 1)[:keep]]
-    order = np.lexsort((best[:, 2], best[:, 1], -best[:, 0]))
-    return [(score, int(first), int(last)) for score, first, last in best[order].tolist()]
+    wanted = encoded.item.parameters
+    edges = _edges(encoded)
+    best: dict[Span, float] = {}
+    for window, part in zip(logits, encoded.parts, strict=True):
+        own = Edges(*(edge[part.start : part.end] for edge in edges))
+        # The best of all are among the best of their windows.
+        for span, logit in _best_spans(window, own, wanted.max_answer_len, wanted.top_k):
+            best[span] = max(logit, best.get(span, -np.inf))
+    return sorted(best.items(), key=lambda one: (-one[1], one[0]))[: wanted.top_k]
 
 
-def _best_spans(logits: Rows, longest: int, keep: int) -> Rows:
-    """[spans, 3]: sum of logits, first and last token, of spans of at most `longest` tokens with the largest sums."""
+def _best_spans(logits: Rows, edges: Edges, longest: int, keep: int) -> list[tuple[Span, float]]:
+    """The `keep` best pieces that begin and end with tokens of one window, at most `longest` of them; each once."""
     longest = min(longest, len(logits))
     if not longest:
-        return np.empty((0, 3))
-    ends = np.concatenate([logits[:, 1], np.full(longest - 1, -np.inf)])
-    sums = (logits[:, 0, None] + np.lib.stride_tricks.sliding_window_view(ends, longest)).ravel()
-    best = np.argpartition(-sums, keep)[:keep] if keep < len(sums) else np.arange(len(sums))
-    best = best[sums[best] > -np.inf]
-    return np.stack([sums[best], best // longest, best // longest + best % longest], axis=1)
+        return []
+    padded = np.concatenate([logits[:, 1], np.full(longest - 1, -np.inf)])
+    sums = (logits[:, 0, None] + np.lib.stride_tricks.sliding_window_view(padded, longest)).ravel()
+    for most in (20 * keep + 100, len(sums)):  # nearly always enough, and all, of which few may be left
+        order = np.argpartition(-sums, most)[:most] if most < len(sums) else np.arange(len(sums))
+        order = order[np.argsort(-sums[order], kind="stable")]
+        found = _distinct(order, longest, sums, edges)[:keep]
+        if len(found) == keep:
+            break
+    return found
 
 
-def _distinct(encoded: QuestionWindows, spans: Sequence[tuple[float, int, int]], total: float) -> list[FoundAnswer]:
-    """The first of the spans, each piece of text once."""
-    context, wanted = encoded.item.context, encoded.item.parameters
-    offsets = _word_offsets(encoded.encoding) if wanted.align_to_words else encoded.encoding.offsets
-    answers: dict[Span, FoundAnswer] = {}
-    for logit, first, last in spans:
-        span = snip(context, offsets[first][0], offsets[last][1])
-        if span not in answers and span.start < span.end:
-            text = context[span.start : span.end]
-            answers[span] = {
-                "answer": text,
-                "score": _probability(logit, total),
-                "start": span.start,
-                "end": span.end,
-            }
-            if len(answers) == wanted.top_k:
-                break
-    return list(answers.values())
+def _distinct(order: Rows, longest: int, sums: Rows, edges: Edges) -> list[tuple[Span, float]]:
+    """The pieces of these places in `sums`, in their order, each once."""
+    order = order[sums[order] > -np.inf]  # not beyond the window's end
+    first, last = order // longest, order // longest + order % longest
+    is_piece = edges.starts[first] < edges.bare_ends[last]  # not blanks alone
+    order, starts, ends = order[is_piece], edges.starts[first[is_piece]], edges.ends[last[is_piece]]
+    _, unique = np.unique(starts * (int(edges.ends.max()) + 1) + ends, return_index=True)
+    chosen = np.sort(unique)
+    spans = map(Span, starts[chosen].tolist(), ends[chosen].tolist())
+    return list(zip(spans, sums[order[chosen]].tolist(), strict=True))
+
+
+def _edges(encoded: QuestionWindows) -> Edges:
+    offsets = encoded.encoding.offsets
+    if encoded.item.parameters.align_to_words:
+        offsets = _word_offsets(encoded.encoding)
+    pairs = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+    places = _snipped(encoded.item.context)
+    return Edges(places.starts[pairs[:, 0]], places.bare_ends[pairs[:, 1]], places.ends[pairs[:, 1]])
+
+
+def _snipped(text: str) -> Edges:
+    """For each place in the text, its end among them, as windows.snip would have it. (Step by step it would take hours
+    through a million blanks that are a token each.)
+    """
+    places = np.arange(len(text) + 1)
+    is_blank = np.array([character.isspace() for character in text], dtype=bool)
+    is_accent = np.array([bool(unicodedata.combining(character)) for character in text], dtype=bool)
+    starts = np.minimum.accumulate(np.where(np.append(is_blank, False), len(text), places)[::-1])[::-1]
+    ends = np.maximum.accumulate(np.where(np.insert(is_blank, 0, False), 0, places))
+    behind = np.minimum.accumulate(np.where(np.append(is_accent, False), len(text), places)[::-1])[::-1]
+    return Edges(starts, ends, behind[ends])
 
 
 def _word_offsets(encoding: Any) -> list[tuple[int, int]]:
