@@ -1,0 +1,54 @@
+"""`bedplate catalog`"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, say, show
+
+__all__ = ["catalog"]
+
+SHIPPED = ("model_id", "task", "license", "parameters", "here", "about")
+OF_HUB = ("model_id", "task", "license", "parameters", "downloads", "gated", "here")
+COUNT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([KMB]?)", re.IGNORECASE)
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
+
+
+def _count(text: str | None) -> int | None:
+    if text is None:
+        return None
+    found = COUNT.fullmatch(text.strip())
+    if found is None:
+        raise WrongUse(f"{text!r} is no number of parameters.", hint="Write it as 500M, 1.5B or 66000000.")
+    return round(float(found[1]) * UNITS[found[2].upper()])
+
+
+def catalog(
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    license: Annotated[str | None, typer.Option(help="Only this license, as SPDX names it.")] = None,
+    query: Annotated[str | None, typer.Option(help="Words of its id or its purpose.")] = None,
+    language: Annotated[str | None, typer.Option(help="Only this language: en, de, multilingual.")] = None,
+    finetunable_for: Annotated[str | None, typer.Option(help="Only what can be fine-tuned for this task.")] = None,
+    min_parameters: Annotated[str | None, typer.Option(help="At least so many, as in 100M.")] = None,
+    max_parameters: Annotated[str | None, typer.Option(help="At most so many, as in 1.5B.")] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="Search the Hub instead of the list that comes along.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Models to show.")] = 100,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Models that can be imported: a list of well-known ones, or the Hub's own search."""
+    filters = {"task": task, "license": license, "language": language, "finetunable_for": finetunable_for}
+    sizes = {"min_parameters": _count(min_parameters), "max_parameters": _count(max_parameters)}
+    found = connect(home, url).catalog.search(query or "", hub=hub, limit=limit, **filters, **sizes)
+    rows = [model.data for model in found]
+    if format is Format.table:
+        rows = [{**row, "task": row["task"] or "(base)" if not hub else row["task"]} for row in rows]
+    show(rows, format, columns=OF_HUB if hub else SHIPPED)
+    if rows and format is Format.table:
+        say(f"Import one with: bedplate import {rows[0]['model_id']}")
+    elif not rows:
+        say("Nothing fits." if hub else "Nothing in the list fits; the Hub has more: bedplate catalog --hub")
