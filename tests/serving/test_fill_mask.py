@@ -165,16 +165,33 @@ def test_a_mask_at_an_end_is_read_with_all_that_fits_beside_it(before: int, afte
     )
     assert (short.length, long.length) == (7, 64)
     place = {0: 0, 200: 61}.get(before, 30)
-    assert list(long.masks) == [place] and list(long.windows[0].take or ()) == [place + 1]
+    assert list(long.parts[0].masks) == [place] and list(long.windows[0].take or ()) == [place + 1]
 
 
-def test_masks_too_far_apart_are_refused_and_spoil_nobody_elses_answer(load: Load) -> None:
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_masks_far_apart_are_each_read_with_what_stands_around_them(family: str, load: Load) -> None:
+    predictor, _ = load(family)
+    source, mask = random.Random(2), predictor.mask_token
+    words = [source.choices([word for word in WORDS if len(word) > 1], k=count) for count in (100, 40, 150, 80)]
+    first, second, third, last = (" ".join(some) for some in words)
+    text = f"{first} {mask} {second} {mask} {third} {mask} {last}"
+    [encoded] = predictor.encode([predictor.parse(text)])
+    assert encoded.truncated and sum(len(part.masks) for part in encoded.parts) == 3
+    assert all(len(part.ids) == 62 for part in encoded.parts) and encoded.length == 64 * len(encoded.parts)
+    [found] = predictor.predict([text])
+    [near, alone] = predictor.predict([f"{first} {mask} {second} {mask} {third}", f"{third} {mask} {last}"])
+    for answer, expected in zip(found, [*near, alone], strict=True):
+        assert_same(answer, expected, sequences=False)
+    assert [one["sequence"].count(mask) for one in (found[0][0], found[2][0])] == [len(encoded.parts[0].masks) - 1, 0]
+
+
+def test_masks_at_the_edge_of_a_window_are_in_it_or_in_the_next(load: Load) -> None:
     predictor, _ = load("bert")
-    far = "[MASK] " + "card " * 100 + "[MASK]"
-    with pytest.raises(ItemError, match="masks 102 tokens apart; the model reads 62 at a time"):
-        predictor.predict([far])
-    [near] = predictor.predict(["card " * 100 + "[MASK] " + "card " * 40 + "[MASK]" + " card" * 100])
-    assert len(near) == 2
+    for between, windows in ((60, 1), (61, 2)):
+        text = "[MASK] " + "card " * between + "[MASK]" + " card" * 9
+        [encoded] = predictor.encode([predictor.parse(text)])
+        assert (len(encoded.windows), encoded.truncated) == (windows, True)
+        assert [len(answer) for answer in predictor.predict([text])[0]] == [5, 5]
 
 
 def test_only_masked_tokens_pass_through_the_vocabulary(load: Load) -> None:
@@ -251,18 +268,19 @@ def test_each_dialect_gets_its_shape(load: Load) -> None:
 def test_a_file_is_filled_in_batch(format: str, tmp_path: Path, load: Load) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / f"out.{format}"
     lines = [{"text": "my [MASK] is lost", "answer": "card"}, {"text": "no mask"}, {"text": "[MASK] [MASK]"}]
-    far = {"text": "[MASK] " + "card " * 100 + "[MASK]"}
-    source.write_text("\n".join(json.dumps(line) for line in [*lines, far]))
+    lines += [{"text": "[MASK] " + "card " * 100 + "[MASK]"}]
+    source.write_text("\n".join(json.dumps(line) for line in lines))
     columns = map_columns("fill-mask", ["text", "answer"], {}, need_label=False)
     summary = score_file(load("bert")[0], source, "jsonl", target, format, columns, {"top_k": 2}, SILENT)
     rows = list(read_rows(target, format))
-    assert (summary.errors, summary.columns) == (2, ("token", "score", "predictions", "error"))
+    assert (summary.errors, summary.columns) == (1, ("token", "score", "predictions", "error"))
+    assert summary.truncated == 1
     predictions = [
         json.loads(one) if isinstance(one, str) and one else one for one in (row["predictions"] for row in rows)
     ]
     assert [len(predictions[0]), len(predictions[2])] == [1, 2] and len(predictions[0][0]) == 2
     assert rows[0]["token"] == predictions[0][0][0]["token_str"] and rows[2]["token"].count(",") == 1
-    assert "no mask" in rows[1]["error"] and "tokens apart" in rows[3]["error"]
+    assert "no mask" in rows[1]["error"] and [len(one) for one in predictions[3]] == [2, 2]
 
 
 def test_a_model_without_the_head_is_refused(tmp_path: Path) -> None:
@@ -277,6 +295,16 @@ def test_a_model_without_a_mask_token_is_refused(tmp_path: Path) -> None:
     del settings["mask_token"]
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     with pytest.raises(Refused, match="no mask token") as caught:
+        load_predictor(folder, "fill-mask", device="cpu")
+    assert caught.value.code == "no-mask"
+
+
+def test_a_mask_token_that_the_model_has_no_place_for_is_refused(tmp_path: Path) -> None:
+    """Out of the vocabulary it is another token for the tokenizer, one that the model never saw."""
+    folder = tiny_masked_lm(tmp_path / "m")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"mask_token": "[NOWHERE]"}))
+    with pytest.raises(Refused, match="mask token") as caught:
         load_predictor(folder, "fill-mask", device="cpu")
     assert caught.value.code == "no-mask"
 

@@ -1,8 +1,8 @@
 """Fill-mask: the likeliest words in the place of a mask, on any AutoModelForMaskedLM.
 
 Scores are probabilities over the whole vocabulary, with `targets` too. Only masked tokens pass through the matrix of
-the vocabulary. Of a text beyond the model's context the part around its masks is read, and `truncated` is said; masks
-that lie too far apart for one part are refused.
+the vocabulary. Of a text beyond the model's context the parts around its masks are read, those near to each other in
+one part, and `truncated` is said.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.inspection import read_config
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head
 from bedplate_serving.predictors.encoders.windows import Span, WindowedEncoder, Windows, check_long_text
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
-from bedplate_serving.predictors.text import check_text, keys_of, shown_key
+from bedplate_serving.predictors.text import check_text, keys_of, kind_of, shown_key
 
 __all__ = ["MaskFiller", "MaskParameters", "load"]
 
@@ -77,11 +78,17 @@ class MaskedItem(NamedTuple):
     wanted: Wanted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedWindow(Windows):
-    wanted: Wanted
-    ids: Sequence[int]  # of the text, as far as it is read
+class MaskedPart(NamedTuple):
+    """As much of a text as one window holds."""
+
+    ids: Sequence[int]
     masks: Sequence[int]  # their places in `ids`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedWindows(Windows):
+    wanted: Wanted
+    parts: Sequence[MaskedPart]  # one for each window; every mask is in one of them
 
 
 def load(folder: Path, *, device: str = "auto", threads: int | None = None, derived: Path | None = None) -> MaskFiller:
@@ -104,12 +111,21 @@ class MaskFiller(EncoderPredictor):
         self._stand_on(encoder)
         self._room = encoder.context_length - self._windowed.frame.size
         self._tokenizer = self._windowed.tokenizer
-        self.mask_token = self._checked_mask(encoder.mask_token)
+        self.mask_token = self._checked_mask(encoder.mask_token, read_config(folder).get("vocab_size"))
         self._mask_id = encoder.mask_token_id
 
-    def _checked_mask(self, token: str | None) -> str:
-        if token is None or self._windowed.encoder.mask_token_id not in self._tokenizer.encode(token).ids:
+    def _checked_mask(self, token: str | None, vocabulary: Any) -> str:
+        """Raises Refused: no-mask."""
+        number = self._windowed.encoder.mask_token_id
+        if token is None or number not in self._tokenizer.encode(token).ids:
             raise Refused("The model's tokenizer has no mask token, so it cannot be asked to fill one.", code="no-mask")
+        if isinstance(vocabulary, int) and number >= vocabulary:
+            raise Refused(
+                f"The mask token of the model's tokenizer, {token[:40]!r}, is not one of the {vocabulary} that the "
+                "model knows.",
+                hint="Correct mask_token in tokenizer_config.json.",
+                code="no-mask",
+            )
         return token
 
     def parameters(self, raw: Mapping[str, Any]) -> Wanted:
@@ -148,56 +164,53 @@ class MaskFiller(EncoderPredictor):
             raise ItemError(f"has {count} masks, which with top_k {wanted.top_k} are more than {MAX_FILLINGS} answers")
         return MaskedItem(text, wanted)
 
-    def encode(self, items: Sequence[MaskedItem]) -> list[MaskedWindow]:
-        """Raises ItemError where the masks of a text lie too far apart."""
+    def encode(self, items: Sequence[MaskedItem]) -> list[MaskedWindows]:
+        """Raises ItemError where the tokenizer sees no mask."""
         encodings = self._windowed.tokenize([item.text for item in items])
-        return [self._window(item, encoding) for item, encoding in zip(items, encodings, strict=True)]
+        return [self._windows(item, encoding.ids) for item, encoding in zip(items, encodings, strict=True)]
 
-    def _window(self, item: MaskedItem, encoding: Any) -> MaskedWindow:
-        frame, every = self._windowed.frame, encoding.ids
-        found = [place for place, token in enumerate(every) if token == self._mask_id]
+    def _windows(self, item: MaskedItem, ids: Sequence[int]) -> MaskedWindows:
+        frame, found = self._windowed.frame, [place for place, token in enumerate(ids) if token == self._mask_id]
         if not found:  # a tokenizer may read a mask within a word as something else
             raise ItemError(f"has no mask that the tokenizer reads as one: put blanks around {self.mask_token}")
-        part = _around(found, len(every), self._room)
-        ids = every[part.start : part.end]
-        masks = [place for place, token in enumerate(ids) if token == self._mask_id]
-        window = frame.window(ids, take=[mask + frame.lead for mask in masks])
-        return MaskedWindow(
-            length=window.length,
-            truncated=len(ids) < len(every),
-            windows=[window],
+        parts = []
+        for masks in _neighbors(found, self._room):
+            span = _around(masks, len(ids), self._room)
+            parts.append(MaskedPart(ids[span.start : span.end], [mask - span.start for mask in masks]))
+        windows = [frame.window(part.ids, take=[mask + frame.lead for mask in part.masks]) for part in parts]
+        return MaskedWindows(
+            length=sum(window.length for window in windows),
+            truncated=len(ids) > self._room,
+            windows=windows,
             wanted=item.wanted,
-            ids=ids,
-            masks=masks,
+            parts=parts,
         )
 
-    def forward(self, batch: Sequence[MaskedWindow]) -> list[Answer]:
+    def forward(self, batch: Sequence[MaskedWindows]) -> list[Answer]:
         """Whole answers: looking through a vocabulary is work, too."""
-        return [self._read(one, rows) for one, [rows] in zip(batch, self._windowed.run(batch), strict=True)]
+        return [self._read(one, rows) for one, rows in zip(batch, self._windowed.run(batch), strict=True)]
 
-    def _read(self, encoded: MaskedWindow, rows: Rows) -> Answer:
+    def _read(self, encoded: MaskedWindows, rows: Sequence[Rows]) -> Answer:
+        is_single = sum(len(part.masks) for part in encoded.parts) == 1
         fillings = [
             [
-                self._filling(encoded, mask, token, score)
+                self._filling(part, mask, token, score, is_single)
                 for token, score in _top(scores_of(row, "softmax"), encoded.wanted)
             ]
-            for mask, row in zip(encoded.masks, rows, strict=True)
+            for part, masked in zip(encoded.parts, rows, strict=True)
+            for mask, row in zip(part.masks, masked, strict=True)
         ]
-        return fillings[0] if len(fillings) == 1 else fillings
+        return fillings[0] if is_single else fillings
 
-    def _filling(self, encoded: MaskedWindow, mask: int, token: int, score: float) -> Filling:
+    def _filling(self, part: MaskedPart, mask: int, token: int, score: float, is_single: bool) -> Filling:
+        """`sequence` is what was read, as the tokenizer writes it; other masks stay."""
+        ids = [*part.ids[:mask], token, *part.ids[mask + 1 :]]
         return {
             "score": score,
             "token": token,
             "token_str": self._tokenizer.decode([token], skip_special_tokens=False),
-            "sequence": self._sequence(encoded, mask, token),
+            "sequence": self._tokenizer.decode(ids, skip_special_tokens=is_single),
         }
-
-    def _sequence(self, encoded: MaskedWindow, mask: int, token: int) -> str:
-        """What was read, as the tokenizer writes it; other masks stay."""
-        ids = [*encoded.ids[:mask], token, *encoded.ids[mask + 1 :]]
-        read: str = self._tokenizer.decode(ids, skip_special_tokens=len(encoded.masks) == 1)
-        return read
 
     def answer(self, raw: Answer, parameters: Wanted | None = None) -> Answer:
         return raw
@@ -231,8 +244,7 @@ def _text(item: Any) -> Any:
     if isinstance(item, str):
         return item
     if not isinstance(item, dict):
-        what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
-        raise ItemError(f"must be a string with a mask in it, not {what}")
+        raise ItemError(f"must be a string with a mask in it, not {kind_of(item)}")
     if "text" not in item:
         raise ItemError(f'has no "text"; it holds {keys_of(item)}')
     if unknown := sorted(set(map(str, item)) - {"text", *IGNORED_KEYS}):
@@ -240,13 +252,22 @@ def _text(item: Any) -> Any:
     return item["text"]
 
 
+def _neighbors(masks: Sequence[int], room: int) -> list[list[int]]:
+    """The places of masks in groups that `room` tokens hold each."""
+    groups: list[list[int]] = []
+    for mask in masks:
+        if groups and mask - groups[-1][0] < room:
+            groups[-1].append(mask)
+        else:
+            groups.append([mask])
+    return groups
+
+
 def _around(masks: Sequence[int], count: int, room: int) -> Span:
     """The part of a text of `count` tokens that is read: all of it, or `room` tokens with the masks in their middle."""
     if count <= room:
         return Span(0, count)
     width = masks[-1] + 1 - masks[0]
-    if width > room:
-        raise ItemError(f"has its masks {width} tokens apart; the model reads {room} at a time")
     start = min(max(masks[0] - (room - width) // 2, 0), count - room)
     return Span(start, start + room)
 
