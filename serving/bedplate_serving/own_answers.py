@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bedplate_serving.model_list import model_card, model_list
 from bedplate_serving.problems import Problem
 from bedplate_serving.routes import Key, Routes
-from bedplate_serving.scoring_paths import Dialect, ScoringPath, no_route
+from bedplate_serving.scoring_paths import Dialect, ScoringPath
 from bedplate_serving.v2_server import ALIVE, READY, SERVER
 
 __all__ = ["own_answer"]
@@ -19,7 +19,7 @@ def own_answer(routes: Routes, path: ScoringPath, key: Key | None) -> bytes:
     """JSON. Raises a Problem for a path that is none, and for a model that `key` may not see."""
     found = path.found
     if found is None:
-        raise no_route(path.method, path.target)
+        raise path.no_route
     if found.dialect == "models":
         return model_list(_models(routes, key))
     if found.dialect == "model":

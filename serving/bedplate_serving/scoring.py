@@ -23,7 +23,7 @@ from bedplate_serving.own_answers import own_answer
 from bedplate_serving.problems import Problem
 from bedplate_serving.request_timeout import timeout_seconds
 from bedplate_serving.routes import Deployment, Endpoint, Key, Routes, RouteTable
-from bedplate_serving.scoring_paths import ScoringPath, no_route
+from bedplate_serving.scoring_paths import ScoringPath
 from bedplate_serving.upstream import Pool, Pools, returned_headers
 
 __all__ = ["Scorer", "key_of"]
@@ -211,6 +211,6 @@ def _choose(routes: Routes, scope: Scope, path: ScoringPath, name: str, key: Key
         detail = f"There is no endpoint {name[:100]!r}."
         raise Problem(404, "no-endpoint", detail, "bedplate endpoints list shows them.")
     if not path.is_spoken:
-        raise no_route(path.method, path.target)
+        raise path.no_route
     wanted = header(scope, b"x-bedplate-deployment") or header(scope, b"azureml-model-deployment")
     return endpoint, endpoint.choose(wanted)

@@ -83,11 +83,11 @@ def find(method: str, path: str) -> Found | None:
     return None
 
 
-def no_route(method: str, path: str) -> Problem:
-    """Where nothing is spoken: 405 where another method is right, else 404."""
+def no_route(method: str, path: str, below: str = "") -> Problem:
+    """Where nothing is spoken: 405 where another method is right, else 404. `below` is where the path begins."""
     right = {known for known, exact in (*EXACT, *OF_THE_REPLICA) if exact == path}
     right |= {known for known, pattern, _ in NAMED if pattern.fullmatch(path)}
-    detail = f"There is no {method[:20]} {path[:200]}."
+    detail = f"There is no {method[:20]} {(below + path)[:200]}."
     if not right:
         return Problem(404, "no-route", detail, "GET /endpoints/NAME/openapi.json says what an endpoint takes.")
     allowed = ", ".join(sorted(right))
@@ -127,6 +127,11 @@ class ScoringPath:
     def is_spoken(self) -> bool:
         """Whether a dialect or the replica itself answers there."""
         return self.found is not None or (self.method, self.target) in OF_THE_REPLICA
+
+    @property
+    def no_route(self) -> Problem:
+        """Why nothing does."""
+        return no_route(self.method, self.target, "" if self.endpoint is None else f"/endpoints/{self.endpoint}")
 
     @property
     def is_named_by_its_body(self) -> bool:

@@ -387,7 +387,7 @@ def test_a_wrong_path_or_method_is_refused_in_the_shape_of_its_dialect(
         else:
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.json()["code"] == code
-            assert f"{method} {path}" in answer.json()["error"]
+            assert f"{method} {base}{path}." in answer.json()["error"]
 
 
 def test_a_wrong_path_below_an_endpoint_is_told_to_those_alone_who_may_score_there(house: Any, floor: Any) -> None:
