@@ -1,7 +1,7 @@
 """HTTP as the gateway takes it: uvicorn's fast parser, with limits to a request's head and answers that have a code.
 
-uvicorn keeps whatever headers a client sends and waits for them for good; this one answers 431 at a limit of bytes,
-and 408 at one of seconds. A connection between two requests is left to uvicorn's own limit.
+uvicorn keeps whatever headers a client sends and waits for them, and for a body, for good; this one answers 431 at a
+limit of bytes, and 408 at one of seconds. A connection between two requests is left to uvicorn's own limit.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ TOO_LARGE = Problem(
     431, "head-too-large", f"The head of this request is larger than {MAX_HEAD_BYTES} bytes.", "Send fewer headers."
 )
 TOO_SLOW = Problem(408, "head-too-slow", "The head of this request took too long to arrive.")
+BODY_TOO_SLOW = Problem(408, "body-too-slow", "The rest of this request's body did not arrive.", "Send it again.")
 NOT_HTTP = Problem(400, "bad-request", "This is no valid HTTP request.")
 
 
@@ -27,6 +28,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Counts the bytes of a request's head as they arrive, and once more when it is complete: it may come at once."""
 
     head_seconds = 20.0  # from the beginning of a connection, or of a later head in it, to the end of that head
+    body_seconds = 60.0  # between two parts of a body
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -34,7 +36,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._has_begun = False
         self._head_bytes = 0
         self._fault = NOT_HTTP
-        self._deadline: asyncio.TimerHandle | None = None  # of the head that is awaited
+        self._deadline: asyncio.TimerHandle | None = None  # of the head, or the part of a body, that is awaited
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,6 +51,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if not self._in_head:
             self._head_bytes = 0
+            self._await_body()
         elif self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.end_with(TOO_LARGE)
         elif (self._has_begun or self._head_bytes) and self._deadline is None and not self.transport.is_closing():
@@ -73,6 +76,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_head = True
         self._head_bytes = 0
+        self._stop_waiting()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -93,6 +97,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.end_with(TOO_SLOW)
         else:
             self.transport.close()  # whoever has not asked takes no answer
+
+    def _await_body(self) -> None:
+        self._stop_waiting()
+        self._deadline = self.loop.call_later(self.body_seconds, self._give_up_on_body)
+
+    def _give_up_on_body(self) -> None:
+        if self.flow.read_paused:
+            self._await_body()  # it is the application that takes its time
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.end_with(BODY_TOO_SLOW)
 
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from bedplate_serving.asgi import Receive, Scope, Send, send_answer
+from bedplate_serving.asgi import Receive, Scope, Send, read_body, send_answer
 from bedplate_serving.header_limit import LimitedHttpProtocol
 from bedplate_serving.open_files import most_connections, raise_limit
 
@@ -26,11 +26,13 @@ SOON = 0.2
 
 
 class Quick(LimitedHttpProtocol):
-    head_seconds = SOON
+    head_seconds = body_seconds = SOON
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await asyncio.sleep(3 * SOON if scope["path"] == "/slow" else 0)
+    if scope["method"] == "POST":
+        await read_body(scope, receive, 1_000_000)
     await send_answer(send, 200, b"done", [])
 
 
@@ -50,6 +52,14 @@ async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Stre
 async def told(reader: asyncio.StreamReader) -> bytes:
     """All that comes until the server hangs up."""
     return await asyncio.wait_for(reader.read(), 10)
+
+
+async def unless_reset(attempt: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Whoever writes to a connection that was closed on him may lose what was said to him last: then once more."""
+    for _ in range(9):
+        with suppress(ConnectionResetError):
+            return await attempt()
+    return await attempt()
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -92,7 +102,7 @@ def test_a_head_that_does_not_end_is_answered_408_however_it_trickles(before: by
                 await asyncio.wait([task], timeout=SOON / 10)
             return task.result()
 
-    head, _, body = asyncio.run(trickle()).partition(b"\r\n\r\n")
+    head, _, body = asyncio.run(unless_reset(trickle)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
     assert json.loads(body)["code"] == "head-too-slow"
 
@@ -106,6 +116,65 @@ def test_an_answer_that_takes_its_time_is_not_cut_off_by_half_of_the_next_reques
     first, then = asyncio.run(ask())
     assert first.startswith(b"HTTP/1.1 200 ")
     assert then.startswith(b"HTTP/1.1 408 ")
+
+
+def post(path: str, size: int, method: str = "POST") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+def test_a_body_that_stops_coming_is_answered_408() -> None:
+    async def ask() -> bytes:
+        async with connection() as (reader, writer):
+            writer.write(post("/", 100) + b"x" * 10)
+            return await told(reader)
+
+    head, _, body = asyncio.run(ask()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(body)["code"] == "body-too-slow"
+
+
+def test_the_rest_of_a_body_that_nobody_wants_any_more_is_not_awaited() -> None:
+    async def ask() -> bytes:
+        async with connection() as (reader, writer):
+            writer.write(post("/", 100, "PUT") + b"x" * 10)
+            return await told(reader)
+
+    answer = asyncio.run(ask())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"done")
+
+
+def test_a_body_may_take_long_as_long_as_it_comes() -> None:
+    async def ask() -> bytes:
+        async with connection() as (reader, writer):
+            writer.write(post("/", 20))
+            for _ in range(20):
+                writer.write(b"x")
+                await asyncio.sleep(SOON / 5)
+            return await answer(reader)
+
+    assert asyncio.run(ask()).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_waits_for_its_reader_is_not_late() -> None:
+    size = 900_000  # far beyond what is read ahead
+
+    async def ask() -> bytes:
+        async with connection() as (reader, writer):
+            writer.write(post("/slow", size) + b"x" * size)
+            return await answer(reader)
+
+    assert asyncio.run(ask()).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_to_a_whole_body_may_take_long() -> None:
+    async def ask() -> bytes:
+        async with connection() as (reader, writer):
+            writer.write(post("/slow", 10))
+            writer.write(b"x" * 10)
+            return await answer(reader)
+
+    assert asyncio.run(ask()).startswith(b"HTTP/1.1 200 ")
 
 
 def test_as_many_files_may_be_open_as_the_system_allows() -> None:
