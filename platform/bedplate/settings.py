@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.licenses import LicensePolicy
 
 __all__ = ["DEFAULT_HUB_URL", "DEFAULT_PORT", "Settings"]
 
@@ -22,6 +23,8 @@ DEFAULT_HUB_URL = "https://huggingface.co"
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("", "0", "false", "no", "off")
 HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*\*?|\*")
+LICENSES = "SPDX ids, such as apache-2.0 or cc-by-nc-*, and 'unknown' for none"
 ORIGIN = re.compile(rf"https?://({HOST.pattern})(:[0-9]{{1,5}})?")
 
 
@@ -52,6 +55,14 @@ class Settings:
     max_upload_gb: int = 100
     access_log: bool = False
     session_hours: int = 12
+    license_allow: tuple[str, ...] = ()
+    license_ask: tuple[str, ...] = ()
+    license_deny: tuple[str, ...] = ()
+
+    @property
+    def license_policy(self) -> LicensePolicy:
+        """Which licenses a model that is imported or deployed may have."""
+        return LicensePolicy(self.license_allow, self.license_ask, self.license_deny)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -78,6 +89,9 @@ class Settings:
             max_upload_gb=_integer(env, "BEDPLATE_MAX_UPLOAD_GB", 100, 1, 10**6),
             access_log=_flag(env, "BEDPLATE_ACCESS_LOG"),
             session_hours=_integer(env, "BEDPLATE_SESSION_HOURS", 12, 1, 24 * 366),
+            license_allow=_list(env, "BEDPLATE_LICENSE_ALLOW", LICENSE, LICENSES),
+            license_ask=_list(env, "BEDPLATE_LICENSE_ASK", LICENSE, LICENSES),
+            license_deny=_list(env, "BEDPLATE_LICENSE_DENY", LICENSE, LICENSES),
         )
 
 

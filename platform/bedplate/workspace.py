@@ -28,13 +28,16 @@ from bedplate.keys import KeyStore, digest
 from bedplate.kinds import KINDS, Context
 from bedplate.kinds.base import check_can_score, choose_device, replica_demand
 from bedplate.leases import Leases, never_all
+from bedplate.licensing import check_license
 from bedplate.machine import LocalMachine, Machine, MachineForJobs
+from bedplate.model_uses import uses_of
 from bedplate.reconcile import Reconciler
 from bedplate.scheduler import Scheduler
 from bedplate.sessions import Links, SessionStore
 from bedplate.settings import Settings
-from bedplate.users import UserStore
+from bedplate.users import LOCAL, UserStore
 from bedplate_registry.errors import Conflict, NotFound, Refused, Unavailable
+from bedplate_registry.models import ModelVersion, in_use
 from bedplate_registry.registry import Registry
 
 __all__ = ["Workspace"]
@@ -69,7 +72,7 @@ class Workspace:
         self.endpoints = EndpointStore(self.database)
         self.machine = machine or LocalMachine(self.home.path)
         for_jobs = MachineForJobs(self.machine, settings.endpoint_gpus)
-        self.context = Context(settings, self.home, self.registry, self.endpoints, for_jobs)
+        self.context = Context(settings, self.home, self.registry, self.endpoints, for_jobs, self.jobs)
         self.leases = Leases(self.machine, for_jobs, self.jobs, self.endpoints)
         self.intake = Intake(self.context, self.jobs)
         self.attempts = JobProcesses(self.context)
@@ -196,9 +199,10 @@ class Workspace:
     def deploy(self, name: str, model: str, **options: Any) -> dict[str, Any]:
         """Wish for a deployment. A new endpoint comes with a key, shown this once.
 
-        Raises Conflict for a base, which has no head to answer with, or where the port is taken.
+        Raises Conflict for a base, which has no head to answer with, for an archived version, for a license that the
+        policy denies or that nobody accepted (option `accept_license`), or where the port is taken.
         """
-        version = self.registry.models.get(model)
+        version = self._deployable(name, model, options)
         task = check_can_score(version)
         if options.get("sample") is not None:
             check_sample(options["sample"])
@@ -218,13 +222,28 @@ class Workspace:
     def deploy_batch(self, name: str, model: str, *, device: str | None = None, **options: Any) -> dict[str, Any]:
         """Have jobs of a batch endpoint score with a model. Nothing is started until one comes, and no port is opened.
 
-        Raises Conflict for a base.
+        Raises Conflict as `deploy` does.
         """
-        version = self.registry.models.get(model)
+        version = self._deployable(name, model, options)
         task = check_can_score(version)
         device = choose_device(self.context.machine, device)
         self.endpoints.deploy(name, version.ref, task, device=device, kind=BATCH, **options)
         return self.describe_endpoint(name)
+
+    def _deployable(self, endpoint: str, model: str, options: dict[str, Any]) -> ModelVersion:
+        """The version to deploy; what its license asks for is taken from the options."""
+        version = self.registry.models.get(model)
+        version.check_active()
+        check_license(
+            self.settings,
+            self.registry.models,
+            version,
+            version.facts.license,
+            accepts=bool(options.pop("accept_license", False)),
+            by=options.get("owner", LOCAL.name),
+            where=f"endpoint {endpoint}",
+        )
+        return version
 
     def update_endpoint(self, name: str, *, instances: Mapping[str, int], **changes: Any) -> dict[str, Any]:
         """Change shares of the traffic and numbers of replicas. Raises Changed, NotFound, Refused."""
@@ -271,6 +290,15 @@ class Workspace:
         self.endpoints.delete(name, revision=revision)
         self.keys.drop_endpoint(name)
         self._wake.set()
+
+    # --- models ---
+
+    def delete_model(self, ref: str, *, by: str, why: str = "") -> None:
+        """Remove a version for good. Raises Conflict while anything uses it, saying what."""
+        version = self.registry.models.get(ref)
+        if uses := uses_of(version.ref, self.endpoints, self.jobs):
+            raise in_use(version.ref, uses)
+        self.registry.models.delete(version.ref, by=by, why=why)
 
     # --- the loop ---
 

@@ -184,6 +184,26 @@ def test_models_are_found_read_and_named(ws: Any) -> None:
     assert ws.models.get(f"support-intent@{alias}") == model.refresh()
 
 
+def test_models_are_archived_deleted_and_promoted_and_come_back(ws: Any, server: Workspace) -> None:
+    name, alias = new_name("promoted"), "production"
+    model = ws.models.get(publish_model(server, name))
+    assert (model.archive(why="old").state, ws.models.list(archived=True, query=name)) == ("archived", [model])
+    assert model.restore().state == "active"
+    assert ws.models.set_gate(name, alias, [{"metric": "accuracy", "at_least": 0.9}])["alias"] == alias
+    with pytest.raises(Conflict, match="does not pass the gate"):
+        model.set_alias(alias)
+    assert model.set_alias(alias, override=True, why="urgent").aliases == {alias: 1}
+    assert [gate["alias"] for gate in ws.models.gates(name)] == [alias]
+    ws.models.remove_gate(name, alias)
+    ws.models.remove_alias(name, alias, why="withdrawn")
+    assert ws.models.roll_back(name, alias) == model
+    assert [move["version"] for move in ws.models.alias_history(name, alias)] == [1, None, 1]
+    ws.models.remove_alias(name, alias)
+    model.delete(why="wrong")
+    with pytest.raises(NotFound, match="was deleted by local"):
+        ws.models.get(model.ref)
+
+
 def test_evaluations_are_listed_by_model(ws: Any, server: Workspace) -> None:
     values = {"model": "support-intent:1", "task": "text-classification", "metrics": {"accuracy": 0.9}}
     made = server.registry.evaluations.add(values)

@@ -37,6 +37,9 @@ def test_defaults_are_used_where_nothing_is_set() -> None:
         ("BEDPLATE_MAX_UPLOAD_GB", "0"),
         ("BEDPLATE_SESSION_HOURS", "0"),
         ("BEDPLATE_ACCESS_LOG", "some"),
+        ("BEDPLATE_LICENSE_ALLOW", "apache 2.0"),
+        ("BEDPLATE_LICENSE_ASK", "*-nc"),
+        ("BEDPLATE_LICENSE_DENY", "https://gnu.org"),
     ],
 )
 def test_a_bad_value_is_refused_by_variable_and_value(name: str, value: str) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bedplate.records import Record, seconds_of
 from bedplate.tables import Table
-from bedplate.wire import model_path, url_path
+from bedplate.wire import given, model_path, url_path
 
 if TYPE_CHECKING:
     from bedplate.aio.workspace import RemoteWorkspace
@@ -18,13 +19,18 @@ __all__ = ["Model", "Models"]
 class Model(Record):
     """A version of a model."""
 
-    SHOWN = ("ref", "task", "license", "parameters", "aliases", "created")
+    SHOWN = ("ref", "state", "task", "license", "parameters", "aliases", "created")
     _ws: RemoteWorkspace
 
     @property
     def ref(self) -> str:
         """Its name and version, such as `org/name:3`."""
         return str(self.data["ref"])
+
+    @property
+    def state(self) -> str:
+        """`active`, or `archived`: readable, in no list, and neither deployed nor fine-tuned anew."""
+        return str(self.data["state"])
 
     @property
     def task(self) -> str | None:
@@ -72,7 +78,7 @@ class Model(Record):
         return Table(Model(self._ws, item) for item in found)
 
     async def lineage(self) -> dict[str, Any]:
-        """Where it came from: its source, and for a fine-tune base, data, settings and packages."""
+        """Where it came from (source, base, data, settings), what was made of it, measured on it, what serves it."""
         return await self._ws.connection.get(model_path(self.ref, "lineage"))
 
     async def verify(self) -> list[str]:
@@ -80,10 +86,28 @@ class Model(Record):
         found = await self._ws.connection.get(model_path(self.ref, "verify"))
         return [str(problem) for problem in found["problems"]]
 
-    async def set_alias(self, alias: str, *, why: str = "") -> Model:
-        """Point an alias, such as `production`, at this version; the reason is kept."""
-        self.data = await self._ws.connection.change("PUT", model_path(self.ref, "aliases", alias), {"why": why})
+    async def set_alias(self, alias: str, *, why: str = "", override: bool = False) -> Model:
+        """Point an alias, such as `production`, at this version; the reason is kept.
+
+        Raises Conflict where its gate does not let it; an admin may `override` that for a reason.
+        """
+        body = {"why": why, "override": override}
+        self.data = await self._ws.connection.change("PUT", model_path(self.ref, "aliases", alias), body)
         return self
+
+    async def archive(self, *, why: str = "") -> Model:
+        """Leave it out of lists, and out of what is deployed or fine-tuned from now on."""
+        self.data = await self._ws.connection.post(model_path(self.ref, "archive"), {"why": why})
+        return self
+
+    async def restore(self, *, why: str = "") -> Model:
+        """Take it up again."""
+        self.data = await self._ws.connection.post(model_path(self.ref, "restore"), {"why": why})
+        return self
+
+    async def delete(self, *, why: str = "") -> None:
+        """Delete it for good. Raises Conflict while anything uses it, saying what; its number is never given again."""
+        await self._ws.connection.request("DELETE", model_path(self.ref), params={"why": why})
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, Model) and other.ref == self.ref
@@ -108,11 +132,47 @@ class Models:
         license: str | None = None,
         finetunable_for: str | None = None,
         query: str | None = None,
+        archived: bool = False,
     ) -> Table[Model]:
-        """The newest version of each model; `query` is a part of its name."""
+        """The newest version of each model, or all that are `archived`; `query` is a part of its name."""
         filters: dict[str, Any] = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
+        filters["archived"] = archived or None
         return Table(Model(self._ws, item) for item in await self._ws.connection.items(url_path("models"), **filters))
 
     async def get(self, ref: str) -> Model:
         """A model by `org/name`, `org/name:3` or `org/name@alias`. Raises NotFound."""
         return Model(self._ws, await self._ws.connection.get(model_path(ref)))
+
+    # --- aliases and their gates: `name` is that of a model, such as `org/name` ---
+
+    async def alias_history(self, name: str, alias: str) -> Table[dict[str, Any]]:
+        """What an alias meant when, moved by whom and why, oldest first. Raises NotFound."""
+        return Table(await self._ws.connection.items(model_path(name, "aliases", alias, "history")))
+
+    async def roll_back(self, name: str, alias: str, *, why: str = "") -> Model:
+        """Let an alias mean again what it meant before; once more goes back further. The version that it means now."""
+        path = model_path(name, "aliases", alias, "rollback")
+        return Model(self._ws, await self._ws.connection.post(path, {"why": why}))
+
+    async def remove_alias(self, name: str, alias: str, *, why: str = "") -> None:
+        """Take an alias away; what it meant stays on record."""
+        await self._ws.connection.request("DELETE", model_path(name, "aliases", alias), params={"why": why})
+
+    async def gates(self, name: str) -> Table[dict[str, Any]]:
+        """The gates of a model's aliases: rules, and who set them, why and when."""
+        return Table(await self._ws.connection.items(model_path(name, "gates")))
+
+    async def set_gate(
+        self, name: str, alias: str, rules: Sequence[Mapping[str, Any]], *, why: str = ""
+    ) -> dict[str, Any]:
+        """Say what must have been measured on a version before an alias may mean it, in place of its rules before.
+
+        A rule is {"metric", "at_least", "at_most", "dataset", "not_worse"}, of which the metric is needed, and a bound
+        or to be `not_worse` than the present holder.
+        """
+        body = {"rules": [given(rule) for rule in rules], "why": why}
+        return await self._ws.connection.change("PUT", model_path(name, "gates", alias), body)
+
+    async def remove_gate(self, name: str, alias: str, *, why: str = "") -> None:
+        """Take the gate of an alias away."""
+        await self._ws.connection.request("DELETE", model_path(name, "gates", alias), params={"why": why})

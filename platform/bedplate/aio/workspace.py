@@ -96,7 +96,10 @@ class RemoteWorkspace:
     async def submit_import_folder(
         self, folder: str | Path, name: str, *, task: str | None = None, **options: Any
     ) -> Job:
-        """Import a folder of the caller's own disk. Hidden files stay there. Options: device, priority, needs."""
+        """Import a folder of the caller's own disk. Hidden files stay there.
+
+        Options: device, accept_license, priority, needs.
+        """
         files = []
         for path, file in await to_thread(files_of, Path(folder)):
             digest = await self.connection.upload(file)
@@ -234,6 +237,7 @@ class RemoteWorkspace:
         traffic: int | None = None,
         device: str | None = None,
         gpu_memory_gb: float | None = None,
+        accept_license: bool | None = None,
         sample: Mapping[str, Any] | None = None,
     ) -> Endpoint: ...
     @overload
@@ -245,6 +249,7 @@ class RemoteWorkspace:
         batch: Literal[True],
         deployment: str | None = None,
         traffic: int | None = None,
+        accept_license: bool | None = None,
     ) -> BatchEndpoint: ...
     async def deploy(
         self, model: Model | str, *, endpoint: str, batch: bool = False, wait: bool = True, **options: Any
@@ -253,7 +258,8 @@ class RemoteWorkspace:
 
         `deployment` is `main` where not given; `traffic` is its share in percent. A real-time one has `instances`, on a
         `device`, with `gpu_memory_gb` each, and a `sample` {"inputs", "parameters"} that each must answer before it
-        gets traffic. With `batch` it is a batch endpoint, which has no processes of its own.
+        gets traffic. With `batch` it is a batch endpoint, which has no processes of its own. `accept_license` where the
+        server's license policy asks for it.
         """
         body = given({"name": endpoint, "model": _ref(model), **options})
         if batch:

@@ -61,6 +61,9 @@ class NewBatchDeployment(RequestBody):
         Percent | None, Field(description="The deployment that holds most of it scores; the first one gets 100.")
     ] = None
     device: Annotated[str | None, Field(description="`auto`, `cpu` or `cuda`, where a job names none.")] = None
+    accept_license: Annotated[
+        bool | None, Field(description="The caller accepts its license, where the policy of the server asks for that.")
+    ] = None
 
 
 class TrafficChange(RequestBody):
@@ -104,11 +107,20 @@ class BatchEndpoint(Answer):
     "operate",
     status_code=201,
     response_model=BatchEndpoint,
-    responses=codes("base-model", "no-gpu", "other-kind", "other-task", "other-model"),
+    responses=codes(
+        "archived",
+        "base-model",
+        "license-denied",
+        "license-not-accepted",
+        "no-gpu",
+        "other-kind",
+        "other-task",
+        "other-model",
+    ),
 )
 def deploy_batch(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewBatchDeployment) -> Response:
     """Deploy a model for batch jobs. Nothing is started, and no port is opened."""
-    note(request, endpoint=body.name, model=body.model)
+    note(request, endpoint=body.name, model=body.model, accept_license=bool(body.accept_license))
     options = body.model_dump(exclude={"name", "model"}, exclude_none=True)
     return json_answer(workspace.deploy_batch(body.name, body.model, owner=caller.user, **options), 201)
 

@@ -90,6 +90,9 @@ class NewDeployment(RequestBody):
     ] = None
     device: Annotated[str | None, Field(description="`auto`, `cpu` or `cuda`.")] = None
     gpu_memory_gb: Annotated[float | int | None, Field(description="Of each replica, over what is estimated.")] = None
+    accept_license: Annotated[
+        bool | None, Field(description="The caller accepts its license, where the policy of the server asks for that.")
+    ] = None
     sample: Annotated[
         SampleRequest | None, Field(description="Each replica answers it before it gets traffic; else one of the task.")
     ] = None
@@ -176,7 +179,10 @@ class DeployedEndpoint(Endpoint):
     status_code=202,
     response_model=DeployedEndpoint,
     responses=codes(
+        "archived",
         "base-model",
+        "license-denied",
+        "license-not-accepted",
         "does-not-fit",
         "no-gpu",
         "other-kind",
@@ -188,7 +194,7 @@ class DeployedEndpoint(Endpoint):
 )
 def deploy(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewDeployment) -> Response:
     """Deploy a model. It answers when `state` is `ready`; a new endpoint's `key` is shown this once."""
-    note(request, endpoint=body.name, model=body.model)
+    note(request, endpoint=body.name, model=body.model, accept_license=bool(body.accept_license))
     options = body.model_dump(exclude={"name", "model", "sample"}, exclude_none=True)
     if body.sample is not None:
         options["sample"] = body.sample.model_dump()  # with every null inside, which may be part of an input

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
@@ -14,19 +14,23 @@ from pydantic.config import JsonDict
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
-from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tag_of, tagged
+from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tagged
 from bedplate.api.problems import codes
+from bedplate.model_uses import deployments_of
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import Changed, NotFound, nearest
+from bedplate_registry.errors import Refused
+from bedplate_registry.lineage import children, evaluations_of, parents
 from bedplate_registry.models import ModelVersion
+from bedplate_registry.names import Ref
 from bedplate_registry.tasks import get_task
 
-__all__ = ["describe", "routes"]
+__all__ = ["Model", "Name", "Org", "Reason", "Why", "describe", "get_version", "routes"]
 
 routes = Routes("/api/v1/models", "models")
 Org = Annotated[str, Path(description="`_` for a name of one part.", examples=["_"])]
 Name = Annotated[str, Path(description="Perhaps with a version or an alias.", examples=["support-intent:1"])]
-Alias = Annotated[str, Path(description="An alias.", examples=["production"])]
+OneVersion = Annotated[str, Path(description="With its version.", examples=["support-intent:1"])]
+Why = Annotated[str | None, Field(max_length=2000, description="The reason, which is kept.")]
 MOST_FILES = 100_000
 EXAMPLE: JsonDict = {
     "name": "support-intent",
@@ -34,6 +38,7 @@ EXAMPLE: JsonDict = {
     "version": 1,
     "created": "2026-11-24T08:00:00+00:00",
     "digest": "0" * 64,
+    "state": "active",
     "aliases": {"production": 1},
     "task": "text-classification",
     "architecture": "BertForSequenceClassification",
@@ -50,6 +55,34 @@ EXAMPLE: JsonDict = {
     "source": {"kind": "job", "id": "finetune-1a2b3c4d", "commit": None, "url": None},
     "lineage": {"base": "sentence-transformers/all-MiniLM-L6-v2:1"},
     "sample": {"inputs": "my card is lost", "answer": [{"label": "card", "score": 0.97}]},
+}
+
+LINEAGE: JsonDict = {
+    "model": "support-intent:1",
+    "source": EXAMPLE["source"],
+    "lineage": EXAMPLE["lineage"],
+    "parents": [
+        {
+            "ref": "sentence-transformers/all-MiniLM-L6-v2:1",
+            "relation": "fine-tune",
+            "state": "active",
+            "task": None,
+            "created": "2026-11-24T07:00:00+00:00",
+        }
+    ],
+    "children": [],
+    "evaluations": [
+        {
+            "id": "ev-20261124-080000-000000-1a2b3c",
+            "created": "2026-11-24T08:00:00+00:00",
+            "data": "tickets:1",
+            "split": "test",
+            "metrics": {"accuracy": 0.94},
+        }
+    ],
+    "deployments": [{"endpoint": "support", "deployment": "main", "traffic": 100}],
+    "aliases": ["production"],
+    "license_acceptances": [],
 }
 
 
@@ -75,7 +108,7 @@ class Source(Answer):
 
 
 class Model(Answer):
-    """A version of a model. It never changes, but for what aliases mean."""
+    """A version of a model. It never changes, but for what aliases mean and whether it is archived."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -84,6 +117,7 @@ class Model(Answer):
     version: int
     created: str
     digest: Annotated[str, Field(description="SHA-256 of its manifest.")]
+    state: Annotated[Literal["active", "archived"], Field(description="An archived one is in no list of models.")]
     aliases: Annotated[dict[str, int], Field(description="Which versions of this name the aliases mean.")]
     task: Annotated[str | None, Field(description="null: a base, without a head.")]
     architecture: str | None
@@ -102,18 +136,57 @@ class Model(Answer):
     sample: Annotated[dict[str, Any] | None, Field(description="Request and answer of the check that loaded it.")]
 
 
-class Lineage(Answer):
-    """Where a version comes from."""
+class Relative(Answer):
+    """A version that this one was made from, or that was made from it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "support-intent:1", "source": EXAMPLE["source"], "lineage": EXAMPLE["lineage"]}]
-        }
-    )
+    ref: str
+    relation: Annotated[Literal["fine-tune", "adapter"], Field(description="How the younger of the two came about.")]
+    state: Annotated[Literal["active", "archived", "missing"], Field(description="missing: it was deleted.")]
+    task: str | None
+    created: str | None
+
+
+class MeasuredOn(Answer):
+    """What an evaluation of it found."""
+
+    id: str
+    created: str
+    data: Annotated[str | None, Field(description="The dataset, or the name of the file.")]
+    split: Annotated[str | None, Field(description="Which part of the data, where it was split.")]
+    metrics: dict[str, Any]
+
+
+class ServedBy(Answer):
+    """A deployment of it."""
+
+    endpoint: str
+    deployment: str
+    traffic: Annotated[int, Field(description="In percent.")]
+
+
+class AcceptedBy(Answer):
+    """That somebody accepted its license."""
+
+    license: str
+    by: str
+    when: str
+    where: Annotated[str, Field(description="For which import or endpoint.")]
+
+
+class Lineage(Answer):
+    """Where a version comes from, and what became of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [LINEAGE]})
 
     model: str
     source: Source
     lineage: Annotated[dict[str, Any], Field(description="Base, digests of data, settings, metrics, packages.")]
+    parents: Annotated[list[Relative], Field(description="What it was made from, the nearest first.")]
+    children: Annotated[list[Relative], Field(description="What was made from it directly.")]
+    evaluations: Annotated[list[MeasuredOn], Field(description="The newest first.")]
+    deployments: list[ServedBy]
+    aliases: Annotated[list[str], Field(description="Those that mean it now.")]
+    license_acceptances: Annotated[list[AcceptedBy], Field(description="Of this name, the oldest first.")]
 
 
 class Verification(Answer):
@@ -125,24 +198,12 @@ class Verification(Answer):
     problems: Annotated[list[str], Field(description="One sentence for each file that is missing or damaged.")]
 
 
-class AliasChange(RequestBody):
-    """Why the alias is set."""
+class Reason(RequestBody):
+    """Why it is done."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"why": "better on the holdout"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"why": "replaced by a better one"}]})
 
-    why: Annotated[str | None, Field(max_length=2000, description="The reason, which is kept.")] = None
-
-
-class AliasOfModel(Answer):
-    """What an alias means now."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"alias": "production", "version": 1, "model": "support-intent:1"}]}
-    )
-
-    alias: str
-    version: int
-    model: str
+    why: Why = None
 
 
 @routes.route("GET", "", "read", response_model=Page[Model])
@@ -152,22 +213,24 @@ def list_models(
     license: str | None = None,
     finetunable_for: Annotated[str | None, Query(description="A task that it can be fine-tuned for.")] = None,
     query: Annotated[str | None, Query(description="A part of the name.")] = None,
+    archived: Annotated[bool, Query(description="The archived versions instead.")] = False,
     limit: Limit = MOST_ITEMS,
     after: After = None,
 ) -> Response:
-    """List the newest version of each model, by name."""
+    """List the newest version of each model, by name; or all versions that are archived."""
+    models = workspace.registry.models
     wanted = get_task(task).name if task else None
     able = get_task(finetunable_for).name if finetunable_for else None
     found = [
         version
-        for version in workspace.registry.models.list()
+        for version in (models.archived() if archived else models.list())
         if (wanted is None or version.facts.task == wanted)
         and (license is None or (version.facts.license or "").lower() == license.lower())
         and (able is None or able in version.facts.finetunable_tasks)
         and (query is None or query.lower() in str(version.name).lower())
     ]
-    found.sort(key=lambda version: str(version.name))
-    page, following = page_of(found, lambda version: str(version.name), limit, after)
+    found.sort(key=_place)
+    page, following = page_of(found, _place, limit, after)
     return json_answer({"items": [describe(workspace, version) for version in page], "next": following})
 
 
@@ -180,7 +243,7 @@ def show_model_of_one_part(name: Name, workspace: WorkspaceOf, if_none_match: If
 @routes.route("GET", "/{org}/{name}", "read", response_model=Model)
 def show_model(org: Org, name: Name, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a version of a model."""
-    return tagged(describe(workspace, _get(workspace, org, name)), if_none_match)
+    return tagged(describe(workspace, get_version(workspace, org, name)), if_none_match)
 
 
 @routes.route(
@@ -192,7 +255,7 @@ def show_model(org: Org, name: Name, workspace: WorkspaceOf, if_none_match: IfNo
 )
 def show_card(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
     """Show the model card, as it was written (Markdown, not cleaned)."""
-    text = workspace.registry.models.card(_get(workspace, org, name))
+    text = workspace.registry.models.card(get_version(workspace, org, name))
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
     return Response(text, media_type="text/markdown", headers=headers)
 
@@ -206,7 +269,7 @@ def list_files(
     after: Annotated[str | None, Query(max_length=5000, description="`next` of the page before.")] = None,
 ) -> Response:
     """List the files of a version with their digests."""
-    files = sorted((vars(file) for file in _get(workspace, org, name).files), key=_path)
+    files = sorted((vars(file) for file in get_version(workspace, org, name).files), key=_path)
     page, following = page_of(files, _path, limit, after)
     return json_answer({"items": page, "next": following})
 
@@ -220,7 +283,7 @@ def list_versions(
     after: Annotated[int, Query(ge=0, lt=10**9, description="`next` of the page before.")] = 0,
 ) -> Response:
     """List the versions of a model, ascending."""
-    found = workspace.registry.models.versions(_get(workspace, org, name).name)
+    found = workspace.registry.models.versions(get_version(workspace, org, name).name)
     rest = [version for version in found if version.version > after]
     following = str(rest[limit - 1].version) if len(rest) > limit else None
     return json_answer({"items": [describe(workspace, version) for version in rest[:limit]], "next": following})
@@ -228,81 +291,106 @@ def list_versions(
 
 @routes.route("GET", "/{org}/{name}/lineage", "read", response_model=Lineage)
 def show_lineage(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
-    """Show where a version comes from: base, data, settings, metrics, packages."""
-    version = _get(workspace, org, name)
-    return json_answer({"model": version.ref, "source": vars(version.source), "lineage": version.lineage})
+    """Show where a version comes from (base, data, settings), and what was made from it, measured on it, serves it."""
+    registry, version = workspace.registry, get_version(workspace, org, name)
+    deployments = deployments_of(version.ref, workspace.endpoints)
+    shown = {
+        "model": version.ref,
+        "source": vars(version.source),
+        "lineage": version.lineage,
+        "parents": [relative.to_json() for relative in parents(registry.models, version)],
+        "children": [relative.to_json() for relative in children(registry.models, version)],
+        "evaluations": evaluations_of(registry.evaluations, version.ref),
+        "deployments": [
+            {"endpoint": row.endpoint, "deployment": row.name, "traffic": row.traffic} for row in deployments
+        ],
+        "aliases": [*version.aliases],
+        "license_acceptances": [vars(each) for each in registry.models.licenses.all(version.name)],
+    }
+    return json_answer(shown)
 
 
 @routes.route("GET", "/{org}/{name}/verify", "read", response_model=Verification)
 def verify(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
     """Read every file of a version and compare it with its digest."""
-    version = _get(workspace, org, name)
+    version = get_version(workspace, org, name)
     return json_answer({"model": version.ref, "problems": workspace.registry.models.verify(version.ref)})
 
 
-@routes.route("GET", "/{org}/{name}/aliases", "read", response_model=Page[AliasOfModel])
-def list_aliases(
-    org: Org, name: Name, workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None
-) -> Response:
-    """List what the aliases of a model mean."""
-    aliases = _aliases(workspace, _get(workspace, org, name))
-    page, following = page_of([aliases[alias] for alias in sorted(aliases)], lambda one: one["alias"], limit, after)
-    return json_answer({"items": page, "next": following})
-
-
-@routes.route("GET", "/{org}/{name}/aliases/{alias}", "read", response_model=AliasOfModel)
-def show_alias(
-    org: Org, name: Name, alias: Alias, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None
-) -> Response:
-    """Show which version an alias means."""
-    version = _get(workspace, org, name)
-    aliases = _aliases(workspace, version)
-    if alias not in aliases:
-        hint = nearest(alias, aliases) if aliases else "It has none yet."
-        raise NotFound(f"The model '{version.name}' has no alias {alias[:80]!r}.", hint=hint)
-    return tagged(aliases[alias], if_none_match)
-
-
-@routes.route(
-    "PUT", "/{org}/{name}/aliases/{alias}", "operate", response_model=Model, responses=codes("bad-alias", "changed")
-)
-def set_alias(
+@routes.route("POST", "/{org}/{name}/archive", "operate", response_model=Model, responses=codes("in-use"))
+def archive(
     org: Org,
-    name: Name,
-    alias: Alias,
+    name: OneVersion,
     request: Request,
     workspace: WorkspaceOf,
     caller: CallerOf,
-    body: AliasChange,
+    body: Reason,
     if_match: IfMatch = None,
 ) -> Response:
-    """Point an alias at the version that `name` carries. What it meant before stays on record."""
-    models, version = workspace.registry.models, _get(workspace, org, name)
-    if if_match is not None:
-        current = _aliases(workspace, version).get(alias)
-        if current is None:
-            raise Changed(f"The model '{version.name}' has no alias {alias[:80]!r}.")
-        check_unchanged(if_match, current)
-    note(request, version=version.version)
-    models.set_alias(version.ref, alias, by=caller.user, why=body.why or "")
-    shown = _aliases(workspace, version)[alias]
-    return json_answer(describe(workspace, models.get(version.ref)), headers={"ETag": tag_of(shown)})
+    """Leave a version out of lists, and out of what is deployed or fine-tuned from now on. It stays readable."""
+    version = _to_change(workspace, org, name, request, if_match)
+    archived = workspace.registry.models.archive(version.ref, by=caller.user, why=body.why or "")
+    return tagged(describe(workspace, archived), None)
+
+
+@routes.route("POST", "/{org}/{name}/restore", "operate", response_model=Model)
+def restore(
+    org: Org,
+    name: OneVersion,
+    request: Request,
+    workspace: WorkspaceOf,
+    caller: CallerOf,
+    body: Reason,
+    if_match: IfMatch = None,
+) -> Response:
+    """Take an archived version up again."""
+    version = _to_change(workspace, org, name, request, if_match)
+    restored = workspace.registry.models.restore(version.ref, by=caller.user, why=body.why or "")
+    return tagged(describe(workspace, restored), None)
+
+
+@routes.route(
+    "DELETE", "/{org}/{name}", "operate", status_code=204, responses=codes("in-use", "no-version", "bad-request")
+)
+def delete(
+    org: Org,
+    name: OneVersion,
+    request: Request,
+    workspace: WorkspaceOf,
+    caller: CallerOf,
+    why: Annotated[str | None, Query(max_length=2000, description="The reason, which is kept.")] = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """Delete a version for good, which nothing uses. Its number is never given again."""
+    version = _to_change(workspace, org, name, request, if_match)
+    workspace.delete_model(version.ref, by=caller.user, why=why or "")
+    return Response(status_code=204)
 
 
 def describe(workspace: Workspace, version: ModelVersion) -> dict[str, Any]:
     return {**version.to_json(), "aliases": workspace.registry.models.aliases(version.name)}
 
 
-def _get(workspace: Workspace, org: str, name: str) -> ModelVersion:
+def get_version(workspace: Workspace, org: str, name: str) -> ModelVersion:
+    """The version that a path names."""
     return workspace.registry.models.get(name if org == "_" else f"{org}/{name}")
 
 
-def _aliases(workspace: Workspace, version: ModelVersion) -> dict[str, dict[str, Any]]:
-    means = workspace.registry.models.aliases(version.name)
-    return {
-        alias: {"alias": alias, "version": number, "model": f"{version.name}:{number}"}
-        for alias, number in means.items()
-    }
+def _to_change(workspace: Workspace, org: str, name: str, request: Request, if_match: str | None) -> ModelVersion:
+    """The one version that is to be changed. Raises Refused where it is not named by its number, Changed."""
+    if Ref.parse(name).version is None:
+        raise Refused(
+            f"{name[:80]!r} does not say which version.", hint="Name it by its number, as in name:3.", code="no-version"
+        )
+    version = get_version(workspace, org, name)
+    check_unchanged(if_match, describe(workspace, version))
+    note(request, version=version.version)
+    return version
+
+
+def _place(version: ModelVersion) -> str:
+    """By name and number, as text that pages go by: a space comes before whatever a name may hold."""
+    return f"{version.name} {version.version:09}"
 
 
 def _path(file: dict[str, Any]) -> str:

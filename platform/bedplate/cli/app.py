@@ -143,6 +143,9 @@ def import_(
     task: TaskOption = None,
     name: Annotated[str | None, typer.Option(help="Its name here; the MODEL_ID where not given.")] = None,
     hub: Annotated[str | None, typer.Option(help="The Hub to import from.")] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Accept its license, where the server asks for that.")
+    ] = False,
     device: DeviceOption = "auto",
     priority: PriorityOption = None,
     need: NeedOption = None,
@@ -159,6 +162,7 @@ def import_(
     if source is not None and (revision is not None or hub is not None):
         raise WrongUse("--revision and --hub belong to a Hub, and --from to a folder.", hint="Leave them out.")
     line: dict[str, Any] = {"priority": priority, "needs": parse_needs(need)}
+    line["accept_license"] = accept_license or None
     ws = connect(home, url)
     if source is not None:
         assert name is not None
@@ -317,6 +321,9 @@ def deploy(
     sample: Annotated[
         Path | None, typer.Option(help='A file with {"inputs": …}: what each instance must answer before it is used.')
     ] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Accept its license, where the server asks for that.")
+    ] = False,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
@@ -328,12 +335,15 @@ def deploy(
     request = None if sample is None else _sample_in(sample)
     ws = connect(home, url)
     if batch:
-        named = ws.deploy(model, endpoint=endpoint, batch=True, deployment=deployment, traffic=traffic)
+        accepts = accept_license or None
+        named = ws.deploy(
+            model, endpoint=endpoint, batch=True, deployment=deployment, traffic=traffic, accept_license=accepts
+        )
         show({"name": named.name, "task": named.task, "traffic": named.traffic}, format)
         say(f"Score a file with it: bedplate batch {named.name} --input FILE --output FILE")
         return
     options: dict[str, Any] = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
-    options |= {"gpu_memory_gb": gpu_memory_gb, "sample": request}
+    options |= {"gpu_memory_gb": gpu_memory_gb, "sample": request, "accept_license": accept_license or None}
     made = ws.deploy(model, endpoint=endpoint, wait=False, **options)
     say(f"Endpoint {endpoint} will answer at {made.url}")
     if made.key:

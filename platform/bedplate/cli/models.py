@@ -6,14 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, connect, say, show
+from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, say, show
 from bedplate_registry.errors import BedplateError
+from bedplate_registry.names import Ref
 
 __all__ = ["app", "show_model"]
 
 app = typer.Typer(name="models", help="What is in the registry.", no_args_is_help=True)
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="org/name, org/name:3 or org/name@alias.")]
-SHOWN = ("ref", "task", "architecture", "parameters", "dtype", "size_bytes", "license", "context_length")
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="org/name.")]
+AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="production, for one.")]
+WhyOption = Annotated[str, typer.Option(help="The reason, which is kept.")]
+SHOWN = ("ref", "state", "task", "architecture", "parameters", "dtype", "size_bytes", "license", "context_length")
 
 
 @app.command("list")
@@ -22,13 +26,14 @@ def list_(
     license: Annotated[str | None, typer.Option(help="Only this license.")] = None,
     finetunable_for: Annotated[str | None, typer.Option(help="Only what can be fine-tuned for this task.")] = None,
     query: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="The archived versions instead.")] = False,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """The newest version of each model."""
+    """The newest version of each model; or all versions that are archived."""
     filters = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
-    found = [model.data for model in connect(home, url).models.list(**filters)]
+    found = [model.data for model in connect(home, url).models.list(**filters, archived=archived)]
     rows = [{**row, "task": row["task"] or "(base)"} for row in found] if format is Format.table else found
     show(rows, format, columns=("ref", "task", "parameters", "license", "created"))
 
@@ -61,10 +66,34 @@ def files(
 
 @app.command()
 def lineage(
-    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.json
+    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
-    """Where it comes from: base, data, settings, metrics, packages. JSON, whatever --format says."""
-    show(connect(home, url).models.get(ref).lineage(), Format.json)
+    """Where it comes from, what was made of it and measured on it, what serves it. JSON tells data and settings too."""
+    found = connect(home, url).models.get(ref).lineage()
+    show(found if format is Format.json else _relations(found), format, columns=("what", "which", "more"))
+
+
+def _relations(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """One line for each thing that a version has to do with."""
+    source = found["source"]
+    rows = [{"what": "source", "which": f"{source['kind']} {source['id']}", "more": source["commit"]}]
+    rows += [{"what": "parent", "which": each["ref"], "more": _kin(each)} for each in found["parents"]]
+    rows += [{"what": "child", "which": each["ref"], "more": _kin(each)} for each in found["children"]]
+    for each in found["evaluations"]:
+        rows.append(
+            {"what": "evaluation", "which": each["id"], "more": f"{each['data']} {each['split'] or ''}".strip()}
+        )
+    for each in found["deployments"]:
+        which = f"{each['endpoint']}/{each['deployment']}"
+        rows.append({"what": "deployment", "which": which, "more": f"{each['traffic']} %"})
+    rows += [{"what": "alias", "which": alias, "more": None} for alias in found["aliases"]]
+    for each in found["license_acceptances"]:
+        rows.append({"what": "license", "which": each["license"], "more": f"accepted by {each['by']} {each['when']}"})
+    return rows
+
+
+def _kin(relative: dict[str, Any]) -> str:
+    return relative["relation"] if relative["state"] == "active" else f"{relative['relation']}, {relative['state']}"
 
 
 @app.command()
@@ -81,16 +110,109 @@ def verify(
 
 
 @app.command()
-def alias(
+def archive(
     ref: RefArgument,
-    name: Annotated[str, typer.Argument(help="production, for one.")],
-    why: Annotated[str, typer.Option(help="The reason, which is kept.")] = "",
+    why: WhyOption = "",
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """Point an alias at a version."""
-    show_model(connect(home, url).models.get(ref).set_alias(name, why=why).data, format)
+    """Leave a version out of lists and of what is deployed or fine-tuned from now on; it stays readable."""
+    show_model(connect(home, url).models.get(ref).archive(why=why).data, format)
+
+
+@app.command()
+def restore(
+    ref: RefArgument,
+    why: WhyOption = "",
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Take an archived version up again."""
+    show_model(connect(home, url).models.get(ref).restore(why=why).data, format)
+
+
+@app.command()
+def delete(
+    ref: Annotated[str, typer.Argument(metavar="NAME:VERSION")],
+    why: WhyOption = "",
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Delete a version for good, which nothing uses. Its number is never given again."""
+    if Ref.parse(ref).version is None:
+        raise WrongUse(f"{ref!r} does not say which version.", hint="Name it by its number, as in name:3.")
+    connect(home, url).models.get(ref).delete(why=why)
+    if format is Format.json:
+        show({"model": ref, "deleted": True}, format)
+    else:
+        say(f"{ref} is deleted.")
+
+
+@app.command()
+def alias(
+    ref: RefArgument,
+    name: AliasArgument,
+    why: WhyOption = "",
+    rollback: Annotated[bool, typer.Option("--rollback", help="To what it meant before; again: further back.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="What it meant when, moved by whom and why.")] = False,
+    override: Annotated[bool, typer.Option("--override", help="Past its gate: for admins, with --why.")] = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Point an alias at a version, or back; take it away; or show what it meant."""
+    if rollback + remove + history + override > 1:
+        raise WrongUse("--rollback, --remove, --history and --override are four things.", hint="Give one of them.")
+    models, of = connect(home, url).models, str(Ref.parse(ref).name)
+    if history:
+        rows = [*models.alias_history(of, name)]
+        show(rows, format, columns=("when", "version", "by", "why", "rollback"))
+    elif remove:
+        models.remove_alias(of, name, why=why)
+        show({"alias": name, "version": None}, format)
+    elif rollback:
+        show_model(models.roll_back(of, name, why=why).data, format)
+    else:
+        show_model(models.get(ref).set_alias(name, why=why, override=override).data, format)
+
+
+@app.command()
+def gate(
+    name: NameArgument,
+    alias: Annotated[str | None, typer.Argument(metavar="[ALIAS]", help="production, for one.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric that the rule is about.")] = None,
+    at_least: Annotated[float | None, typer.Option(help="What it must be at least.")] = None,
+    at_most: Annotated[float | None, typer.Option(help="What it must be at most.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Measured on this dataset, name:version.")] = None,
+    not_worse: Annotated[bool, typer.Option("--not-worse", help="Than the present holder's, on one file.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the gate away.")] = False,
+    why: WhyOption = "",
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Say what must have been measured on a version before an alias moves to it, one metric a call; or show that.
+
+    A rule takes the place of the one that the alias has about the same metric.
+    """
+    if alias is None and (metric or remove):
+        raise WrongUse("A gate is that of an alias.", hint="For example: bedplate models gate NAME production …")
+    models = connect(home, url).models
+    if remove:
+        models.remove_gate(name, str(alias), why=why)
+    elif metric is not None:
+        rule = {"metric": metric, "at_least": at_least, "at_most": at_most, "dataset": dataset, "not_worse": not_worse}
+        others = [old for each in models.gates(name) if each["alias"] == alias for old in each["rules"]]
+        rules = [{key: old[key] for key in rule} for old in others if old["metric"] != metric]
+        models.set_gate(name, str(alias), [*rules, rule], why=why)
+    gates = [each for each in models.gates(name) if alias in (None, each["alias"])]
+    rows = [{"alias": each["alias"], **rule, "by": each["by"]} for each in gates for rule in each["rules"]]
+    columns = ("alias", "metric", "at_least", "at_most", "not_worse", "dataset", "by")
+    show(gates if format is Format.json else rows, format, columns=columns)
 
 
 def show_model(data: dict[str, Any], format: Format) -> None:

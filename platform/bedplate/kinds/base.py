@@ -44,6 +44,11 @@ class EndpointLookup(Protocol):
         """The model version that holds most of an endpoint's traffic."""
 
 
+class JobLookup(Protocol):
+    def get(self, job_id: str) -> Job:
+        """The job of that id, which is there."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What kinds may use of the server."""
@@ -53,6 +58,7 @@ class Context:
     registry: Registry
     endpoints: EndpointLookup
     machine: Machine
+    jobs: JobLookup
 
 
 @dataclass(frozen=True)

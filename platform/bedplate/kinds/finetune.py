@@ -115,6 +115,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_finetunable(model: ModelVersion, task: str) -> None:
+    model.check_active()
     if task not in model.facts.finetunable_tasks:
         able = ", ".join(model.facts.finetunable_tasks) or "nothing"
         raise Conflict(

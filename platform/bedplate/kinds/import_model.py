@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -14,8 +14,9 @@ from pydantic import ConfigDict, Field
 from bedplate.compute import GIB, Demand, Lease
 from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
 from bedplate.kinds.requests import Device, File, JobRequest, names_of
+from bedplate.licensing import check_license
 from bedplate_registry.errors import Refused, Unavailable
-from bedplate_registry.models import ModelDraft
+from bedplate_registry.models import ModelDraft, ModelFacts
 from bedplate_registry.names import Name
 from bedplate_registry.tasks import get_task
 
@@ -36,7 +37,9 @@ class ImportRequest(JobRequest):
     model_id: Annotated[str | None, Field(description="As the Hub has it, org/name.")] = None
     revision: Annotated[str | None, Field(description="A commit, tag or branch of the Hub.")] = None
     hub: Annotated[str | None, Field(description="The URL of another Hub.")] = None
-    accept_license: Annotated[bool | None, Field(description="Where the model asks for it.")] = None
+    accept_license: Annotated[
+        bool | None, Field(description="The caller accepts the license, where the policy of the server asks for that.")
+    ] = None
     files: Annotated[list[File] | None, Field(description="In place of `model_id`.")] = None
     name: Annotated[str | None, Field(description="What it is called here; needed with `files`.")] = None
     task: Annotated[str | None, Field(description="Where its files do not tell.")] = None
@@ -48,7 +51,7 @@ OPTIONAL = names_of(ImportRequest)[1] - {"model_id", "files"}
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     if "files" in request:
-        check_keys("import", request, required={"files", "name"}, optional={"task", "device"})
+        check_keys("import", request, required={"files", "name"}, optional={"task", "device", "accept_license"})
         return {
             **_common(context, request),
             "files": _files(context, request["files"]),
@@ -76,7 +79,11 @@ def _common(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     task = request.get("task") or None
     if task is not None:
         get_task(str(task))
-    return {"task": task, "device": choose_device(context.machine, request.get("device"), prefer="cpu")}
+    accepts = request.get("accept_license") or False
+    if not isinstance(accepts, bool):
+        raise Refused(f"accept_license={accepts!r} is not accepted.", hint="Give true or false.")
+    device = choose_device(context.machine, request.get("device"), prefer="cpu")
+    return {"task": task, "device": device, "accept_license": accepts}
 
 
 def _files(context: Context, files: Any) -> list[dict[str, Any]]:
@@ -121,7 +128,9 @@ def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int
     command = worker("bedplate.workers.import_model", context, folder, epoch)
     # The one kind of worker that goes out, so it needs to know the way.
     way = {name: value for name, value in os.environ.items() if name.upper() in WAY_OUT}
-    return replace(command, env={**command.env, **way, "HF_HUB_OFFLINE": "0"})
+    lists = asdict(context.settings.license_policy).items()
+    policy = {f"BEDPLATE_LICENSE_{name.upper()}": ",".join(entries) for name, entries in lists}
+    return replace(command, env={**command.env, **way, **policy, "HF_HUB_OFFLINE": "0"})
 
 
 def _secrets(context: Context) -> dict[str, str]:
@@ -129,10 +138,28 @@ def _secrets(context: Context) -> dict[str, str]:
 
 
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    models = context.registry.models
     if "draft" not in result:
-        return {"model": result["model"], "already_imported": True}
-    version = context.registry.models.publish(ModelDraft.from_json(result["draft"]))
+        version = models.get(result["model"])
+        _check_license(context, job_id, spec, version.name, version.facts)
+        return {"model": version.ref, "already_imported": True}
+    draft = ModelDraft.from_json(result["draft"])
+    _check_license(context, job_id, spec, draft.name, draft.facts)
+    version = models.publish(draft)
     return {"model": version.ref, "task": version.facts.task, "already_imported": False}
+
+
+def _check_license(context: Context, job_id: str, spec: Mapping[str, Any], name: Name, facts: ModelFacts) -> None:
+    """A Hub's word was checked before anything was fetched; this is what the model itself says."""
+    check_license(
+        context.settings,
+        context.registry.models,
+        name,
+        facts.license,
+        accepts=spec.get("accept_license", False),
+        by=context.jobs.get(job_id).owner,
+        where=job_id,
+    )
 
 
 KIND = Kind(

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
+from bedplate.settings import Settings
 from bedplate.workers.load_check import load_check
 from bedplate_registry.durable import make_folder
-from bedplate_registry.hub import Hub
+from bedplate_registry.hub import Hub, HubModel
 from bedplate_registry.importing import prepare_folder_import, prepare_hub_import
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.names import Name, check_file_path
 from bedplate_registry.registry import Registry
 
 __all__ = ["work"]
+
+
+class LicensedHub(Hub):
+    """A Hub that gives no model whose license the policy keeps out: it is looked at before anything is fetched."""
+
+    def __init__(self, url: str, token: str | None, registry: Registry, spec: Mapping[str, Any]) -> None:
+        super().__init__(url, token)
+        self._registry, self._spec = registry, spec
+        self._policy = Settings.from_environment().license_policy
+
+    def resolve(self, model_id: str, revision: str | None = None) -> HubModel:
+        """Raises Conflict where the policy denies the license, or asks for an acceptance and there is none."""
+        model = super().resolve(model_id, revision)
+        name = Name.parse(self._spec["name"] or model.model_id)
+        before = self._registry.models.licenses.find([name], model.license)
+        accepted = self._spec.get("accept_license", False) or before is not None
+        self._policy.check(model.model_id, model.license, accepted=accepted)
+        return model
 
 
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +56,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
                 reporter=reporter,
             )
     else:
-        hub = Hub(spec["hub"], token=secrets.get("hf_token"))
+        hub = LicensedHub(spec["hub"], secrets.get("hf_token"), registry, spec)
         prepared = prepare_hub_import(
             registry,
             hub,

@@ -1,0 +1,34 @@
+"""What uses a version of a model now, besides the registry itself: deployments, and jobs that have not ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bedplate.endpoints import Deployment, EndpointStore
+from bedplate.jobs import JobStore
+
+__all__ = ["deployments_of", "uses_of"]
+
+
+def uses_of(ref: str, endpoints: EndpointStore, jobs: JobStore) -> list[str]:
+    """One phrase for each use of a version."""
+    serving = [
+        f"deployment {row.name!r} of endpoint {row.endpoint!r} serves it" for row in deployments_of(ref, endpoints)
+    ]
+    open_jobs = (*jobs.running(), *jobs.queue())
+    return serving + [f"job {job.id} is {job.state} with it" for job in open_jobs if ref in _models_in(job.spec)]
+
+
+def deployments_of(ref: str, endpoints: EndpointStore) -> list[Deployment]:
+    """The deployments of a version, at endpoints of either kind."""
+    return [row for row in endpoints.deployments() if row.model == ref]
+
+
+def _models_in(spec: Any) -> Iterator[str]:
+    """The versions that a spec names, at any depth: a sweep holds the spec of its fine-tunes."""
+    for key, value in spec.items() if isinstance(spec, dict) else ():
+        if key in ("model", "against") and isinstance(value, str):
+            yield value
+        else:
+            yield from _models_in(value)

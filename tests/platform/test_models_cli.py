@@ -1,0 +1,112 @@
+"""What changes models on the command line: archive, restore, delete, aliases back and forth, gates, lineage."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bedplate.cli.app import app
+from bedplate.cli.output import WrongUse
+from bedplate.workspace import Workspace
+from bedplate_registry.errors import BedplateError, Conflict, NotFound
+from bedplate_registry.models import ModelDraft, Source
+from bedplate_registry.names import Name
+from light_server import light_server
+from rest_server import publish_model
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Workspace]:
+    with light_server() as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def run(server: Workspace) -> Iterator[Run]:
+    """A command in this process; its stdout. Raises what it refuses."""
+
+    def invoke(*arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, "--home", str(server.home.path)])
+        if isinstance(done.exception, BedplateError):
+            raise done.exception
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    yield invoke
+    gc.collect()  # a connection that a command left open is a warning, and so an error
+
+
+@pytest.fixture
+def name(server: Workspace, request: pytest.FixtureRequest) -> str:
+    """A model of its own for each test, in two versions, the second one made from the first."""
+    name = request.node.name.removeprefix("test_")[:30].strip("_")
+    models = server.registry.models
+    first = models.get(publish_model(server, name))
+    draft = ModelDraft(Name.parse(name), first.files, first.facts, Source("job", "job-1"))
+    models.publish(replace(draft, lineage={"base": first.ref}))
+    return name
+
+
+def rows(run: Run, *arguments: str) -> Any:
+    return json.loads(run(*arguments, "--format", "json"))
+
+
+def test_a_version_is_archived_restored_and_deleted(run: Run, name: str) -> None:
+    assert "archived" in run("models", "archive", f"{name}:2", "--why", "old")
+    assert [row["ref"] for row in rows(run, "models", "list", "--query", name)] == [f"{name}:1"]
+    assert [row["ref"] for row in rows(run, "models", "list", "--archived", "--query", name)] == [f"{name}:2"]
+    assert rows(run, "models", "restore", f"{name}:2")["state"] == "active"
+    with pytest.raises(WrongUse, match="which version"):
+        run("models", "delete", name)
+    assert rows(run, "models", "delete", f"{name}:2") == {"model": f"{name}:2", "deleted": True}
+    with pytest.raises(NotFound, match="was deleted by local"):
+        run("models", "show", f"{name}:2")
+
+
+def test_an_alias_goes_forth_and_back_and_away(run: Run, name: str) -> None:
+    for version in (1, 2):
+        run("models", "alias", f"{name}:{version}", "production", "--why", f"try {version}")
+    assert rows(run, "models", "alias", name, "production", "--rollback", "--why", "worse")["version"] == 1
+    history = run("models", "alias", name, "production", "--history").splitlines()
+    assert history[0].split() == ["when", "version", "by", "why", "rollback"]
+    assert [line.split()[1:3] for line in history[1:]] == [["1", "local"], ["2", "local"], ["1", "local"]]
+    assert rows(run, "models", "alias", name, "production", "--remove") == {"alias": "production", "version": None}
+    with pytest.raises(NotFound):
+        run("models", "show", f"{name}@production")
+    with pytest.raises(WrongUse, match="four things"):
+        run("models", "alias", name, "production", "--remove", "--rollback")
+
+
+def test_a_gate_is_set_metric_by_metric_shown_and_taken_away(run: Run, name: str) -> None:
+    run("models", "gate", name, "production", "--metric", "accuracy", "--at-least", "0.8", "--why", "promised")
+    run("models", "gate", name, "production", "--metric", "log_loss", "--at-most", "0.5")
+    table = run("models", "gate", name, "production", "--metric", "accuracy", "--at-least", "0.9", "--not-worse")
+    assert [line.split()[:4] for line in table.splitlines()[1:]] == [
+        ["production", "log_loss", "-", "0.5"],
+        ["production", "accuracy", "0.9", "-"],
+    ]
+    with pytest.raises(Conflict, match="does not pass the gate") as caught:
+        run("models", "alias", f"{name}:1", "production")
+    assert f"bedplate evaluate {name}:1" in caught.value.hint
+    run("models", "alias", f"{name}:1", "production", "--override", "--why", "urgent")
+    assert len(rows(run, "models", "gate", name)[0]["rules"]) == 2
+    assert rows(run, "models", "gate", name, "production", "--remove") == []
+    run("models", "alias", f"{name}:2", "production")
+    with pytest.raises(WrongUse):
+        run("models", "gate", name, "--metric", "accuracy")
+
+
+def test_lineage_is_a_table_of_what_a_version_has_to_do_with(run: Run, name: str) -> None:
+    run("models", "alias", f"{name}:2", "production")
+    table = [line.split()[:2] for line in run("models", "lineage", f"{name}:2").splitlines()]
+    assert table == [["what", "which"], ["source", "job"], ["parent", f"{name}:1"], ["alias", "production"]]
+    assert ["child", f"{name}:2"] in [line.split()[:2] for line in run("models", "lineage", f"{name}:1").splitlines()]
+    assert rows(run, "models", "lineage", f"{name}:2")["lineage"] == {"base": f"{name}:1"}
