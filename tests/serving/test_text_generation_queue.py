@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -197,6 +198,78 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(generator: TextGenerato
     run(generator, test, max_queue=2)
 
 
+def test_a_request_finds_a_place_for_each_of_its_texts_or_is_refused_whole(generator: TextGenerator) -> None:
+    async def test(queue: GenerationQueue) -> None:
+        inside = asyncio.create_task(queue.submit([item(generator, max_new_tokens=100)] * 3))
+        await until(lambda: queue.waiting == 3)
+        for asked in ([item(generator)] * 2, [item(generator, temperature=1.0, num_return_sequences=2)]):
+            with pytest.raises(QueueFull):
+                await queue.submit(asked)
+        assert len(await queue.submit([item(generator, max_new_tokens=1)])) == 1
+        assert len(await inside) == 3
+        with pytest.raises(Refused, match=r"asks for 6 texts; this replica takes 4 at once") as never:
+            await queue.submit([item(generator, temperature=1.0, num_return_sequences=3)] * 2)
+        assert never.value.code == "too-many-texts"
+
+    run(generator, test, max_queue=4)
+
+
+def test_a_text_that_is_written_holds_no_place_though_its_caller_has_not_read_it(generator: TextGenerator) -> None:
+    async def test(queue: GenerationQueue) -> None:
+        async with aclosing(queue.stream(item(generator))) as pieces:
+            tokens = [(await anext(pieces)).token_id]
+            await until(lambda: queue.waiting == 0)
+            assert len(await queue.submit([item(generator, PROMPTS[1])])) == 1
+            tokens += [piece.token_id async for piece in pieces]
+        assert tuple(tokens) == alone(generator).token_ids
+
+    run(generator, test, max_queue=1)
+
+
+@pytest.mark.parametrize("kind", ["generator", "unpaged"])
+def test_a_text_that_was_left_before_its_engine_had_it_is_not_written(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    generator: TextGenerator = request.getfixturevalue(kind)
+
+    async def test(queue: GenerationQueue) -> None:
+        await queue.submit([item(generator)])
+        engine = queue._paged or queue._static
+        assert engine is not None
+        text = generator._model.text(generator.encode([item(generator)])[0])
+        text.leave()
+        engine.drop(text)
+        engine.add(text)
+        await queue.submit([item(generator)])
+        assert not text.pieces
+        assert not getattr(engine, "_texts", {})
+
+    run(generator, test)
+
+
+def test_an_engine_that_has_failed_is_begun_anew_beside_the_event_loop(
+    generator: TextGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_in: list[threading.Thread] = []
+
+    async def test(queue: GenerationQueue) -> None:
+        wanted = (await queue.submit([item(generator)]))[0].raw.token_ids
+        engine: Any = queue._paged
+        begin = engine._model.init_continuous_batching
+
+        def noted(*args: Any, **more: Any) -> Any:
+            opened_in.append(threading.current_thread())
+            return begin(*args, **more)
+
+        monkeypatch.setattr(engine._model, "init_continuous_batching", noted)
+        await asyncio.to_thread(engine.stop)
+        assert (await queue.submit([item(generator)]))[0].raw.token_ids == wanted
+        assert len(opened_in) == 1
+        assert opened_in[0] is not threading.current_thread()
+
+    run(generator, test)
+
+
 def test_a_prompt_that_is_too_long_is_named_and_spoils_nothing(generator: TextGenerator) -> None:
     async def test(queue: GenerationQueue) -> None:
         good = asyncio.create_task(queue.submit([item(generator)]))
@@ -283,12 +356,15 @@ def test_a_hostile_chat_template_costs_its_own_caller_alone(tmp_path: Path) -> N
     async def test(queue: GenerationQueue) -> None:
         await queue.submit([item(generator)])
         chat = generator.parse_chat([{"role": "user", "content": "hello"}])
-        hostile = asyncio.create_task(queue.submit([chat]))
+        hostile = [asyncio.create_task(queue.submit([chat])) for _ in range(40)]  # more than any pool has threads
         await asyncio.sleep(0)
         assert len(await queue.submit([item(generator)])) == 1
-        assert not hostile.done()
+        assert not any(one.done() for one in hostile)
+        await asyncio.to_thread(str)  # nor are the threads of others taken
+        for one in hostile[1:]:
+            one.cancel()
         with pytest.raises(Refused) as refused:
-            await hostile
+            await hostile[0]
         assert refused.value.code == "chat-template-timeout"
 
     run(generator, test)

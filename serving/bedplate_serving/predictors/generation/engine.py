@@ -23,11 +23,12 @@ Told = Callable[[Step], None]  # called from the engine's thread, once for each 
 
 
 class Engine(Protocol):
-    """Writes texts in a thread of its own and tells of every piece. All calls return at once but `stop`."""
+    """Writes texts in a thread of its own and tells of every piece. `add` and `stop` may block, the others do not."""
 
     def start(self) -> None: ...
 
-    def add(self, text: Text) -> None: ...
+    def add(self, text: Text) -> None:
+        """Called from one thread alone. A text that was left already is passed over."""
 
     def drop(self, text: Text) -> None:
         """Nobody waits for it any more: what it holds is freed. A text that is done may be dropped too."""

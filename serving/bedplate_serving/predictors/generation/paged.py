@@ -56,13 +56,15 @@ class PagedEngine:
         self._manager = self._opened()
 
     def add(self, text: Text) -> None:
-        """Called from one thread alone."""
+        """Called from one thread alone. Blocks while a manager that has failed is replaced."""
         if not self._takes_more():
             self._reopen()
         name = f"text-{next(self._numbers)}"
-        with self._lock:
+        with self._lock:  # all of it: who leaves comes before it or after it, not in between
+            if text.is_done:
+                return
             self._texts[name], self._names[id(text)] = text, name
-        self._manager.add_request(list(text.encoded.ids), request_id=name, max_new_tokens=None, eos_token_id=-1)
+            self._manager.add_request(list(text.encoded.ids), request_id=name, max_new_tokens=None, eos_token_id=-1)
 
     def drop(self, text: Text) -> None:
         with self._lock:
@@ -89,6 +91,9 @@ class PagedEngine:
 
     def write(self, names: Sequence[str], scores: torch.Tensor) -> torch.Tensor:
         """One step: a token for each of the named texts."""
+        for name in names:
+            if name not in self._texts:  # the manager may look for who leaves before it takes in who came
+                self._manager.cancel_request(name)
         known = [(row, text) for row, name in enumerate(names) if (text := self._texts.get(name)) is not None]
         chosen, step = advance([text for _, text in known], scores[[row for row, _ in known]])
         tokens = [0] * len(scores)
