@@ -147,3 +147,8 @@ def test_text_parts_are_joined(render: Any) -> None:
 def test_a_wrong_message_is_named(messages: Any, reason: str) -> None:
     with pytest.raises(ItemError, match=reason):
         parse_messages(messages)
+
+
+def test_a_chat_of_too_many_messages_is_refused_with_the_number_it_may_have() -> None:
+    with pytest.raises(ItemError, match=r"messages holds 1025 of them; a chat has at most 1024"):
+        parse_messages([{"role": "user", "content": "x"}] * 1025)

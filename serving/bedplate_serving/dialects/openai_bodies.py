@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from bedplate_serving.predictors.generation.chat_template import MAX_MESSAGES
 from bedplate_serving.predictors.parameters import Parameters, WrongParameter, read_parameters
 from bedplate_serving.problems import Problem
 
 __all__ = ["ChatBody", "CompletionBody", "OpenAIBody", "Stops", "read_body"]
 
 MAX_CHOICES = 16
-MAX_MESSAGES = 1024
 MAX_PROMPTS = 256
 MAX_TOOLS = 128
 MAX_STOPS = 16

@@ -85,6 +85,10 @@ class TextGenerator(TaskPredictor):
         """The chat as the model's own template writes it. Blocks, for two seconds at most."""
         return self._model.chat.render(parse_messages(messages), tools)
 
+    def token(self, token_id: int) -> tuple[str, bytes]:
+        """A token by itself, as text and as its own bytes, which may be a half of a character."""
+        return self._model.token_texts.text(token_id), self._model.token_texts.bytes(token_id)
+
     # --- the work
 
     def encode(self, items: Sequence[Prompt]) -> list[EncodedPrompt]:

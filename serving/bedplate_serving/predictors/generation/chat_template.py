@@ -25,7 +25,7 @@ from typing import Any
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.base import ItemError
 
-__all__ = ["ChatTemplate", "ChatTemplateTimeout", "Message", "NoChatTemplate", "parse_messages"]
+__all__ = ["MAX_MESSAGES", "ChatTemplate", "ChatTemplateTimeout", "Message", "NoChatTemplate", "parse_messages"]
 
 CHILD = Path(__file__).with_name("chat_template_child.py")
 TEMPLATE_CHARACTERS = 256 * 1024
@@ -33,6 +33,7 @@ OUTPUT_CHARACTERS = 4 * 1024 * 1024
 MEMORY_BYTES = 256 * 1024 * 1024
 SECONDS = 2.0  # for one chat; a common template takes a millisecond
 START_SECONDS = 10.0  # for a child to be there, on a busy machine
+MAX_MESSAGES = 1024  # of one chat
 ROLES = ("system", "developer", "user", "assistant", "tool")
 KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "refusal"}
 
@@ -198,6 +199,8 @@ def parse_messages(messages: Any) -> list[Message]:
     """The messages of a chat, checked; text parts become one text. Raises ItemError, which names the message."""
     if not isinstance(messages, list) or not messages:
         raise ItemError("messages must be a list with at least one message")
+    if len(messages) > MAX_MESSAGES:
+        raise ItemError(f"messages holds {len(messages)} of them; a chat has at most {MAX_MESSAGES}")
     return [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
 
 

@@ -17,6 +17,7 @@ from bedplate_registry.errors import BedplateError
 from bedplate_serving.halving import outcomes
 from bedplate_serving.predictors.base import BadItems, ItemError
 from bedplate_serving.predictors.generation.chat_template import ChatTemplate
+from bedplate_serving.predictors.generation.control_tokens import ControlTokens
 from bedplate_serving.predictors.generation.engine import Step, Told
 from bedplate_serving.predictors.generation.generated import Generation
 from bedplate_serving.predictors.generation.paged import PagedEngine, can_page
@@ -27,6 +28,7 @@ from bedplate_serving.predictors.generation.parameters import (
 )
 from bedplate_serving.predictors.generation.prompt import EncodedPrompt, Prompt, PromptTooLong, sampling_of
 from bedplate_serving.predictors.generation.static import StaticEngine, batches, write_batch
+from bedplate_serving.predictors.generation.vocabulary import TokenTexts
 from bedplate_serving.predictors.generation.writer import Text
 from bedplate_serving.predictors.loading import load_model, load_tokenizer, pick_device
 
@@ -40,6 +42,7 @@ LEAST_CACHED_TOKENS = 256
 MOST_ROWS = {"cpu": 32, "cuda": 128}  # texts written at once
 DEFAULT_CONTEXT = 2048  # of a model whose config does not name one
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
+SPARE_TOKENS = 64  # tokenized beyond what is read, so that its first token is not half of one
 CHECK_PROMPTS, CHECK_TOKENS, CHECK_SECONDS = (3, 12), 4, 120.0
 
 
@@ -58,7 +61,10 @@ class CausalModel:
         self._pad = next((one for one in (self._tokenizer.pad_token_id, *sorted(self._eos)) if one is not None), 0)
         self._model.generation_config = GenerationConfig()  # else `generate` would apply the defaults once more
         self._special = frozenset(self._tokenizer.all_special_ids)
+        self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters, or bytes
         self.vocabulary = int(self._model.get_input_embeddings().num_embeddings)
+        self.token_texts = TokenTexts(self._tokenizer)
+        self._control = ControlTokens(self._tokenizer)
         self.chat = ChatTemplate(_templates(self._tokenizer), _variables(self._tokenizer))
         self.token_budget = self._cached_tokens()
         self.context_length = min(_context_length(self._model.config), self.token_budget)
@@ -80,16 +86,17 @@ class CausalModel:
         return [self._encoded(item) for item in items]
 
     def _encoded(self, item: Prompt) -> EncodedPrompt:
-        wanted = item.parameters
-        text = self.chat.render(item.messages, item.tools) if item.messages else item.text
-        ids = list(item.token_ids) or self._tokenizer(text, add_special_tokens=not item.messages)["input_ids"]
+        wanted, beams = item.parameters, item.parameters.num_beams or 1
+        parts = self._parts(item)
+        ids = list(item.token_ids) or self._tokens(parts, wanted.truncate, is_chat=bool(item.messages))
         if not ids:
             raise ItemError("the prompt has no tokens")
         kept = ids if wanted.truncate is None else ids[-wanted.truncate :]
-        new = self._new_tokens(len(kept), wanted.max_new_tokens, is_chat=bool(item.messages))
-        echoed = (text or self._tokenizer.decode(kept, skip_special_tokens=True)) if wanted.return_full_text else ""
+        new = self._new_tokens(len(kept), wanted, is_chat=bool(item.messages))
+        text = "".join(parts) or self._tokenizer.decode(kept, skip_special_tokens=True)
+        echoed = text if wanted.return_full_text else ""
         return EncodedPrompt(
-            length=len(kept) + new,
+            length=(len(kept) + new) * beams,
             truncated=len(kept) < len(ids),
             ids=tuple(kept),
             echoed=echoed,
@@ -102,15 +109,37 @@ class CausalModel:
             with_prefill=wanted.decoder_input_details,
         )
 
-    def _new_tokens(self, prompt: int, wanted: int | None, *, is_chat: bool) -> int:
-        room = self.context_length - prompt
-        if room < (wanted or 1):
-            asked = f" and {wanted} new ones are asked for" if wanted else ""
+    def _parts(self, item: Prompt) -> list[str]:
+        """The text of a prompt, cut where a chat's message looks like a control token."""
+        if not item.messages:
+            return [item.text]
+        messages, tools = self._control.mark(item.messages), self._control.mark(item.tools)
+        return self._control.parts(self.chat.render(messages, tools))
+
+    def _tokens(self, parts: Sequence[str], truncate: int | None, *, is_chat: bool) -> list[int]:
+        """Of a text that cannot fit none is made: it has more characters than the longest tokens would."""
+        if truncate is not None and not is_chat:
+            parts = [parts[0][-(truncate + SPARE_TOKENS) * self._longest_token :]]
+        characters = sum(map(len, parts))
+        if characters > (self.context_length + SPARE_TOKENS) * self._longest_token:
             raise PromptTooLong(
-                f"the prompt has {prompt} tokens{asked}; the model holds {self.context_length} in all",
-                hint="Shorten the prompt, ask for fewer new tokens, or set truncate.",
+                f"the prompt has {characters} characters; the model holds {self.context_length} tokens in all",
+                hint="Shorten the prompt.",
             )
-        return wanted or min(DEFAULT_CHAT_TOKENS if is_chat else DEFAULT_NEW_TOKENS, room)
+        return [token for part in parts for token in self._tokenizer(part, add_special_tokens=not is_chat)["input_ids"]]
+
+    def _new_tokens(self, prompt: int, wanted: GenerationParameters, *, is_chat: bool) -> int:
+        beams = wanted.num_beams or 1
+        held = min(self.context_length, self.token_budget // beams)
+        room, asked = held - prompt, wanted.max_new_tokens
+        if room < (asked or 1):
+            new = f" and {asked} new ones are asked for" if asked else ""
+            each = f" for each of {beams} beams" if beams > 1 else ""
+            raise PromptTooLong(
+                f"the prompt has {prompt} tokens{new}; the model holds {held} in all{each}",
+                hint=f"Shorten the prompt, ask for fewer new tokens{' or beams' if each else ''}, or set truncate.",
+            )
+        return asked or min(DEFAULT_CHAT_TOKENS if is_chat else DEFAULT_NEW_TOKENS, room)
 
     # --- texts
 

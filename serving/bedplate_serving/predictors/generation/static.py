@@ -24,7 +24,7 @@ from bedplate_serving.predictors.generation.writer import Text
 __all__ = ["StaticEngine", "batches", "write_batch"]
 
 LARGEST_BATCH = 64
-PREFILL_POSITIONS = 256  # at once: each is as many numbers as the vocabulary has tokens
+PREFILL_POSITIONS = 64  # at once: each is as many numbers as the vocabulary has tokens
 JOIN_SECONDS = 30.0
 
 
@@ -163,14 +163,28 @@ def _write_down(text: Text, tokens: Sequence[int]) -> list[Piece]:
 def _prefill(model: Any, text: Text) -> tuple[Piece, ...]:
     """The prompt's own tokens: how likely each was after those before it. The first has no such number."""
     ids = torch.tensor([text.encoded.ids], device=model.device)
-    logits = model(ids).logits[0, :-1]
-    values: list[float] = []
-    for part, following in zip(logits.split(PREFILL_POSITIONS), ids[0, 1:].split(PREFILL_POSITIONS), strict=True):
-        values += part.float().log_softmax(-1).gather(1, following[:, None])[:, 0].tolist()
-    known: list[float | None] = [None, *values]
+    known: list[float | None] = [None]
+    for logits in _logits(model, ids):
+        following = ids[0, len(known) : len(known) + len(logits), None]
+        known += logits[: len(following)].float().log_softmax(-1).gather(1, following)[:, 0].tolist()
     return tuple(
         Piece(text.word(token), token, logprob) for token, logprob in zip(text.encoded.ids, known, strict=True)
     )
+
+
+def _logits(model: Any, ids: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Of all positions of a prompt, a few at a time: through the cache, as a model reads what comes piece by piece.
+
+    A model without one of attention (a state space) is given the prompt whole.
+    """
+    if model._is_stateful:
+        yield model(ids).logits[0]
+        return
+    cache = None
+    for part in ids.split(PREFILL_POSITIONS, dim=1):
+        output = model(part, past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        yield output.logits[0]
 
 
 class StaticEngine:
