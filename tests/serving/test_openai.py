@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from bedplate_registry.errors import Unavailable
-from bedplate_serving.dialects import Call, ScoringRequest, StreamingRequest
+from bedplate_serving.dialects import Call, ScoringRequest, StreamingRequest, tgi
 from bedplate_serving.dialects.openai import parse_chat, parse_completion
 from bedplate_serving.predictors.base import Piece
 from bedplate_serving.predictors.generation.generated import Generation
@@ -30,6 +31,9 @@ class Writer:
 
     def parse(self, item: Any, parameters: Any = None) -> Any:
         return (item, parameters)
+
+    def token(self, token_id: int) -> tuple[str, bytes]:
+        return TOKENS[token_id]
 
     def parse_chat(self, messages: Any, parameters: Any = None, tools: Any = None) -> Any:
         return (messages, parameters, tools)
@@ -148,6 +152,7 @@ def test_a_body_without_what_it_needs_says_so() -> None:
 # --- answers
 
 
+TOKENS = {0: ("</s>", b"</s>"), 1: ("Hel", b"Hel"), 2: ("lo", b"lo"), 3: ("\ufffd", b"\xc3"), 4: ("\ufffd", b"\xa9")}
 PIECES = (Piece("Hel", 1, -0.5), Piece("lo", 2, -0.25))
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
 ENDED = Piece("", 0, -1.0, special=True, finish_reason="eos_token", usage=USAGE)
@@ -176,6 +181,48 @@ def test_log_probabilities_stand_beside_their_tokens() -> None:
     assert [one["logprob"] for one in answer["choices"][0]["logprobs"]["content"]] == [-0.5, -0.25]
     older = json.loads(completion(logprobs=0).write([generation()]).body)["choices"][0]["logprobs"]
     assert (older["tokens"], older["text_offset"]) == (["Hel", "lo"], [0, 3])
+
+
+def test_a_token_is_told_by_itself_though_its_text_comes_with_a_later_one() -> None:
+    halves = (Piece("", 3, -0.5), Piece("é", 4, -0.25, top=((4, "\ufffd", -0.25), (3, "\ufffd", -2.0))))
+    answer = json.loads(chat(logprobs=True, top_logprobs=2).write([Generation("é", halves, "length", 3)]).body)
+    told = answer["choices"][0]["logprobs"]["content"]
+    assert [(one["token"], one["bytes"]) for one in told] == [("\ufffd", [0xC3]), ("\ufffd", [0xA9])]
+    assert [one["bytes"] for one in told[1]["top_logprobs"]] == [[0xA9], [0xC3]]
+    older = json.loads(completion(logprobs=2).write([Generation("é", halves, "length", 3)]).body)["choices"][0]
+    assert older["logprobs"]["tokens"] == ["\ufffd", "\ufffd"]
+    assert older["logprobs"]["top_logprobs"][1] == {"\ufffd": -0.25}
+
+
+def test_the_places_of_streamed_tokens_count_on_from_the_text_before() -> None:
+    events = streamed(completion(stream=True, logprobs=0), *PIECES, ENDED)
+    assert [one["choices"][0]["logprobs"]["text_offset"] for one in events[:-1]] == [[0], [3], [5]]
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion", "hub"])
+def test_a_caller_who_leaves_a_stream_ends_the_work_at_once(kind: str) -> None:
+    request = {
+        "chat": lambda: chat(stream=True),
+        "completion": lambda: completion(stream=True),
+        "hub": lambda: tgi.stream("Once", GenerationParameters(), Writer()),  # type: ignore[arg-type]
+    }[kind]()
+    has_ended = False
+
+    async def source() -> AsyncIterator[Piece]:
+        nonlocal has_ended
+        try:
+            while True:
+                yield PIECES[0]
+        finally:
+            has_ended = True
+
+    async def test() -> None:
+        pieces = source()
+        async with aclosing(request.write(pieces)) as events:
+            await anext(events)
+        assert has_ended
+
+    asyncio.run(test())
 
 
 def streamed(request: StreamingRequest, *pieces: Any) -> list[Any]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ from bedplate_serving.problems import Problem
 __all__ = ["parse_chat", "parse_completion", "tell_model", "tell_models"]
 
 Asked = ScoringRequest | StreamingRequest
+TokenOf = Callable[[int], tuple[str, bytes]]  # by its id
 
 
 def parse_chat(call: Call, predictor: Any) -> Asked:
@@ -38,15 +40,15 @@ def parse_chat(call: Call, predictor: Any) -> Asked:
     try:
         item = predictor.parse_chat(body.messages, parameters, body.usable_tools)
     except ItemError as error:
-        raise Problem(422, error.code, f"messages {error.message}.", error.hint, extra={"param": "messages"}) from error
-    return _asked(_Chat(call, body), [item], body)
+        raise Problem(422, error.code, f"{error.message}.", error.hint, extra={"param": "messages"}) from error
+    return _asked(_Chat(call, body, predictor.token), [item], body)
 
 
-def parse_completion(call: Call, predictor: Predictor) -> Asked:
+def parse_completion(call: Call, predictor: Any) -> Asked:
     refuse_unless_writing(predictor, "completions")
     body = read_body(CompletionBody, read_object(call.body), "completions")
     parameters = predictor.parameters(body.generation())
-    return _asked(_Completions(call, body), parse_items(body.prompts, predictor, parameters), body)
+    return _asked(_Completions(call, body, predictor.token), parse_items(body.prompts, predictor, parameters), body)
 
 
 def tell_models(call: Call, predictor: Predictor) -> Reply:
@@ -68,14 +70,15 @@ def _failure(problem: Problem) -> bytes:
 
 
 class _Answers:
-    """The shapes of one request's answer."""
+    """The shapes of one request's answer, or of the events of one."""
 
     prefix: str
     whole_object: str
     event_object: str
 
-    def __init__(self, call: Call, body: OpenAIBody) -> None:
-        self._body = body
+    def __init__(self, call: Call, body: OpenAIBody, token_of: TokenOf) -> None:
+        self._body, self._token_of = body, token_of
+        self._written = 0  # characters of the text that is streamed
         self._head = {
             "id": f"{self.prefix}-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -93,13 +96,15 @@ class _Answers:
     async def events(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
         usage = None
         is_first = True
-        async for piece in pieces:
-            if is_first:
-                for delta in self.opening():
-                    yield self._event([delta])
-                is_first = False
-            yield self._event([self.delta(piece)])
-            usage = piece.usage or usage
+        async with aclosing(pieces) as opened:  # type: ignore[type-var]  # of generators: the work ends with the caller
+            async for piece in opened:
+                if is_first:
+                    for delta in self.opening():
+                        yield self._event([delta])
+                    is_first = False
+                yield self._event([self.delta(piece)])
+                self._written += len(piece.text)
+                usage = piece.usage or usage
         if self._body.wants_usage:
             yield self._event([], usage=_usage([usage or {}]))
         yield b"data: [DONE]\n\n"
@@ -139,10 +144,15 @@ class _Chat(_Answers):
     def _logprobs(self, pieces: Sequence[Piece]) -> dict[str, Any] | None:
         if self._body.top is None:
             return None
-        told = [_token(piece.text, piece.logprob) for piece in pieces]
+        told = [self._token(piece.token_id, piece.logprob) for piece in pieces]
         for one, piece in zip(told, pieces, strict=True):
-            one["top_logprobs"] = [_token(text, logprob) for _, text, logprob in piece.top]
+            one["top_logprobs"] = [self._token(token, logprob) for token, _, logprob in piece.top]
         return {"content": told, "refusal": None}
+
+    def _token(self, token_id: int, logprob: float | None) -> dict[str, Any]:
+        """The token itself, not the text that it released: that may be none, or hold characters of those before it."""
+        text, raw = self._token_of(token_id)
+        return {"token": text, "logprob": logprob, "bytes": list(raw)}
 
 
 class _Completions(_Answers):
@@ -159,20 +169,16 @@ class _Completions(_Answers):
     def _logprobs(self, pieces: Sequence[Piece]) -> dict[str, Any] | None:
         if self._body.top is None:
             return None
-        offsets, place = [], 0
+        offsets, place = [], self._written
         for piece in pieces:
             offsets.append(place)
             place += len(piece.text)
         return {
-            "tokens": [piece.text for piece in pieces],
+            "tokens": [self._token_of(piece.token_id)[0] for piece in pieces],
             "token_logprobs": [piece.logprob for piece in pieces],
-            "top_logprobs": [{text: logprob for _, text, logprob in piece.top} for piece in pieces],
+            "top_logprobs": [{text: logprob for _, text, logprob in reversed(piece.top)} for piece in pieces],
             "text_offset": offsets,
         }
-
-
-def _token(text: str, logprob: float | None) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
 
 def _reason(ours: str | None) -> str | None:

@@ -8,6 +8,7 @@ the last one has "generated_text", the whole of it, and where it was asked for "
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -34,15 +35,16 @@ def stream(inputs: Any, parameters: GenerationParameters, predictor: Predictor) 
 
 async def _events(text: str, parameters: GenerationParameters, pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
     count = 0
-    async for piece in pieces:
-        count, text = count + 1, text + piece.text
-        data: dict[str, Any] = {"index": count, "token": _token(piece), "generated_text": None, "details": None}
-        if parameters.top_n_tokens:
-            data["top_tokens"] = [_top(*one) for one in piece.top]
-        if piece.finish_reason is not None:
-            data["generated_text"] = text
-            data["details"] = _details(piece, count, parameters) if parameters.details else None
-        yield event(data)
+    async with aclosing(pieces) as opened:  # type: ignore[type-var]  # of generators: the work ends with the caller
+        async for piece in opened:
+            count, text = count + 1, text + piece.text
+            data: dict[str, Any] = {"index": count, "token": _token(piece), "generated_text": None, "details": None}
+            if parameters.top_n_tokens:
+                data["top_tokens"] = [_top(*one) for one in piece.top]
+            if piece.finish_reason is not None:
+                data["generated_text"] = text
+                data["details"] = _details(piece, count, parameters) if parameters.details else None
+            yield event(data)
 
 
 def _token(piece: Piece) -> dict[str, Any]:
