@@ -75,6 +75,7 @@ SAMPLE_SECONDS = 600.0  # on a slow machine the first answer of a large model ma
 SHOWN_CHARACTERS = 4096  # of a text in the sample's answer: no image is passed around
 SHOWN_BYTES = 64 << 10  # of that answer
 TIMEOUT_HEADER = b"x-bedplate-timeout"
+SEND_SECONDS = 30.0  # for one piece of a stream: whoever takes longer to read does not read any more
 DRAIN_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75  # longer than the gateway keeps a connection, so that it is the gateway who closes it
 
@@ -276,7 +277,8 @@ class Replica:
                     if not is_started:
                         await send_start(send, 200, [*headers, *self._names])
                         is_started = True
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    async with asyncio.timeout(SEND_SECONDS):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Exception:
             if not is_started:
                 raise
