@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from bedplate import spawn
 from bedplate.compute import Lease
+from bedplate.home import Home
 from bedplate.job_folder import REQUEST_ID, DamagedFolder, JobFolder
 from bedplate.jobs import Job
-from bedplate.kinds import KINDS, Context
+from bedplate.kinds import KINDS, Context, Kind
 from bedplate_serving.log_lines import last_event
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,10 @@ class Attempts(Protocol):
         """Do what the end of the job means, such as publishing. It may be done twice, and then does nothing."""
 
 
+def _kept_from_change(home: Home, kind: Kind) -> list[Path]:
+    return [home.registry / name for name in PUBLISHED] if kind.stores_blobs else [home.registry]
+
+
 class JobProcesses:
     """Attempts as processes under supervisors, with the job's folder as what they leave."""
 
@@ -94,9 +100,9 @@ class JobProcesses:
             env={**lease.environment(), **command.env, REQUEST_ID: job.request_id or ""},
             network=kind.network,
             secrets=kind.secrets(self._context),
-            read_only=[home.registry / name for name in PUBLISHED] if kind.stores_blobs else [home.registry],
+            read_only=[*_kept_from_change(home, kind), *command.visible],
             hidden=home.private_folders,
-            visible=[home.registry],
+            visible=[home.registry, *command.visible],
         )
 
     def look(self, job: Job) -> Sighting:

@@ -4,7 +4,7 @@ registry/              models, datasets, evaluations, blobs (bedplate_registry)
 jobs/<job-id>/         one folder a job (job_folder.py)
 run/                   lock, sockets, the loopback token, routes.json, replicas
 logs/                  control plane, gateway and replicas
-derived/<digest>/      what replicas made of the model version with this manifest, to answer faster; made again if lost
+derived/<digest>/      what jobs made of the model version with this manifest, to answer faster; made again if lost
 bedplate.db            metadata database, mode 0600
 backups/               copies of it, made before a migration
 id                     which home this is, for a database outside it; mode 0600
@@ -53,6 +53,10 @@ class Home:
     @property
     def derived(self) -> Path:
         return self.path / "derived"
+
+    def derived_of(self, digest: str) -> Path:
+        """Of the model version whose manifest has that digest. Workers only read it."""
+        return self.derived / digest
 
     @property
     def database(self) -> Path:

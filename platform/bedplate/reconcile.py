@@ -23,6 +23,7 @@ import httpx
 from bedplate import spawn
 from bedplate.compute import Shortage
 from bedplate.endpoints import MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica
+from bedplate.graphs import Graphs
 from bedplate.home import Home
 from bedplate.leases import Leases
 from bedplate_registry.durable import write_json
@@ -54,10 +55,11 @@ class Reconciler:
         store: EndpointStore,
         handed_down: Callable[[], dict[str, Any]],
         leases: Leases,
+        graphs: Graphs,
     ) -> None:
         """`handed_down` is what the routing snapshot holds besides endpoints: the valid keys, and gateway_settings."""
         self._home, self._registry, self._store, self._leases = home, registry, store, leases
-        self._handed_down = handed_down
+        self._handed_down, self._graphs = handed_down, graphs
         self._silence = spawn.Silence()
         self._healthy: dict[str, Replica] = {}
         self._failures: dict[str, int] = {}
@@ -217,8 +219,8 @@ class Reconciler:
             return
         folder = self.folder(replica.id)
         folder.mkdir(parents=True, exist_ok=True)
-        derived = self._home.derived / version.digest
-        derived.mkdir(parents=True, exist_ok=True)
+        derived = self._home.derived_of(version.digest)
+        derived.mkdir(parents=True, exist_ok=True)  # what is put there later is seen in the cage, too
         spec = {
             "socket": str(folder / "s"),
             "model_dir": str(files),
@@ -238,10 +240,13 @@ class Reconciler:
             [sys.executable, "-m", "bedplate_serving.replica", str(folder / "replica.json")],
             log=self.log_file(deployment.endpoint, deployment.name),
             env=lease.environment(),
-            read_only=[self._home.registry],
+            read_only=[self._home.registry, derived],
             hidden=self._home.private_folders,
-            visible=[self._home.registry, derived],  # the latter it may write to
+            visible=[self._home.registry, derived],
         )
+        if deployment.device == "cpu":
+            with _logged(f"the graph of {version.ref}"):  # the replica answers without it
+                self._graphs.ask_for(version)
 
     # --- the gateway's snapshot ---
 

@@ -20,6 +20,7 @@ from bedplate.database import Database
 from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica, check_sample
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.gateway_settings import gateway_settings
+from bedplate.graphs import Graphs
 from bedplate.home import Home
 from bedplate.intake import Intake, Plan
 from bedplate.job_folder import DamagedFolder, JobFolder
@@ -83,7 +84,10 @@ class Workspace:
             advance={kind.name: self.intake.advance for kind in KINDS.values() if kind.advance is not None},
             max_jobs=settings.max_jobs,
         )
-        self.reconciler = Reconciler(self.home, self.registry, self.endpoints, self._for_gateway, self.leases)
+        self.graphs = Graphs(self.context, self.jobs, self.endpoints)
+        self.reconciler = Reconciler(
+            self.home, self.registry, self.endpoints, self._for_gateway, self.leases, self.graphs
+        )
         self.gateway = GatewayProcess(self.home)
         self.is_private = address is None
         # A private server leaves a gateway that is already there where it is, so that endpoints keep their URL.
@@ -299,6 +303,7 @@ class Workspace:
         if uses := uses_of(version.ref, self.endpoints, self.jobs):
             raise in_use(version.ref, uses)
         self.registry.models.delete(version.ref, by=by, why=why)
+        self.graphs.drop(version)
 
     # --- the loop ---
 
@@ -312,6 +317,7 @@ class Workspace:
 
         An error in one round is logged and the next round tries again. Where there is nothing to do, rounds are rare.
         """
+        self.graphs.clean()
         pause = TICK_SECONDS
         while not self._stop.is_set():
             self._wake.wait(pause)

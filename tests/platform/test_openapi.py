@@ -31,7 +31,7 @@ CHECKED = {
 }
 EXAMPLES = 5  # of valid and of broken requests to each operation: some 20 s for all
 POSTED = ("/api/v1/jobs", "/api/v1/datasets", "/api/v1/endpoints", "/api/v1/batch-endpoints")
-NOT_FUZZED = {"/api/v1/server/stop"}
+NOT_FUZZED = {"/api/v1/server/stop", "/api/v1/catalog/hub"}  # the second asks a Hub elsewhere
 SEED = 4
 
 
@@ -145,7 +145,7 @@ def test_the_examples_agree_on_names(document: dict[str, Any]) -> None:
 def test_a_job_is_one_of_its_kinds_and_each_has_the_settings_that_its_kind_takes(document: dict[str, Any]) -> None:
     media = document["paths"]["/api/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
     mapping = media["schema"]["discriminator"]["mapping"]
-    assert set(mapping) == set(KINDS) == set(media["examples"])
+    assert set(mapping) == set(KINDS) - {"graph"} == set(media["examples"])
     assert [option["$ref"] for option in media["schema"]["oneOf"]] == list(mapping.values())
     for kind, ref in mapping.items():
         schema = document["components"]["schemas"][ref.rpartition("/")[2]]
@@ -162,6 +162,7 @@ ANSWERS = [
     "/api/v1/jobs",
     "/api/v1/jobs/{job_id}",
     "/api/v1/jobs/{job_id}/metrics",
+    "/api/v1/catalog",
     "/api/v1/models",
     "/api/v1/models/{name=model}",
     "/api/v1/models/{org}/{name=model}",

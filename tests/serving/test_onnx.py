@@ -4,7 +4,6 @@ torch while requests run. A graph that is damaged, stale or wrong never answers.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import hashlib
 import json
@@ -27,14 +26,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from bedplate_registry.errors import Refused, Unavailable
+from bedplate_registry.errors import Refused
 from bedplate_serving.predictors import load_predictor
 from bedplate_serving.predictors.encoders import onnx_export
 from bedplate_serving.predictors.encoders.encoder import Head, TextEncoder
-from bedplate_serving.predictors.encoders.memory import free_bytes
-from bedplate_serving.predictors.encoders.onnx_export import export
+from bedplate_serving.predictors.encoders.graph_folder import graph_key, put_graph, put_reason, reason_for_none
+from bedplate_serving.predictors.encoders.make_graph import main, make_graph
 from bedplate_serving.predictors.encoders.onnx_graph import find_graph
-from bedplate_serving.predictors.encoders.onnx_making import make_graph
 from bedplate_serving.predictors.encoders.onnx_session import open_engine
 from bedplate_serving.predictors.text import TextItem
 from bedplate_serving.testing import (
@@ -110,8 +108,7 @@ def test_a_graph_answers_as_transformers_does(name: str, tmp_path: Path) -> None
     task, build = MODELS[name]
     folder = build(tmp_path / "model")
     derived = tmp_path / "derived"
-    derived.mkdir()
-    export(folder, task, derived)
+    make_graph(folder, task, derived)
     encoder = TextEncoder(folder, head_of(task), "cpu", 2, derived)
     assert encoder.engine == "onnxruntime" and encoder.is_packed and encoder.workers == 2
     rows = encoder.run(encoder.encode(items()))
@@ -128,8 +125,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a classifier in `model` and its graph in `derived`."""
     folder = tmp_path_factory.mktemp("made")
     tiny_text_classifier(folder / "model", ("negative", "neutral", "positive"))
-    (folder / "derived").mkdir()
-    export(folder / "model", CLASSIFY, folder / "derived")
+    make_graph(folder / "model", CLASSIFY, folder / "derived")
     return folder
 
 
@@ -234,87 +230,14 @@ def test_a_whole_graph_that_answers_otherwise_than_its_model_is_not_used(
     assert "does not answer as its model does" in caplog.text
 
 
-def test_two_replicas_without_a_sound_graph_have_one_made_while_torch_answers(own: Path) -> None:
-    """At the same time: without the lock each would remove what the other makes."""
-    flip_a_weight(own)
-    pair = [load_predictor(own / "model", CLASSIFY, device="cpu", threads=2, derived=own / "derived") for _ in range(2)]
-    texts = [item.text for item in items()]
-    before = pair[0].probabilities(texts)
-    assert {(one.engine, one.workers) for one in pair} == {("torch-packed", 1)}
-    threads = [threading.Thread(target=one.improve) for one in pair]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {(one.engine, one.workers) for one in pair} == {("onnxruntime", 2)}
-    assert np.abs(pair[1].probabilities(texts) - before).max() < 1e-5
-    assert is_opened(own) and sorted(path.name for path in (own / "derived").iterdir()) == ["graph", "lock"]
-
-
 def test_a_graph_that_answers_otherwise_than_its_model_is_not_published(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every token sees those of the other texts: what a row alone does not show, several together do."""
     monkeypatch.setattr(onnx_export, "OUT_OF_SIGHT", 0.0)
     with pytest.raises(Refused, match="does not answer as its model does"):
-        onnx_export.export(made / "model", CLASSIFY, tmp_path)
+        make_graph(made / "model", CLASSIFY, tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_graph_is_not_begun_without_the_memory_for_it(made: Path, tmp_path: Path) -> None:
-    model, derived = tmp_path / "model", tmp_path / "derived"
-    shutil.copytree(made / "model", model)
-    derived.mkdir()
-    (model / "adapter").mkdir()
-    size = 1 << 40  # a file with a hole
-    header = json.dumps({"lora": {"dtype": "F16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
-    with (model / "adapter/adapter_model.safetensors").open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + size)
-    with pytest.raises(Unavailable, match=r"takes about 629\d+ MiB of memory, of which \d+ MiB are free"):
-        make_graph(derived, model, CLASSIFY)
-
-
-def test_free_memory_is_what_the_narrowest_control_group_leaves(tmp_path: Path) -> None:
-    files = {
-        "proc/meminfo": "MemTotal: 900 kB\nMemAvailable:    800 kB\n",
-        "proc/self/cgroup": "4:memory:/pod/job\n0::/pod\n",
-        "groups/memory/pod/job/memory.limit_in_bytes": "9223372036854771712",
-        "groups/memory/pod/job/memory.usage_in_bytes": "4000",
-    }
-
-    def free() -> int:
-        for name, text in files.items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-        return free_bytes(tmp_path / "proc", tmp_path / "groups")
-
-    assert free() == 800 * 1024
-    files |= {"groups/pod/memory.max": "90000\n", "groups/pod/memory.current": "50000\n"}
-    files |= {"groups/pod/memory.stat": "file 20000\ninactive_file 10000\n"}
-    assert free() == 50_000
-    files |= {"groups/memory/pod/memory.limit_in_bytes": "1000", "groups/memory/pod/memory.usage_in_bytes": "4000"}
-    assert free() == 0
-
-
-def test_the_one_who_makes_a_graph_ends_with_its_replica(floor: Any, tmp_path: Path) -> None:
-    """Long before it has imported torch. It holds the pipe for as long as it lives."""
-    command = [sys.executable, "-m", "bedplate_serving.predictors.encoders.onnx_child"]
-    arguments = [str(tmp_path / "no model"), CLASSIFY, str(tmp_path)]
-    code = (
-        "import os, subprocess, time\n"
-        f"child = subprocess.Popen([*{command}, str(os.getpid()), *{arguments}])\n"
-        "print(child.pid, flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as replica:
-        assert replica.stdout is not None
-        child = int(replica.stdout.readline())
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        floor.until(lambda: os.getpriority(os.PRIO_PROCESS, child) > nice, 30, "the child that gives way")
-        replica.kill()
-        assert replica.stdout.read() == ""
-    late = subprocess.run([*command, str(replica.pid), *arguments], capture_output=True, timeout=60)
-    assert (late.returncode, late.stderr) == (1, b"")
 
 
 def test_what_torch_held_is_let_go_though_a_batch_still_runs_and_all_was_frozen(made: Path, tmp_path: Path) -> None:
@@ -332,22 +255,121 @@ def test_what_torch_held_is_let_go_though_a_batch_still_runs_and_all_was_frozen(
         gc.unfreeze()
 
 
-def test_where_no_graph_can_be_made_torch_goes_on_and_the_log_says_why(
+def improving(predictor: Any) -> threading.Thread:
+    """In a thread, as a replica has it: it waits for a graph."""
+    thread = threading.Thread(target=predictor.improve, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_replica_on_torch_changes_over_once_a_sound_graph_takes_the_place_of_a_damaged_one(
+    own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flip_a_weight(own)
+    predictor = load_predictor(own / "model", CLASSIFY, device="cpu", threads=2, derived=own / "derived")
+    texts = [item.text for item in items()]
+    before = predictor.probabilities(texts)
+    assert (predictor.engine, predictor.workers) == ("torch-packed", 1)
+    assert "packed.data is not as it was written" in caplog.text and "remove that folder" in caplog.text
+    thread = improving(predictor)
+    make_graph(own / "model", CLASSIFY, own / "derived")
+    thread.join(60)
+    assert (predictor.engine, predictor.workers) == ("onnxruntime", 2)
+    assert np.abs(predictor.probabilities(texts) - before).max() < 1e-5
+    assert [path.name for path in (own / "derived").iterdir()] == ["graph"]
+
+
+def test_where_it_is_said_that_there_can_be_no_graph_torch_goes_on_and_the_log_says_why(
     tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    predictor = load_predictor(tiny, CLASSIFY, device="cpu", threads=1, derived=tmp_path / "missing")
-    with caplog.at_level(logging.WARNING):
-        predictor.improve()
-    assert predictor.engine == "torch-packed"
-    [record] = [one for one in caplog.records if "goes on answering" in one.message]
-    assert "missing' cannot be written to" in record.message and "\n" not in record.message
+    predictor = load_predictor(tiny, CLASSIFY, device="cpu", threads=1, derived=tmp_path)
+    other, key = graph_key(tmp_path, tiny, "fill-mask"), graph_key(tmp_path, tiny, CLASSIFY)
+    put_reason(tmp_path, other, "that of another task")
+    assert reason_for_none(tmp_path, key) is None
+    with caplog.at_level(logging.INFO):
+        thread = improving(predictor)
+        put_reason(tmp_path, key, "its head is odd")
+        thread.join(60)
+    assert not thread.is_alive() and predictor.engine == "torch-packed"
+    assert "there is no ONNX graph: its head is odd" in caplog.text
+
+
+def test_a_folder_that_is_named_by_a_digest_is_for_that_version_whatever_the_times_of_its_files(
+    made: Path, tmp_path: Path
+) -> None:
+    named, model = tmp_path / ("a" * 64), tmp_path / "model"
+    shutil.copytree(made / "model", model)
+    make_graph(model, CLASSIFY, named)
+    os.utime(model / "config.json", (1, 1))  # as a backup may bring it back
+    assert open_engine(named, model, CLASSIFY) is not None
+    assert open_engine(named.rename(tmp_path / ("b" * 64)), model, CLASSIFY) is None
+
+
+def link_out(made: Path) -> None:
+    data = made / "packed.data"
+    data.rename(made.parent / "elsewhere")
+    data.symlink_to(made.parent / "elsewhere")
+
+
+def add_a_file(made: Path) -> None:
+    (made / "more").touch()
+
+
+def add_a_pipe(made: Path) -> None:
+    (made / "meta.json").unlink()
+    os.mkfifo(made / "meta.json")
+
+
+def be_a_link(made: Path) -> None:
+    made.rename(made.parent / "elsewhere")
+    made.symlink_to(made.parent / "elsewhere")
+
+
+def change_the_key(made: Path) -> None:
+    age(made.parent.parent)
+
+
+@pytest.mark.parametrize("spoil", [link_out, add_a_file, add_a_pipe, be_a_link, change_the_key])
+def test_what_is_no_plain_graph_of_that_model_is_not_put_where_replicas_read(
+    spoil: Callable[[Path], None], own: Path, tmp_path: Path
+) -> None:
+    key = graph_key(own / "derived", own / "model", CLASSIFY)
+    spoil(own / "derived/graph")
+    with pytest.raises(Refused, match="graph"):
+        put_graph(own / "derived/graph", tmp_path / "kept", key)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_graph_takes_the_place_of_the_one_before_it_and_of_the_note_that_there_is_none(own: Path) -> None:
+    derived = own / "derived"
+    key = graph_key(derived, own / "model", CLASSIFY)
+    shutil.copytree(derived / "graph", own / "made")
+    put_reason(derived, key, "the disk was full")
+    assert not is_opened(own)
+    put_graph(own / "made", derived, key)
+    assert is_opened(own) and reason_for_none(derived, key) is None
+    assert [path.name for path in derived.iterdir()] == ["graph"]
+
+
+def test_a_graph_is_made_by_hand_or_one_line_says_why_not(
+    made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(made / "model"), CLASSIFY, str(tmp_path / "derived")]) == 0
+    assert open_engine(tmp_path / "derived", made / "model", CLASSIFY) is not None
+    capfd.readouterr()
+    assert main([str(made / "model"), "question-answering", str(tmp_path / "none")]) == 1
+    assert capfd.readouterr().err.startswith("The model has no head for question-answering")
+    assert main([]) == 2
 
 
 def test_an_architecture_that_is_not_packed_stays_on_torch(tmp_path: Path) -> None:
     folder = classifier("Albert")(tmp_path / "model")
     predictor = load_predictor(folder, CLASSIFY, device="cpu", threads=1, derived=tmp_path)
-    predictor.improve()
-    assert predictor.engine == "torch-padded" and not (tmp_path / "graph").exists()
+    predictor.improve()  # it does not wait for one
+    assert predictor.engine == "torch-padded"
+    with pytest.raises(Refused, match="not packed"):
+        make_graph(folder, CLASSIFY, tmp_path / "derived")
+    assert list((tmp_path / "derived").iterdir()) == []
 
 
 def test_batches_that_run_at_once_answer_as_each_alone(made: Path) -> None:
@@ -376,11 +398,9 @@ def test_batches_that_run_at_once_answer_as_each_alone(made: Path) -> None:
 
 
 def test_a_replica_changes_over_under_load_without_an_error(floor: Any, tiny: Path, tmp_path: Path) -> None:
-    """Another replica has the graph made meanwhile: this one waits for its lock, and then finds it."""
-    export(tiny, CLASSIFY, tmp_path)
+    """Another process makes the graph meanwhile, and this one sees it appear."""
+    make_graph(tiny, CLASSIFY, tmp_path)
     (tmp_path / "graph").rename(tmp_path / "made")
-    lock = (tmp_path / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
     replica = floor.replica(tiny, derived_dir=str(tmp_path), threads=2)
     bodies = [{"inputs": " ".join(random.Random(seed).choices(WORDS, k=5 + seed))} for seed in range(12)]
     seen: list[tuple[int, int, Any]] = []
@@ -402,7 +422,6 @@ def test_a_replica_changes_over_under_load_without_an_error(floor: Any, tiny: Pa
             thread.start()
         floor.until(lambda: len(seen) > 20, 30, "answers by torch")
         (tmp_path / "made").rename(tmp_path / "graph")
-        lock.close()
         floor.until(lambda: client.get("/info").json()["engine"] == "onnxruntime", 30, "the graph")
     changed.set()
     for thread in threads:

@@ -46,14 +46,16 @@ def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
     if get_task(request.task).name != TASK:
         raise Refused(f"{request.task} cannot be evaluated by this release.", code="no-recipe")
     settings = EvaluateSettings.from_mapping(request.settings, request.task)
-    folders = [request.model_dir, *([request.against_dir] if request.against_dir else [])]
-    _check_bases(folders, request)
+    models = [(request.model_dir, request.model_derived)]
+    if request.against_dir:
+        models.append((request.against_dir, request.against_derived))
+    _check_bases([folder for folder, _ in models], request)
     reporter.progress("load", 0, 1)
     rows = _read(request, settings)
 
     from .report import difference, make_report
 
-    mine, *others = [_judge(folder, rows, request.device, reporter) for folder in folders]
+    mine, *others = [_judge(folder, derived, rows, request.device, reporter) for folder, derived in models]
     report = make_report(mine, settings)
     if rows.train is not None:
         reporter.progress("baselines", 0, 1)
@@ -69,20 +71,27 @@ def has_head(folder: Path) -> bool:
     return get_task(TASK).fits(architecture_of(_config(folder)))
 
 
-def judge_model(folder: Path, examples: Examples, device: str, reporter: Reporter, phase: str = "evaluate") -> Judged:
+def judge_model(
+    folder: Path,
+    examples: Examples,
+    device: str,
+    reporter: Reporter,
+    phase: str = "evaluate",
+    derived: Path | None = None,
+) -> Judged:
     """A model with a head on labeled rows; labels it does not have are refused by name."""
     from bedplate_serving.predictors import load_predictor
 
-    predictor = load_predictor(folder, TASK, device=device)
+    predictor = load_predictor(folder, TASK, device=device, derived=derived)
     labels = LabelSet(predictor.labels, _config(folder).get("problem_type") == "multi_label_classification")
     examples = _in_words_of(labels, examples, "The data", reporter)
     _check_fit(labels, examples, "the model")
     return _score(examples, labels, "model", predictor.probabilities, reporter, phase)
 
 
-def _judge(folder: Path, rows: _Rows, device: str, reporter: Reporter) -> Judged:
+def _judge(folder: Path, derived: Path | None, rows: _Rows, device: str, reporter: Reporter) -> Judged:
     if has_head(folder):
-        return judge_model(folder, rows.test, device, reporter)
+        return judge_model(folder, rows.test, device, reporter, derived=derived)
     assert rows.train is not None  # _check_bases
     return _judge_base(folder, rows.test, rows.train, device, reporter)
 

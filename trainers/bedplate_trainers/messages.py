@@ -91,16 +91,18 @@ class EvaluateRequest:
     train: DataFile | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     device: str = AUTO
+    model_derived: Path | None = None  # what was derived of each, as predictors take it
+    against_derived: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {name: _plain(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> EvaluateRequest:
-        against, train = value.get("against_dir"), value.get("train")
+        train = value.get("train")
+        folders = ("model_dir", "against_dir", "model_derived", "against_derived")
         parsed = {
-            "model_dir": Path(value["model_dir"]),
-            "against_dir": Path(against) if against else None,
+            **{name: Path(value[name]) for name in folders if value.get(name)},
             "data": DataFile.from_json(value["data"]),
             "train": DataFile.from_json(train) if train else None,
         }

@@ -79,15 +79,12 @@ class Page(Answer, Generic[T]):
 class DescribedBy:
     """Beside a plain object in `Annotated`: the models that OpenAPI shows in its place, one of which it is."""
 
-    def __init__(self, models: Callable[[], Mapping[str, type[BaseModel] | None]]) -> None:
-        """`models` gives them by the `kind` that they have; None for one that takes any object."""
+    def __init__(self, models: Callable[[], Mapping[str, type[BaseModel]]]) -> None:
+        """`models` gives them by the `kind` that they have."""
         self._models = models
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schemas = []
-        for kind, model in self._models().items():
-            free = {"type": "object", "properties": {"kind": {"const": kind}}, "required": ["kind"]}
-            schemas.append(free if model is None else handler(model.__pydantic_core_schema__))
+        schemas = [handler(model.__pydantic_core_schema__) for model in self._models().values()]
         return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
 
 

@@ -81,7 +81,7 @@ EXAMPLE: JsonDict = {
 }
 Submission = Annotated[
     dict[str, Any],
-    DescribedBy(lambda: {kind.name: kind.request for kind in KINDS.values()}),
+    DescribedBy(lambda: {kind.name: kind.request for kind in KINDS.values() if kind.request is not None}),
 ]
 
 
@@ -154,7 +154,7 @@ class MetricsLine(Answer):
         200: {"model": Plan, "description": "With `dry_run`: what would be queued."},
         **codes(
             *("unknown-kind", "idempotency-mismatch", "does-not-fit", "base-model", "not-finetunable"),
-            *("adapter-not-trained", "no-gpu"),
+            *("adapter-not-trained", "no-gpu", "server-only"),
         ),
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ __all__ = [
     "columns_given",
     "host_cores",
     "keep_report",
+    "lay_out",
     "mapping_of",
     "replica_demand",
     "scoring_demand",
@@ -67,6 +68,7 @@ class Command:
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
+    visible: tuple[Path, ...] = ()  # folders of the home that it may read, besides the registry
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Kind:
     """One kind of job: all that the rest of the platform knows of it.
 
     scope    the scope that a caller's key needs
-    request  how REST describes its requests; None for a kind that is not described
+    request  how REST describes its requests; None for a kind that is not described, such as one of the server's own
     prepare  checks a request (REST body) and resolves it into the spec that is kept; raises Refused, NotFound, Conflict
     demand   what an attempt at a spec needs of the machine; memory is an estimate
     command  the worker of one attempt; None for a kind that has `advance` instead
@@ -113,9 +115,19 @@ class Kind:
     secrets: Callable[[Context], dict[str, str]] = lambda context: {}
 
 
-def worker(module: str, context: Context, folder: Path, epoch: int) -> Command:
+def worker(module: str, context: Context, folder: Path, epoch: int, visible: Iterable[Path] = ()) -> Command:
     """A plain worker: `python -m MODULE FOLDER EPOCH` with the home in its environment."""
-    return Command([sys.executable, "-m", module, str(folder), str(epoch)], {"BEDPLATE_HOME": str(context.home.path)})
+    argv = [sys.executable, "-m", module, str(folder), str(epoch)]
+    return Command(argv, {"BEDPLATE_HOME": str(context.home.path)}, tuple(visible))
+
+
+def lay_out(context: Context, versions: Iterable[ModelVersion]) -> list[Path]:
+    """Sees to it that a worker finds these models, which it may only read. What was derived of them, to be visible."""
+    derived = []
+    for version in versions:
+        context.registry.models.files_dir(version)
+        derived.append(context.home.derived_of(version.digest))
+    return [folder for folder in derived if folder.is_dir()]
 
 
 def check_keys(kind: str, request: Mapping[str, Any], *, required: set[str], optional: set[str]) -> None:

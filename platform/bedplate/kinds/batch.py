@@ -18,6 +18,7 @@ from bedplate.kinds.base import (
     check_keys,
     choose_device,
     columns_given,
+    lay_out,
     mapping_of,
     scoring_demand,
     worker,
@@ -100,9 +101,8 @@ def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
 
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
-    models = context.registry.models
-    models.files_dir(models.get(spec["model"]))  # the worker may only read it
-    return worker("bedplate.workers.batch", context, folder, epoch)
+    derived = lay_out(context, [context.registry.models.get(spec["model"])])
+    return worker("bedplate.workers.batch", context, folder, epoch, derived)
 
 
 KIND = Kind(

@@ -19,6 +19,7 @@ from bedplate.kinds.base import (
     choose_device,
     columns_given,
     keep_report,
+    lay_out,
     mapping_of,
     scoring_demand,
     worker,
@@ -110,15 +111,16 @@ def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> Non
 
 
 def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
-    versions = [context.registry.models.get(ref) for ref in (spec["model"], spec["against"]) if ref]
-    return scoring_demand(context, max(versions, key=lambda version: version.facts.size_bytes), spec["device"])
+    largest = max(_versions(context, spec), key=lambda version: version.facts.size_bytes)
+    return scoring_demand(context, largest, spec["device"])
 
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
-    for ref in (spec["model"], spec["against"]):
-        if ref:
-            context.registry.models.files_dir(context.registry.models.get(ref))  # the worker may only read it
-    return worker("bedplate.workers.evaluate", context, folder, epoch)
+    return worker("bedplate.workers.evaluate", context, folder, epoch, lay_out(context, _versions(context, spec)))
+
+
+def _versions(context: Context, spec: Mapping[str, Any]) -> list[ModelVersion]:
+    return [context.registry.models.get(ref) for ref in (spec["model"], spec["against"]) if ref]
 
 
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:

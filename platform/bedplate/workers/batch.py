@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
+from bedplate.home import Home
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate_registry.columns import map_columns
 from bedplate_registry.registry import Registry
@@ -19,17 +20,19 @@ __all__ = ["work"]
 
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
     spec = folder.spec
-    registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
+    home = Home(Path(os.environ["BEDPLATE_HOME"]))
+    registry = Registry(home.registry)
     data = DataRef.from_json(spec["input"])
     path = data.path(registry)
     columns = map_columns(spec["task"], columns_of(path, data.format), spec["columns"], need_label=False)
     reporter.progress("load", 0, 1)
-    model = registry.models.files_dir(registry.models.get(spec["model"]))
+    version = registry.models.get(spec["model"])
     predictor = load_predictor(
-        model,
+        registry.models.files_dir(version),
         spec["task"],
         device=spec["device"],
         threads=int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(),
+        derived=home.derived_of(version.digest),
     )
     reporter.progress("load", 1, 1)
     summary = score_file(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.data_refs import DataRef
+from bedplate.home import Home
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate_registry.registry import Registry
 from bedplate_trainers.evaluation import evaluate
@@ -17,13 +18,14 @@ __all__ = ["work"]
 
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
     spec = folder.spec
-    registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
+    home = Home(Path(os.environ["BEDPLATE_HOME"]))
+    registry = Registry(home.registry)
     data = DataRef.from_json(spec["data"])
     train = DataRef.from_json(spec["train"]) if spec["train"] else None
     request = EvaluateRequest(
         task=spec["task"],
-        model_dir=_files(registry, spec["model"]),
-        against_dir=_files(registry, spec["against"]) if spec["against"] else None,
+        **_folders(home, registry, "model", spec["model"]),
+        **_folders(home, registry, "against", spec["against"]),
         data=DataFile(data.path(registry), data.format),
         train=DataFile(train.path(registry), train.format) if train else None,
         columns=spec["columns"],
@@ -35,8 +37,12 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     return {"report": {**report, "data": {**about, **report.get("data", {})}}}
 
 
-def _files(registry: Registry, ref: str) -> Path:
-    return registry.models.files_dir(registry.models.get(ref))
+def _folders(home: Home, registry: Registry, which: str, ref: str | None) -> dict[str, Any]:
+    """Where a model is, and what was derived of it."""
+    if not ref:
+        return {}
+    version = registry.models.get(ref)
+    return {f"{which}_dir": registry.models.files_dir(version), f"{which}_derived": home.derived_of(version.digest)}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Nothing here knows a task, and importing this imports no torch: an encoder whose ONNX graph is at hand (onnx_graph.py)
 needs none, which halves the memory of its process. Without a graph torch answers, packed where the architecture allows
-it, else padded to the longest of a batch; `improve` has a graph made meanwhile and changes over to it.
+it, else padded to the longest of a batch; `improve` waits for a graph and changes over to it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from bedplate_registry.errors import BedplateError
 from bedplate_serving.predictors.base import TaskPredictor
 from bedplate_serving.predictors.encoders.engines import EncoderEngine, EncoderFacts, Head, Rows, Window, agree
+from bedplate_serving.predictors.encoders.graph_folder import MAX_CONTEXT
 from bedplate_serving.predictors.encoders.memory import give_back_memory
-from bedplate_serving.predictors.encoders.onnx_graph import MAX_CONTEXT
-from bedplate_serving.predictors.encoders.onnx_making import make_graph
-from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, open_engine
+from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, await_engine, open_engine
 from bedplate_serving.predictors.text import TextItem
 
 if TYPE_CHECKING:
@@ -51,7 +49,8 @@ class TextEncoder:
         threads: int | None = None,
         derived: Path | None = None,
     ) -> None:
-        """`derived` is a folder for what is made of this model: its graph, which is for a CPU and for a task.
+        """`derived` is a folder with what was made of this model: its graph, which is for a CPU and for a task. It is
+        only read, and need not be there.
 
         Raises Refused: load-failed, no-head, no-fast-tokenizer, and for a device that is not there.
         """
@@ -71,6 +70,7 @@ class TextEncoder:
         if engine is None:
             return False
         self.facts, self.backend_tokenizer, self._engine = engine.graph.facts, engine.graph.tokenizer(), engine
+        log.info("onnxruntime answers, %d batches at once", engine.workers)
         return True
 
     def _load_model(self) -> None:
@@ -108,22 +108,19 @@ class TextEncoder:
         return self._engine.run(batch)
 
     def improve(self) -> None:
-        """Where torch answers and a graph can be made: makes it in another process and changes over to it between two
-        batches. Takes seconds, or minutes for a large model. What prevents it is said in the log, and torch goes on.
+        """Where torch answers and a graph may come: waits for it, however long that takes, and changes over to it
+        between two batches. Where none can come it returns.
         """
         loaded = self._torch
         if loaded is None or self._derived is None or not self._head.task:
             return
         if self.device != "cpu" or not self.is_packed or self.context_length > MAX_CONTEXT:
             return
-        try:
-            make_graph(self._derived, self._folder, self._head.task)
-        except BedplateError as error:
-            log.warning("%s goes on answering: %s", self.engine, error.message)
+        engine = await_engine(self._derived, self._folder, self._head.task, self._threads)
+        if engine is None:
             return
-        engine = open_engine(self._derived, self._folder, self._head.task, self._threads)
-        if engine is None or not _same(engine, loaded.padded, engine.graph.samples):
-            log.warning("%s goes on answering: the graph that was made is not used", self.engine)
+        if not _same(engine, loaded.padded, engine.graph.samples):
+            log.warning("%s goes on answering: the ONNX graph answers otherwise", self.engine)
             return
         self._engine = engine
         self._torch = None

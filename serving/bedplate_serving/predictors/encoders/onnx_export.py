@@ -1,5 +1,6 @@
 """Makes the ONNX graph of a text encoder, for onnx_session.py to run: torch's pass over a packed row, traced, then
-fused by ONNX Runtime, then held against the padded pass. What runs this is onnx_child.py.
+fused by ONNX Runtime, then held against the padded pass. It takes much memory, all of which ends with its process:
+the server has a job do it, and make_graph.py does it by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from transformers.masking_utils import sdpa_mask
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.encoders.engines import Head, agree
-from bedplate_serving.predictors.encoders.onnx_graph import DATA, MODEL, Graph, key_of, new_graph, publish
+from bedplate_serving.predictors.encoders.graph_folder import DATA, MAX_BYTES, MAX_CONTEXT, MODEL
+from bedplate_serving.predictors.encoders.onnx_graph import Graph, complete
 from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, OnnxEngine, session_options
 from bedplate_serving.predictors.encoders.packed import ATTENTION, PackedEngine, PackedModel
 from bedplate_serving.predictors.encoders.packed_row import PackedRow, pack
@@ -27,18 +29,15 @@ from bedplate_serving.predictors.encoders.torch_encoder import load_encoder, sam
 
 __all__ = ["export"]
 
-MAX_BYTES = 1_900_000_000  # of float32 weights: a graph with its weights is first one message, which ends at 2 GiB
 OPSET = 17
 OUT_OF_SIGHT = -1e9  # added to the score of a token of another text
 
 
-def export(model: Path, task: str, derived: Path) -> None:
-    """Leaves the graph in `derived`, in the place of one that was there. Raises Refused where none can be made."""
-    with new_graph(derived) as folder:
-        key = key_of(model, task)
-        graph, tokenizer = _export(model, _head(task), folder)
-        _check(graph)
-        publish(graph, tokenizer, key, derived)
+def export(model: Path, task: str, folder: Path, key: dict[str, Any]) -> None:
+    """Fills `folder`, an empty one, with the graph of the model, for `key`. Raises Refused where none can be made."""
+    graph, tokenizer = _export(model, _head(task), folder)
+    _check(graph)
+    complete(graph, tokenizer, key)
 
 
 def _head(task: str) -> Head:
@@ -50,6 +49,8 @@ def _export(model: Path, head: Head, folder: Path) -> tuple[Graph, Any]:
     loaded = load_encoder(model, head, "cpu")
     if not isinstance(loaded.engine, PackedEngine):
         raise Refused("its architecture is not packed")
+    if loaded.facts.context_length > MAX_CONTEXT:
+        raise Refused(f"its context is longer than {MAX_CONTEXT} tokens")
     if 4 * sum(parameter.numel() for parameter in loaded.padded.model.parameters()) > MAX_BYTES:
         raise Refused(f"it has more than {MAX_BYTES / 1e9} GB of weights")
     samples = sample_windows(loaded.tokenizer, loaded.facts)

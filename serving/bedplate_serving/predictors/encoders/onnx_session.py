@@ -9,22 +9,25 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from bedplate_serving.predictors.encoders.engines import Rows, Window, agree
+from bedplate_serving.predictors.encoders.graph_folder import graph_key, reason_for_none, stamp
 from bedplate_serving.predictors.encoders.onnx_graph import Graph, find_graph
 from bedplate_serving.predictors.encoders.packed_row import pack
 
-__all__ = ["TOLERANCE", "OnnxEngine", "open_engine", "session_options"]
+__all__ = ["TOLERANCE", "OnnxEngine", "await_engine", "open_engine", "session_options"]
 
 log = logging.getLogger("bedplate_serving.predictors")
 
 TOKEN_BUDGET = 256  # beyond it a row gains nothing, and attention over the whole of it takes the square of its length
 ROW_TOKENS = 512  # a larger batch is run as several rows
 TOLERANCE = 1e-4  # of logits, against torch's padded pass
+LOOK_SECONDS = 1.0  # between two looks for a graph that is being made
 
 
 class OnnxEngine:
@@ -35,7 +38,7 @@ class OnnxEngine:
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.graph = graph
-        self.workers = threads or os.cpu_count() or 1
+        self.workers = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count() or 1  # as torch does
         self._narrow = _session(graph, 1)
         self._wide = _session(graph, self.workers) if self.workers > 1 else self._narrow
         self._inputs = [one.name for one in self._narrow.get_inputs()]
@@ -82,6 +85,25 @@ def open_engine(derived: Path, model: Path, task: str, threads: int | None = Non
     except Exception as error:  # noqa: BLE001 - whatever a library says of a file: there are others who can answer
         log.warning("the ONNX graph in %s cannot be opened: %s", derived, type(error).__name__)
     return None
+
+
+def await_engine(derived: Path, model: Path, task: str, threads: int | None = None) -> OnnxEngine | None:
+    """The engine of the graph that another process puts into `derived`, once it is there; None once that folder says
+    that none can be made. It waits as long as that takes: the job may stand far back in line.
+    """
+    seen: object = None
+    while True:
+        now = stamp(derived)
+        if now != seen:
+            seen = now
+            reason = reason_for_none(derived, graph_key(derived, model, task))
+            if reason is not None:
+                log.info("there is no ONNX graph: %s", reason)
+                return None
+            engine = open_engine(derived, model, task, threads)
+            if engine is not None:
+                return engine
+        time.sleep(LOOK_SECONDS)
 
 
 def session_options(threads: int) -> Any:

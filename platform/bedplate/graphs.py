@@ -1,0 +1,100 @@
+"""The graphs of text encoders: has each made once, by a job, and clears away those of models that are gone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from typing import Any
+
+from bedplate.endpoints import EndpointStore
+from bedplate.jobs import Job, JobStore
+from bedplate.kinds import Context
+from bedplate.kinds.graph import KIND, PRIORITY, spec_of
+from bedplate_registry.models import ModelVersion
+from bedplate_serving.predictors.encoders.graph_folder import (
+    MAX_BYTES,
+    clear,
+    holds_graph,
+    key_of,
+    put_reason,
+    reason_for_none,
+)
+
+__all__ = ["OWNER", "Graphs"]
+
+log = logging.getLogger(__name__)
+
+OWNER = "server"  # no user can have this name
+TASKS = ("text-classification", "token-classification", "question-answering", "fill-mask")  # what encoders answer
+
+
+class Graphs:
+    """What is in `derived/`. The workspace's loop calls it, and what deletes a model calls `drop`."""
+
+    def __init__(self, context: Context, jobs: JobStore, endpoints: EndpointStore) -> None:
+        self._context, self._jobs, self._endpoints = context, jobs, endpoints
+
+    def ask_for(self, version: ModelVersion) -> None:
+        """Have the graph of a version made, once, unless it is there or known that there can be none."""
+        task = version.facts.task
+        if task not in TASKS:
+            return
+        derived, key = self._context.home.derived_of(version.digest), key_of(version.digest, task)
+        if holds_graph(derived, key) or reason_for_none(derived, key) is not None:
+            return
+        if 4 * version.facts.parameters > MAX_BYTES:
+            put_reason(derived, key, f"it has more than {MAX_BYTES / 1e9} GB of weights")
+            return
+        self._submit(version, key)
+
+    def _submit(self, version: ModelVersion, key: dict[str, Any]) -> None:
+        """The job of this key, once. One that failed is its owner's to retry; where what one made is lost again, or one
+        was cancelled, perhaps with all others by `stop --all`, another one takes its place.
+        """
+        name = f"graph/{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}"
+        job = self._queue(version, name)
+        while job.state in ("succeeded", "cancelled"):
+            job = self._queue(version, f"{name}/{job.id}")
+
+    def _queue(self, version: ModelVersion, client_key: str) -> Job:
+        spec = spec_of(version)
+        return self._jobs.submit(
+            KIND.name,
+            spec,
+            demand=KIND.demand(self._context, spec),
+            priority=PRIORITY,
+            preemptible=KIND.preemptible,
+            client_key=client_key,
+            owner=OWNER,
+            fingerprint=client_key,
+        )
+
+    def drop(self, version: ModelVersion) -> None:
+        """After a version was deleted, which nothing used any more."""
+        shutil.rmtree(self._context.home.derived_of(version.digest), ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove what was derived of versions that are not registered any more, and what killed processes left."""
+        try:
+            self._clean()
+        except Exception:  # an unreadable manifest, for one: nothing depends on it, and the next start tries again
+            log.exception("what is derived of models cannot be cleaned")
+
+    def _clean(self) -> None:
+        found = [folder for folder in self._context.home.derived.iterdir() if folder.is_dir()]
+        registered = self._registered() if found else set()  # read after `found`: no version of this moment is missed
+        for folder in found:
+            if folder.name in registered:
+                clear(folder)
+            else:
+                shutil.rmtree(folder)
+                log.info("removed what was derived of a model that is not registered: %s", folder.name)
+
+    def _registered(self) -> set[str]:
+        """The digests of all versions. Raises NotFound where one is deployed that is gone: a replica may still live."""
+        models = self._context.registry.models
+        deployed = {models.get(deployment.model).digest for deployment in self._endpoints.deployments()}
+        names = {version.name for version in (*models.list(), *models.archived())}
+        return deployed | {version.digest for name in names for version in models.versions(name)}
