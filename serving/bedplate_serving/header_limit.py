@@ -1,7 +1,8 @@
 """HTTP as the gateway takes it: uvicorn's fast parser, with limits to a request's head and answers that have a code.
 
-uvicorn keeps whatever headers a client sends and waits for them, and for a body, for good; this one answers 431 at a
-limit of bytes, and 408 at one of seconds. A connection between two requests is left to uvicorn's own limit.
+uvicorn keeps whatever headers a client sends, and waits for good for them, for a body and for whoever does not read;
+this one answers 431 at a limit of bytes and 408 at one of seconds, and hangs up on who reads nothing. A connection
+between two requests is left to uvicorn's own limit.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     head_seconds = 20.0  # from the beginning of a connection, or of a later head in it, to the end of that head
     body_seconds = 60.0  # between two parts of a body
+    read_seconds = 60.0  # in which a caller must read something of what waits for him
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -36,6 +38,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._has_begun = False
         self._head_bytes = 0
         self._fault = NOT_HTTP
+        self._reading: asyncio.TimerHandle | None = None  # looks whether the caller reads, while more than enough waits
         self._deadline: asyncio.TimerHandle | None = None  # of the head, or the part of a body, that is awaited
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -44,6 +47,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_looking()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -109,6 +113,29 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.end_with(BODY_TOO_SLOW)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_again()
+
+    def resume_writing(self) -> None:
+        self._stop_looking()
+        super().resume_writing()
+
+    def _look_again(self) -> None:
+        waiting_bytes = self.transport.get_write_buffer_size()
+        self._reading = self.loop.call_later(self.read_seconds, self._look, waiting_bytes)
+
+    def _stop_looking(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _look(self, bytes_before: int) -> None:
+        if self.transport.get_write_buffer_size() < bytes_before:
+            self._look_again()
+        else:
+            self.transport.abort()  # closing it would wait for the reader, too
 
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

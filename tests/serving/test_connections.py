@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+import uvloop
 from uvicorn.server import ServerState
 
 from bedplate_serving.asgi import Receive, Scope, Send, read_body, send_answer
@@ -25,15 +26,18 @@ ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 SOON = 0.2
 
 
+LARGE = 40_000_000  # more than the system takes for a reader who does not read
+
+
 class Quick(LimitedHttpProtocol):
-    head_seconds = body_seconds = SOON
+    head_seconds = body_seconds = read_seconds = SOON
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await asyncio.sleep(3 * SOON if scope["path"] == "/slow" else 0)
     if scope["method"] == "POST":
         await read_body(scope, receive, 1_000_000)
-    await send_answer(send, 200, b"done", [])
+    await send_answer(send, 200, bytes(LARGE) if scope["path"] == "/large" else b"done", [])
 
 
 @asynccontextmanager
@@ -175,6 +179,44 @@ def test_an_answer_to_a_whole_body_may_take_long() -> None:
             return await answer(reader)
 
     assert asyncio.run(ask()).startswith(b"HTTP/1.1 200 ")
+
+
+async def sizes(reader: asyncio.StreamReader) -> AsyncIterator[int]:
+    """How much has come so far, until the server hangs up."""
+    size = 0
+    with suppress(ConnectionResetError):
+        while part := await asyncio.wait_for(reader.read(1 << 20), 10):
+            size += len(part)
+            yield size
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_answer_that_nobody_reads_is_given_up(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def ask() -> list[int]:
+        async with connection() as (reader, writer):
+            writer.transport.pause_reading()
+            writer.write(ASK.replace(b"/ ", b"/large "))
+            await asyncio.sleep(5 * SOON)
+            writer.transport.resume_reading()
+            return [size async for size in sizes(reader)]
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert all(size < LARGE for size in runner.run(ask()))
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_answer_that_is_read_slowly_comes_whole(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def ask() -> None:
+        async with connection() as (reader, writer):
+            writer.write(ASK.replace(b"/ ", b"/large "))
+            async for size in sizes(reader):
+                if size >= LARGE:
+                    return
+                await asyncio.sleep(SOON / 100)
+        raise AssertionError("cut off")
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(ask())
 
 
 def test_as_many_files_may_be_open_as_the_system_allows() -> None:
