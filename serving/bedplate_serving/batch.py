@@ -8,8 +8,8 @@ nothing had happened. Memory holds one window, however long the file.
     state_dir/state.json         what is being scored: digest of the input, columns, parameters
     state_dir/part-000007.jsonl  {"label", "score"} or {"error"} for each row of window 7
 
-Which columns a row gets is the task's business. In CSV and TSV, lists and objects are JSON; an image is a PNG in
-base64, for which those two have no room.
+Which columns a row gets is the task's business. In CSV and TSV, lists and objects are JSON; an image that is made is a
+PNG in base64, for which those two have no room. An image that is read is base64, or a path in the folder of the data.
 """
 
 from __future__ import annotations
@@ -33,11 +33,18 @@ from bedplate_registry.progress import Reporter
 from bedplate_registry.tables import BadRow, columns_of, count_rows, open_writer, read_rows
 from bedplate_serving.halving import failure_of, outcomes
 from bedplate_serving.predictors.base import Encoded, Predictor, cut
+from bedplate_serving.predictors.image_files import is_path, read_image
 
 __all__ = ["BatchSummary", "TooManyErrors", "check_output_format", "score_file"]
 
 WINDOW_ROWS = 2048  # enough to sort by length well; a kill loses at most this much work
-SHORTER_WINDOWS = {"text-to-image": 8, "text-generation": 128, "summarization": 256, "translation": 256}
+SHORTER_WINDOWS = {
+    "text-to-image": 8,
+    "image-classification": 128,  # a row holds a whole file
+    "text-generation": 128,
+    "summarization": 256,
+    "translation": 256,
+}
 IMAGES, NO_ROOM_FOR_IMAGES = ("text-to-image",), ("csv", "tsv")
 
 
@@ -92,15 +99,17 @@ def score_file(
     reporter: Reporter,
     error_threshold: int = -1,
     state_dir: Path | None = None,
+    images: Path | None = None,
 ) -> BatchSummary:
     """Scores a file, or goes on where a killed call with the same `state_dir` stopped.
 
+    `images` is the folder that rows may name images in, by paths relative to it; without one images are base64 alone.
     `error_threshold` is how many rows may fail (-1: any number); beyond it TooManyErrors ends the job.
     """
     started = time.monotonic()
     check_output_format(predictor.task, output_format)
     state = state_dir or output_path.with_name(f".{output_path.name}.scoring")
-    scorer = _Scorer(predictor, columns, predictor.parameters(parameters), error_threshold)
+    scorer = _Scorer(predictor, columns, predictor.parameters(parameters), error_threshold, images)
     source = _Source(input_path, input_format, SHORTER_WINDOWS.get(predictor.task, WINDOW_ROWS))
     target = _Table(output_path, output_format)
     parts = _Parts(state, _identity(source, columns, parameters, predictor))
@@ -130,6 +139,7 @@ class _Scorer:
     columns: ColumnMap
     parameters: Any
     error_threshold: int
+    images: Path | None
     rows: int = field(default=0, init=False)
     errors: int = field(default=0, init=False)
     truncated: int = field(default=0, init=False)
@@ -142,13 +152,19 @@ class _Scorer:
                 results[place] = {"error": row.reason}
                 continue
             try:
-                items.append(self.predictor.parse(self.columns.pick(row), self.parameters))
+                items.append(self.predictor.parse(self._with_image(self.columns.pick(row)), self.parameters))
                 places.append(place)
             except BedplateError as error:
                 results[place] = {"error": f"{error.message}"}
         for place, result in zip(places, self._results(items), strict=True):
             results[place] = result
         return results
+
+    def _with_image(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The image itself in place of its path."""
+        if self.images is None or not is_path(item.get("image")):
+            return item
+        return item | {"image": read_image(item["image"], self.images)}
 
     def _results(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = [{} for _ in items]
@@ -160,7 +176,7 @@ class _Scorer:
                 encoded.append(outcome)
                 places.append(place)
         for place, one, raw in zip(places, encoded, self._forward(encoded), strict=True):
-            results[place] = self._result(raw, one.truncated)
+            results[place] = self._result(raw, one.truncated or getattr(raw, "truncated", False))
         return results
 
     def _forward(self, encoded: Sequence[Encoded]) -> list[Any]:

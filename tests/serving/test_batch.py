@@ -26,6 +26,8 @@ from bedplate_serving.predictors import load_predictor
 from bedplate_serving.predictors.base import Encoded, ItemError, TaskPredictor
 from bedplate_serving.predictors.parameters import Parameters
 from bedplate_serving.predictors.text_classification import TextClassifier
+from bedplate_serving.testing.images import tiny_vit
+from bedplate_serving.testing.seq2seq import tiny_bart
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
 
@@ -328,3 +330,46 @@ def test_images_do_not_go_into_a_table_of_texts(tmp_path: Path, target: str) -> 
         paint(Painter(), tmp_path, target)
     assert ".parquet" in caught.value.hint
     assert not (tmp_path / target).exists()
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_predictor(tiny_vit(tmp_path_factory.mktemp("vit") / "m"), "image-classification", device="cpu")
+
+
+def classify(classifier: Any, folder: Path, cells: Sequence[str], images: Path | None) -> list[dict[str, Any]]:
+    source = write(folder / "in.csv", [{"image": cell} for cell in cells], ["image"])
+    columns = map_columns("image-classification", ["image"], {}, need_label=False)
+    score_file(classifier, source, "csv", folder / "out.jsonl", "jsonl", columns, {}, SILENT, images=images)
+    return rows_of(folder / "out.jsonl")
+
+
+def test_a_row_may_name_an_image_by_its_path_in_the_folder_of_the_data(classifier: Any, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    inline = classifier.sample()
+    (photos / "one.png").write_bytes(base64.b64decode(inline))
+    (tmp_path / "secret.png").write_bytes(base64.b64decode(inline))
+    (photos / "way-out.png").symlink_to(tmp_path / "secret.png")
+    cells = ["one.png", inline, "../secret.png", "way-out.png", "none.png"]
+    rows = classify(classifier, tmp_path, cells, photos)
+    assert [row["image"] for row in rows] == cells
+    assert rows[0]["label"] == rows[1]["label"] and rows[0]["score"] == rows[1]["score"] > 0
+    assert ["leads out" in row["error"] for row in rows[2:]] == [True, True, False]
+    assert "none.png" in rows[4]["error"] and str(tmp_path) not in str(rows)
+
+
+def test_without_a_folder_no_path_is_read(classifier: Any, tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(base64.b64decode(classifier.sample()))
+    [row] = classify(classifier, tmp_path, ["one.png"], None)
+    assert "is a path" in row["error"]
+
+
+def test_a_text_that_a_clock_cut_is_counted(tmp_path: Path) -> None:
+    summarizer = load_predictor(tiny_bart(tmp_path / "m"), "summarization", device="cpu", threads=1)
+    source = write(tmp_path / "in.jsonl", [{"document": "my card is lost"}], ["document"])
+    columns = map_columns("summarization", ["document"], {}, need_label=False)
+    cut = {"max_new_tokens": 40, "min_new_tokens": 40, "max_time": 0.001}
+    parts = (source, "jsonl", tmp_path / "out.jsonl", "jsonl", columns)
+    assert score_file(summarizer, *parts, cut, SILENT).truncated == 1
+    assert score_file(summarizer, *parts, {**cut, "max_time": 100.0}, SILENT).truncated == 0

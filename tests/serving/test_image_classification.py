@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -216,6 +217,29 @@ def test_missing_weights_and_a_missing_processor_are_refused(folders: dict[str, 
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(Refused, match="lack vit"):
         load_predictor(folder, TASK, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "settings", "said"),
+    [
+        ("vit", "preprocessor_config.json", {"size": {"height": 10**6, "width": 32}}, "size.height = 1000000"),
+        ("vit", "preprocessor_config.json", {"size": {"height": 32, "width": 0}}, "size.width = 0"),
+        ("vit", "preprocessor_config.json", {"crop_size": 4097, "do_center_crop": True}, "crop_size.height = 4097"),
+        ("resnet", "preprocessor_config.json", {"size": {"shortest_edge": 10**6}}, "size.shortest_edge = 1000000"),
+        ("resnet", "preprocessor_config.json", {"crop_pct": 1e-6}, "crop_pct = 1e-06"),
+        ("timm", "config.json", {"pretrained_cfg": {"input_size": [3, 64, 10**6]}}, "input_size = 1000000"),
+        ("timm", "config.json", {"pretrained_cfg": {"input_size": [3, 64, 64], "crop_pct": 1e-6}}, "crop_pct = 1e-06"),
+    ],
+    ids=str,
+)
+def test_an_image_is_not_scaled_to_a_size_beyond_all_bounds(
+    family: str, file: str, settings: dict[str, Any], said: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(folders[family], tmp_path / "m")) / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    with pytest.raises(Refused, match=said) as caught:
+        load_predictor(tmp_path / "m", TASK, device="cpu")
+    assert caught.value.code == "bad-config"
 
 
 # --- real weights

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import random
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 from bedplate_serving.predictors.base import ItemError
-from bedplate_serving.predictors.images import FORMATS, MAX_BYTES, decode, parse_image
+from bedplate_serving.predictors.image_files import MAX_BYTES, read_image
+from bedplate_serving.predictors.images import FORMATS, decode, parse_image
 
 
 def picture(width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:
@@ -238,3 +241,51 @@ def test_notes_that_unpack_to_more_than_the_picture_are_refused() -> None:
     assert len(data) < 100_000
     with pytest.raises(ItemError):
         decode(data)
+
+
+def test_a_file_in_the_folder_of_the_data_is_read_by_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    (folder / "cats").mkdir(parents=True)
+    (folder / "cats" / "a b.PNG").write_bytes(PNG)
+    (folder / "link.png").symlink_to("cats/a b.PNG")
+    for path in ("cats/a b.PNG", " ./cats/../cats/a b.PNG\n", "link.png"):
+        assert read_image(path, folder) == PNG
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("{outside}/cat.png", "leads out"),
+        ("../outside/cat.png", "leads out"),
+        ("link.png", "leads out"),
+        ("linked/cat.png", "leads out"),
+        ("{data}/in.png", "leads out"),
+        ("no.png", "cannot be read"),
+        ("in.png/no.png", "cannot be read"),
+        ("ring.png", "cannot be read"),
+        ("\0.png", "cannot be read"),
+        ("x" * 5000 + ".png", "cannot be read"),
+        ("folder.png", "is no file"),
+        ("pipe.png", "is no file"),
+        ("empty.png", "is empty"),
+        ("large.png", "may have"),
+    ],
+)
+def test_a_path_out_of_that_folder_or_to_no_image_is_refused(tmp_path: Path, path: str, said: str) -> None:
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    for folder in (data, outside, data / "folder.png"):
+        folder.mkdir()
+    for file in (outside / "cat.png", data / "in.png"):
+        file.write_bytes(PNG)
+    (data / "link.png").symlink_to(outside / "cat.png")
+    (data / "linked").symlink_to(outside)
+    (data / "ring.png").symlink_to("ring.png")
+    os.mkfifo(data / "pipe.png")
+    (data / "empty.png").touch()
+    with (data / "large.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ItemError, match=said) as caught:
+        read_image(path.format(data=data, outside=outside), data)
+    assert len(caught.value.message) < 400 and str(tmp_path) not in caught.value.message.replace(
+        path.format(data=data, outside=outside), ""
+    )

@@ -28,7 +28,7 @@ from bedplate_registry.timm_models import is_timm
 from bedplate_serving.predictors.base import Encoded, TaskPredictor, predict_sorted
 from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
 from bedplate_serving.predictors.images import decode, parse_image
-from bedplate_serving.predictors.loading import first_line, load_model, pick_device
+from bedplate_serving.predictors.loading import first_line, load_model, pick_device, refusing
 from bedplate_serving.predictors.parameters import Parameters
 
 __all__ = ["ImageClassificationParameters", "ImageClassifier", "load"]
@@ -36,6 +36,8 @@ __all__ = ["ImageClassificationParameters", "ImageClassifier", "load"]
 Vector = np.ndarray[Any, Any]
 Answer = list[LabelScore]
 
+MAX_SIDE = 4096
+LEAST_SHARE = 0.1  # that is cut out of an image, which is scaled to so much more than the model reads
 TOP_K = 5  # as many as the Hub's own pipeline answers
 PATCH = 16  # an image costs as many tokens as it has patches of 16 x 16: 196 at 224 x 224
 CPU_TOKEN_BUDGET = 4 * 196  # a larger batch gains nothing on a CPU (measured) and only makes the next request wait
@@ -81,10 +83,11 @@ class ImageClassifier(TaskPredictor):
         _require_timm(folder)
         self._model = load_model(AutoModelForImageClassification, folder, self.device, head=self.task)
         self._processor = _load_processor(folder)
-        config = self._model.config
-        self.labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-        self._function = default_function(config)
-        self._cost = self._cost_of_an_image()
+        with refusing("The model"):
+            config = self._model.config
+            self.labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+            self._function = default_function(config)
+            self._cost = self._cost_of_an_image()
         self.context_length = self._cost
         self.token_budget = CPU_TOKEN_BUDGET if self.device == "cpu" else GPU_TOKEN_BUDGET
 
@@ -170,11 +173,33 @@ def _require_timm(folder: Path) -> None:
 
 
 def _load_processor(folder: Path) -> Any:
-    try:
-        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
-        raise Refused(
-            f"The model's image processor could not be loaded: {first_line(error)}",
-            hint="The model's folder needs its preprocessor_config.json.",
-            code="load-failed",
-        ) from error
+    with refusing("The model's image processor", hint="The model's folder needs its preprocessor_config.json."):
+        kind = AutoImageProcessor
+        processor = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
+        _check_sizes(processor)
+        return processor
+
+
+def _check_sizes(processor: Any) -> None:
+    """Before any image is prepared: it is scaled to whatever a stranger's config names."""
+    own = getattr(processor, "data_config", None) or {}  # timm's
+    sides = {
+        f"{name}.{edge}": getattr(getattr(processor, name, None), edge, None)
+        for name in ("size", "crop_size", "pad_size")
+        for edge in ("height", "width", "shortest_edge", "longest_edge", "max_height", "max_width")
+    }
+    sides |= {"input_size": max(own.get("input_size") or [1])}
+    for name, side in sides.items():
+        if side is not None and not 0 < side <= MAX_SIDE:
+            raise _bad(f"has {name} = {side}; an image is scaled to {MAX_SIDE} on a side at most")
+    share = getattr(processor, "crop_pct", None) or own.get("crop_pct")
+    if share is not None and share < LEAST_SHARE:
+        raise _bad(f"has crop_pct = {share}; it must be at least {LEAST_SHARE}")
+
+
+def _bad(what: str) -> Refused:
+    return Refused(
+        f"The model's image processor {what}.",
+        hint="Correct preprocessor_config.json, or config.json.",
+        code="bad-config",
+    )

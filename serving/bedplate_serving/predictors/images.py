@@ -3,8 +3,9 @@
     data = parse_image(item)      on the event loop: bytes, base64 or a data URL; nothing is decoded yet
     image = decode(data)          in the model's thread: all pixels, the first frame, EXIF orientation applied
 
-Nothing is fetched and no file is read: a URL is refused, and so is a path. Formats and sizes are limited before any
-pixel is decoded; a file that ends early is refused.
+Nothing is fetched for a request and no file is read: a URL is refused, and so is a path. (Batch scoring reads paths
+before, beside the data that names them: image_files.py.) Formats and sizes are limited before any pixel is decoded; a
+file that ends early is refused.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bedplate_serving.predictors.base import ItemError
-from bedplate_serving.predictors.text import keys_of, shown_key
+from bedplate_serving.predictors.image_files import is_path, is_url, sized
+from bedplate_serving.predictors.text import keys_of, kind_of, shown_key
 
 __all__ = ["MAX_PIXELS", "decode", "parse_image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_BYTES = 32 << 20  # as much as a request may hold
 MAX_PIXELS = 50_000_000  # a camera's largest; to decode and prepare one took 0.7 GB and 3 s (measured)
 MAX_ASPECT = 100  # scaled to a short edge of 224, a longer strip would become more pixels than it had
 TURNS = {
@@ -37,7 +38,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_SUFFIX = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg)$", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:(?:image/[\w.+-]+|application/octet-stream)?(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
@@ -46,11 +46,10 @@ def parse_image(item: Any) -> bytes:
     if isinstance(item, dict):
         return parse_image(_only_value(item))
     if isinstance(item, bytes | bytearray | memoryview):
-        return _sized(bytes(item))
+        return sized(bytes(item))
     if isinstance(item, str):
-        return _sized(_from_text(item.strip()))
-    what = "a list" if isinstance(item, list) else "null" if item is None else type(item).__name__
-    raise ItemError(f"must be an image's bytes or their base64 text, not {what}")
+        return sized(_from_text(item.strip()))
+    raise ItemError(f"must be an image's bytes or their base64 text, not {kind_of(item)}")
 
 
 def decode(data: bytes) -> Image.Image:
@@ -88,30 +87,18 @@ def _only_value(item: dict[Any, Any]) -> Any:
 
 
 def _from_text(text: str) -> bytes:
-    if re.match(r"(https?|ftp|file|s3|hf)://", text, re.IGNORECASE):
+    if is_url(text):
         raise ItemError("is a URL: nothing is fetched for a request. Send the image itself, as base64")
     if found := _DATA_URL.match(text[:200]):
         text = text[found.end() :]
     elif text[:5].lower() == "data:":
         raise ItemError("is a data URL of another kind; send data:image/…;base64,…")
-    if _SUFFIX.search(text[-10:]):
+    if is_path(text):
         raise ItemError("is a path: no file is read for a request. Send the image itself, as base64")
     try:
         return base64.b64decode("".join(text.splitlines()), validate=True)  # base64 may be broken into lines
     except (binascii.Error, ValueError) as error:
         raise ItemError("is not base64") from error
-
-
-def _sized(data: bytes) -> bytes:
-    if not data:
-        raise ItemError("is empty")
-    _check_bytes(len(data))
-    return data
-
-
-def _check_bytes(size: int) -> None:
-    if size > MAX_BYTES:
-        raise ItemError(f"has {size:,} bytes; an image may have {MAX_BYTES:,}")
 
 
 def _check_size(width: int, height: int) -> None:

@@ -1,0 +1,56 @@
+"""Images as files: which texts name one, and how one is read beside the data that names it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from bedplate_serving.predictors.base import ItemError
+
+__all__ = ["MAX_BYTES", "is_path", "is_url", "read_image", "sized"]
+
+MAX_BYTES = 32 << 20  # as much as a request may hold
+
+_URL = re.compile(r"(https?|ftp|file|s3|hf)://", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg)$", re.IGNORECASE)
+
+
+def is_url(text: str) -> bool:
+    return bool(_URL.match(text))
+
+
+def is_path(item: Any) -> bool:
+    """Whether a text names a file of an image. (Base64 has no dot.)"""
+    return isinstance(item, str) and bool(_SUFFIX.search(item.strip()[-10:])) and not is_url(item.strip())
+
+
+def read_image(path: str, folder: Path) -> bytes:
+    """The file of that name in `folder` or below it. Raises ItemError, in which the folder is not named.
+
+    Nothing outside of it is read: no absolute path, no way up, no link that leads out.
+    """
+    root, given = folder.resolve(), path.strip()
+    try:
+        found = (root / given).resolve(strict=True)
+        if given.startswith("/") or not found.is_relative_to(root):
+            raise ItemError(f"is the path {given[:200]!r}, which leads out of the data's folder")
+        if not found.is_file():  # a pipe would never end
+            raise ItemError(f"is the path {given[:200]!r}, which is no file")
+        _check_bytes(found.stat().st_size)
+        return sized(found.read_bytes())
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in it, a name too long, a ring of links
+        raise ItemError(f"is the path {given[:200]!r}, which cannot be read") from error
+
+
+def sized(data: bytes) -> bytes:
+    """The same. Raises ItemError where it is empty, or larger than a request may be."""
+    if not data:
+        raise ItemError("is empty")
+    _check_bytes(len(data))
+    return data
+
+
+def _check_bytes(size: int) -> None:
+    if size > MAX_BYTES:
+        raise ItemError(f"has {size:,} bytes; an image may have {MAX_BYTES:,}")
