@@ -26,9 +26,10 @@ __all__ = ["fetch_file", "fetch_files"]
 
 THREADS = 4
 ATTEMPTS = 5
-BACKOFF_SECONDS = 1.0
 MAX_WAIT_SECONDS = 30.0
-TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+CONNECT_SECONDS = 10.0
+# What brings less before it fails, or in the time that silence is borne, is of no use: it would take for ever.
+USEFUL_BYTES = 64 << 10
 
 
 def fetch_files(
@@ -38,7 +39,7 @@ def fetch_files(
     files = sorted(files, key=lambda file: -file.size_bytes)
     total = sum(file.size_bytes for file in files)
     counter = _Counter()
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool, _client() as client:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool, _client(hub) as client:
         futures = [pool.submit(fetch_file, hub, model, file, blobs, counter.add, client=client) for file in files]
         try:
             _report_until_done(futures, counter, total, reporter)
@@ -61,7 +62,6 @@ def fetch_file(
     on_bytes: Callable[[int], None] = lambda count: None,
     *,
     client: httpx.Client | None = None,
-    backoff_seconds: float = BACKOFF_SECONDS,
 ) -> Blob:
     """Fetch one file, or find it here. `on_bytes` is told what is newly there (negative when a start was worthless)."""
     key = f"sha256:{file.sha256}" if file.sha256 else f"git:{hub.url}/{model.model_id}:{file.git_sha1}"
@@ -75,10 +75,10 @@ def fetch_file(
             return found
         partial = _Partial(path, file, on_bytes)
         if client is not None:
-            blob = _fetch(hub, model, file, blobs, partial, client, backoff_seconds)
+            blob = _fetch(hub, model, file, blobs, partial, client)
         else:
-            with _client() as own:
-                blob = _fetch(hub, model, file, blobs, partial, own, backoff_seconds)
+            with _client(hub) as own:
+                blob = _fetch(hub, model, file, blobs, partial, own)
         if file.sha256 is None:
             blobs.note(key, blob.sha256)
         return blob
@@ -93,15 +93,13 @@ def _here(blobs: Blobs, key: str, file: HubFile) -> Blob | None:
     return Blob(sha256, file.size_bytes) if sha256 and blobs.has(sha256, file.size_bytes) else None
 
 
-def _fetch(
-    hub: Hub, model: HubModel, file: HubFile, blobs: Blobs, partial: _Partial, client: httpx.Client, backoff: float
-) -> Blob:
+def _fetch(hub: Hub, model: HubModel, file: HubFile, blobs: Blobs, partial: _Partial, client: httpx.Client) -> Blob:
     """Receive until it is whole. What was resumed may have been damaged by a power cut: one mismatch starts afresh."""
     was_resumed = partial.size > 0
-    _receive_all(hub, model, file, partial, client, backoff)
+    _receive_all(hub, model, file, partial, client)
     if not partial.is_right and was_resumed:
         partial.restart()
-        _receive_all(hub, model, file, partial, client, backoff)
+        _receive_all(hub, model, file, partial, client)
     if not partial.is_right:
         durable.remove_file(partial.path)
         raise Refused(
@@ -112,20 +110,20 @@ def _fetch(
     return blobs.adopt_hashed(partial.path, partial.blob)
 
 
-def _receive_all(
-    hub: Hub, model: HubModel, file: HubFile, partial: _Partial, client: httpx.Client, backoff: float
-) -> None:
+def _receive_all(hub: Hub, model: HubModel, file: HubFile, partial: _Partial, client: httpx.Client) -> None:
     failures = 0
     while partial.size < file.size_bytes:
         before = partial.size
         try:
             _receive(hub, model, file, partial, client)
+        except (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL):
+            raise _inconsistent(hub, file, "redirects to where nothing can be fetched from") from None
         except (httpx.TransportError, _TryAgain) as exc:
-            failures = 1 if partial.size > before else failures + 1
+            failures = 1 if partial.size >= before + USEFUL_BYTES else failures + 1
             if failures > ATTEMPTS:
                 raise _gave_up(hub, file, partial, exc) from None
             asked = exc.wait_seconds if isinstance(exc, _TryAgain) else 0.0
-            time.sleep(min(max(backoff * 2 ** (failures - 1), asked), MAX_WAIT_SECONDS))
+            time.sleep(min(max(hub.backoff_seconds * 2 ** (failures - 1), asked), MAX_WAIT_SECONDS))
 
 
 def _receive(hub: Hub, model: HubModel, file: HubFile, partial: _Partial, client: httpx.Client) -> None:
@@ -141,11 +139,13 @@ def _receive(hub: Hub, model: HubModel, file: HubFile, partial: _Partial, client
                 partial.restart()
                 raise _TryAgain("it sent another part than was asked for")
             partial.restart()
+        pace = _Pace(hub.timeout_seconds, partial.size)
         for chunk in response.iter_raw(CHUNK_BYTES):
             if partial.size + len(chunk) > file.size_bytes:
                 durable.remove_file(partial.path)
                 raise _inconsistent(hub, file, f"sent more than the {file.size_bytes} bytes it lists")
             partial.write(chunk)
+            pace.check(partial.size)
     if partial.size < file.size_bytes:
         raise _TryAgain("the answer ended early")
 
@@ -222,6 +222,21 @@ class _Partial:
         self._on_bytes(len(chunk))
 
 
+class _Pace:
+    """Whether an answer comes at all: a byte now and then breaks every silence."""
+
+    def __init__(self, seconds: float, size: int) -> None:
+        self._seconds, self._size, self._since = seconds, size, time.monotonic()
+
+    def check(self, size: int) -> None:
+        now = time.monotonic()
+        if now - self._since < self._seconds:
+            return
+        if size < self._size + USEFUL_BYTES:
+            raise _TryAgain("it sends next to nothing")
+        self._size, self._since = size, now
+
+
 class _Counter:
     """Bytes done, counted by all threads; the thread that waits reads it, since a reporter is for one thread."""
 
@@ -256,8 +271,9 @@ def _report_until_done(futures: list[Future[Blob]], counter: _Counter, total: in
         reporter.progress("fetch", counter.done, total, "bytes")
 
 
-def _client() -> httpx.Client:
-    return httpx.Client(follow_redirects=True, timeout=TIMEOUT, max_redirects=5)
+def _client(hub: Hub) -> httpx.Client:
+    timeout = httpx.Timeout(hub.timeout_seconds, connect=min(CONNECT_SECONDS, hub.timeout_seconds))
+    return httpx.Client(follow_redirects=True, timeout=timeout, max_redirects=5)
 
 
 def _first_byte(response: httpx.Response) -> int:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -19,6 +20,8 @@ from .names import Name, check_file_path
 __all__ = ["Hub", "HubFile", "HubModel"]
 
 TIMEOUT_SECONDS = 20.0
+BACKOFF_SECONDS = 1.0
+MAX_FILES = 20_000  # the largest repositories of models have a few thousand; a list may have no end
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
@@ -50,7 +53,16 @@ class HubModel:
 class Hub:
     """One Hub. Making one opens no connection."""
 
-    def __init__(self, url: str, token: str | None = None, *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        offline: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        backoff_seconds: float = BACKOFF_SECONDS,
+    ) -> None:
+        """It is given up on when it is silent for `timeout_seconds`; a failed request is sent again after `backoff`."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refused(f"{_shown(url)!r} is not the address of a Hub.", hint="Give it as https://huggingface.co.")
@@ -60,6 +72,7 @@ class Hub:
             )
         self.url = url.rstrip("/")
         self.offline = offline
+        self.timeout_seconds, self.backoff_seconds = timeout_seconds, backoff_seconds
         self._token = token
 
     def __repr__(self) -> str:
@@ -77,13 +90,17 @@ class Hub:
         """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now."""
         name = str(Name.parse(model_id))
         if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-            raise Refused(f"{_shown(revision)!r} is not a revision.", hint="Give a branch, a tag or a commit.")
+            raise Refused(
+                f"{_shown(revision)!r} is not a revision.",
+                hint="Give a branch, a tag or a commit.",
+                code="bad-revision",
+            )
         self.check_online()
         with self._explained(name, revision):
-            info = self._api().model_info(name, revision=revision, timeout=TIMEOUT_SECONDS)
+            info = self._api().model_info(name, revision=revision, timeout=self.timeout_seconds)
             commit = self._commit(info)
-            tree = list(self._api().list_repo_tree(info.id, revision=commit, recursive=True))
-        return self._model(info, commit, tree)
+            tree = self._api().list_repo_tree(str(Name.parse(info.id)), revision=commit, recursive=True)
+            return self._model(info, commit, list(islice(tree, MAX_FILES + 1)))
 
     def check_online(self) -> None:
         """Unavailable where this machine was told to stay offline."""
@@ -102,16 +119,19 @@ class Hub:
 
     def _commit(self, info: Any) -> str:
         if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
-            raise Unavailable(f"{self.url} named no commit for the model.", hint="Is this address a Hub?")
+            raise self._no_hub("named no commit for the model")
         return info.sha
 
     def _model(self, info: Any, commit: str, tree: list[Any]) -> HubModel:
+        if len(tree) > MAX_FILES:
+            raise self._no_hub(f"lists more than {MAX_FILES} files")
         card = card_facts(info.card_data.to_dict() if info.card_data is not None else {})
+        tag = info.pipeline_tag if isinstance(info.pipeline_tag, str) else None
         return HubModel(
             model_id=str(Name.parse(info.id)),
             commit=commit,
             files=tuple(_file(entry) for entry in tree if hasattr(entry, "size")),
-            pipeline_tag=info.pipeline_tag or card.pipeline_tag,
+            pipeline_tag=tag or card.pipeline_tag,
             license=card.license,
             languages=card.languages,
             gated=bool(info.gated),
@@ -143,8 +163,8 @@ class Hub:
             raise self._failed(name, exc.response.status_code) from None
         except (httpx2.HTTPError, OSError):
             raise self._no_connection() from None
-        except (KeyError, TypeError, ValueError):
-            raise Unavailable(f"{self.url} did not answer as a Hub does.", hint="Check the address.") from None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            raise self._no_hub("did not answer as a Hub does") from None
 
     def _gated(self, name: str) -> BedplateError:
         return Forbidden(
@@ -165,6 +185,9 @@ class Hub:
             return Forbidden(f"{self.url} refuses the token (status {status}).", hint="Check HF_TOKEN.", code="token")
         return Unavailable(f"{self.url} answered {status} when asked for '{name}'.", hint="Try again in a while.")
 
+    def _no_hub(self, what: str) -> BedplateError:
+        return Unavailable(f"{self.url} {what}.", hint="Is this the address of a Hub?", code="hub-inconsistent")
+
     def _no_connection(self) -> BedplateError:
         return Unavailable(
             f"No connection to {self.url}.",
@@ -175,12 +198,19 @@ class Hub:
 
 
 def _file(entry: Any) -> HubFile:
+    """Raises Refused for a name that may not be kept, and where size or digest is none."""
+    path = check_file_path(entry.path)
     sha256 = entry.lfs.sha256 if entry.lfs is not None else None
-    if not isinstance(entry.size, int) or entry.size < 0 or not _COMMIT.fullmatch(entry.blob_id):
-        raise Refused(f"The Hub lists {_shown(entry.path)!r} without a size or digest.", hint="Is this a Hub?")
-    if sha256 is not None and not _SHA256.fullmatch(sha256):
-        raise Refused(f"The Hub lists {_shown(entry.path)!r} with a wrong digest.", hint="Is this a Hub?")
-    return HubFile(check_file_path(entry.path), entry.size, entry.blob_id, sha256)
+    is_size = isinstance(entry.size, int) and not isinstance(entry.size, bool) and entry.size >= 0
+    if not is_size or not _is_digest(_COMMIT, entry.blob_id):
+        raise Refused(f"The Hub lists {path} without a size or digest.", hint="Is this a Hub?", code="bad-digest")
+    if sha256 is not None and not _is_digest(_SHA256, sha256):
+        raise Refused(f"The Hub lists {path} with a wrong digest.", hint="Is this a Hub?", code="bad-digest")
+    return HubFile(path, entry.size, entry.blob_id, sha256)
+
+
+def _is_digest(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _shown(text: str) -> str:

@@ -56,8 +56,9 @@ F = TypeVar("F", bound=Listed)
 
 def choose_files(files: Iterable[F]) -> list[F]:
     """The files to take, or Refused: no safetensors, no config.json, unsafe names."""
+    files = list(files)
     listed = {check_file_path(file.path): file for file in files}
-    _refuse_case_twins(listed)
+    _refuse_twins([file.path for file in files])
     if is_pipeline(listed):
         wanted = _pipeline_files(listed)
         return [file for path, file in sorted(listed.items()) if path in wanted]
@@ -160,15 +161,23 @@ def _no_config() -> Refused:
     return Refused("The model has no config.json.", hint=hint, code="no-config")
 
 
-def _refuse_case_twins(paths: Iterable[str]) -> None:
+def _refuse_twins(paths: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for path in paths:
-        if (twin := seen.setdefault(path.lower(), path)) != path:
+        twin = seen.get(path.lower())
+        if twin == path:
+            raise Refused(
+                f"The model lists the file {path} twice.",
+                hint="Ask its author: readers differ in which they take.",
+                code="duplicate-file",
+            )
+        if twin is not None:
             raise Refused(
                 f"The model has two files whose names differ only in case: {twin} and {path}.",
                 hint="They would be one file on some disks. Rename one in a copy and import that with --from DIR.",
                 code="case-twin",
             )
+        seen[path.lower()] = path
 
 
 def _readable(count: int) -> str:

@@ -214,7 +214,7 @@ class Loopback:
 
     @property
     def hub(self) -> Hub:
-        return Hub(self.url)
+        return Hub(self.url, backoff_seconds=0.01)
 
 
 class Slot:

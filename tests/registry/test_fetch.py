@@ -117,7 +117,7 @@ def test_a_connection_cut_in_the_middle_is_taken_up_again(serve: Serve, big_fold
     loopback = serve(big_folder, model_id="acme/big")
     loopback.faults.cut_after_bytes = 3 * MIB + 17
     model = loopback.hub.resolve("acme/big")
-    blob = fetch_file(loopback.hub, model, listed(model, WEIGHTS), blobs, backoff_seconds=0.01)
+    blob = fetch_file(loopback.hub, model, listed(model, WEIGHTS), blobs)
     assert blob.sha256 == sha256(big_folder / WEIGHTS)
     assert len(ranges(loopback)) == 2 and ranges(loopback)[1] != "bytes=0-"
 
@@ -128,7 +128,7 @@ def test_a_hub_that_ignores_range_is_read_from_the_start(serve: Serve, big_folde
     loopback.faults.cut_after_bytes = 3 * MIB
     model = loopback.hub.resolve("acme/big")
     counted: list[int] = []
-    blob = fetch_file(loopback.hub, model, listed(model, WEIGHTS), blobs, counted.append, backoff_seconds=0.01)
+    blob = fetch_file(loopback.hub, model, listed(model, WEIGHTS), blobs, counted.append)
     assert blob.sha256 == sha256(big_folder / WEIGHTS)
     assert sum(counted) == 8 * MIB and min(counted) < 0
 
@@ -174,10 +174,10 @@ def test_busy_answers_are_waited_out_and_five_failures_are_enough(
     loopback = serve(big_folder, model_id="acme/big")
     model = loopback.hub.resolve("acme/big")
     loopback.faults.statuses = [503, 429, 500]
-    fetch_file(loopback.hub, model, listed(model, "vocab.txt"), blobs, backoff_seconds=0.001)
+    fetch_file(loopback.hub, model, listed(model, "vocab.txt"), blobs)
     loopback.faults.statuses = [503] * 6
     with pytest.raises(Unavailable, match="answered 503") as caught:
-        fetch_file(loopback.hub, model, listed(model, WEIGHTS), blobs, backoff_seconds=0.001)
+        fetch_file(loopback.hub, model, listed(model, WEIGHTS), blobs)
     assert "goes on from there" in caught.value.hint
 
 

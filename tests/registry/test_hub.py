@@ -95,7 +95,7 @@ def test_without_a_token_none_is_taken_from_the_users_cache(
         (404, {"x-error-code": "RepoNotFound"}, NotFound, "not-found"),
         (401, {}, NotFound, "not-found"),
         (500, {}, Unavailable, "unavailable"),
-        (200, {}, Unavailable, "unavailable"),
+        (200, {}, Unavailable, "hub-inconsistent"),
     ],
 )
 def test_each_answer_of_the_hub_has_its_error(
