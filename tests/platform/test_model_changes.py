@@ -11,7 +11,7 @@ import pytest
 
 from bedplate.api.bodies import Page
 from bedplate.api.model_aliases import Gate, PastMove
-from bedplate.api.models import Lineage, Model
+from bedplate.api.model_bodies import Lineage, Model
 from bedplate.compute import Lease
 from bedplate_registry.models import ModelDraft, Source
 from bedplate_registry.names import Name
@@ -133,7 +133,7 @@ def test_a_version_stays_while_anything_uses_it_and_the_refusal_names_all_of_it(
 def test_a_version_is_changed_by_whoever_saw_its_state(rest: Rest, method: str, path: str) -> None:
     old = change(rest, "GET", "support-intent:2").headers["etag"]
     put(rest, "support-intent:1/aliases/production")
-    body = {"json": {}} if method == "POST" else {}
+    body: dict[str, Any] = {"json": {}} if method == "POST" else {}
     stale = change(rest, method, f"support-intent:2{path}", headers={"If-Match": old}, **body)
     problem(stale, 412, "changed")
     new = change(rest, "GET", "support-intent:2").headers["etag"]
@@ -168,7 +168,7 @@ def test_an_alias_is_rolled_back_and_its_history_says_who_moved_it_why(rest: Res
 def test_an_alias_that_moved_meanwhile_stays(rest: Rest, method: str, path: str) -> None:
     old = put(rest, "support-intent:1/aliases/production").headers["etag"]
     put(rest, "support-intent:2/aliases/production")
-    body = {"json": {}} if method == "POST" else {}
+    body: dict[str, Any] = {"json": {}} if method == "POST" else {}
     alias = f"support-intent/aliases/production{path}"
     problem(change(rest, method, alias, headers={"If-Match": old}, **body), 412, "changed")
     assert change(rest, "GET", "support-intent/aliases/production").json()["version"] == 2

@@ -12,7 +12,8 @@ from pydantic.config import JsonDict
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
 from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tag_of, tagged
-from bedplate.api.models import Model, Name, Org, Reason, Why, describe, get_version
+from bedplate.api.model_bodies import Model, Reason, Why
+from bedplate.api.models import Name, Org, describe, get_version
 from bedplate.api.problems import codes
 from bedplate.workspace import Workspace
 from bedplate_registry.aliases import AliasChange, Look
