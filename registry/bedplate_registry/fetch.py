@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event, Lock
@@ -139,15 +139,35 @@ def _receive(hub: Hub, model: HubModel, file: HubFile, partial: _Partial, client
                 partial.restart()
                 raise _TryAgain("it sent another part than was asked for")
             partial.restart()
-        pace = _Pace(hub.timeout_seconds, partial.size)
-        for chunk in response.iter_raw(CHUNK_BYTES):
+        for chunk in _chunks(response, hub.timeout_seconds):
             if partial.size + len(chunk) > file.size_bytes:
                 durable.remove_file(partial.path)
                 raise _inconsistent(hub, file, f"sent more than the {file.size_bytes} bytes it lists")
             partial.write(chunk)
-            pace.check(partial.size)
     if partial.size < file.size_bytes:
         raise _TryAgain("the answer ended early")
+
+
+def _chunks(response: httpx.Response, patience_seconds: float) -> Iterator[bytes]:
+    """What arrives, in chunks worth a write; what had come before a failure, too. A byte now and then is none."""
+    held, size, since = bytearray(), 0, time.monotonic()
+    try:
+        for piece in response.iter_raw():
+            held += piece
+            size += len(piece)
+            if len(held) >= CHUNK_BYTES:
+                yield bytes(held)
+                held.clear()
+            if (now := time.monotonic()) - since >= patience_seconds:
+                if size < USEFUL_BYTES:
+                    raise _TryAgain("it sends next to nothing")
+                size, since = 0, now
+    except (httpx.TransportError, _TryAgain):
+        if held:
+            yield bytes(held)
+        raise
+    if held:
+        yield bytes(held)
 
 
 def _check_answer(hub: Hub, model: HubModel, file: HubFile, response: httpx.Response) -> None:
@@ -220,21 +240,6 @@ class _Partial:
             self._git.update(chunk)
         self.size += len(chunk)
         self._on_bytes(len(chunk))
-
-
-class _Pace:
-    """Whether an answer comes at all: a byte now and then breaks every silence."""
-
-    def __init__(self, seconds: float, size: int) -> None:
-        self._seconds, self._size, self._since = seconds, size, time.monotonic()
-
-    def check(self, size: int) -> None:
-        now = time.monotonic()
-        if now - self._since < self._seconds:
-            return
-        if size < self._size + USEFUL_BYTES:
-            raise _TryAgain("it sends next to nothing")
-        self._size, self._since = size, now
 
 
 class _Counter:
