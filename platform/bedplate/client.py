@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bedplate.remote.audit import AuditEntry, Verdict
 from bedplate.remote.batch_endpoints import BatchEndpoint
+from bedplate.remote.catalog import CatalogModel
 from bedplate.remote.connection import Connection
 from bedplate.remote.datasets import Dataset
 from bedplate.remote.endpoints import Endpoint
@@ -27,6 +28,7 @@ from bedplate.text_streams import Event
 __all__ = [
     "AuditEntry",
     "BatchEndpoint",
+    "CatalogModel",
     "Dataset",
     "Endpoint",
     "Event",

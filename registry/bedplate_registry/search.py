@@ -132,8 +132,9 @@ def _select(query: Query, match: str | None, cursor: list[Any] | None) -> tuple[
         values += cursor
     order = ", ".join(f"{part} {way}" for part in (key, "m.name", "m.version"))
     where = " AND ".join(conditions)
-    statement = f"SELECT m.body, {key}, m.name, m.version FROM {table} WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
-    return statement, values
+    page = f"SELECT m.id, {key} AS key, m.name, m.version FROM {table} WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
+    order = ", ".join(f"{part} {way}" for part in ("key", "name", "version"))
+    return f"SELECT body, key, name, version FROM ({page}) JOIN bodies USING (id) ORDER BY {order}", values  # noqa: S608
 
 
 def _conditions(query: Query) -> tuple[list[str], list[Any]]:

@@ -4,7 +4,8 @@ It holds nothing of its own. It is made anew where it is missing, damaged or of 
 takes in what changed (changes.py). Any number of processes may use it at once; those that write hold search.lock.
 
     names    one row a name:    what its folder looked like when it was read
-    models   one row a version: what can be filtered and sorted by, and the version as REST shows it
+    models   one row a version: what can be filtered and sorted by
+    bodies   of a version, how REST shows it; apart, since it is read for a page only
     facets   of a version, what it may have several of: alias, language, finetunable (task)
     words    of a version, full text: name, the ends of its words (so that `bert` finds distilbert), facts, card
 """
@@ -57,8 +58,9 @@ CREATE TABLE names (name TEXT PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE models (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, listed INTEGER NOT NULL, state TEXT NOT NULL,
     task TEXT, license TEXT NOT NULL, created TEXT NOT NULL, size INTEGER NOT NULL, parameters INTEGER NOT NULL,
-    source TEXT NOT NULL, source_id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (name, version)
+    source TEXT NOT NULL, source_id TEXT NOT NULL, UNIQUE (name, version)
 );
+CREATE TABLE bodies (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE INDEX by_name ON models (name, version) WHERE listed = 1;
 CREATE INDEX by_created ON models (created, name, version) WHERE listed = 1;
 CREATE INDEX by_size ON models (size, name, version) WHERE listed = 1;
@@ -68,11 +70,9 @@ CREATE TABLE facets (
     kind TEXT NOT NULL, value TEXT NOT NULL, model INTEGER NOT NULL, PRIMARY KEY (kind, value, model)
 ) WITHOUT ROWID;
 CREATE INDEX facets_of ON facets (model);
-CREATE VIRTUAL TABLE words USING fts5 (
-    name, ends, facts, card, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
-);
+CREATE VIRTUAL TABLE words USING fts5 (name, ends, facts, card, tokenize = 'unicode61 remove_diacritics 2');
 """
-ADD = "INSERT INTO models VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ADD = "INSERT INTO models VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -194,6 +194,7 @@ class SearchIndex:
         old = db.execute("SELECT id FROM models WHERE name = ?", [str(name)]).fetchall()
         db.executemany("DELETE FROM words WHERE rowid = ?", old)
         db.executemany("DELETE FROM facets WHERE model = ?", old)
+        db.executemany("DELETE FROM bodies WHERE id = ?", old)
         db.executemany("DELETE FROM models WHERE id = ?", old)
         db.execute("DELETE FROM names WHERE name = ?", [str(name)])
         if look is None:
@@ -226,8 +227,9 @@ class SearchIndex:
         facts, name = version.facts, str(version.name)
         body = json.dumps({**version.to_json(), "aliases": aliases})
         row = [name, version.version, int(is_listed), version.state, facts.task, license_id(facts.license)]
-        row += [version.created, facts.size_bytes, facts.parameters, version.source.kind, version.source.id, body]
+        row += [version.created, facts.size_bytes, facts.parameters, version.source.kind, version.source.id]
         id = db.execute(ADD, row).lastrowid
+        db.execute("INSERT INTO bodies VALUES (?, ?)", [id, body])
         facets = {
             *(("alias", alias) for alias in version.aliases),
             *(("language", language.lower()) for language in facts.languages),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bedplate.aio.audit import AuditEntry, Verdict
 from bedplate.aio.batch_endpoints import BatchEndpoint
+from bedplate.aio.catalog import CatalogModel
 from bedplate.aio.connection import Connection
 from bedplate.aio.datasets import Dataset
 from bedplate.aio.endpoints import Endpoint
@@ -30,6 +31,7 @@ from bedplate.text_streams import Event
 __all__ = [
     "AuditEntry",
     "BatchEndpoint",
+    "CatalogModel",
     "Dataset",
     "Endpoint",
     "Event",

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 
 from bedplate.aio.audit import Audit
 from bedplate.aio.batch_endpoints import BatchEndpoint, BatchEndpoints
+from bedplate.aio.catalog import Catalog
 from bedplate.aio.connection import Connection
 from bedplate.aio.datasets import Datasets
 from bedplate.aio.endpoints import Endpoint, Endpoints
@@ -36,6 +37,7 @@ class RemoteWorkspace:
 
     def __init__(self, connection: Connection) -> None:
         self.connection: Connection = connection
+        self.catalog = Catalog(self)
         self.models = Models(self)
         self.datasets = Datasets(self)
         self.evaluations = Evaluations(self)

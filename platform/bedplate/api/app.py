@@ -13,6 +13,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from bedplate.api import (
     audit,
     batch_endpoints,
+    catalog,
     datasets,
     docs,
     endpoints,
@@ -46,6 +47,7 @@ PARTS: tuple[Routes, ...] = (
     health.routes,
     server.routes,
     jobs.routes,
+    catalog.routes,
     models.routes,
     model_aliases.routes,
     uploads.routes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Response
+from fastapi import Query, Response
 from pydantic import ConfigDict, Field
 
 from bedplate.api.access import Routes, WorkspaceOf
@@ -20,6 +20,7 @@ __all__ = ["routes"]
 
 routes = Routes("/api/v1/catalog", "catalog")
 MOST_TEXT = 300
+Words = Annotated[str | None, Query(max_length=MOST_TEXT, description="Words of its id or its purpose.")]
 Text = Annotated[str | None, Query(max_length=MOST_TEXT)]
 Count = Annotated[int | None, Query(ge=0, lt=1 << 62)]
 
@@ -60,24 +61,21 @@ class CatalogModel(Answer):
     here: Annotated[str | None, Field(description="The version that was imported from it.")]
 
 
-async def _wanted(
-    query: Annotated[str | None, Query(max_length=MOST_TEXT, description="Words of its id or its purpose.")] = None,
+@routes.route("GET", "", "read", response_model=Page[CatalogModel])
+def list_catalog(
+    workspace: WorkspaceOf,
+    query: Words = None,
     task: Text = None,
-    finetunable_for: Annotated[str | None, Query(description="A task that it can be fine-tuned for.")] = None,
-    license: Annotated[str | None, Query(max_length=MOST_TEXT, description="An SPDX id, in any case.")] = None,
+    finetunable_for: Text = None,
+    license: Text = None,
     language: Text = None,
     min_parameters: Count = None,
     max_parameters: Count = None,
-) -> Wanted:
-    return Wanted(query or "", task, finetunable_for, license, language, min_parameters, max_parameters)
-
-
-WantedOf = Annotated[Wanted, Depends(_wanted)]
-
-
-@routes.route("GET", "", "read", response_model=Page[CatalogModel])
-def list_catalog(workspace: WorkspaceOf, wanted: WantedOf, limit: Limit = MOST_ITEMS, after: After = None) -> Response:
+    limit: Limit = MOST_ITEMS,
+    after: After = None,
+) -> Response:
     """List well-known models that can be imported, by id. The list comes with Bedplate; no Hub is asked."""
+    wanted = Wanted(query or "", task, finetunable_for, license, language, min_parameters, max_parameters)
     page, following = page_of(wanted.among(shipped_catalog()), lambda entry: entry.model_id, limit, after)
     return json_answer({"items": _described(workspace, page), "next": following})
 
@@ -91,11 +89,18 @@ def list_catalog(workspace: WorkspaceOf, wanted: WantedOf, limit: Limit = MOST_I
 )
 def search_the_hub(
     workspace: WorkspaceOf,
-    wanted: WantedOf,
+    query: Words = None,
+    task: Text = None,
+    finetunable_for: Text = None,
+    license: Text = None,
+    language: Text = None,
+    min_parameters: Count = None,
+    max_parameters: Count = None,
     limit: Limit = MOST_FOUND,
     after: Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")] = None,
 ) -> Response:
     """Search the Hub that this server imports from, most downloaded first. A page may hold fewer than `limit`."""
+    wanted = Wanted(query or "", task, finetunable_for, license, language, min_parameters, max_parameters)
     settings = workspace.settings
     hub = Hub(settings.hub_url, settings.hf_token, offline=settings.offline)
     found, following = search_hub(hub, wanted, limit=min(limit, MOST_FOUND), after=after)

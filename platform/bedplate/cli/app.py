@@ -13,6 +13,7 @@ import typer
 
 from bedplate.cli import audit, datasets, endpoints, jobs, keys, models, users
 from bedplate.cli.backup import backup, restore
+from bedplate.cli.catalog import catalog
 from bedplate.cli.compute import show_compute
 from bedplate.cli.output import (
     DetachOption,
@@ -243,6 +244,7 @@ def _finetuned(result: dict[str, Any]) -> dict[str, Any]:
     return {"model": result["model"], **figures, **baselines, "steps": result["steps"], "seconds": result["seconds"]}
 
 
+app.command()(catalog)
 app.command()(sweep)
 app.command()(backup)
 app.command()(restore)

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 from bedplate.caller import files_of, hub_of_caller, writable
 from bedplate.remote.audit import Audit
 from bedplate.remote.batch_endpoints import BatchEndpoint, BatchEndpoints
+from bedplate.remote.catalog import Catalog
 from bedplate.remote.connection import Connection
 from bedplate.remote.datasets import Datasets
 from bedplate.remote.endpoints import Endpoint, Endpoints
@@ -35,6 +36,7 @@ class RemoteWorkspace:
 
     def __init__(self, connection: Connection) -> None:
         self.connection: Connection = connection
+        self.catalog = Catalog(self)
         self.models = Models(self)
         self.datasets = Datasets(self)
         self.evaluations = Evaluations(self)
