@@ -8,7 +8,9 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,20 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.inspection import inspect_folder
 from bedplate_registry.tasks import TASKS
 from bedplate_serving.halving import outcomes
-from bedplate_serving.predictors import BadItems, ItemError, can_serve, load_predictor, packed
+from bedplate_serving.predictors import BadItems, ItemError, can_serve, load_predictor
 from bedplate_serving.predictors.base import cut
 from bedplate_serving.predictors.check import main as check_main
-from bedplate_serving.testing import WORDS
+from bedplate_serving.predictors.encoders import packed
+from bedplate_serving.testing import (
+    WORDS,
+    tiny_masked_lm,
+    tiny_question_answerer,
+    tiny_text_classifier,
+    tiny_token_classifier,
+    tiny_vit,
+)
+from bedplate_serving.testing.causal import tiny_llama
+from bedplate_serving.testing.seq2seq import tiny_bart, tiny_t5
 
 NAMED_MODELS = ("tiny", "tiny_multi_label")
 
@@ -167,7 +179,7 @@ def test_an_unknown_parameter_is_answered_with_the_nearest_known(tiny: Path) -> 
         (" \n", "text is empty"),
         ({}, 'no "text"'),
         ({"text": 1}, "text must be a string, not int"),
-        ({"text": "a", "text_pair": ["b"]}, "text_pair must be a string, not list"),
+        ({"text": "a", "text_pair": ["b"]}, "text_pair must be a string, not a list"),
         ({"text": "a", "pair": "b"}, "unknown key 'pair'"),
         ("half \ud800 a pair", "half a surrogate pair at character 5"),
     ],
@@ -362,3 +374,58 @@ def test_the_load_check_for_a_task_nobody_serves_is_refused(tiny: Path, capsys: 
 def test_what_this_release_can_serve_is_told_without_loading_anything() -> None:
     assert all(can_serve(task) for task in TASKS)
     assert not any(can_serve(task) for task in ("depth-estimation", "base", "../a-b", "Text_Classification", ""))
+
+
+TINY: dict[str, Callable[[Path], Path]] = {
+    "text-classification": tiny_text_classifier,
+    "token-classification": tiny_token_classifier,
+    "question-answering": tiny_question_answerer,
+    "fill-mask": tiny_masked_lm,
+    "text-generation": tiny_llama,
+    "summarization": tiny_bart,
+    "translation": tiny_t5,
+    "image-classification": tiny_vit,
+}
+# What a stranger may write into config.json is without end; some of it, and what libraries make of it.
+HEADS = ("num_attention_heads", "encoder_attention_heads", "num_heads")
+SILLY: list[dict[str, Any]] = [
+    {"id2label": {"5": "x"}, "num_hidden_layers": "two"},  # StrictDataclassFieldValidationError
+    dict.fromkeys(HEADS, 0),  # ZeroDivisionError
+    dict.fromkeys(("vocab_size", "image_size"), 10**400),  # OverflowError
+    dict.fromkeys(("vocab_size", "image_size"), -1),  # RuntimeError
+    {"hidden_act": {}, "activation_function": {}, "feed_forward_proj": {}},  # TypeError
+]
+
+
+@pytest.fixture(scope="module")
+def tiny_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    root = tmp_path_factory.mktemp("tiny")
+    return cache(lambda task: TINY[task](root / task))
+
+
+@pytest.mark.parametrize("number", range(len(SILLY)))
+@pytest.mark.parametrize("task", TINY)
+def test_a_config_that_cannot_be_is_refused_in_one_line_that_tells_no_path(
+    task: str, number: int, tiny_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny_of(task), tmp_path / "model"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | SILLY[number]))
+    with pytest.raises(Refused) as caught:
+        load_predictor(folder, task, device="cpu", threads=1)
+    assert "\n" not in caught.value.message and str(tmp_path) not in caught.value.message
+    assert check_main([str(folder), "--task", task]) == 1
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert error["code"] == caught.value.code and str(tmp_path) not in error["message"]
+
+
+def test_the_load_check_writes_no_longer_text_than_the_sample_of_its_task(
+    tiny_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, task = tiny_of("text-generation"), "text-generation"
+    assert check_main([str(folder), "--task", task]) == 0
+    sample = json.loads(capsys.readouterr().out.splitlines()[-1])["sample"]
+    predictor: Any = load_predictor(folder, task, device="cpu", threads=1)
+    [few] = predictor.predict([sample["request"]], predictor.sample_parameters())
+    [many] = predictor.predict([sample["request"]])
+    assert sample["answer"] == few != many

@@ -117,7 +117,7 @@ class MaskFiller(EncoderPredictor):
     def _checked_mask(self, token: str | None, vocabulary: Any) -> str:
         """Raises Refused: no-mask."""
         number = self._windowed.encoder.mask_token_id
-        if token is None or number not in self._tokenizer.encode(token).ids:
+        if token is None or number is None or number not in self._tokenizer.encode(token).ids:
             raise Refused("The model's tokenizer has no mask token, so it cannot be asked to fill one.", code="no-mask")
         if isinstance(vocabulary, int) and number >= vocabulary:
             raise Refused(

@@ -30,7 +30,7 @@ from bedplate_serving.predictors.encoders.windows import (
     snip,
 )
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
-from bedplate_serving.predictors.text import keys_of, shown_key
+from bedplate_serving.predictors.text import keys_of, kind_of, shown_key
 
 __all__ = ["Entity", "TaggedWords", "TokenClassifier", "TokenParameters", "load"]
 
@@ -284,15 +284,14 @@ def _content(item: Any) -> str | list[Any]:
     if isinstance(item, list):  # a list around one text: an Azure sample sends it so
         return item[0] if len(item) == 1 and isinstance(item[0], str) and " " in item[0].strip() else item
     if not isinstance(item, str):
-        what = "null" if item is None else type(item).__name__
-        raise ItemError(f'must be a string, or words as {{"tokens": […]}}, not {what}')
+        raise ItemError(f'must be a string, or words as {{"tokens": […]}}, not {kind_of(item)}')
     return item
 
 
 def _words_item(words: list[Any], parameters: TokenParameters) -> TokenItem:
     for index, word in enumerate(words):
         if not isinstance(word, str):
-            raise ItemError(f"tokens[{index}] must be a string, not {'null' if word is None else type(word).__name__}")
+            raise ItemError(f"tokens[{index}] must be a string, not {kind_of(word)}")
     return TokenItem(check_long_text(" ".join(words), "tokens"), words, parameters)
 
 

@@ -15,14 +15,14 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, StoppingCriteria
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from bedplate_serving.predictors.base import ItemError, LongWork, TaskPredictor
 from bedplate_serving.predictors.loading import load_model, pick_device, refusing
@@ -159,7 +159,7 @@ class Seq2SeqEngine:
             if plan.is_sampled:
                 torch.manual_seed(secrets.randbits(63) if plan.seed is None else plan.seed)
             rows = self.model.generate(
-                **self._padded(sources), generation_config=config, stopping_criteria=[_NobodyWaits(sources)]
+                **self._padded(sources), generation_config=config, stopping_criteria=[_nobody_waits(sources)]
             )
         return rows[:, 1:].tolist()  # type: ignore[no-any-return]
 
@@ -241,15 +241,14 @@ class Seq2SeqPredictor(TaskPredictor):
         return Seq2SeqItem(text, plan, language, may_cut, wanted.clean_up_tokenization_spaces)
 
 
-class _NobodyWaits(StoppingCriteria):
-    """Ends the writing when all who asked for it have left."""
+def _nobody_waits(sources: Sequence[Source]) -> Callable[..., torch.Tensor]:
+    """A stopping criterion: all who asked for these texts have left."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
+    def is_done(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        done = all(source.is_abandoned for source in sources)
+        return torch.full((input_ids.shape[0],), done, device=input_ids.device)
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        is_done = all(source.is_abandoned for source in self._sources)
-        return torch.full((input_ids.shape[0],), is_done, device=input_ids.device)
+    return is_done
 
 
 def text_of(item: Any, keys: Sequence[str], ignored: Sequence[str] = ()) -> str:
