@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 
 import bedplate
-from bedplate.demo_data import write
+from bedplate.demo_data import ROWS, write
 
 MODEL = os.environ.get("MODEL", "sentence-transformers/all-MiniLM-L6-v2")
 SETTINGS = {"max_steps": int(os.environ["STEPS"])} if "STEPS" in os.environ else {}
 COLUMNS = {"sentence1": "text", "label": "intent"}
 TASK = "text-classification"
 
-files = write(Path("messages"))
+files = write(Path("messages"), rows=int(os.environ.get("ROWS", ROWS)))
 ws = bedplate.connect()  # this machine's home; connect("http://gpu01:8686", token=…) is another server
 
 model = ws.import_model(MODEL)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,15 @@ import pytest
 from canary import HF_TOKEN, check_no_secrets, homes_below
 from harness import wait_for
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+HERE = Path(__file__).resolve().parent
+SHARED_DATA = HERE.parents[1] / "shared" / "data"
+LONG_FIRST = ("e2e", "trainers", "serving", "platform")
 # Before anything imports torch in this process; see platform/bedplate/spawn.py.
 os.environ["OMP_WAIT_POLICY"] = "passive"
+# Its threads spin as well: a linear baseline on a thousand rows then takes three times the processor.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Hundreds of processes of ours would each compile the whole program anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 for name in [name for name in os.environ if name.startswith("BEDPLATE_") and name != "BEDPLATE_TEST_POSTGRES"]:
     del os.environ[name]
@@ -32,6 +40,7 @@ def canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_turn)
     if SHARED_DATA.is_dir():
         return
     skip = pytest.mark.skip(reason=f"the folder of real datasets is not there: {SHARED_DATA}")
@@ -40,18 +49,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+def _turn(item: pytest.Item) -> int:
+    """Folders whose files take long go first, so that at the end no worker waits for another one's last file."""
+    folder = item.path.relative_to(HERE).parts[0]
+    return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of tiny models: `encoder` (a base), `masked` (a base with its pretraining's head) and `classifier`.
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once(name, make)`: a folder that `make(folder)` fills, once for all workers of a run; only to be read."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
-    A child builds them, so that this process stays light.
-    """
-    folder = tmp_path_factory.mktemp("models")
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder, part = shared / name, shared / f"{name}.part"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def models(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """Folders of tiny models: `encoder` (a base), `masked` (a base with its pretraining's head) and `classifier`."""
+    return made_once("models", _make_models)
+
+
+def _make_models(folder: Path) -> None:
+    """By a child, so that this process stays light."""
     code = (
         "import sys; from pathlib import Path; from bedplate_serving.testing import tiny_encoder, tiny_text_classifier;"
         "root = Path(sys.argv[1]); tiny_encoder(root / 'encoder');"
@@ -61,7 +97,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "BertForMaskedLM(BertConfig.from_pretrained(root / 'masked')).save_pretrained(root / 'masked')"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,18 @@ pytest.register_assert_rewrite("fine_tunes")
 
 
 @pytest.fixture(scope="session")
-def stock(models: Path) -> Iterator[Path]:
+def stock(models: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """The registry folder of a home that imported `acme/tiny-encoder` and `acme/tiny-classifier`; give it a copy."""
-    with bedplate_home() as home:
-        with bedplate.connect(home=home) as ws:
-            jobs = [ws.submit_import_folder(models / name, f"acme/tiny-{name}") for name in ("encoder", "classifier")]
-            for job in jobs:
-                job.wait(timeout_seconds=120)
-        run_cli("stop", home=home)
-        yield home / "registry"
+
+    def fill(folder: Path) -> None:
+        with bedplate_home() as home:
+            with bedplate.connect(home=home) as ws:
+                jobs = [
+                    ws.submit_import_folder(models / name, f"acme/tiny-{name}") for name in ("encoder", "classifier")
+                ]
+                for job in jobs:
+                    job.wait(timeout_seconds=240)
+            run_cli("stop", home=home)
+            shutil.copytree(home / "registry", folder / "registry", symlinks=True)
+
+    return made_once("stock", fill) / "registry"

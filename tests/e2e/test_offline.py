@@ -15,7 +15,7 @@ WAY = Path(__file__).resolve().parents[1] / "offline_way.py"
 def test_the_whole_way_works_without_a_route_and_nothing_looks_for_one(models: Path, tmp_path: Path) -> None:
     (tmp_path / "encoder").symlink_to(models / "encoder")
     command = [*_into_a_namespace(), sys.executable, str(WAY), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "REACHED OUT" not in done.stderr
     way = json.loads(done.stdout.strip().splitlines()[-1])

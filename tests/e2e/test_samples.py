@@ -35,19 +35,20 @@ def env(hub: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
             MODEL="acme/tiny-encoder",
             SETTINGS="--set max_steps=5",
             STEPS="5",
+            ROWS="300",
         )
 
 
 def test_the_command_line_sample_runs(env: dict[str, str], tmp_path: Path) -> None:
     script = ROOT / "samples" / "main_job.sh"
-    done = subprocess.run(["bash", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(["bash", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "scored.csv").read_text().splitlines()[0].startswith("id,text,label,score")
 
 
 def test_the_python_sample_runs(env: dict[str, str], tmp_path: Path) -> None:
     script = ROOT / "samples" / "main_job.py"
-    done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "scored.parquet").stat().st_size > 0
 
