@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import bedplate
-from bedplate.client import Job, RemoteWorkspace
 from bedplate_serving.unix_sockets import is_listening
 from harness import bedplate_home, free_port, processes_of, run_cli, serving, wait_for
+from held_imports import start_held_import
 from slow_hub import slow_hub
 
 
@@ -29,7 +29,7 @@ def home(stock: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def released() -> threading.Event:
-    """Lets the import of `long_job` go on."""
+    """Lets the import of `start_held_import` go on."""
     return threading.Event()
 
 
@@ -39,14 +39,8 @@ def hub(models: Path, released: threading.Event) -> Iterator[str]:
         yield url
 
 
-def start_long_job(ws: RemoteWorkspace, home: Path, hub: str) -> tuple[Job, list[int]]:
-    """An import that waits for the Hub, and the processes of its worker."""
-    job = ws.submit_import("acme/tiny", hub=hub)
-    wait_for(lambda: workers_of(home))
-    return job, workers_of(home)
-
-
 def servers_of(home: Path) -> list[int]:
+    """One that is starting a process may be here twice, for a moment."""
     return processes_of(home, "bedplate.control_plane")
 
 
@@ -62,23 +56,23 @@ def test_serve_goes_on_when_whoever_started_it_reads_no_more(home: Path) -> None
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         process.stderr.close()
-        wait_for(lambda: is_listening(home / "run" / "scoring.sock"), seconds=30)
+        wait_for(lambda: is_listening(home / "run" / "scoring.sock"))
         run_cli("models", "list", home=home)  # it answers: what it had to say was said, to nobody
         before = servers_of(home)
         os.kill(before[0], signal.SIGKILL)
-        wait_for(lambda: servers_of(home) and servers_of(home) != before, seconds=30)
+        wait_for(lambda: set(servers_of(home)) - set(before))
         run_cli("models", "list", home=home)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_commands_at_once_start_one_private_server(home: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: run_cli("models", "list", home=home).returncode, range(4)))
     assert done == [0, 0, 0, 0]
-    wait_for(lambda: len(servers_of(home)) == 1, seconds=20)  # who came second leaves
     with bedplate.connect(home=home) as ws:
-        assert [ws.status()["pid"]] == servers_of(home)
+        pid = ws.status()["pid"]
+        wait_for(lambda: servers_of(home) == [pid])  # who came second leaves
 
 
 def test_an_idle_private_server_leaves_and_one_whose_job_runs_stays(
@@ -86,13 +80,13 @@ def test_an_idle_private_server_leaves_and_one_whose_job_runs_stays(
 ) -> None:
     monkeypatch.setenv("BEDPLATE_IDLE_SECONDS", "1")
     with bedplate.connect(home=home) as ws:
-        job, _ = start_long_job(ws, home, hub)
-        before = servers_of(home)
+        job, _ = start_held_import(ws, home, hub)
+        pid = ws.status()["pid"]
         beats = home / "jobs" / job.id / "heartbeat-1"  # one a second
-        wait_for(lambda: beats.exists() and int(beats.read_text()) >= 5, seconds=30)
-        assert servers_of(home) == before
+        wait_for(lambda: beats.exists() and int(beats.read_text()) >= 5)
+        assert pid in servers_of(home)
         job.cancel()
-    wait_for(lambda: not servers_of(home), seconds=30)
+    wait_for(lambda: not servers_of(home))
     assert not [path.name for path in (home / "run").glob("*.sock")]
 
 
@@ -103,14 +97,15 @@ def test_serve_takes_the_place_of_a_private_server_and_its_job_and_endpoint_go_o
     monkeypatch.setenv("BEDPLATE_PORT", str(port))
     with bedplate.connect(home=home) as ws:
         ws.deploy("acme/tiny-classifier", endpoint="tiny")
-        job, workers = start_long_job(ws, home, hub)
+        job, worker = start_held_import(ws, home, hub)
         replicas = processes_of(home, "bedplate_serving.replica")
     with serving(home, port), bedplate.connect(home=home) as ws:
         assert ws.status()["private"] is False
-        assert (workers_of(home), processes_of(home, "bedplate_serving.replica")) == (workers, replicas)
+        assert worker in workers_of(home)
+        assert set(replicas) <= set(processes_of(home, "bedplate_serving.replica"))
         assert ws.endpoints.get("tiny").score("my card is lost")[0]["label"] == "card"
         released.set()
-        found = ws.jobs.get(job.id).wait(timeout_seconds=60)
+        found = ws.jobs.get(job.id).wait(timeout_seconds=200)
         assert (found.state, found.data["attempt"]) == ("succeeded", 1)
 
 
@@ -124,7 +119,7 @@ def test_a_socket_and_a_lock_that_are_left_over_are_seen_through(home: Path, hol
     (run / "lock").write_text(str(pid))
     assert "No server runs" in run_cli("stop", home=home).stderr
     with bedplate.connect(home=home) as ws:
-        assert [ws.status()["pid"]] == servers_of(home)
+        assert ws.status()["pid"] in servers_of(home)
         assert (run / "lock").read_text() == str(ws.status()["pid"])
 
 
@@ -140,38 +135,38 @@ def test_after_a_private_server_was_killed_the_next_command_starts_another_which
     home: Path, hub: str
 ) -> None:
     with bedplate.connect(home=home) as ws:
-        job, workers = start_long_job(ws, home, hub)
-        (killed,) = servers_of(home)
+        job, worker = start_held_import(ws, home, hub)
+        killed = ws.status()["pid"]
         os.kill(killed, signal.SIGKILL)
         job.refresh()
         assert ws.status()["pid"] != killed
-        assert (job.state, job.data["attempt"], workers_of(home)) == ("running", 1, workers)
+        assert (job.state, job.data["attempt"]) == ("running", 1)
+        assert worker in workers_of(home)
         job.cancel()
-        wait_for(lambda: job.refresh().is_final, seconds=10)
+        wait_for(lambda: job.refresh().is_final)
         assert job.state == "cancelled"
         assert not workers_of(home)
 
 
 def test_stop_all_ends_what_a_killed_server_left_running(home: Path, hub: str) -> None:
     with bedplate.connect(home=home) as ws:
-        start_long_job(ws, home, hub)
-    for pid in servers_of(home):
-        os.kill(pid, signal.SIGKILL)
+        start_held_import(ws, home, hub)
+        os.kill(ws.status()["pid"], signal.SIGKILL)
     assert "Stopped." in run_cli("stop", "--all", home=home).stderr
-    wait_for(lambda: not workers_of(home), seconds=5)
+    wait_for(lambda: not workers_of(home))
     assert not servers_of(home)
 
 
 def test_a_frozen_server_is_named_and_a_command_does_not_wait_for_it(home: Path) -> None:
-    run_cli("models", "list", home=home)
-    (frozen,) = servers_of(home)
+    with bedplate.connect(home=home) as ws:
+        frozen = ws.status()["pid"]
     os.kill(frozen, signal.SIGSTOP)
     commands = [("models", "list"), ("stop",), ("serve", "--port", str(free_port()))]
     with ThreadPoolExecutor(3) as pool:
-        for done in pool.map(lambda command: run_cli(*command, home=home, check=False, seconds=30), commands):
+        for done in pool.map(lambda command: run_cli(*command, home=home, check=False, seconds=120), commands):
             assert done.returncode == 1
             assert f"(process {frozen}) has said nothing for 8 s" in done.stderr
             assert f"kill -9 {frozen}" in done.stderr
-    assert servers_of(home) == [frozen]
+    assert frozen in servers_of(home)
     os.kill(frozen, signal.SIGKILL)
     assert run_cli("models", "list", home=home).returncode == 0
