@@ -98,7 +98,7 @@ class Models:
     def children(self, ref: str) -> _Versions:
         """The versions that were made from this one, by name and number."""
         found = (self._version(record) for record in self._store.holding(ref))
-        return [version for version in found if version.base == ref]
+        return sorted((each for each in found if each.base == ref), key=lambda each: (str(each.name), each.version))
 
     def versions(self, name: Name, *, missing_ok: bool = False) -> _Versions:
         """All versions of a name, ascending."""

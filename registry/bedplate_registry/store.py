@@ -16,7 +16,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -157,11 +157,13 @@ class VersionStore:
     def holding(self, text: str) -> Iterator[Record]:
         """The manifests in which this text stands in quotes. They are searched as bytes, so that few are parsed."""
         quoted = json.dumps(text, ensure_ascii=False).encode()
-        for name in self.names():
-            for number in self.numbers(name):
-                path = self.folder(name) / str(number) / "manifest.json"
-                if path.is_file() and quoted in path.read_bytes():
-                    yield from self.readable(name, [number], lambda record: record)
+        for path in sorted(self.root.glob("*/*/*/manifest.json")):
+            org, name, number = path.parts[-4:-1]
+            with suppress(FileNotFoundError):  # it was deleted in this moment
+                if number.isdecimal() and quoted in path.read_bytes():
+                    found = Name(None if org == "_" else org, name)
+                    if int(number) in self.numbers(found):
+                        yield from self.readable(found, [int(number)], lambda record: record)
 
     def _newest(self, name: Name, numbers: Sequence[int]) -> int:
         """The newest that is not archived; of a name that has no such one, the newest."""
