@@ -128,16 +128,28 @@ class Models:
     async def list(
         self,
         *,
-        task: str | None = None,
-        license: str | None = None,
-        finetunable_for: str | None = None,
         query: str | None = None,
+        task: str | None = None,
+        finetunable_for: str | None = None,
+        license: str | None = None,
+        language: str | None = None,
+        source: str | None = None,
+        alias: str | None = None,
         archived: bool = False,
+        limit: int | None = None,
+        **more: Any,
     ) -> Table[Model]:
-        """The newest version of each model, or all that are `archived`; `query` is a part of its name."""
-        filters: dict[str, Any] = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
-        filters["archived"] = archived or None
-        return Table(Model(self._ws, item) for item in await self._ws.connection.items(url_path("models"), **filters))
+        """The newest version of each model; or all that are `archived`, or that an `alias` means.
+
+        `query` is words of the name, the facts or the card; with it the best hits come first. More: min_bytes,
+        max_bytes, min_parameters, max_parameters, sort (name, created, size, parameters, relevance), descending.
+        """
+        filters: dict[str, Any] = {"query": query, "task": task, "finetunable_for": finetunable_for}
+        filters |= {"license": license, "language": language, "source": source, "alias": alias}
+        found = await self._ws.connection.items(
+            url_path("models"), limit=limit, archived=archived or None, **filters, **more
+        )
+        return Table(Model(self._ws, item) for item in found)
 
     async def get(self, ref: str) -> Model:
         """A model by `org/name`, `org/name:3` or `org/name@alias`. Raises NotFound."""

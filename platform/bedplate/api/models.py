@@ -11,7 +11,7 @@ from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
-from bedplate.api.bodies import MOST_ITEMS, After, Limit, Page, json_answer, page_of
+from bedplate.api.bodies import MOST_ITEMS, Limit, Page, json_answer, page_of
 from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tagged
 from bedplate.api.model_bodies import FileOfModel, Lineage, Model, Reason, Verification
 from bedplate.api.problems import codes
@@ -21,7 +21,8 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.lineage import children, evaluations_of, parents
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.names import Ref
-from bedplate_registry.tasks import get_task
+from bedplate_registry.search import Query as Wanted
+from bedplate_registry.store import ACTIVE, ARCHIVED
 
 __all__ = ["Name", "Org", "describe", "get_version", "routes"]
 
@@ -29,35 +30,52 @@ routes = Routes("/api/v1/models", "models")
 Org = Annotated[str, Path(description="`_` for a name of one part.", examples=["_"])]
 Name = Annotated[str, Path(description="Perhaps with a version or an alias.", examples=["support-intent:1"])]
 OneVersion = Annotated[str, Path(description="With its version.", examples=["support-intent:1"])]
+Count = Annotated[int | None, Query(ge=0, lt=1 << 62)]
 MOST_FILES = 100_000
 
 
-@routes.route("GET", "", "read", response_model=Page[Model])
+@routes.route("GET", "", "read", response_model=Page[Model], responses=codes("bad-cursor"))
 def list_models(
     workspace: WorkspaceOf,
+    query: Annotated[str | None, Query(max_length=300, description="Words of its name, its facts or its card.")] = None,
     task: str | None = None,
-    license: str | None = None,
     finetunable_for: Annotated[str | None, Query(description="A task that it can be fine-tuned for.")] = None,
-    query: Annotated[str | None, Query(description="A part of the name.")] = None,
+    license: Annotated[str | None, Query(description="In any case; `unknown` for those that name none.")] = None,
+    language: str | None = None,
+    source: Annotated[str | None, Query(description="hub, folder or job.")] = None,
+    alias: Annotated[str | None, Query(description="The versions that it means.")] = None,
     archived: Annotated[bool, Query(description="The archived versions instead.")] = False,
+    min_bytes: Count = None,
+    max_bytes: Count = None,
+    min_parameters: Count = None,
+    max_parameters: Count = None,
+    sort: Annotated[str | None, Query(description="name, created, size, parameters or relevance.")] = None,
+    descending: bool = False,
     limit: Limit = MOST_ITEMS,
-    after: After = None,
+    after: Annotated[str | None, Query(max_length=600, description="`next` of the page before.")] = None,
 ) -> Response:
-    """List the newest version of each model, by name; or all versions that are archived."""
-    models = workspace.registry.models
-    wanted = get_task(task).name if task else None
-    able = get_task(finetunable_for).name if finetunable_for else None
-    found = [
-        version
-        for version in (models.archived() if archived else models.list())
-        if (wanted is None or version.facts.task == wanted)
-        and (license is None or (version.facts.license or "").lower() == license.lower())
-        and (able is None or able in version.facts.finetunable_tasks)
-        and (query is None or query.lower() in str(version.name).lower())
-    ]
-    found.sort(key=_place)
-    page, following = page_of(found, _place, limit, after)
-    return json_answer({"items": [describe(workspace, version) for version in page], "next": following})
+    """List the newest version of each model; or all versions that are archived, or that an alias means.
+
+    With a query the best hits come first, else they are listed by name.
+    """
+    wanted = Wanted(
+        text=query or "",
+        task=task,
+        finetunable_for=finetunable_for,
+        license=license,
+        language=language,
+        source=source,
+        alias=alias,
+        state=ARCHIVED if archived else ACTIVE,
+        min_bytes=min_bytes,
+        max_bytes=max_bytes,
+        min_parameters=min_parameters,
+        max_parameters=max_parameters,
+        sort=sort,
+        descending=descending,
+    )
+    found = workspace.registry.search.find(wanted, limit=limit, after=after)
+    return json_answer({"items": found.items, "next": found.next})
 
 
 @routes.route("GET", "/{name}", "read", response_model=Model)
@@ -212,11 +230,6 @@ def _to_change(workspace: Workspace, org: str, name: str, request: Request, if_m
     check_unchanged(if_match, describe(workspace, version))
     note(request, version=version.version)
     return version
-
-
-def _place(version: ModelVersion) -> str:
-    """By name and number, as text that pages go by: a space comes before whatever a name may hold."""
-    return f"{version.name} {version.version:09}"
 
 
 def _path(file: dict[str, Any]) -> str:

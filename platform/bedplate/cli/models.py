@@ -25,17 +25,27 @@ def list_(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     license: Annotated[str | None, typer.Option(help="Only this license.")] = None,
     finetunable_for: Annotated[str | None, typer.Option(help="Only what can be fine-tuned for this task.")] = None,
-    query: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    query: Annotated[str | None, typer.Option(help="Words of its name, its facts or its card.")] = None,
+    language: Annotated[str | None, typer.Option(help="Only this language: en, de.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only what came so: hub, folder, job.")] = None,
+    alias: Annotated[str | None, typer.Option(help="The versions that this alias means.")] = None,
     archived: Annotated[bool, typer.Option("--archived", help="The archived versions instead.")] = False,
+    sort: Annotated[str | None, typer.Option(help="name, created, size, parameters or relevance.")] = None,
+    descending: Annotated[bool, typer.Option("--descending", help="The other way round.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Models to show.")] = 100,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """The newest version of each model; or all versions that are archived."""
-    filters = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
-    found = [model.data for model in connect(home, url).models.list(**filters, archived=archived)]
+    """The newest version of each model; or all versions that are archived, or that an alias means."""
+    filters: dict[str, Any] = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
+    filters |= {"language": language, "source": source, "alias": alias, "archived": archived}
+    filters |= {"sort": sort, "descending": descending}
+    found = [model.data for model in connect(home, url).models.list(**filters, limit=limit + 1)]
     rows = [{**row, "task": row["task"] or "(base)"} for row in found] if format is Format.table else found
-    show(rows, format, columns=("ref", "task", "parameters", "license", "created"))
+    show(rows[:limit], format, columns=("ref", "task", "parameters", "license", "created"))
+    if len(found) > limit:
+        say(f"There are more than these {limit}: give --limit or a filter.")
 
 
 @app.command("show")
