@@ -123,7 +123,7 @@ def start_replica(launcher: Launcher, folder: Path, model: Path, wait: bool = Tr
         launcher.start("-m", "bedplate_serving.replica", str(path)), Path(str(spec["socket"])), spec
     )
     if wait:
-        until(replica.is_ready, 60, "a ready replica")
+        until(replica.is_ready, 180, "a ready replica")
     return replica
 
 
@@ -248,7 +248,7 @@ class Floor:
             elif self._pair[place].process.popen.poll() is not None:
                 self._pair[place] = self.replica(model, wait=False, deployment=name, **LIMITS)
         for replica in self._pair:
-            until(replica.is_ready, 60, "a ready replica")
+            until(replica.is_ready, 180, "a ready replica")
         return self._pair
 
     @property
