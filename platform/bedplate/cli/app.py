@@ -14,6 +14,7 @@ import typer
 from bedplate.cli import audit, datasets, endpoints, jobs, keys, models, users
 from bedplate.cli.backup import backup, restore
 from bedplate.cli.catalog import catalog
+from bedplate.cli.collect import gc
 from bedplate.cli.compute import show_compute
 from bedplate.cli.output import (
     DetachOption,
@@ -245,6 +246,7 @@ def _finetuned(result: dict[str, Any]) -> dict[str, Any]:
 
 
 app.command()(catalog)
+models.app.command()(gc)
 app.command()(sweep)
 app.command()(backup)
 app.command()(restore)

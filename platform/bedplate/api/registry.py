@@ -1,0 +1,90 @@
+"""/api/v1/registry: the care of what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import Request
+from pydantic import ConfigDict, Field
+
+from bedplate.api.access import Routes, WorkspaceOf, note
+from bedplate.api.bodies import Answer, RequestBody
+from bedplate.api.problems import codes
+from bedplate.needed import needed_by_jobs
+from bedplate_registry.gc import GRACE_SECONDS, collect
+
+__all__ = ["routes"]
+
+routes = Routes("/api/v1/registry", "registry")
+SHOWN = 1000
+HOUR = 3600.0
+
+
+class CollectionRequest(RequestBody):
+    """What is to be taken away."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True}]})
+
+    dry_run: Annotated[bool, Field(description="Say it, and take nothing away.")] = False
+    grace_hours: Annotated[float, Field(ge=0, le=24 * 366, description="What was stored or used since then stays.")] = (
+        GRACE_SECONDS / HOUR
+    )
+
+
+class GarbageItem(Answer):
+    """One thing that nothing needs."""
+
+    kind: Annotated[
+        Literal["blob", "damaged", "partial", "staging", "leftover"],
+        Field(description="A file that no version and no job names; one set aside; of a cut import; of a cut change."),
+    ]
+    name: str
+    size_bytes: int
+
+
+class CollectionAnswer(Answer):
+    """What was taken away, or would be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "dry_run": True,
+                    "count": 1,
+                    "size_bytes": 90868376,
+                    "items": [{"kind": "blob", "name": "53aa5117…", "size_bytes": 90868376}],
+                }
+            ]
+        }
+    )
+
+    dry_run: bool
+    count: int
+    size_bytes: int
+    items: Annotated[list[GarbageItem], Field(description=f"The largest {SHOWN}.")]
+
+
+@routes.route(
+    "POST",
+    "/gc",
+    "operate",
+    response_model=CollectionAnswer,
+    responses=codes("unreadable-manifest", "gc-running"),
+)
+def collect_garbage(request: Request, workspace: WorkspaceOf, body: CollectionRequest) -> dict[str, Any]:
+    """Take away what no model, dataset or job needs. Nothing is, while a manifest cannot be read."""
+    found = collect(
+        workspace.registry,
+        needed=lambda: needed_by_jobs(workspace.jobs, workspace.home),
+        grace_seconds=body.grace_hours * HOUR,
+        dry_run=body.dry_run,
+    )
+    note(request, dry_run=found.dry_run, count=len(found.garbage), size_bytes=found.size_bytes)
+    largest = sorted(found.garbage, key=lambda each: (-each.size_bytes, each.name))[:SHOWN]
+    return {
+        "dry_run": found.dry_run,
+        "count": len(found.garbage),
+        "size_bytes": found.size_bytes,
+        "items": [asdict(each) for each in largest],
+    }
