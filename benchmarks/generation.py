@@ -1,6 +1,6 @@
 """Text generation: tokens a second and the time to the first token, beside transformers' own `generate`.
 
-    python benchmarks/generation.py [--model DIR] [--threads 2] [--callers 1 4 8 16] [--new-tokens 32]
+    python benchmarks/generation.py [--model DIR] [--threads 2] [--callers 1 4 8 16] [--new-tokens 32] [--rounds 5]
 
 Without --model SmolLM2-135M-Instruct out of a wheel of the package index. Three sides write the same texts, greedily,
 of prompts of 5 to 90 tokens:
@@ -10,7 +10,9 @@ of prompts of 5 to 90 tokens:
     sequential  `generate` on one prompt after the other
 
 The first token is timed from when a caller asks. In `static` and `sequential` all callers ask at once, wait for their
-turn, and ask again when the last of them has his text. One JSON line comes last.
+turn, and ask again when the last of them has his text. The sides take turns, round after round: told are the medians,
+with the range of the tokens a second, and `ratio`, the median of how many times `sequential` they were in their round.
+One JSON line comes last.
 """
 
 from __future__ import annotations
@@ -54,12 +56,22 @@ class Run:
     seconds: float
     first: tuple[float, ...]
 
-    def told(self) -> dict[str, float]:
-        return {
-            "tokens_per_second": round(self.tokens / self.seconds, 1),
-            "first_token_p50_ms": round(1000 * statistics.median(self.first)),
-            "first_token_max_ms": round(1000 * max(self.first)),
-        }
+    @property
+    def speed(self) -> float:
+        return self.tokens / self.seconds
+
+
+def told(runs: Sequence[Run], sequential: Sequence[Run]) -> dict[str, Any]:
+    """One side's rounds, beside those of `sequential`: what else the machine did then slowed both."""
+    speeds, firsts = [run.speed for run in runs], [first for run in runs for first in run.first]
+    ratios = [ours.speed / one.speed for ours, one in zip(runs, sequential, strict=True)]
+    return {
+        "tokens_per_second": round(statistics.median(speeds), 1),
+        "range": [round(min(speeds), 1), round(max(speeds), 1)],
+        "ratio": round(statistics.median(ratios), 2),
+        "first_token_p50_ms": round(1000 * statistics.median(firsts)),
+        "first_token_max_ms": round(1000 * max(firsts)),
+    }
 
 
 def main() -> None:
@@ -75,11 +87,16 @@ def main() -> None:
                 "static": lambda n=callers, t=texts: plain.write(t, n, n, options.new_tokens),
                 "sequential": lambda n=callers, t=texts: plain.write(t, n, 1, options.new_tokens),
             }
-            for name, side in sides.items():
-                rows.append({"callers": callers, "side": name, **side().told()})
+            runs: dict[str, list[Run]] = {name: [] for name in sides}
+            for _ in range(options.rounds):
+                for name, side in sides.items():
+                    runs[name].append(side())
+            for name in sides:
+                rows.append({"callers": callers, "side": name, **told(runs[name], runs["sequential"])})
                 print_row(rows[-1])
         peak = memory()
     about = {"benchmark": "generation", "model": options.model.name, "new_tokens": options.new_tokens}
+    about |= {"rounds": options.rounds}
     machine = {"cpu": platform.processor() or platform.machine(), "threads": options.threads, "cores": os.cpu_count()}
     print(json.dumps({**about, **machine, "replica_memory_mb": peak, "rows": rows}))
 
@@ -90,6 +107,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--new-tokens", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     options.model = options.model or smollm2()
     return options
@@ -101,10 +119,10 @@ def prompts(count: int) -> list[str]:
 
 
 def print_row(row: dict[str, Any]) -> None:
-    text = f"{row['callers']:>3} callers  {row['side']:<10} {row['tokens_per_second']:>7} tokens/s"
-    print(
-        f"{text}   first token p50 {row['first_token_p50_ms']:>6} ms, max {row['first_token_max_ms']:>6} ms", flush=True
-    )
+    least, most = row["range"]
+    speed = f"{row['tokens_per_second']:>7} tokens/s ({least} to {most}, {row['ratio']:.2f} x sequential)"
+    first = f"first token p50 {row['first_token_p50_ms']:>6} ms, max {row['first_token_max_ms']:>6} ms"
+    print(f"{row['callers']:>3} callers  {row['side']:<10} {speed}   {first}", flush=True)
 
 
 # --- ours
