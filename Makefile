@@ -15,7 +15,7 @@ help:
 	@echo "make check   ruff, mypy, import-linter, and the guard against a shadowed platform module"
 	@echo "make bench   the benchmarks that docs/performance.md quotes (long)"
 	@echo "make twin    write the asyncio client anew from the one that blocks, after a change in platform/bedplate/remote"
-	@echo "make faults  10,000 random schedules on a virtual clock, 100 with real processes, and the kill matrix (long)"
+	@echo "make faults  10,000 random schedules on a virtual clock, 100 with real processes, kills and cuts of the registry, the kill matrix (long)"
 
 # The environment is made anew when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -48,6 +48,8 @@ twin: $(READY)
 
 faults: $(READY)
 	$(BIN)/python tests/faults/run.py --schedules 10000 --real 100
+	$(BIN)/python tests/faults/registry_disk.py kills errors cuts
+	$(BIN)/python tests/faults/registry_random.py --kills 1000
 	$(BIN)/python -m pytest -m faults tests/e2e/test_kill_matrix.py
 
 clean:

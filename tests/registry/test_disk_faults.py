@@ -13,14 +13,14 @@ import pytest
 
 from faults.registry_acts import ACTS
 
-CAMPAIGN = Path(__file__).resolve().parents[1] / "faults" / "registry_disk.py"
+CAMPAIGNS = Path(__file__).resolve().parents[1] / "faults"
 OPERATIONS = ("write", "fsync", "rename", "mkdir", "fsync-folder", "append", "unlink")
 
 
-def campaign(*arguments: str) -> Any:
+def campaign(*arguments: str, program: str = "registry_disk.py") -> Any:
     """In a process of its own, since it forks; its figures."""
     done = subprocess.run(
-        [sys.executable, str(CAMPAIGN), *arguments], capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, str(CAMPAIGNS / program), *arguments], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode in (0, 1), done.stderr
     print(done.stderr)
@@ -51,6 +51,13 @@ def test_a_power_cut_at_any_operation_leaves_the_old_or_the_new_state() -> None:
     print("cut at:", dict(hits))
     assert figures["broken"] == []
     assert hits["cut end, dropped"] == hits["cut end, reordered"] == len(ACTS)
+
+
+def test_what_was_acknowledged_survives_kills_at_random_moments() -> None:
+    """A sample; `make faults` has a thousand."""
+    figures = campaign("--kills", "60", "--seed", "7", program="registry_random.py")
+    print(figures["counts"])
+    assert figures["broken"] == [] and figures["counts"]["publish"]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,23 @@ def test_the_client_reads_what_a_model_is(url: str, published: Registry) -> None
     assert api.file_exists("acme/intents", "config.json") and not api.file_exists("acme/intents", "x.json")
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"?" * path.stat().st_size), Path.unlink])
+def test_a_damaged_or_missing_file_is_never_served_and_the_others_are(
+    url: str, published: Registry, damage: Callable[[Path], object]
+) -> None:
+    entries = {entry.path: entry for entry in published.models.get("acme/intents:2").files}
+    path = published.blobs.path(entries["model.safetensors"].sha256)
+    path.chmod(0o644)
+    damage(path)
+    for _ in range(2):  # it is found once, and is gone then
+        answer = httpx.get(f"{url}/acme/intents/resolve/main/model.safetensors")
+        assert answer.status_code == 503 and answer.headers["X-Error-Code"] == "DamagedFile"
+        assert "model.safetensors is damaged" in answer.json()["error"]
+    assert httpx.get(f"{url}/acme/intents/resolve/main/config.json").content == FILES["config.json"]
+    published.blobs.put_bytes(FILES["model.safetensors"])
+    assert httpx.get(f"{url}/acme/intents/resolve/main/model.safetensors").content == FILES["model.safetensors"]
+
+
 def test_versions_and_aliases_are_revisions(url: str, published: Registry) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RevisionNotFoundError
