@@ -93,7 +93,7 @@ def _our_body(text: str) -> Any:
 
 
 def _await_engine(sock: Path, replica: subprocess.Popen[bytes]) -> None:
-    """Until the graph that the first start exports is in use."""
+    """Until the graph is in use."""
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(sock))) as client:
         deadline = time.monotonic() + READY_SECONDS
         while not str(client.get("http://replica/info").json().get("engine", "")).startswith("onnx"):

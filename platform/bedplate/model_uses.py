@@ -7,16 +7,17 @@ from typing import Any
 
 from bedplate.endpoints import Deployment, EndpointStore
 from bedplate.jobs import JobStore
+from bedplate.kinds.graph import KIND as GRAPH
 
 __all__ = ["deployments_of", "uses_of"]
 
 
 def uses_of(ref: str, endpoints: EndpointStore, jobs: JobStore) -> list[str]:
-    """One phrase for each use of a version."""
+    """One phrase for each use of a version. What the server makes of it by itself holds nobody up."""
     serving = [
         f"deployment {row.name!r} of endpoint {row.endpoint!r} serves it" for row in deployments_of(ref, endpoints)
     ]
-    open_jobs = (*jobs.running(), *jobs.queue())
+    open_jobs = [job for job in (*jobs.running(), *jobs.queue()) if job.kind != GRAPH.name]
     return serving + [f"job {job.id} is {job.state} with it" for job in open_jobs if ref in _models_in(job.spec)]
 
 

@@ -101,7 +101,7 @@ def test_a_graph_is_asked_for_once_by_a_job_of_the_server_that_waits_behind_the_
     assert asked(workspace, tiny).id == job.id and len(graph_jobs(workspace)) == 1
     assert (job.owner, job.state, job.preemptible) == ("server", "queued", True)
     assert job.spec == {"model": "tiny:1", "digest": tiny.digest, "task": TASK}
-    assert (job.demand.cores, job.demand.memory_bytes) == (1, 600_000_000 + 12 * tiny.facts.parameters)
+    assert (job.demand.cores, job.demand.memory_bytes) == (0, 600_000_000 + 12 * tiny.facts.parameters)
     later = workspace.jobs.submit("batch", {})
     assert [queued.id for queued in workspace.jobs.queue()] == [later.id, job.id]
 
@@ -237,3 +237,11 @@ def test_nothing_is_removed_while_a_deployed_version_cannot_be_found(
     workspace.graphs.clean()
     assert (derived_of(workspace, tiny) / "graph").is_dir()
     assert "cannot be cleaned" in caplog.text
+
+
+def test_a_queued_job_does_not_keep_its_model_from_being_deleted_and_goes_with_it(
+    workspace: Workspace, tiny: ModelVersion
+) -> None:
+    job = asked(workspace, tiny)
+    workspace.delete_model(tiny.ref, by="adam", why="not wanted")
+    assert workspace.jobs.get(job.id).state == "cancelled"

@@ -39,7 +39,8 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
     parameters = context.registry.models.get(spec["model"]).facts.parameters
-    return Demand(cores=1, memory_bytes=BASE_BYTES + WEIGHT_BYTES * parameters)
+    # No core of its own: endpoints answer without it, and a niced process holds up nobody's job.
+    return Demand(memory_bytes=BASE_BYTES + WEIGHT_BYTES * parameters)
 
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
