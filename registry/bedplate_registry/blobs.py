@@ -26,6 +26,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -282,7 +283,7 @@ def _seal_ns(sha256: str) -> int:
     return (_FIRST_SEAL + int(sha256[:7], 16)) * 10**9
 
 
-def _digest(file: BinaryIO) -> str | None:
+def _digest(file: BufferedReader) -> str | None:
     """The digest of an open file; None where the disk cannot read it."""
     try:
         return hashlib.file_digest(file, "sha256").hexdigest()
