@@ -137,8 +137,9 @@ def _manifest(name: str, number: int, files: list[dict[str, Any]], choose: rando
 def _blob(root: Path, path: str, data: bytes) -> dict[str, Any]:
     sha256 = hashlib.sha256(data).hexdigest()
     file = root / "blobs" / "sha256" / sha256[:2] / sha256
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
     return {"path": path, "size_bytes": len(data), "sha256": sha256}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,12 +41,13 @@ def catalog(
     format: FormatOption = Format.table,
 ) -> None:
     """Models that can be imported: a list of well-known ones, or the Hub's own search."""
-    filters = {"task": task, "license": license, "language": language, "finetunable_for": finetunable_for}
-    sizes = {"min_parameters": _count(min_parameters), "max_parameters": _count(max_parameters)}
-    found = connect(home, url).catalog.search(query or "", hub=hub, limit=limit, **filters, **sizes)
+    filters: dict[str, Any] = {"task": task, "license": license, "language": language}
+    filters |= {"finetunable_for": finetunable_for}
+    filters |= {"min_parameters": _count(min_parameters), "max_parameters": _count(max_parameters)}
+    found = connect(home, url).catalog.search(query or "", hub=hub, limit=limit, **filters)
     rows = [model.data for model in found]
     if format is Format.table:
-        rows = [{**row, "task": row["task"] or "(base)" if not hub else row["task"]} for row in rows]
+        rows = [{**row, "task": row["task"] or (None if hub else "(base)")} for row in rows]
     show(rows, format, columns=OF_HUB if hub else SHIPPED)
     if rows and format is Format.table:
         say(f"Import one with: bedplate import {rows[0]['model_id']}")
