@@ -41,8 +41,6 @@ __all__ = ["GRACE_SECONDS", "Collection", "Garbage", "collect", "lease"]
 GRACE_SECONDS = 24 * 3600.0
 _SHOWN = 5
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
-# Beside the names, the versions and the views of each store.
-_LEFTOVERS = (".tmp-*", "*/.tmp-*", "*/*/.tmp-*", "*/*/*/.tmp-*")
 
 
 @dataclass(frozen=True)
@@ -174,8 +172,7 @@ class _Sweep:
         yield from self._each("partial", idle, durable.remove_file)
         yield from self._each("staging", (self._root / "staging").glob("*"), _remove)
         for store in ("models", "datasets", "evaluations"):
-            found = (path for depth in _LEFTOVERS for path in (self._root / store).glob(depth))
-            yield from self._each("leftover", found, _remove)
+            yield from self._each("leftover", _leftovers(self._root / store), _remove)
 
     def _each(self, kind: str, paths: Iterable[Path], remove: Callable[[Path], bool | None]) -> Iterator[Garbage]:
         for path in sorted(paths):
@@ -196,6 +193,15 @@ class _Sweep:
             path.with_suffix(".lock").unlink()
             return True
         return False
+
+
+def _leftovers(store: Path) -> Iterator[Path]:
+    """What killed publications left beside the names, the versions and the views of a store."""
+    for place, folders, files in os.walk(store):  # which passes over what vanishes meanwhile, as a glob does not
+        here = Path(place)
+        yield from (here / name for name in (*folders, *files) if name.startswith(".tmp-"))
+        is_version = len(here.relative_to(store).parts) == 3
+        folders[:] = [] if is_version else [name for name in folders if not name.startswith(".tmp-")]
 
 
 def _remove(path: Path) -> None:
