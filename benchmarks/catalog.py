@@ -2,13 +2,14 @@
 
     python benchmarks/catalog.py [--sizes 100,1000,10000,100000] [--seconds 3] [--processes 5]
 
-The models are manifests with cards of some 200 words, half of them fine-tunes of the other half; their words are drawn
-from 20,000 by Zipf's law, so that some stand in nearly every card and most in few. Four parts, for each size:
+The models are manifests with cards of 200 words, drawn from 20,000 by Zipf's law, so that some stand in nearly every
+card and most in few. Four parts, for each size:
 
     index     made from the files, and one published model taken in
     search    one caller, pages of 20: a rare word, a common word, two words, a part of a name, filters, a list of all
     limit     the same statement on the same file by the bare driver, without a look at what changed
-    command   `bedplate models list`, start of Python included, against a server that is there; beside it Python alone
+    command   `bedplate models list`, start of Python included, against a server that is there; beside it what
+              it imports: httpx, typer and pydantic
 
 The last line is JSON.
 """
@@ -44,6 +45,7 @@ LICENSES = ("apache-2.0", "mit", "cc-by-4.0", None)
 SEED = 7
 GOAL_SEARCH_MS, GOAL_LIST_SECONDS, GOAL_SIZE = 50.0, 0.5, 10_000
 PROGRAM = [sys.executable, "-c", "from bedplate.cli import main; main()"]
+IMPORTS = [sys.executable, "-c", "import httpx, pydantic, typer"]
 BAR = 30  # characters of the longest bar
 
 
@@ -86,13 +88,14 @@ class Vocabulary:
         words = {"".join(self._random.choices(syllables, k=self._random.randint(2, 4))) for _ in range(3 * WORDS)}
         self.words = sorted(words)[:: max(1, len(words) // WORDS)][:WORDS]
         self._random.shuffle(self.words)
+        self._rare = self.words[len(self.words) // 4 :]
         self._weights = [*accumulate(1 / rank for rank in range(1, len(self.words) + 1))]
 
     def text(self, count: int) -> str:
         return " ".join(self._random.choices(self.words, cum_weights=self._weights, k=count))
 
     def rare(self) -> str:
-        return self._random.choice(self.words[len(self.words) // 4 :])
+        return self._random.choice(self._rare)
 
 
 def _fill(root: Path, size: int) -> None:
@@ -216,13 +219,13 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def _command(home: Path, runs: int) -> dict[str, float]:
-    """Whole processes: `models list`, and Python that does nothing."""
+    """Whole processes: `models list`, and Python that imports what such a command needs of others."""
     listing = [*PROGRAM, "models", "list", "--home", str(home)]
     with _server(home):
         subprocess.run(listing, check=True, capture_output=True)
         ours = [_seconds(lambda: subprocess.run(listing, check=True, capture_output=True)) for _ in range(runs)]
-        bare = [_seconds(lambda: subprocess.run([sys.executable, "-c", ""], check=True)) for _ in range(runs)]
-    return {"list_seconds": statistics.median(ours), "python_seconds": statistics.median(bare)}
+        bare = [_seconds(lambda: subprocess.run(IMPORTS, check=True)) for _ in range(runs)]
+    return {"list_seconds": statistics.median(ours), "imports_seconds": statistics.median(bare)}
 
 
 @contextmanager
@@ -250,8 +253,8 @@ def _print(result: dict[str, Any]) -> None:
         p50, p99, calls, limit = (result[kind][name] for name in ("p50_ms", "p99_ms", "calls", "limit_p50_ms"))
         print(f"  {kind:<16} {p50:>8.2f} {p99:>8.2f} {limit:>10.2f} {calls:>7}")
     if command := result.get("command"):
-        ours, bare = command["list_seconds"], command["python_seconds"]
-        print(f"  models list as a whole process {ours:.2f} s (Python alone {bare:.2f} s)")
+        ours, bare = command["list_seconds"], command["imports_seconds"]
+        print(f"  models list as a whole process {ours:.2f} s (its imports alone {bare:.2f} s)")
     if result["models"] == GOAL_SIZE:
         worst = max(result[kind]["p99_ms"] for kind in KINDS)
         print(f"  goals: p99 below {GOAL_SEARCH_MS:.0f} ms (worst {worst:.1f}), list below {GOAL_LIST_SECONDS} s")
