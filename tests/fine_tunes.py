@@ -42,11 +42,11 @@ class FineTune:
         return self.home / "jobs" / self.job.id
 
     def await_file(self, name: str) -> None:
-        wait_for((self.folder / name).exists, seconds=120, every_seconds=SHARP_SECONDS)
+        wait_for((self.folder / name).exists, seconds=240, every_seconds=SHARP_SECONDS)
 
     def await_step(self, step: int) -> None:
         """Until this step is logged."""
-        wait_for(lambda: max(self.steps_logged(), default=0) >= step, seconds=120, every_seconds=SHARP_SECONDS)
+        wait_for(lambda: max(self.steps_logged(), default=0) >= step, seconds=240, every_seconds=SHARP_SECONDS)
 
     def steps_logged(self, attempt: int | None = None) -> list[int]:
         """As the worker wrote them, repeats and all."""
@@ -80,7 +80,7 @@ class FineTune:
 
     def check(self, ws: RemoteWorkspace, *, attempt: int) -> None:
         """It succeeded in this attempt, once; nothing is left of it but one version and each step once."""
-        self.job.wait(timeout_seconds=150)
+        self.job.wait(timeout_seconds=300)
         assert self.job.state == "succeeded"
         assert self.job.data["attempt"] == attempt, self.job.logs(10_000)
         assert self.job.result["steps"] == self.steps
@@ -91,7 +91,7 @@ class FineTune:
         assert ws.models.get(self.output).ref == f"{self.output}:1"
         epochs = [event["epoch"] for event in _lines(self.folder / "events.jsonl")]
         assert epochs == sorted(epochs), "two attempts wrote at the same time"
-        wait_for(lambda: not self.processes(), seconds=5)
+        wait_for(lambda: not self.processes(), seconds=60)
 
 
 def _is_trainer(pid: int) -> bool:

@@ -22,7 +22,7 @@ def serve_folders(folders: Mapping[str, Path]) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(create_hub_app(source), port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    wait_for(lambda: server.started, seconds=10)
+    wait_for(lambda: server.started, seconds=60)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join(5)

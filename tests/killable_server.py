@@ -41,7 +41,7 @@ class Server:
         if what == "whole server":
             self._keeper = start_serve(self.home, self.port, **self._env)
         wait_for(lambda: all(self._is_replaced(part, before[part]) for part in parts), seconds=60)
-        wait_for(self._is_answering, seconds=30)
+        wait_for(self._is_answering, seconds=60)
 
     def _is_replaced(self, part: str, before: list[int]) -> bool:
         now = processes_of(self.home, part)
@@ -56,7 +56,7 @@ class Server:
 
     def stop(self) -> None:
         self._keeper.terminate()
-        self._keeper.wait(20)
+        self._keeper.wait(60)
 
 
 def kill(pid: int) -> None:

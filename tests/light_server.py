@@ -70,7 +70,7 @@ def light_server(
             for job in workspace.jobs.running():
                 workspace.attempts.kill(job)
             workspace.gateway.stop()
-            wait_for(lambda: workspace.gateway.address is None, seconds=10)
+            wait_for(lambda: workspace.gateway.address is None, seconds=60)
             spawn.reap()
             workspace.database.close()
             try:
@@ -89,7 +89,7 @@ def _listening(workspace: Workspace) -> Iterator[None]:
     workspace.start()
     thread.start()
     try:
-        wait_for(lambda: server.started, seconds=10)
+        wait_for(lambda: server.started, seconds=60)
         yield
     finally:
         server.should_exit = True

@@ -77,10 +77,10 @@ def _whole_way(home: Path, folder: Path) -> dict[str, Any]:
         settings: dict[str, Any] = {"max_steps": 5, "per_device_train_batch_size": 8, "device": "cpu"}
         task = {"task": "text-classification", "columns": columns}
         tuned = ws.finetune(base, train=data, output="acme/intents", **task, **settings).wait(timeout_seconds=200).model
-        report = ws.evaluate(tuned, data=data, **task).wait(timeout_seconds=100).report
+        report = ws.evaluate(tuned, data=data, **task).wait(timeout_seconds=200).report
         answers = ws.deploy(tuned, endpoint="intents").score("my card is lost")
         batch = ws.batch(tuned, input=data, output=folder / "out.csv", columns={"sentence1": "text"})
-        rows = batch.wait(timeout_seconds=100).result["rows"]
+        rows = batch.wait(timeout_seconds=200).result["rows"]
         return {"refused": refused, "accuracy": report.metrics["accuracy"], "labels": len(answers), "rows": rows}
 
 

@@ -67,7 +67,7 @@ class Cluster:
                 user=self._user,
                 preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
-        wait_for(self._answers, seconds=20)
+        wait_for(self._answers, seconds=60)
 
     def stop(self) -> None:
         """All sessions are cut off at once."""

@@ -32,8 +32,9 @@ from bedplate.home import Home
 from bedplate.settings import Settings
 from bedplate_registry.durable import write_bytes, write_json
 from bedplate_registry.errors import Conflict, NotFound, Refused, Unavailable
+from bedplate_registry.gc import paused
 
-__all__ = ["DATABASE", "ID", "SUMS", "Backup", "copy_file", "make_backup", "read_backup"]
+__all__ = ["BLOBS", "DATABASE", "ID", "SUMS", "Backup", "copy_file", "make_backup", "read_backup"]
 
 FORMAT = 1
 SUMS, ABOUT, DATABASE, ID = "SHA256SUMS", "backup.json", "bedplate.db", "id"
@@ -79,7 +80,8 @@ def make_backup(
         engine.dispose()
     write_bytes(target / ID, home.id.encode(), mode=0o600)
     writer = _Writer(home.path, target, base, progress)
-    writer.write(_entries(home))
+    with paused(home.registry):
+        writer.write(_entries(home))
     os.sync()  # all of it at once, rather than file by file
     sums = b"".join(os.fsencode(f"{digest}  {path}\n") for path, digest in sorted(writer.sums.items()))
     (target / SUMS).write_bytes(sums)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bedplate_registry.columns import map_columns
-from bedplate_registry.errors import NotFound, Refused
+from bedplate_registry.errors import NotFound, Refused, Unavailable
 from bedplate_registry.registry import Registry
 from bedplate_registry.tables import columns_of, format_of
 
@@ -32,6 +32,12 @@ class DataRef:
         """
         if isinstance(value, str):
             version = registry.datasets.get(value)
+            if not registry.blobs.is_sound(version.sha256, version.size_bytes):
+                raise Unavailable(
+                    f"The file of the dataset {version.ref} is damaged or missing.",
+                    hint="Add the same file again: bedplate datasets add NAME FILE",
+                    code="damaged-dataset",
+                )
             return cls(version.sha256, version.filename, version.format, version.ref)
         if not isinstance(value, Mapping) or not {"upload", "filename"} <= set(value):
             raise Refused(
@@ -39,7 +45,7 @@ class DataRef:
                 hint='Give a dataset name, or {"upload": SHA256, "filename": NAME} after PUT /api/v1/uploads/SHA256.',
             )
         sha256, filename = str(value["upload"]), str(value["filename"])
-        if not registry.blobs.has(sha256):
+        if not (registry.blobs.keep(sha256) and registry.blobs.is_sound(sha256)):
             raise NotFound(f"The upload {sha256!r} for {what} is not here.", hint="Upload the file first.")
         return cls(sha256, Path(filename).name, format_of(filename))
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import sqlalchemy as sa
 
 from bedplate.audit import AuditLog
-from bedplate.backup import DATABASE, ID, Backup, copy_file, read_backup
+from bedplate.backup import BLOBS, DATABASE, ID, Backup, copy_file, read_backup
 from bedplate.database import Database
 from bedplate.database import replicas as replicas_table
 from bedplate.database_copy import check_empty, load
@@ -20,6 +20,7 @@ from bedplate.database_engine import make_engine
 from bedplate.home import Home
 from bedplate.settings import Settings
 from bedplate_registry import durable
+from bedplate_registry.blobs import seal
 from bedplate_registry.errors import Conflict, Refused
 
 __all__ = ["Restored", "restore_backup"]
@@ -91,6 +92,8 @@ def _restore_file(source: Path, staging: Path, path: str, digest: str) -> None:
             hint="Take another backup; one that shares files with this one may have the same flaw.",
             code="damaged-backup",
         )
+    if inner.is_relative_to(BLOBS):
+        seal(staging / inner, digest)  # or it would be read once more at its first use
 
 
 def _opened(settings: Settings, home: Home, about: Backup) -> Restored:

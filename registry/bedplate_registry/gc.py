@@ -36,9 +36,10 @@ from .names import Ref
 from .registry import Registry
 from .store import VersionStore
 
-__all__ = ["GRACE_SECONDS", "Collection", "Garbage", "collect", "lease"]
+__all__ = ["GRACE_SECONDS", "Collection", "Garbage", "collect", "lease", "paused"]
 
 GRACE_SECONDS = 24 * 3600.0
+LOCK = ".gc"
 _SHOWN = 5
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
@@ -76,6 +77,13 @@ def lease(blobs: Blobs) -> Iterator[None]:
             os.utime(path, ns=(began, began))  # the ctime is now the end
 
 
+@contextmanager
+def paused(root: Path) -> Iterator[None]:
+    """While this is held nothing is collected in the registry at `root`, as by a backup that copies it."""
+    with locked(durable.make_folder(root / "blobs") / LOCK):
+        yield
+
+
 def collect(
     registry: Registry,
     *,
@@ -89,7 +97,7 @@ def collect(
     Raises Conflict where a manifest cannot be read or another collection runs; nothing is then taken away.
     """
     try:
-        with locked(durable.make_folder(registry.blobs.root) / ".gc", wait=False):
+        with locked(durable.make_folder(registry.blobs.root) / LOCK, wait=False):
             cutoff = _cutoff(registry.blobs, clock() - grace_seconds)
             wanted = set(needed())  # before the manifests: what a job publishes meanwhile is in one or the other
             wanted |= _named_by_manifests(registry)

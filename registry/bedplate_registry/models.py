@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from . import durable
 from .aliases import AliasChange, Aliases, Look
 from .blobs import Blobs
-from .errors import Conflict, NotFound
+from .errors import Conflict, NotFound, Unavailable
 from .evaluations import Evaluations
 from .gates import Gate, Gates, Rule
 from .licenses import Acceptances
@@ -108,7 +108,16 @@ class Models:
         return [self._version(self._store.read(name, number)) for number in numbers]
 
     def files_dir(self, version: ModelVersion) -> Path:
-        """The folder that `from_pretrained` reads. Rebuilt where a link is missing or wrong."""
+        """The folder that `from_pretrained` reads. Rebuilt where a link is missing or wrong.
+
+        Raises Unavailable where a file is missing or damaged: nothing is served from it.
+        """
+        if bad := [entry.path for entry in version.files if not self.blobs.is_sound(entry.sha256, entry.size_bytes)]:
+            raise Unavailable(
+                f"{version.ref} is not whole. Damaged or missing: {', '.join(bad[:3])}.",
+                hint="Import it again, which fetches what is damaged, or take the registry's files from a backup.",
+                code="damaged-model",
+            )
         folder = self._files_path(version.name, version.version)
         if not self._is_linked(version.files, folder):
             temp = durable.temp_beside(folder)
@@ -222,7 +231,9 @@ class Models:
         """What is wrong with a version's files, one sentence for each; every byte is read."""
         problems = []
         for entry in self.get(ref).files:
-            if not self.blobs.has(entry.sha256):
+            if self.blobs.is_set_aside(entry.sha256):
+                problems.append(f"{entry.path} was damaged and is set aside (SHA-256 {entry.sha256}).")
+            elif not self.blobs.has(entry.sha256):
                 problems.append(f"{entry.path} is missing (SHA-256 {entry.sha256}).")
             elif not self.blobs.verify(entry.sha256):
                 problems.append(f"{entry.path} is damaged: its bytes no longer have the SHA-256 {entry.sha256}.")
@@ -245,7 +256,7 @@ class Models:
 
     def _check_there(self, entry: FileEntry) -> None:
         check_file_path(entry.path)
-        if not self.blobs.has(entry.sha256, entry.size_bytes):
+        if not self.blobs.keep(entry.sha256, entry.size_bytes):
             raise NotFound(
                 f"{entry.path} with the SHA-256 {entry.sha256} and {entry.size_bytes} bytes is not in the registry.",
                 hint="Put every file of a model into the store before publishing it.",

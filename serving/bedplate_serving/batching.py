@@ -111,18 +111,19 @@ class Batcher:
         if self.waiting >= self._max_queue:
             raise QueueFull(self.waiting, self._pace.retry_after_seconds(self.waiting))
         ticket = _Ticket(self._loop, len(items))
+        works = [_Work(item, ticket, place) for place, item in enumerate(items)]
         with at_deadline(deadline, lambda: ticket.fail(DeadlineExceeded())):
             self.waiting += len(items)
             self._tickets.add(ticket)
             with self._wake:
-                self._arrivals.extend(_Work(item, ticket, place) for place, item in enumerate(items))
+                self._arrivals.extend(works)
                 self._wake.notify()
             try:
                 return await ticket.future
             finally:
-                self._close(ticket)
+                self._close(ticket, works)
 
-    def _close(self, ticket: _Ticket) -> None:
+    def _close(self, ticket: _Ticket, works: Sequence[_Work]) -> None:
         """Nobody waits for it any more. What is left of it gives its place to others."""
         ticket.is_open = False
         self._tickets.discard(ticket)
@@ -133,6 +134,9 @@ class Batcher:
             kept = [work for work in self._arrivals if work.ticket is not ticket]
             self._arrivals.clear()
             self._arrivals.extend(kept)
+        for work in works:
+            if work.encoded is not None:  # else it is not open when its turn comes
+                work.encoded.abandon()
 
     def _deliver(self, scored: _Outcomes) -> None:
         for work, outcome in scored:
@@ -233,4 +237,7 @@ class Batcher:
     def _forward(self, works: Sequence[_Work]) -> Sequence[Scored]:
         encoded = [work.encoded for work in works if work.encoded is not None]
         raws = self._engine.forward(encoded)
-        return [Scored(raw, one.truncated) for raw, one in zip(raws, encoded, strict=True)]
+        return [
+            Scored(raw, one.truncated or getattr(raw, "truncated", False))  # a text may be cut where it is written, too
+            for raw, one in zip(raws, encoded, strict=True)
+        ]

@@ -28,7 +28,6 @@ import base64
 import gc
 import json
 import logging
-import math
 import signal
 import sys
 import time
@@ -63,7 +62,8 @@ from bedplate_serving.logs import configure_logs
 from bedplate_serving.predictors import Predictor, load_predictor
 from bedplate_serving.problems import Problem, problem_of
 from bedplate_serving.queues import Queue
-from bedplate_serving.scoring_paths import error_shape
+from bedplate_serving.request_timeout import DEFAULT_SECONDS, timeout_seconds
+from bedplate_serving.scoring_paths import error_shape, no_route
 from bedplate_serving.unix_sockets import listen
 
 __all__ = ["Replica", "ReplicaSpec", "main"]
@@ -74,7 +74,6 @@ SAMPLE_PATH = "/"  # a sample is a body of the Hub's dialect
 SAMPLE_SECONDS = 600.0  # on a slow machine the first answer of a large model may take minutes
 SHOWN_CHARACTERS = 4096  # of a text in the sample's answer: no image is passed around
 SHOWN_BYTES = 64 << 10  # of that answer
-TIMEOUT_HEADER = b"x-bedplate-timeout"
 SEND_SECONDS = 30.0  # for one piece of a stream: whoever takes longer to read does not read any more
 DRAIN_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75  # longer than the gateway keeps a connection, so that it is the gateway who closes it
@@ -95,7 +94,7 @@ class ReplicaSpec:
     max_queue: int = 256
     token_budget: int | None = None
     max_body_bytes: int = 32 * 1024 * 1024
-    request_timeout_seconds: float = 300.0
+    request_timeout_seconds: float = DEFAULT_SECONDS
     derived_dir: Path | None = None  # where what was derived of the model, such as its ONNX form, is kept
     sample: Mapping[str, Any] | None = None  # {"inputs", "parameters"}; None: the task's own
 
@@ -151,7 +150,7 @@ class Replica:
             return route
         if is_route(method, path):
             return self._score
-        raise Problem(404, "no-route", f"This endpoint has no {method} {path[:200]}.")
+        raise no_route(method, path)
 
     async def _send(self, send: Send, status: int, body: bytes, headers: Headers) -> None:
         await send_answer(send, status, body, [*headers, *self._names])
@@ -253,7 +252,7 @@ class Replica:
             method=scope["method"],
             path=scope["path"],
             headers={key.decode("latin-1"): value.decode("latin-1") for key, value in reversed(scope["headers"])},
-            deadline=_deadline(header(scope, TIMEOUT_HEADER), spec.request_timeout_seconds),
+            deadline=time.monotonic() + timeout_seconds(scope, spec.request_timeout_seconds),
             body=await read_body(scope, receive, spec.max_body_bytes),
             model=spec.model_ref,
             endpoint=spec.endpoint,
@@ -314,18 +313,6 @@ class Replica:
         if queue is not None:
             facts |= {"waiting": queue.waiting, "items": queue.items_done, "batches": queue.batches_done}
         return facts
-
-
-def _deadline(given: str | None, limit_seconds: float) -> float:
-    """On time.monotonic()'s clock. The caller may want it sooner than the deployment allows, never later."""
-    try:
-        seconds = limit_seconds if given is None else float(given)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        hint = "Give a number of seconds above 0."
-        raise Refused(f"X-Bedplate-Timeout is {str(given)[:100]!r}.", hint=hint, code="bad-timeout")
-    return time.monotonic() + min(seconds, limit_seconds)
 
 
 def _own_sample(predictor: Predictor) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_a_killed_supervisor_takes_its_worker_along_and_the_next_attempt_starts(
     tune = FineTune.submit(ws, home, tmp_path, "acme/struck")
     wait_for(lambda: tune.folder.joinpath("heartbeat-1").exists())
     kill(tune.supervisor())
-    wait_for(lambda: not tune.processes(attempt=1), seconds=30)
+    wait_for(lambda: not tune.processes(attempt=1), seconds=60)
     tune.await_file("started-2.json")
     assert (tune.job.refresh().state, tune.job.data["attempt"]) == ("running", 2)
 

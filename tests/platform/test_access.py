@@ -97,7 +97,7 @@ def test_a_server_with_a_route_mount_or_websocket_beside_the_table_does_not_star
 def server() -> Iterator[Workspace]:
     with light_server(port=free_port()) as workspace:
         wait_for(lambda: workspace.gateway.address is not None)
-        wait_for(lambda: _answers(workspace), seconds=20)
+        wait_for(lambda: _answers(workspace), seconds=60)
         for name, role in (("vic", "viewer"), ("ana", "user"), ("bo", "user"), ("olga", "operator"), ("adam", "admin")):
             workspace.users.create(name, role)
         yield workspace
@@ -202,7 +202,7 @@ def without(text: str, *ids: str) -> str:
 def test_another_user_s_job_is_the_same_to_him_as_one_that_is_not_there(server: Workspace) -> None:
     ana, bo, olga = (key_of(server, name) for name in ("ana", "bo", "olga"))
     job = send(server, "POST", "/api/v1/jobs", ana, json={"kind": "script", "code": "print('secret')"}).json()["id"]
-    wait_for(lambda: server.jobs.get(job).is_final, seconds=30)
+    wait_for(lambda: server.jobs.get(job).is_final, seconds=60)
     routes = [(method, path) for method, path, _ in requests() if path.startswith("/api/v1/jobs/x")]
     assert len(routes) >= 10
     for method, path in routes:

@@ -32,7 +32,7 @@ Run = Callable[..., str]
 @pytest.fixture(scope="module")
 def server() -> Iterator[Workspace]:
     with light_server(port=free_port()) as workspace:
-        wait_for(lambda: workspace.gateway.address is not None, seconds=20)
+        wait_for(lambda: workspace.gateway.address is not None, seconds=60)
         yield workspace
 
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,7 +127,7 @@ def test_ctrl_c_cancels_the_job_and_leaves_no_process(home: Path, models: Path) 
     process = subprocess.Popen(
         [*import_, str(models / "classifier"), "--name", "stopped"], env=environment(home), stderr=subprocess.PIPE
     )
-    wait_for(lambda: processes_of(home, "bedplate.workers.import_model"), seconds=30)
+    wait_for(lambda: processes_of(home, "bedplate.workers.import_model"), seconds=60)
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -141,9 +140,7 @@ def test_ctrl_c_cancels_the_job_and_leaves_no_process(home: Path, models: Path) 
 def test_an_idle_private_server_leaves(home: Path) -> None:
     run_cli("stop", home=home)
     run_cli("models", "list", home=home, BEDPLATE_IDLE_SECONDS="1")
-    started = time.monotonic()
-    wait_for(lambda: not processes_of(home, "bedplate.control_plane"), seconds=15)
-    assert time.monotonic() - started < 15
+    wait_for(lambda: not processes_of(home, "bedplate.control_plane"), seconds=60)  # ten minutes without that second
 
 
 WRONG_USES = {

@@ -66,7 +66,7 @@ def ws(request: pytest.FixtureRequest, server: Workspace) -> Iterator[Any]:
             for job in workspace.jobs.list(archived=None):
                 if not job.is_final:
                     job.cancel()
-    wait_for(lambda: not any(server.jobs.counts().values()), seconds=20)
+    wait_for(lambda: not any(server.jobs.counts().values()), seconds=60)
 
 
 def _answers(url: str) -> bool:

@@ -53,7 +53,7 @@ def ws(server: Workspace) -> Iterator[RemoteWorkspace]:
         for state in ("queued", "running"):
             for job in connected.jobs.list(state=state):
                 job.cancel()
-    wait_for(lambda: not any(server.jobs.counts().values()), seconds=20)
+    wait_for(lambda: not any(server.jobs.counts().values()), seconds=60)
 
 
 def test_it_tells_what_is_free_who_holds_what_since_when_and_who_is_next(ws: RemoteWorkspace) -> None:

@@ -464,7 +464,7 @@ def test_a_migration_waits_for_a_server_that_is_still_leaving(postgres: Cluster)
     opener = threading.Thread(target=lambda: Database(NOWHERE, url).close())
     opener.start()
     asked = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = current_database()"
-    wait_for(lambda: ask(url, lambda connection: connection.exec_driver_sql(asked).scalar()), seconds=10)
+    wait_for(lambda: ask(url, lambda connection: connection.exec_driver_sql(asked).scalar()), seconds=60)
     assert "alembic_version" not in ask(url, everything)
     running.close()
     opener.join()

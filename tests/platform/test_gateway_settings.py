@@ -114,13 +114,13 @@ def test_serve_speaks_tls_with_the_pair_that_it_is_given(pair: tuple[trustme.CA,
 def test_a_gateway_of_an_older_release_is_replaced() -> None:
     port = free_port()
     with light_server(port=port) as workspace:
-        wait_for(lambda: workspace.gateway.address is not None, seconds=20)
+        wait_for(lambda: workspace.gateway.address is not None, seconds=60)
         state = workspace.home.run / "gateway" / "gateway.json"
         wrote = json.loads(state.read_text())
         del wrote["protocol"]
         state.write_text(json.dumps(wrote))
-        wait_for(lambda: json.loads(state.read_text())["epoch"] == wrote["epoch"] + 1, seconds=20)
-        wait_for(lambda: _answers(workspace.home.scoring_socket), seconds=20)
+        wait_for(lambda: json.loads(state.read_text())["epoch"] == wrote["epoch"] + 1, seconds=60)
+        wait_for(lambda: _answers(workspace.home.scoring_socket), seconds=60)
         assert httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
         refused = httpx.get(f"http://127.0.0.1:{port}/livez", headers={"Host": "evil.example"})
         assert refused.json()["code"] == "bad-host"

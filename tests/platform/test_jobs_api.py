@@ -57,7 +57,7 @@ def ws(server: Workspace) -> Iterator[RemoteWorkspace]:
         for state in ("queued", "running"):
             for job in connected.jobs.list(state=state, archived=None):
                 job.cancel()
-    wait_for(lambda: not any(server.jobs.counts().values()), seconds=20)
+    wait_for(lambda: not any(server.jobs.counts().values()), seconds=60)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def script(ws: RemoteWorkspace, code: str, **request: Any) -> Job:
 
 
 def wait_until(job: Job, what: Callable[[Job], object]) -> Job:
-    wait_for(lambda: what(job.refresh()), seconds=20)
+    wait_for(lambda: what(job.refresh()), seconds=60)
     return job
 
 
@@ -193,7 +193,7 @@ def test_a_queued_job_tells_its_place_and_what_it_waits_for(ws: RemoteWorkspace)
     assert second.waiting is not None
     assert first.id in second.waiting
     first.cancel()
-    assert second.wait(timeout_seconds=20).position is None
+    assert second.wait(timeout_seconds=60).position is None
 
 
 # --- the log
@@ -247,7 +247,7 @@ def test_a_follower_who_goes_away_leaves_the_job_and_the_server_alone(server: Wo
     (folder / "step-0").touch()
     assert list(islice(job.logs(follow=True), 1)) == ["step 0"]
     (folder / "end").touch()
-    assert job.wait(timeout_seconds=20).state == "succeeded"
+    assert job.wait(timeout_seconds=60).state == "succeeded"
 
 
 def test_a_log_that_is_cut_off_goes_on_at_the_byte_it_got_to(server: Workspace, ws: RemoteWorkspace) -> None:
@@ -317,7 +317,7 @@ def test_a_new_kind_needs_no_line_here_to_be_submitted_in_its_scope(
     with bedplate.connect(server.address.url, token=text) as theirs:
         job = script(theirs, "")
         assert job.data["owner"] == "local"
-        assert job.wait(timeout_seconds=20).logs() == ""
+        assert job.wait(timeout_seconds=60).logs() == ""
         with pytest.raises(Forbidden):
             theirs.submit("import", {"model_id": "a/b"})
     _, other = server.keys.create("k", ["train"])

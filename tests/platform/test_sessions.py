@@ -25,7 +25,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 @pytest.fixture(scope="module")
 def server() -> Iterator[Workspace]:
     with light_server(port=free_port()) as workspace:
-        wait_for(lambda: _answers(workspace), seconds=20)
+        wait_for(lambda: _answers(workspace), seconds=60)
         for name, role in (("vic", "viewer"), ("ana", "user"), ("bo", "user"), ("adam", "admin")):
             workspace.users.create(name, role)
         yield workspace
@@ -170,7 +170,7 @@ def test_a_session_ends_after_its_hours(
 ) -> None:
     monkeypatch.setattr(server.sessions, "seconds", 0.3)
     browser = sign_in(server, client, "ana")
-    wait_for(lambda: browser.send("GET", SESSION).status_code == 401, seconds=5)
+    wait_for(lambda: browser.send("GET", SESSION).status_code == 401, seconds=60)
     assert browser.send("POST", "/api/v1/keys", json={"name": "k", "scopes": ["infer"]}).status_code == 401
 
 

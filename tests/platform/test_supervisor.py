@@ -31,25 +31,25 @@ from harness import wait_for
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     for epoch in (1, 2, 3, 12):
-        wait_for(spawn.Held(tmp_path, epoch).kill, seconds=10)
+        wait_for(spawn.Held(tmp_path, epoch).kill, seconds=60)
     spawn.reap()
 
 
 def run(folder: Path, code: str, epoch: int = 1, **options: object) -> spawn.Held:
     spawn.start(folder, epoch, [sys.executable, "-c", code], log=folder / "log", **options)  # type: ignore[arg-type]
     held = spawn.Held(folder, epoch)
-    wait_for(lambda: held.supervisor is not None, seconds=20)
+    wait_for(lambda: held.supervisor is not None, seconds=60)
     return held
 
 
 def written(folder: Path, name: str) -> str:
     """What the worker writes there, once it has."""
-    wait_for(lambda: (folder / name).exists() and (folder / name).read_text(), seconds=20)
+    wait_for(lambda: (folder / name).exists() and (folder / name).read_text(), seconds=60)
     return (folder / name).read_text()
 
 
 def ended(held: spawn.Held) -> dict[str, object]:
-    wait_for(lambda: held.exit is not None, seconds=20)
+    wait_for(lambda: held.exit is not None, seconds=60)
     assert held.exit is not None
     return held.exit
 
@@ -101,8 +101,8 @@ def test_a_killed_supervisor_takes_its_worker_along_and_the_attempt_has_died(fol
     assert not held.has_died
     assert held.supervisor is not None
     held.supervisor.signal(signal.SIGKILL)
-    wait_for(lambda: not worker.is_alive, seconds=5)
-    wait_for(lambda: held.has_died, seconds=5)
+    wait_for(lambda: not worker.is_alive, seconds=60)
+    wait_for(lambda: held.has_died, seconds=60)
 
 
 def test_an_attempt_that_ended_or_has_not_come_up_has_not_died(folder: Path) -> None:
@@ -124,7 +124,7 @@ def test_killing_finds_a_daemon_whose_supervisor_is_dead_already(
     assert daemon is not None
     assert held.supervisor is not None
     held.supervisor.signal(signal.SIGKILL)
-    wait_for(lambda: held.has_died, seconds=5)
+    wait_for(lambda: held.has_died, seconds=60)
     assert ProcessId.of(daemon.pid) == daemon
     spec = json.loads((folder / "supervisor-1.json").read_text())
     assert held.kill()
@@ -187,7 +187,7 @@ def test_the_beat_stands_still_while_supervisor_worker_or_grandchild_is_stopped(
 
 def wait_for_beats(held: spawn.Held, number: int) -> None:
     before = held.beat or 0
-    wait_for(lambda: (held.beat or 0) >= before + number, seconds=10)
+    wait_for(lambda: (held.beat or 0) >= before + number, seconds=60)
 
 
 def test_before_it_came_up_an_attempt_has_no_beat(folder: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_replica_listens_in_its_own_folder_and_reaches_no_other_socket(tmp_pat
             pytest.skip("this kernel allows no namespaces: bedplate doctor says so")
         assert seen == "[False, False]"
         assert is_listening(replica / "s")
-    wait_for(spawn.Held(replica, 1).kill, seconds=10)
+    wait_for(spawn.Held(replica, 1).kill, seconds=60)
 
 
 def test_a_job_sees_of_the_home_the_registry_and_its_own_folder(

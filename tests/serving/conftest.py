@@ -32,7 +32,7 @@ LIMITS = {"max_queue": 40, "max_body_bytes": 2_000_000}
 REAL_WEIGHTS = Path.home() / ".cache" / "bedplate-benchmarks"  # fetched once a machine, for tests and benchmarks
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "the condition") -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()

@@ -319,12 +319,9 @@ def test_weights_that_are_broken_are_said_to_be(tmp_path: Path) -> None:
         load_predictor(folder, "fill-mask", device="cpu").predict(["my [MASK]"])
 
 
-BERT_TINY = Path.home() / ".cache" / "bedplate-benchmarks" / "bert-tiny"
-
-
-@pytest.mark.skipif(not BERT_TINY.is_dir(), reason="the weights of BERT-tiny were not fetched on this machine")
-def test_real_weights_say_sensible_things_and_what_transformers_own_pipeline_says() -> None:
-    predictor, pipeline = MaskFiller(BERT_TINY, device="cpu", threads=1), pipeline_of(BERT_TINY)
+@pytest.mark.network
+def test_real_weights_say_sensible_things_and_what_transformers_own_pipeline_says(bert_tiny: Path) -> None:
+    predictor, pipeline = MaskFiller(bert_tiny, device="cpu", threads=1), pipeline_of(bert_tiny)
     given = ["Paris is the [MASK] of France.", "san [MASK], california", "i drink a cup of [MASK] every morning."]
     answers: Any = predictor.predict(given)
     for text, answer in zip(given, answers, strict=True):

@@ -360,7 +360,7 @@ def test_a_model_that_no_body_can_mean_is_refused_as_openais_client_reads_it(
 def test_a_path_of_a_model_that_is_none_ends_at_the_gateway(house: Any, floor: Any, target: bytes) -> None:
     head = (b"Host: 127.0.0.1", b"Authorization: Bearer " + floor.key.encode(), b"Content-Length: 0")
     answer = send(house.url, request(target, *head, method=b"POST"))
-    assert answer.status == 404
+    assert answer.status == (405 if target == b"/v1/models/support" else 404)
     tells_nothing(answer.body.decode())
     assert send(house.url, request(target, b"Host: 127.0.0.1", b"Content-Length: 0", method=b"POST")).status == 401
 

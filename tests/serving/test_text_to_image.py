@@ -213,6 +213,31 @@ def test_images_are_made_one_at_a_time(painter: TextToImage) -> None:
     assert asyncio.run(score()) == (3, 3)
 
 
+def test_an_image_whose_caller_leaves_the_queue_is_not_drawn_to_its_end(painter: TextToImage) -> None:
+    begun, steps = threading.Event(), []
+
+    def step(*_: Any) -> None:
+        steps.append(1)
+        begun.set()
+
+    async def leave() -> None:
+        batcher = Batcher(painter)
+        batcher.start()
+        asked = batcher.submit([painter.parse("a cat", painter.parameters({"num_inference_steps": 150}))])
+        caller = asyncio.create_task(asked)
+        await asyncio.to_thread(begun.wait, 60)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        await batcher.stop()
+
+    watch = painter._pipeline.unet.register_forward_hook(step)
+    try:
+        asyncio.run(leave())
+    finally:
+        watch.remove()
+    assert 0 < len(steps) < 150
+
+
 def test_an_image_that_nobody_waits_for_is_not_drawn_to_its_end(painter: TextToImage, folder: Path) -> None:
     [expected] = painter.predict(["a cat"], FEW | {"seed": 3})
     [encoded] = painter.encode([painter.parse("a cat", painter.parameters({"num_inference_steps": 100}))])

@@ -49,7 +49,7 @@ class Upload(Answer):
 )
 def has_upload(sha256: Sha256, workspace: WorkspaceOf) -> Response:
     """Ask whether these bytes are here already."""
-    return Response(status_code=200 if workspace.registry.blobs.has(sha256) else 404)
+    return Response(status_code=200 if workspace.registry.blobs.keep(sha256) else 404)
 
 
 @routes.route(

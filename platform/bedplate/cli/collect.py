@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,8 +19,7 @@ def gc(
     format: FormatOption = Format.table,
 ) -> None:
     """Take away the files that no model, dataset or job needs any more."""
-    body: dict[str, Any] = {"dry_run": dry_run, "grace_hours": grace_hours}
-    found = connect(home, url).connection.post("/api/v1/registry/gc", body)
+    found = connect(home, url).models.gc(dry_run=dry_run, grace_hours=grace_hours)
     show(found if format is Format.json else found["items"], format, columns=("kind", "name", "size_bytes"))
     verb = "would be taken away" if dry_run else "taken away"
     say(f"{found['count']} things {verb}, {found['size_bytes'] / 1e6:,.1f} MB.")

@@ -108,15 +108,21 @@ def _kin(relative: dict[str, Any]) -> str:
 
 @app.command()
 def verify(
-    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+    ref: Annotated[str | None, typer.Argument(metavar="[REF]", help="org/name:3; all versions where none.")] = None,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
 ) -> None:
-    """Read every file and compare it with its digest."""
-    model = connect(home, url).models.get(ref)
-    if problems := model.verify():
-        raise BedplateError(f"{model.ref}: {'; '.join(problems)}", hint="Import it again to repair it.")
-    say(f"{model.ref}: every file agrees with its digest.")
+    """Read every file and compare it with its digest. The code is 1 where one is damaged or missing."""
+    models = connect(home, url).models
+    wanted = [models.get(ref)] if ref else [each for model in models.list() for each in model.versions()]
+    found = [{"model": model.ref, "problems": model.verify()} for model in wanted]
     if format is Format.json:
-        show({"model": model.ref, "problems": problems}, format)
+        show(found[0] if ref else found, format)
+    for each in found:
+        say(f"{each['model']}: {' '.join(each['problems']) or 'every file agrees with its digest.'}")
+    if any(each["problems"] for each in found):
+        raise BedplateError("Files are damaged or missing.", hint="Import these models again to repair them.")
 
 
 @app.command()

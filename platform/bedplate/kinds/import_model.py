@@ -93,7 +93,7 @@ def _files(context: Context, files: Any) -> list[dict[str, Any]]:
     for file in files:
         if not isinstance(file, Mapping) or set(file) != {"path", "sha256", "size_bytes"}:
             raise Refused(f"files: {file!r} is not a file.", hint='Give {"path", "sha256", "size_bytes"} for each.')
-        if not context.registry.blobs.has(str(file.get("sha256", ""))):
+        if not context.registry.blobs.keep(str(file.get("sha256", ""))):
             raise Refused(f"The file {file.get('path')!r} was not uploaded.", hint="Upload it first.")
     return [{key: file[key] for key in ("path", "sha256", "size_bytes")} for file in files]
 

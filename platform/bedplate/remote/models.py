@@ -152,6 +152,13 @@ class Models:
         """A model by `org/name`, `org/name:3` or `org/name@alias`. Raises NotFound."""
         return Model(self._ws, self._ws.connection.get(model_path(ref)))
 
+    def gc(self, *, dry_run: bool = False, grace_hours: float = 24.0) -> dict[str, Any]:
+        """Take away the files that no model, dataset or job needs: `count`, `size_bytes` and the `items`.
+
+        What was stored or used within the grace stays. Raises Conflict while a manifest cannot be read.
+        """
+        return self._ws.connection.post("/api/v1/registry/gc", {"dry_run": dry_run, "grace_hours": grace_hours})
+
     # --- aliases and their gates: `name` is that of a model, such as `org/name` ---
 
     def alias_history(self, name: str, alias: str) -> Table[dict[str, Any]]:

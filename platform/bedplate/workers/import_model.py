@@ -13,6 +13,7 @@ from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate.settings import Settings
 from bedplate.workers.load_check import load_check
 from bedplate_registry.durable import make_folder
+from bedplate_registry.errors import Unavailable
 from bedplate_registry.hub import Hub, HubModel
 from bedplate_registry.importing import prepare_folder_import, prepare_hub_import
 from bedplate_registry.models import ModelVersion
@@ -79,6 +80,10 @@ def _lay_out(registry: Registry, files: list[dict[str, Any]], folder: Path) -> N
     """
     for file in files:
         target = folder / check_file_path(file["path"])
+        if not registry.blobs.is_sound(file["sha256"]):
+            raise Unavailable(
+                f"The upload of {file['path']} is damaged or missing.", hint="Upload it again.", code="missing-blob"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(registry.blobs.path(file["sha256"]))
 

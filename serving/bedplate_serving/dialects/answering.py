@@ -11,9 +11,8 @@ from bedplate_serving.dialects.call import Call, Reply, ScoringRequest, Streamin
 from bedplate_serving.dialects.document import endpoint_document
 from bedplate_serving.dialects.events import HEADERS
 from bedplate_serving.predictors.base import Predictor
-from bedplate_serving.problems import Problem
 from bedplate_serving.queues import Queue, Scored, StreamingQueue
-from bedplate_serving.scoring_paths import Dialect, find
+from bedplate_serving.scoring_paths import Dialect, find, no_route
 
 __all__ = ["answer", "is_route"]
 
@@ -46,7 +45,7 @@ async def answer(call: Call, predictor: Predictor, queue: Queue) -> Reply | Stre
     """The answer in the dialect of its path. Raises Problem, Refused, QueueFull, DeadlineExceeded."""
     found = find(call.method, call.path)
     if found is None:
-        raise Problem(404, "no-route", f"This endpoint has no {call.method} {call.path[:200]}.")
+        raise no_route(call.method, call.path)
     if found.dialect == "document":
         return await endpoint_document(call, predictor, lambda other: answer(other, predictor, queue))
     is_large = len(call.body) > OFF_LOOP_BYTES

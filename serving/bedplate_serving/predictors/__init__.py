@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import TASKS
 from bedplate_serving.predictors.base import BadItems, Encoded, ItemError, Predictor
+from bedplate_serving.predictors.refusing import refusing
 
 if TYPE_CHECKING:
     from bedplate_serving.predictors.features import FeatureExtractor
@@ -51,15 +52,17 @@ def load_predictor(
 ) -> Any:
     """Loads the model in `folder` for `task`; without a task, the extractor of a base's features.
 
-    `derived` is a folder of this model alone, for what is made of it to answer faster or start sooner.
+    `derived` is a folder of this model alone, for what is made of it to answer faster or start sooner. Raises Refused,
+    whatever a library makes of the model's files.
     """
-    if task is None:
-        from bedplate_serving.predictors.features import FeatureExtractor
+    with refusing("The model"):
+        if task is None:
+            from bedplate_serving.predictors.features import FeatureExtractor
 
-        return FeatureExtractor(folder, device, threads)
-    if not can_serve(task):
-        raise Refused(f"Task {task!r} cannot be served by this release.", code="no-predictor")
-    return import_module(_module(task)).load(folder, device=device, threads=threads, derived=derived)
+            return FeatureExtractor(folder, device, threads)
+        if not can_serve(task):
+            raise Refused(f"Task {task!r} cannot be served by this release.", code="no-predictor")
+        return import_module(_module(task)).load(folder, device=device, threads=threads, derived=derived)
 
 
 def can_serve(task: str) -> bool:

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - the outer edge; a tokenizer's panic is no Exception, but an answer
-        from bedplate_serving.predictors.loading import first_line
+        from bedplate_serving.predictors.refusing import first_line
 
         message = f"The model failed its load check: {type(error).__name__}: {first_line(error)}"
         report = {"ok": False, "error": {"code": "load-failed", "message": message, "hint": ""}}

@@ -28,8 +28,9 @@ from bedplate_registry.timm_models import is_timm
 from bedplate_serving.predictors.base import Encoded, TaskPredictor, predict_sorted
 from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
 from bedplate_serving.predictors.images import decode, parse_image
-from bedplate_serving.predictors.loading import first_line, load_model, pick_device, refusing
+from bedplate_serving.predictors.loading import load_model, pick_device
 from bedplate_serving.predictors.parameters import Parameters
+from bedplate_serving.predictors.refusing import first_line, refusing
 
 __all__ = ["ImageClassificationParameters", "ImageClassifier", "load"]
 

@@ -19,7 +19,8 @@ from transformers.utils import logging as transformers_logging
 from bedplate_registry.errors import Refused
 from bedplate_registry.pipelines import Part, read_pipeline
 from bedplate_registry.safe_json import read_json
-from bedplate_serving.predictors.loading import dtype_for, refusing
+from bedplate_serving.predictors.loading import dtype_for
+from bedplate_serving.predictors.refusing import refusing
 
 __all__ = ["MAX_SIDE", "default_size", "default_steps", "load_pipeline", "longest_tokenizer", "schedulers_for"]
 

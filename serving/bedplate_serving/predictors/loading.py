@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +9,11 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from bedplate_registry.errors import BedplateError, Refused
+from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.adapters import base_of, find_adapter
+from bedplate_serving.predictors.refusing import refusing
 
-__all__ = ["dtype_for", "first_line", "load_model", "load_tokenizer", "pick_device", "refusing"]
-
-_PATH = re.compile(r"(?<![\w:/.])(?:/[^\s'\"/:,]+)*/([^\s'\"/:,]+)/?")
-
-
-@contextmanager
-def refusing(what: str, *, hint: str = "") -> Iterator[None]:
-    """Around whatever reads a model's files: what a library raises is Refused as load-failed, in one line.
-
-    A stranger's config.json makes loaders fail in more ways than they document: a number too many is a
-    StrictDataclassFieldValidationError, none at all a ZeroDivisionError, and a tokenizer's panic is no Exception.
-    """
-    try:
-        yield
-    except (BedplateError, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        raise Refused(f"{what} could not be loaded: {first_line(error)}", hint=hint, code="load-failed") from error
+__all__ = ["dtype_for", "load_model", "load_tokenizer", "pick_device"]
 
 
 def pick_device(device: str) -> str:
@@ -99,12 +80,3 @@ def load_tokenizer(folder: Path) -> Any:
             code="no-fast-tokenizer",
         )
     return tokenizer
-
-
-def first_line(error: BaseException) -> str:
-    """What a library's error says, short enough to be shown: of paths, which are nobody's business, the last name."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    if isinstance(error, LookupError):  # it says the key and nothing else
-        said = f"{type(error).__name__}: {said}"
-    return _PATH.sub(r"\1", said)[:300]

@@ -34,8 +34,9 @@ from bedplate_serving.predictors.image_pipeline import (
     longest_tokenizer,
     schedulers_for,
 )
-from bedplate_serving.predictors.loading import first_line, pick_device, refusing
+from bedplate_serving.predictors.loading import pick_device
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
+from bedplate_serving.predictors.refusing import first_line, refusing
 from bedplate_serving.predictors.text import check_text
 
 __all__ = ["ImageAnswer", "TextToImage", "TextToImageParameters", "load"]

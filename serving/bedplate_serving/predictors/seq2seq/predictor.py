@@ -25,8 +25,9 @@ from pydantic import Field
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from bedplate_serving.predictors.base import ItemError, LongWork, TaskPredictor
-from bedplate_serving.predictors.loading import load_model, pick_device, refusing
+from bedplate_serving.predictors.loading import load_model, pick_device
 from bedplate_serving.predictors.parameters import read_parameters
+from bedplate_serving.predictors.refusing import refusing
 from bedplate_serving.predictors.seq2seq.model_config import context_length, most_tokens, own_settings, own_tokens
 from bedplate_serving.predictors.seq2seq.settings import Limits, Plan, Seq2SeqParameters, settings_of
 from bedplate_serving.predictors.text import check_text, keys_of, kind_of, shown_key
