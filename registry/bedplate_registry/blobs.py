@@ -33,7 +33,7 @@ from typing import BinaryIO
 from . import durable
 from .errors import NotFound, Refused, Unavailable
 
-__all__ = ["Blob", "Blobs", "check_digest", "digest_of", "locked", "seal"]
+__all__ = ["Blob", "Blobs", "check_digest", "digest_of", "lease", "locked", "seal"]
 
 log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
@@ -269,6 +269,18 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[N
             return
         finally:
             os.close(handle)
+
+
+@contextmanager
+def lease(blobs: Blobs) -> Iterator[None]:
+    """While this is held, and for a grace period after, no blob is collected that was stored or kept since it began."""
+    path = durable.make_folder(blobs.root / "leases") / secrets.token_hex(8)
+    with locked(path):
+        try:
+            yield
+        finally:
+            began = path.stat().st_mtime_ns
+            os.utime(path, ns=(began, began))  # the ctime is now the end
 
 
 def _is_at(handle: int, path: Path) -> bool:

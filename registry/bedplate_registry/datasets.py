@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from .blobs import Blobs
-from .errors import Refused
+from .blobs import Blob, Blobs, lease
+from .errors import NotFound, Refused
 from .names import Name, Ref, check_file_path
 from .store import Record, VersionStore
 from .tables import columns_of, format_of, read_rows
@@ -58,23 +58,26 @@ class Datasets:
     def add(self, name: Name, path: Path, filename: str) -> DatasetVersion:
         """Keep a copy of a table under a name. Every row is read once; the bytes of the newest version are a no-op."""
         format, filename = format_of(filename), check_file_path(PurePath(filename).name)
-        blob = self.blobs.put_file(path)
-        found = {
-            "filename": filename,
-            "format": format,
-            "sha256": blob.sha256,
-            "size_bytes": blob.size_bytes,
-            **_measured(self.blobs.path(blob.sha256), format),
-        }
+        with lease(self.blobs):
+            blob = self.blobs.put_file(path)
+            measured = _measured(self.blobs.path(blob.sha256), format)
+            return self._publish(name, blob, {"filename": filename, "format": format, **measured})
 
+    def _publish(self, name: Name, blob: Blob, found: Mapping[str, Any]) -> DatasetVersion:
         def find() -> Record | None:
             numbers = self._store.numbers(name)
             newest = self._store.read(name, numbers[-1]) if numbers else None
-            same = newest and newest.value["sha256"] == blob.sha256 and newest.value["format"] == format
+            same = newest and (newest.value["sha256"], newest.value["format"]) == (blob.sha256, found["format"])
             return newest if same else None
 
         def make(version: int, folder: Path) -> Mapping[str, Any]:
-            return {**found, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+            if not self.blobs.keep(blob.sha256, blob.size_bytes):
+                raise NotFound(
+                    f"The file of {found['filename']} went while it was read (SHA-256 {blob.sha256}).",
+                    hint="Add it again.",
+                    code="missing-blob",
+                )
+            return {**found, **asdict(blob), "created": datetime.now(UTC).isoformat(timespec="seconds")}
 
         return self._store.parsed(self._store.publish(name, find, make), _parse)
 

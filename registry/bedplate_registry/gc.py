@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
@@ -36,7 +35,7 @@ from .names import Ref
 from .registry import Registry
 from .store import VersionStore
 
-__all__ = ["GRACE_SECONDS", "Collection", "Garbage", "collect", "lease", "paused"]
+__all__ = ["GRACE_SECONDS", "Collection", "Garbage", "collect", "paused"]
 
 GRACE_SECONDS = 24 * 3600.0
 LOCK = ".gc"
@@ -63,18 +62,6 @@ class Collection:
     @property
     def size_bytes(self) -> int:
         return sum(each.size_bytes for each in self.garbage)
-
-
-@contextmanager
-def lease(blobs: Blobs) -> Iterator[None]:
-    """While this is held, and for a grace period after, no blob is collected that was stored or kept since it began."""
-    path = durable.make_folder(blobs.root / "leases") / secrets.token_hex(8)
-    with locked(path):
-        try:
-            yield
-        finally:
-            began = path.stat().st_mtime_ns
-            os.utime(path, ns=(began, began))  # the ctime is now the end
 
 
 @contextmanager
@@ -176,7 +163,7 @@ class _Sweep:
         yield from self._each("damaged", blobs.glob("damaged/*"), durable.remove_file)
         yield from self._each("partial", blobs.glob("incoming/*.part"), self._remove_partial)
         yield from self._each("partial", blobs.glob("incoming/*.tmp"), durable.remove_file)
-        idle = (path for path in blobs.glob("incoming/*.known") if not self._blobs.has(path.read_text()))
+        idle = (path for path in blobs.glob("incoming/*.known") if not self._is_note_of_a_blob(path))
         yield from self._each("partial", idle, durable.remove_file)
         yield from self._each("staging", (self._root / "staging").glob("*"), _remove)
         for store in ("models", "datasets", "evaluations"):
@@ -190,6 +177,10 @@ class _Sweep:
                 found = Garbage(kind, path.name, _size_bytes(path))
                 if self._dry_run or remove(path) is not False:
                     yield found
+
+    def _is_note_of_a_blob(self, path: Path) -> bool:
+        sha256 = path.read_bytes().decode("ascii", "replace")
+        return _DIGEST.fullmatch(sha256) is not None and self._blobs.has(sha256)
 
     def _remove_blob(self, path: Path) -> bool:
         return self._blobs.discard(path.name, unused_since=self._cutoff)

@@ -20,10 +20,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 from . import durable
+from .blobs import lease
 from .cards import CardFacts
 from .errors import Refused
 from .fetch import fetch_files
-from .gc import lease
 from .hub import Hub, HubFile, HubModel
 from .inspection import check_architecture, check_configs, inspect_folder
 from .models import FileEntry, ModelDraft, ModelFacts, ModelVersion, Source

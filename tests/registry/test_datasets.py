@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bedplate_registry import datasets
 from bedplate_registry.errors import NotFound, Refused
+from bedplate_registry.gc import collect
 from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
+from bedplate_registry.tables import read_rows
 
 TICKETS = Name.parse("tickets")
 
@@ -55,6 +60,34 @@ def test_a_file_that_cannot_be_used_is_refused_when_it_is_added(
     with pytest.raises(Refused) as caught:
         registry.datasets.add(TICKETS, tmp_path / "upload", filename)
     assert caught.value.code == code
+    assert registry.datasets.list() == []
+
+
+def test_a_dataset_that_takes_long_to_read_keeps_its_file_from_a_collection(
+    registry: Registry, tickets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(path: Path, format: str) -> Iterator[dict[str, Any]]:
+        collect(registry, grace_seconds=-60)  # as if all of this took longer than the grace period
+        return read_rows(path, format)
+
+    monkeypatch.setattr(datasets, "read_rows", slowly)
+    version = registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    assert registry.blobs.verify(version.sha256)
+
+
+def test_a_dataset_whose_file_went_while_it_was_read_is_not_published(
+    registry: Registry, tickets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def losing(path: Path, format: str) -> list[dict[str, Any]]:
+        rows = [*read_rows(path, format)]
+        path.unlink()
+        return rows
+
+    monkeypatch.setattr(datasets, "read_rows", losing)
+    monkeypatch.setattr(datasets, "columns_of", lambda path, format: ["text", "label"])
+    with pytest.raises(NotFound, match=r"tickets\.csv") as caught:
+        registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    assert caught.value.code == "missing-blob"
     assert registry.datasets.list() == []
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from bedplate_registry import durable
-from bedplate_registry.blobs import locked
+from bedplate_registry.blobs import lease, locked
 from bedplate_registry.errors import Conflict
-from bedplate_registry.gc import GRACE_SECONDS, Collection, collect, lease
+from bedplate_registry.gc import GRACE_SECONDS, Collection, collect
 from bedplate_registry.importing import prepare_folder_import
 from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
@@ -157,6 +157,14 @@ def test_what_was_begun_and_given_up_goes_too(registry: Registry) -> None:
     assert not [path for path in registry.root.rglob("*") if path.is_file() and path.name not in (".gc", ".use")]
 
 
+@pytest.mark.parametrize("data", [b"", b"junk", b"\xff\xfe", b"../" * 20])
+def test_a_note_of_a_download_that_is_damaged_is_garbage(registry: Registry, data: bytes) -> None:
+    note = registry.blobs.partial("upload").with_suffix(".known")
+    note.write_bytes(data)
+    assert collect(registry).garbage == ()
+    assert names(collect_later(registry)) == {("partial", note.name)}
+
+
 def test_a_download_in_progress_stays_however_slow_it_is(registry: Registry) -> None:
     with registry.blobs.partial_lock("slow") as partial:
         partial.write_bytes(b"half")
@@ -177,8 +185,8 @@ def test_an_import_holds_what_it_stored_for_as_long_as_it_runs_and_a_grace_perio
 
 def test_a_killed_import_holds_nothing(registry: Registry) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from bedplate_registry.blobs import Blobs;"
-        "from bedplate_registry.gc import lease; blobs = Blobs(Path(sys.argv[1]));"
+        "import os, sys; from pathlib import Path; from bedplate_registry.blobs import Blobs, lease;"
+        "blobs = Blobs(Path(sys.argv[1]));"
         "lease(blobs).__enter__(); blobs.put_bytes(b'x'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(registry.blobs.root)], check=False)
