@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from bedplate.home import Home
-from bedplate.job_folder import JobFolder
+from bedplate.job_folder import DamagedFolder, JobFolder
 from bedplate.jobs import Job, JobStore
 
 __all__ = ["needed_by_jobs"]
 
+log = logging.getLogger(__name__)
 PAGE = 500
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
@@ -21,9 +24,17 @@ def needed_by_jobs(jobs: JobStore, home: Home) -> set[str]:
     found: set[str] = set()
     for job in _all(jobs):
         if job.state != "succeeded":
-            result = JobFolder(home.jobs / job.id).result(job.epoch) if job.epoch else None
-            found.update(_DIGEST.findall(json.dumps([job.spec, result])))
+            found.update(_DIGEST.findall(json.dumps([job.spec, _draft(job, home)])))
     return found
+
+
+def _draft(job: Job, home: Home) -> dict[str, Any] | None:
+    """What its attempt handed in. What cannot be read is no draft: nothing will be published of it."""
+    try:
+        return JobFolder(home.jobs / job.id).result(job.epoch) if job.epoch else None
+    except (DamagedFolder, ValueError, RecursionError) as exc:
+        log.warning("The result of job %s cannot be read: %s", job.id, exc)
+        return None
 
 
 def _all(jobs: JobStore) -> Iterator[Job]:
