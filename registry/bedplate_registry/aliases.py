@@ -79,27 +79,35 @@ class Aliases:
     ) -> AliasChange:
         """Let an alias mean again what it meant before. A second rollback goes back one further.
 
-        No gate is asked: that version was let through when it got the alias. Raises NotFound, Conflict.
+        What is gone or archived is passed over. No gate is asked: that version was let through when it got the alias.
+        Raises NotFound, Conflict.
         """
         with self._store.locked(name):
-            look(self._store.aliases(name).get(alias))
+            means = self._store.aliases(name).get(alias)
+            look(means)
             history = self.history(name, alias)
             if not history:
                 raise self.unknown(name, alias)
-            version = _before(history)
+            version = self._before(name, history, means)
             if version is None:
                 raise Conflict(
-                    f"'{name}@{alias}' meant nothing before.",
+                    f"'{name}@{alias}' meant nothing before that it could mean again.",
                     hint=f"Say what it is to mean: bedplate models alias {name}:VERSION {alias}",
                     code="no-history",
                 )
-            self._check_takes_aliases(name, version)
+            self._store.read(name, version)  # it may be damaged
             return self._append(name, AliasChange(alias, version, by, why, now(), rollback=True))
 
     def unknown(self, name: Name, alias: str) -> NotFound:
         means = self._store.aliases(name)
         hint = nearest(alias[:80], means) if means else "It has none yet."
         return NotFound(f"The model '{name}' has no alias {alias[:80]!r}.", hint=hint)
+
+    def _before(self, name: Name, history: Sequence[AliasChange], means: int | None) -> int | None:
+        """The last that an alias meant before, other than now, and may mean again; None where there is no such one."""
+        states = self._store.states(name)
+        fit = {number for number in self._store.numbers(name) if states.get(number) != ARCHIVED} - {means}
+        return next((version for version in reversed(_counting(history)) if version in fit), None)
 
     def _check_takes_aliases(self, name: Name, version: int) -> None:
         self._store.read(name, version)  # it may be gone by now
@@ -116,8 +124,8 @@ class Aliases:
         return change
 
 
-def _before(history: Sequence[AliasChange]) -> int | None:
-    """What an alias meant before its last move that still counts; None where that is the first."""
+def _counting(history: Sequence[AliasChange]) -> list[int | None]:
+    """What an alias meant, oldest first, without the moves that a rollback took back; the last is what it means now."""
     held: list[int | None] = []
     for change in history:
         if change.rollback:
@@ -125,4 +133,4 @@ def _before(history: Sequence[AliasChange]) -> int | None:
                 held.pop()
         elif not held or held[-1] != change.version:
             held.append(change.version)
-    return next((version for version in reversed(held[:-1]) if version is not None), None)
+    return held

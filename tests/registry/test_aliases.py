@@ -76,18 +76,30 @@ def test_an_alias_that_is_taken_away_means_nothing_until_it_is_rolled_back(three
     assert [roll_back(three), roll_back(three)] == [2, 1]
 
 
-def test_an_alias_goes_back_to_no_version_that_is_gone_or_archived(three: Registry) -> None:
+@pytest.mark.parametrize("act", ["archive", "delete"])
+def test_a_rollback_passes_over_a_version_that_is_gone_or_archived(three: Registry, act: str) -> None:
+    move(three, 1, 2, 3)
+    getattr(three.models, act)(f"{NAME}:2", by="ana")
+    with pytest.raises((Conflict, NotFound)):
+        move(three, 2)
+    assert [roll_back(three), meant(three)] == [1, 1]
+
+
+@pytest.mark.parametrize("act", ["archive", "delete"])
+def test_a_rollback_says_so_where_nothing_is_left_to_go_back_to(three: Registry, act: str) -> None:
     move(three, 1, 2)
-    three.models.archive(f"{NAME}:1", by="ana")
-    with pytest.raises(Conflict) as caught:
+    getattr(three.models, act)(f"{NAME}:1", by="ana")
+    with pytest.raises(Conflict, match="meant nothing before") as caught:
         roll_back(three)
-    assert caught.value.code == "archived"
-    with pytest.raises(Conflict):
-        move(three, 1)
-    three.models.delete(f"{NAME}:1", by="ana")
-    with pytest.raises(NotFound, match="was deleted by ana"):
-        roll_back(three)
+    assert caught.value.code == "no-history"
     assert meant(three) == 2
+
+
+def test_a_rollback_goes_to_another_version_than_the_alias_means(three: Registry) -> None:
+    move(three, 1, 2)
+    three.models.remove_alias(NAME, ALIAS, by="ana")
+    move(three, 2)
+    assert [roll_back(three), meant(three)] == [1, 1]
 
 
 def test_a_look_that_raises_leaves_the_alias_where_it_is(three: Registry) -> None:
