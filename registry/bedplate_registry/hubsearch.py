@@ -7,8 +7,8 @@ many searches run at once.
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import BoundedSemaphore
@@ -51,7 +51,7 @@ def search_hub(
     does not answer in time or as a Hub does, and Forbidden where it refuses the token.
     """
     hub.check_online()
-    if not _turns.acquire(timeout=SECONDS):
+    if not _turns.acquire(blocking=False):
         raise Unavailable("Too many searches of the Hub run already.", hint="Try again in a while.", code="busy")
     try:
         items, following = _ask(hub, _parameters(wanted, limit, after))
@@ -78,34 +78,35 @@ def _parameters(wanted: Wanted, limit: int, after: str | None) -> Parameters:
 
 def _ask(hub: Hub, parameters: Parameters) -> tuple[list[Any], str | None]:
     """The answer's items, and the cursor of the next page."""
+    with _explained(hub):
+        return asyncio.run(_exchange(hub, parameters))
+
+
+async def _exchange(hub: Hub, parameters: Parameters) -> tuple[list[Any], str | None]:
+    """The same. On an event loop, since only there one deadline holds for all of it: also for headers without end."""
     import httpx
 
-    timeout = httpx.Timeout(SECONDS, connect=CONNECT_SECONDS)
     headers = {**hub.headers, "Accept-Encoding": "identity"}  # a packed answer would be small only until it is read
-    with (
-        _explained(hub),
-        httpx.Client(timeout=timeout, headers=headers) as client,
+    async with (
+        asyncio.timeout(SECONDS),
+        httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS), headers=headers) as client,
         client.stream("GET", f"{hub.url}/api/models", params=parameters) as response,
     ):
         if response.status_code != 200:
             raise _refused(hub, response.status_code)
-        items = json.loads(_read(hub, response))
+        items = json.loads(await _read(hub, response))
         if not isinstance(items, list):
             raise ValueError("no list")
         return items, _cursor(response.links.get("next", {}).get("url"))
 
 
-def _read(hub: Hub, response: httpx.Response) -> bytes:
-    """The body, as long as it comes in time and is no larger than an answer may be."""
-    import httpx
-
-    data, deadline = b"", time.monotonic() + SECONDS
-    for piece in response.iter_raw():
+async def _read(hub: Hub, response: httpx.Response) -> bytes:
+    """The body, as long as it is no larger than an answer may be."""
+    data = b""
+    async for piece in response.aiter_raw():
         data += piece
         if len(data) > MOST_BYTES:
             raise Unavailable(f"{hub.url} answered with more than {MOST_BYTES >> 20} MiB.", hint=IS_IT_A_HUB)
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("too slow")
     return data
 
 
@@ -116,7 +117,7 @@ def _explained(hub: Hub) -> Iterator[None]:
 
     try:
         yield
-    except httpx.TimeoutException:
+    except (httpx.TimeoutException, TimeoutError):
         raise Unavailable(f"{hub.url} did not answer within {SECONDS:.0f} s.", hint=SHIPPED_LIST) from None
     except (httpx.HTTPError, OSError):
         raise Unavailable(f"No connection to {hub.url}.", hint=SHIPPED_LIST, code="no-connection") from None

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -164,8 +168,28 @@ def test_a_hub_that_stalls_or_drips_is_given_up(
         search_hub(Hub(scripted.url), Wanted())
 
 
-def test_no_more_than_a_few_searches_run_at_once(scripted: ScriptedHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hubsearch, "SECONDS", 0.05)
+def test_a_hub_whose_headers_never_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubsearch, "SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=_drip_headers, args=(server,))
+        dripping.start()
+        with pytest.raises(Unavailable, match="did not answer within"):
+            search_hub(Hub(f"http://127.0.0.1:{server.getsockname()[1]}"), Wanted())
+        dripping.join()
+
+
+def _drip_headers(server: socket.socket) -> None:
+    """Three seconds of a header, unless the other side hangs up before."""
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(60):
+            connection.sendall(b"a")
+            time.sleep(0.05)
+
+
+def test_no_more_than_a_few_searches_run_at_once(scripted: ScriptedHub) -> None:
     for _ in range(hubsearch.AT_ONCE):
         assert hubsearch._turns.acquire(timeout=5)
     try:
