@@ -9,7 +9,7 @@ Beside the versions lie aliases.jsonl (aliases.py), states.jsonl (store.py), gat
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from . import durable
 from .aliases import AliasChange, Aliases, Look
 from .blobs import Blobs
-from .errors import Conflict, NotFound, Unavailable
+from .errors import BedplateError, Conflict, NotFound, Refused, Unavailable
 from .evaluations import Evaluations
 from .gates import Gate, Gates, Rule
 from .licenses import Acceptances
@@ -88,16 +88,20 @@ class Models:
 
     def archived(self) -> _Versions:
         """Every archived version, by name and number."""
-        return [
-            version
-            for name in self._store.names()
-            for version in self._store.readable(name, self._store.numbers(name), self._parse)
-            if version.state == ARCHIVED
-        ]
+        return [version for name in self._store.names() for version in self.readable(name) if version.state == ARCHIVED]
+
+    def listed(self, name: Name) -> int | None:
+        """The version that lists show of a name, which may be a damaged one; None where all are archived."""
+        return self._store.listed(name)
+
+    def readable(self, name: Name) -> _Versions:
+        """All versions of a name, ascending, without those that are damaged, which are logged."""
+        return [*self._store.readable(name, self._store.numbers(name), self._parser(name))]
 
     def children(self, ref: str) -> _Versions:
-        """The versions that were made from this one, by name and number."""
-        found = (self._version(record) for record in self._store.holding(ref))
+        """The versions that were made from this one, by name and number; a damaged one is logged and left out."""
+        holding = self._store.holding(ref)
+        found = (child for name, number in holding for child in self._store.readable(name, [number], self._parse))
         return sorted((each for each in found if each.base == ref), key=lambda each: (str(each.name), each.version))
 
     def versions(self, name: Name, *, missing_ok: bool = False) -> _Versions:
@@ -208,8 +212,7 @@ class Models:
         version = self.get(ref)
         with self._store.locked(version.name):
             self._check_no_alias(version)
-            if needing := [child.ref for child in self.children(version.ref) if child.adapter_base == version.ref]:
-                raise in_use(version.ref, [f"the adapter {child} needs it" for child in needing])
+            self._check_no_adapter(version)
             self._store.delete(version.name, version.version, by=by, why=why)
 
     def _set_state(self, ref: str | Ref, state: str, *, by: str, why: str) -> ModelVersion:
@@ -227,10 +230,33 @@ class Models:
         if held:
             raise in_use(version.ref, [f"the alias {alias!r} means it" for alias in held])
 
+    def _check_no_adapter(self, version: ModelVersion) -> None:
+        uses = []
+        for name, number in self._store.holding(version.ref):
+            ref = Ref(name, number)
+            try:
+                if self.get(ref).adapter_base == version.ref:
+                    uses.append(f"the adapter {ref} needs it")
+            except NotFound:
+                continue  # it was deleted in this moment
+            except BedplateError:
+                uses.append(f"{ref}, which cannot be read, may need it")
+        if uses:
+            raise in_use(version.ref, uses)
+
+    def refs(self) -> Iterator[Ref]:
+        """Every version that is there, archived ones and those with a damaged manifest too."""
+        for name in self._store.names():
+            yield from (Ref(name, number) for number in self._store.numbers(name))
+
     def verify(self, ref: str | Ref) -> _Problems:
-        """What is wrong with a version's files, one sentence for each; every byte is read."""
+        """What is wrong with a version: its manifest, or its files, one sentence for each; every byte is read."""
+        try:
+            version = self.get(ref)
+        except Refused as exc:
+            return [exc.message]
         problems = []
-        for entry in self.get(ref).files:
+        for entry in version.files:
             if self.blobs.is_set_aside(entry.sha256):
                 problems.append(f"{entry.path} was damaged and is set aside (SHA-256 {entry.sha256}).")
             elif not self.blobs.has(entry.sha256):
@@ -243,16 +269,24 @@ class Models:
         return self._store.parsed(record, self._parse)
 
     def _parse(self, record: Record) -> ModelVersion:
-        draft = ModelDraft.from_json(record.value)
-        aliases = self.aliases(record.name)
-        return ModelVersion(
-            **{each.name: getattr(draft, each.name) for each in fields(draft)},
-            version=record.version,
-            created=record.value["created"],
-            digest=record.digest,
-            aliases=tuple(sorted(alias for alias, number in aliases.items() if number == record.version)),
-            state=self._store.state(record.name, record.version),
-        )
+        return self._parser(record.name)(record)
+
+    def _parser(self, name: Name) -> Callable[[Record], ModelVersion]:
+        """What makes versions of the records of a name, with its aliases and states as they are now."""
+        aliases, states = self._store.aliases(name), self._store.states(name)
+
+        def parse(record: Record) -> ModelVersion:
+            draft = ModelDraft.from_json(record.value)
+            return ModelVersion(
+                **{each.name: getattr(draft, each.name) for each in fields(draft)},
+                version=record.version,
+                created=record.value["created"],
+                digest=record.digest,
+                aliases=tuple(sorted(alias for alias, number in aliases.items() if number == record.version)),
+                state=states.get(record.version, ACTIVE),
+            )
+
+        return parse
 
     def _check_there(self, entry: FileEntry) -> None:
         check_file_path(entry.path)

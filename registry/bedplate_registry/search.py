@@ -23,9 +23,13 @@ SOURCES = ("hub", "folder", "job")
 STATES = (ACTIVE, ARCHIVED)
 MOST_WORDS = 20
 MOST_INTEGER = (1 << 63) - 1  # of SQLite
-# The smaller the rank, the better; weights of name, ends, facts, card. The limit, which is none, keeps SQLite from
-# working this into the statement around it, where bm25 has no meaning.
-HITS = "SELECT rowid AS id, bm25(words, 10, 5, 3, 1) AS rank FROM words WHERE words MATCH ? LIMIT -1"
+RANK = "bm25(words, 10, 5, 3, 1)"  # the smaller, the better; weights of name, ends, facts, card
+# The limit, which is none, keeps SQLite from working this into the statement around it, where bm25 has no meaning.
+HITS = f"SELECT rowid AS id, {RANK} AS rank FROM words WHERE words MATCH ? LIMIT -1"  # noqa: S608
+RANK_OF = (
+    f"SELECT {RANK} FROM words WHERE words MATCH ? "  # noqa: S608
+    "AND rowid = (SELECT id FROM models WHERE name = ? AND version = ?)"
+)
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,16 @@ class ModelSearch:
         match = _match(query.text)
         if match is None and query.text.strip():
             return Found([], None)  # signs only, which stand in no index
-        statement, values = _select(query, match, _cursor(after))
-        rows = self._index.read(lambda db: _rows(db, statement, [*values, limit + 1]))
+        cursor = _cursor(after, query.order)
+        rows = self._index.read(lambda db: _page(db, query, match, cursor, limit + 1))
         page = rows[:limit]
-        following = json.dumps(page[-1][1:], ensure_ascii=False) if len(rows) > limit else None
-        return Found([json.loads(body) for body, *_ in page], following)
+        items = [json.loads(body) for body, *_ in page]
+        if len(rows) <= limit:
+            return Found(items, None)
+        _, key, name, version = page[-1]
+        if query.order == "relevance":
+            key = len(page) + (int(cursor[0]) if cursor else 0)
+        return Found(items, json.dumps([key, name, version], ensure_ascii=False))
 
     def imported(self, model_ids: Iterable[str]) -> dict[str, str]:
         """Of these ids of a Hub those that were imported, and the newest version of each that is not archived."""
@@ -109,6 +118,24 @@ def _rows(db: sqlite3.Connection, statement: str, values: list[Any]) -> list[tup
     return db.execute(statement, values).fetchall()
 
 
+def _page(
+    db: sqlite3.Connection, query: Query, match: str | None, cursor: list[Any] | None, limit: int
+) -> list[tuple[Any, ...]]:
+    """The rows that follow a cursor.
+
+    Whatever is published changes the rank of all, so that of the last hit is looked up anew; where that is one no more,
+    as many are passed over as came before it.
+    """
+    offset = 0
+    if cursor is not None and query.order == "relevance":
+        db.execute("BEGIN")  # both looks see one state of the index
+        position, *last = cursor
+        ranks = _rows(db, RANK_OF, [match, *last])
+        offset, cursor = (0, [*ranks[0], *last]) if ranks else (position - 1, None)
+    statement, values = _select(query, match, cursor)
+    return _rows(db, statement, [*values, limit, offset])
+
+
 def _match(text: str) -> str | None:
     """What a person typed as a query of FTS5: its words, all of them, each in quotes; None where it holds none."""
     words = words_of(text)[:MOST_WORDS]
@@ -116,7 +143,7 @@ def _match(text: str) -> str | None:
 
 
 def _select(query: Query, match: str | None, cursor: list[Any] | None) -> tuple[str, list[Any]]:
-    """The statement and its values, of which the limit is still to come. Only names of our own are written into it."""
+    """The statement and its values but for limit and offset. Only names of our own are written into it."""
     key = "hits.rank" if query.order == "relevance" else f"m.{query.order}"
     way, comparison = ("DESC", "<") if query.descending else ("ASC", ">")
     conditions, values = _conditions(query)
@@ -132,7 +159,7 @@ def _select(query: Query, match: str | None, cursor: list[Any] | None) -> tuple[
         values += cursor
     order = ", ".join(f"{part} {way}" for part in (key, "m.name", "m.version"))
     where = " AND ".join(conditions)
-    page = f"SELECT m.id, {key} AS key, m.name, m.version FROM {table} WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
+    page = f"SELECT m.id, {key} AS key, m.name, m.version FROM {table} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608
     order = ", ".join(f"{part} {way}" for part in ("key", "name", "version"))
     return f"SELECT body, key, name, version FROM ({page}) JOIN bodies USING (id) ORDER BY {order}", values  # noqa: S608
 
@@ -159,15 +186,16 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     return [first, *(condition for condition, _ in given)], [_bindable(value) for _, value in given]
 
 
-def _cursor(after: str | None) -> list[Any] | None:
-    """What `next` of a page said: the value it was sorted by, name and version."""
+def _cursor(after: str | None, order: str) -> list[Any] | None:
+    """What `next` of a page said: the value it was sorted by (of relevance: how many came so far), name and version."""
     if after is None:
         return None
     try:
         key, name, version = json.loads(after)
     except (ValueError, TypeError, RecursionError):
         key = name = version = None
-    if not isinstance(key, str | int | float) or not isinstance(name, str) or not isinstance(version, int):
+    keys = int if order == "relevance" else str | int | float
+    if not isinstance(key, keys) or not isinstance(name, str) or not isinstance(version, int):
         raise Refused(
             f"{after[:80]!r} is no place in a list.", hint="Give `next` of the page before.", code="bad-cursor"
         )

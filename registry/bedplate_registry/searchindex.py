@@ -27,11 +27,10 @@ from urllib.parse import quote
 from . import durable
 from .blobs import locked
 from .changes import changed_since
-from .errors import BedplateError, NotFound, Refused, Unavailable
+from .errors import BedplateError, Refused, Unavailable
 from .licenses import license_id
 from .models import Models, ModelVersion
-from .names import Name, Ref
-from .store import ACTIVE
+from .names import Name
 
 __all__ = ["SearchIndex", "words_of"]
 
@@ -164,6 +163,8 @@ class SearchIndex:
             return
         with self._locked():
             names, mark = self._changed(db)
+            if names == set():  # whoever held the lock took it in
+                return
             self._take_in(db, names, mark)
             if names is None:
                 self._looked = time.monotonic()
@@ -177,7 +178,8 @@ class SearchIndex:
         """Read these names again, or all whose folders look different. The lock is held."""
         if names is None:
             _, mark = changed_since(self._folder, "")
-        looks = {str(name): _stamp(self._folder / name.folder) for name in names or _all_names(self._folder)}
+        looked_at = _all_names(self._folder) if names is None else names
+        looks = {str(name): _stamp(self._folder / name.folder) for name in looked_at}
         if names is None:
             known = dict(db.execute("SELECT name, stamp FROM names"))
             looks |= dict.fromkeys(known.keys() - looks.keys())
@@ -200,28 +202,9 @@ class SearchIndex:
         if look is None:
             return
         db.execute("INSERT INTO names VALUES (?, ?)", [str(name), look])
-        versions, newest = self._versions(name)
-        aliases = self._models.aliases(name) if versions else {}
-        for version in versions:
-            self._add(db, version, aliases, version.version == newest)
-
-    def _versions(self, name: Name) -> tuple[list[ModelVersion], int]:
-        """The readable versions of a name, and which is the newest that is active, readable or not."""
-        versions, active = [], [0]
-        folders = _folders(self._folder / name.folder)
-        for number in sorted(int(folder.name) for folder in folders if folder.name.isdecimal()):
-            try:
-                version = self._models.get(Ref(name, version=number))
-                versions.append(version)
-            except NotFound:
-                continue  # removed, now or half way
-            except BedplateError as exc:
-                log.error("%s", exc)
-                active.append(number)
-                continue
-            if version.state == ACTIVE:
-                active.append(number)
-        return versions, max(active)
+        aliases, listed = self._models.aliases(name), self._models.listed(name)
+        for version in self._models.readable(name):
+            self._add(db, version, aliases, version.version == listed)
 
     def _add(self, db: sqlite3.Connection, version: ModelVersion, aliases: Mapping[str, int], is_listed: bool) -> None:
         facts, name = version.facts, str(version.name)

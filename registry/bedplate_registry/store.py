@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +85,10 @@ class VersionStore:
         """One version, or NotFound; Refused where its manifest cannot be read."""
         if self.state(name, version) == DELETED:
             raise self._no_version(name, version)
+        return self._load(name, version)
+
+    def _load(self, name: Name, version: int) -> Record:
+        """The same for a version that is known not to be deleted."""
         path = self.folder(name) / str(version) / "manifest.json"
         try:
             return Record(name, version, path.read_bytes())
@@ -115,7 +119,7 @@ class VersionStore:
                 )
                 raise NotFound(f"The {self.noun} '{ref.name}' has no alias {ref.alias!r}.", hint=hint)
             return ref.name, aliases[ref.alias]
-        version = ref.version or self._newest(ref.name, numbers)
+        version = ref.version or self.listed(ref.name) or numbers[-1]
         if version not in numbers:
             raise self._no_version(ref.name, version)
         return ref.name, version
@@ -142,20 +146,26 @@ class VersionStore:
         One whose manifest is damaged is logged and left out; `read` says more.
         """
         for name in self.names():
-            number = self._newest(name, self.numbers(name))
-            if self.state(name, number) != ARCHIVED:
+            if (number := self.listed(name)) is not None:
                 yield from self.readable(name, [number], parse)
 
+    def listed(self, name: Name) -> int | None:
+        """The newest version of a name that is not archived, whether it can be read or not."""
+        states = self.states(name)
+        return next((number for number in reversed(self.numbers(name)) if states.get(number) != ARCHIVED), None)
+
     def readable(self, name: Name, numbers: Iterable[int], parse: Callable[[Record], T]) -> Iterator[T]:
-        """These versions of a name; one whose manifest is damaged is logged and left out."""
+        """These of the `numbers` of a name; one whose manifest is damaged is logged and left out."""
         for number in numbers:
             try:
-                yield self.parsed(self.read(name, number), parse)
+                yield self.parsed(self._load(name, number), parse)
+            except NotFound:
+                continue  # it was deleted in this moment
             except BedplateError as exc:
                 log.error("%s", exc)
 
-    def holding(self, text: str) -> Iterator[Record]:
-        """The manifests in which this text stands in quotes. They are searched as bytes, so that few are parsed."""
+    def holding(self, text: str) -> Iterator[tuple[Name, int]]:
+        """The versions in whose manifests this text stands in quotes. They are searched as bytes, so none is parsed."""
         quoted = json.dumps(text, ensure_ascii=False).encode()
         for path in sorted(self.root.glob("*/*/*/manifest.json")):
             org, name, number = path.parts[-4:-1]
@@ -163,12 +173,7 @@ class VersionStore:
                 if number.isdecimal() and quoted in path.read_bytes():
                     found = Name(None if org == "_" else org, name)
                     if int(number) in self.numbers(found):
-                        yield from self.readable(found, [int(number)], lambda record: record)
-
-    def _newest(self, name: Name, numbers: Sequence[int]) -> int:
-        """The newest that is not archived; of a name that has no such one, the newest."""
-        states = self.states(name)
-        return next((number for number in reversed(numbers) if states.get(number) != ARCHIVED), numbers[-1])
+                        yield found, int(number)
 
     def check_name(self, name: Name) -> None:
         """The Conflict that `publish` would raise for a new name."""

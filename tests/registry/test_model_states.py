@@ -117,6 +117,27 @@ def test_an_adapters_base_stays_and_a_fine_tunes_base_may_go(two: Registry, make
     assert refs(two) == ["acme/tuned:1"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data.replace(b'"facts"', b'"gone"'), lambda data: data[:-3]],
+    ids=["lacks facts", "cut short"],
+)
+def test_a_version_that_cannot_be_read_is_left_out_of_lineage_and_keeps_what_it_may_need(
+    two: Registry, make_draft: MakeDraft, damage: Callable[[bytes], bytes]
+) -> None:
+    for name in ("acme/sound", "acme/torn"):
+        two.models.publish(replace(make_draft(name=name), lineage={"base": "acme/intents:1"}))
+    manifest = two.root / "models" / "acme" / "torn" / "1" / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_bytes(damage(manifest.read_bytes()))
+    assert [each.ref for each in children(two.models, two.models.get("acme/intents:1"))] == ["acme/sound:1"]
+    with pytest.raises(Conflict, match="acme/torn:1, which cannot be read, may need it") as caught:
+        two.models.delete("acme/intents:1", by="ana")
+    assert caught.value.code == "in-use"
+    assert "acme/sound" not in caught.value.message
+    two.models.delete("acme/intents:2", by="ana")
+
+
 @pytest.mark.parametrize("stopped_at", range(1, 11))
 def test_a_deletion_that_is_cut_off_has_happened_or_has_not(
     two: Registry, make_draft: MakeDraft, monkeypatch: pytest.MonkeyPatch, stopped_at: int

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bedplate_registry import changes, searchindex
+from bedplate_registry.blobs import locked
 from bedplate_registry.errors import Refused
 from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Source
 from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
 from bedplate_registry.search import SORTS, Query
+from bedplate_registry.store import VersionStore
 
 BERT, DISTIL, INTENT, SUMMARIES = (
     "google-bert/bert-base-uncased:1",
@@ -251,6 +254,28 @@ def test_a_model_that_comes_between_two_pages_moves_none_of_the_others(filled: R
     assert [item["ref"] for item in (*first.items, *rest.items)] == [INTENT, DISTIL, BERT, SUMMARIES]
 
 
+def test_models_that_come_between_two_pages_of_hits_move_none_of_the_others(filled: Registry) -> None:
+    """What else is in the index changes the rank of every hit."""
+    for number in range(12):
+        publish(filled, f"acme/m{number:02}", card="quux " * (number + 1))
+    query = Query(text="quux")
+    whole = [item["ref"] for item in filled.search.find(query).items]
+    first = filled.search.find(query, limit=6)
+    for number in range(20):
+        publish(filled, f"zz/n{number:02}", card="z")
+    rest = filled.search.find(query, after=first.next)
+    assert [item["ref"] for item in (*first.items, *rest.items)] == whole
+
+
+def test_a_page_goes_on_where_the_last_hit_was_when_that_is_gone(filled: Registry) -> None:
+    for number in range(4):
+        publish(filled, f"acme/m{number}", card="quux")
+    first = filled.search.find(Query(text="quux"), limit=2)
+    filled.models.delete("acme/m1:1", by="root")
+    rest = filled.search.find(Query(text="quux"), after=first.next)
+    assert [item["name"] for item in rest.items] == ["acme/m2", "acme/m3"]
+
+
 @pytest.mark.parametrize("after", ["", "x", "[]", "[1,2,3]", '["a","b"]', "{}", "[" * 50_000])
 def test_a_place_that_no_page_gave_is_refused(filled: Registry, after: str) -> None:
     with pytest.raises(Refused, match="no place in a list"):
@@ -406,6 +431,59 @@ def test_many_threads_search_while_models_come_and_the_index_is_broken(filled: R
         thread.join()
     assert problems == []
     assert len(refs(filled, text="acme/bert")) == 12
+
+
+def test_readers_that_waited_for_one_that_takes_a_change_in_read_nothing_again(
+    filled: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searchindex, "RACY_NS", 0)
+    refs(filled)
+    read: list[Name] = []
+    read_again = searchindex.SearchIndex._read_again
+
+    def counted(self: searchindex.SearchIndex, db: sqlite3.Connection, name: Name, look: str | None) -> None:
+        read.append(name)
+        read_again(self, db, name, look)
+
+    monkeypatch.setattr(searchindex.SearchIndex, "_read_again", counted)
+    filled.models.set_alias(INTENT, "production", by="root")
+    with locked(filled.root / "search.lock"):  # all see the change, and wait
+        threads = [threading.Thread(target=refs, args=(filled,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.5)
+    for thread in threads:
+        thread.join()
+    assert read == [Name.parse("acme/support-intent")]
+    assert refs(filled, alias="production") == [INTENT]
+
+
+def test_a_name_is_read_with_one_look_at_its_states_and_aliases(
+    filled: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        publish(filled, "acme/support-intent")
+    filled.models.set_alias(INTENT, "production", by="root")
+    looks: list[str] = []
+    lines = VersionStore.lines
+
+    def counted(self: VersionStore, name: Name, file: str) -> list[dict[str, Any]]:
+        looks.append(f"{name} {file}")
+        return lines(self, name, file)
+
+    monkeypatch.setattr(VersionStore, "lines", counted)
+    assert refs(filled, alias="production") == [INTENT]
+    assert max(Counter(looks).values()) <= 4, "of six versions"
+
+
+def test_an_archived_version_that_is_damaged_hides_no_other(filled: Registry) -> None:
+    publish(filled, "acme/support-intent")
+    filled.models.archive("acme/support-intent:2", by="root")
+    manifest = filled.root / "models" / "acme" / "support-intent" / "2" / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    filled.search.rebuild()
+    assert refs(filled, text="refund") == [INTENT]
 
 
 def _search_and_publish(root: Path, who: int) -> None:
