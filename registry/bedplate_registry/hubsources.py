@@ -14,6 +14,7 @@ from .errors import NotFound, Refused
 from .models import ModelVersion
 from .names import Name, Ref, check_alias
 from .registry import Registry
+from .store import ACTIVE
 
 __all__ = ["FolderSource", "HubSource", "RegistrySource", "ServedFile", "Snapshot"]
 
@@ -91,7 +92,8 @@ class RegistrySource:
         commits = {f"v{version.version}": _commit(version) for version in versions}
         aliases = self._models.aliases(versions[0].name)
         named = {alias: commits[f"v{number}"] for alias, number in aliases.items() if f"v{number}" in commits}
-        return {"main": _commit(versions[-1]), **named, **commits}
+        newest = next((each for each in reversed(versions) if each.state == ACTIVE), versions[-1])
+        return {"main": _commit(newest), **named, **commits}
 
     def snapshot(self, model_id: str, revision: str) -> Snapshot | None:
         version = self._find(model_id, revision)

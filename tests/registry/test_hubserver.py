@@ -84,6 +84,15 @@ def test_versions_and_aliases_are_revisions(url: str, published: Registry) -> No
             api.model_info("acme/intents", revision=wrong)
 
 
+def test_main_is_the_newest_version_that_is_not_archived(url: str, published: Registry) -> None:
+    from huggingface_hub import HfApi
+
+    published.models.archive("acme/intents:2", by="ana")
+    api = HfApi(endpoint=url, token=False)
+    refs = {ref.name: ref.target_commit for ref in api.list_repo_refs("acme/intents").branches}
+    assert refs["main"] == refs["v1"] == api.model_info("acme/intents", revision="main").sha
+
+
 def test_snapshot_download_brings_every_byte_and_a_second_one_is_cached(url: str, tmp_path: Path) -> None:
     from huggingface_hub import snapshot_download
 
