@@ -13,9 +13,9 @@ from typing import Any
 from unittest.mock import patch
 
 from bedplate_registry import durable
-from bedplate_registry.blobs import Blobs
+from bedplate_registry.blobs import Blobs, lease
 from bedplate_registry.errors import NotFound
-from bedplate_registry.gc import collect, lease
+from bedplate_registry.gc import collect
 from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Models, Source
 from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
