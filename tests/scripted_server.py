@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ class Answer:
     body: bytes = b"{}"
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+    after_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def scripted_server(*answers: Answer, socket: Path | None = None) -> Iterator[tu
             asked.append(Asked(self.command, self.path, headers, self.rfile.read(length)))
             if answer.cut and not answer.body:
                 return
+            time.sleep(answer.after_seconds)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

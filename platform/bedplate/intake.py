@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from bedplate.compute import GIB, Demand, impossible
 from bedplate.jobs import PRIORITIES, Job, JobStore
 from bedplate.kinds import KINDS, Context, Kind
 from bedplate.kinds.base import mapping_of
+from bedplate.model_uses import models_in
 from bedplate_registry.errors import BedplateError, Conflict, Refused, Unavailable, nearest
 
 __all__ = ["Intake", "Plan"]
@@ -52,8 +54,9 @@ class Plan:
 class Intake:
     """Checks requests and queues jobs."""
 
-    def __init__(self, context: Context, store: JobStore) -> None:
-        self._context, self._store = context, store
+    def __init__(self, context: Context, store: JobStore, deletions: threading.Lock) -> None:
+        """`deletions` is held by whoever deletes a model."""
+        self._context, self._store, self._deletions = context, store, deletions
 
     def prepare(self, kind_name: str, request: Mapping[str, Any], *, parent: str | None = None) -> Plan:
         """Raises Refused, NotFound or Conflict, which name what is wrong, before anything is started."""
@@ -90,7 +93,7 @@ class Intake:
         if client_key and fingerprint and (made := self._store.made_by(owner, client_key, fingerprint)):
             return made
         plan = self.prepare(kind, request, parent=parent)
-        return self._store.submit(
+        return self._queue(
             plan.kind,
             plan.spec,
             demand=plan.demand,
@@ -107,8 +110,11 @@ class Intake:
         self, job_id: str, *, owner: str = "", client_key: str | None = None, request_id: str | None = None
     ) -> Job:
         """A new job from the stored spec of another one: the same versions, the same bytes, the same settings."""
+        fingerprint = _fingerprint("rerun", {"job": job_id})
+        if client_key and (made := self._store.made_by(owner, client_key, fingerprint)):
+            return made
         old = self._store.get(job_id)
-        return self._store.submit(
+        return self._queue(
             old.kind,
             {key: value for key, value in old.spec.items() if key != TRIAL},  # on its own it registers its model
             demand=old.demand,
@@ -116,9 +122,16 @@ class Intake:
             preemptible=old.preemptible,
             client_key=client_key,
             owner=owner,
-            fingerprint=_fingerprint("rerun", {"job": job_id}),
+            fingerprint=fingerprint,
             request_id=request_id,
         )
+
+    def _queue(self, kind: str, spec: dict[str, Any], **row: Any) -> Job:
+        """Raises NotFound where a version that the job names was deleted since that was looked at."""
+        with self._deletions:
+            for ref in models_in(spec):
+                self._context.registry.models.get(ref)
+            return self._store.submit(kind, spec, **row)
 
     def advance(self, job: Job) -> None:
         """Move a job on that only submits others: their number is their client key, so none is submitted twice."""

@@ -200,6 +200,11 @@ class JobStore:
         query = sa.select(table).where(table.c.state == "running").order_by(table.c.seq)
         return [Job.from_row(row) for row in self._database.rows(query)]
 
+    def unfinished(self) -> list[Job]:
+        """Queued and running jobs, the longest submitted first: at one moment, so that none is missed on its way."""
+        query = sa.select(table).where(table.c.state.in_(("queued", "running"))).order_by(table.c.seq)
+        return [Job.from_row(row) for row in self._database.rows(query)]
+
     def positions(self, jobs: Sequence[Job]) -> dict[str, tuple[int, int]]:
         """The place in line, from 1, and the length of the line, of those of `jobs` that are queued.
 

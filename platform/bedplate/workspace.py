@@ -7,8 +7,8 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ class Workspace:
         for_jobs = MachineForJobs(self.machine, settings.endpoint_gpus)
         self.context = Context(settings, self.home, self.registry, self.endpoints, for_jobs, self.jobs)
         self.leases = Leases(self.machine, for_jobs, self.jobs, self.endpoints)
-        self.intake = Intake(self.context, self.jobs)
+        self._deletions = threading.Lock()  # held where a model is deleted, and where something new comes to use one
+        self.intake = Intake(self.context, self.jobs, self._deletions)
         self.attempts = JobProcesses(self.context)
         self.scheduler = Scheduler(
             self.jobs,
@@ -95,6 +96,7 @@ class Workspace:
         self._stop, self._wake = threading.Event(), threading.Event()
         self._loop = threading.Thread(target=self._run, name="workspace", daemon=True)
         self.last_used = time.monotonic()
+        self.open_requests = 0
         self.gateway_problem: str | None = None
         self.is_replaced = False  # another server took the database over
         self.is_stopping = False  # answers that go on as long as a job does end now
@@ -215,7 +217,8 @@ class Workspace:
         self._check_fits(version.ref, demand, int(options.get("instances", 1)))
         if self.gateway.address is None:
             self._address.check_free()
-        is_new = self.endpoints.deploy(name, version.ref, task, device=device, demand=demand, **options)
+        with self._kept(version.ref):
+            is_new = self.endpoints.deploy(name, version.ref, task, device=device, demand=demand, **options)
         self._wake.set()
         self.gateway.ensure(self._address)
         described = self.describe_endpoint(name)
@@ -231,7 +234,8 @@ class Workspace:
         version = self._deployable(name, model, options)
         task = check_can_score(version)
         device = choose_device(self.context.machine, device)
-        self.endpoints.deploy(name, version.ref, task, device=device, kind=BATCH, **options)
+        with self._kept(version.ref):
+            self.endpoints.deploy(name, version.ref, task, device=device, kind=BATCH, **options)
         return self.describe_endpoint(name)
 
     def _deployable(self, endpoint: str, model: str, options: dict[str, Any]) -> ModelVersion:
@@ -248,6 +252,13 @@ class Workspace:
             where=f"endpoint {endpoint}",
         )
         return version
+
+    @contextmanager
+    def _kept(self, ref: str) -> Iterator[None]:
+        """While this is held, the version is not deleted. Raises NotFound or Conflict where it was, or was archived."""
+        with self._deletions:
+            self.registry.models.get(ref).check_active()
+            yield
 
     def update_endpoint(self, name: str, *, instances: Mapping[str, int], **changes: Any) -> dict[str, Any]:
         """Change shares of the traffic and numbers of replicas. Raises Changed, NotFound, Refused."""
@@ -300,9 +311,10 @@ class Workspace:
     def delete_model(self, ref: str, *, by: str, why: str = "") -> None:
         """Remove a version for good. Raises Conflict while anything uses it, saying what."""
         version = self.registry.models.get(ref)
-        if uses := uses_of(version.ref, self.endpoints, self.jobs):
-            raise in_use(version.ref, uses)
-        self.registry.models.delete(version.ref, by=by, why=why)
+        with self._deletions:
+            if uses := uses_of(version.ref, self.endpoints, self.jobs):
+                raise in_use(version.ref, uses)
+            self.registry.models.delete(version.ref, by=by, why=why)
         self.graphs.drop(version)
 
     # --- the loop ---
@@ -374,12 +386,15 @@ class Workspace:
 
     @property
     def may_leave(self) -> bool:
-        """A private server leaves when nobody has used it for a while and nothing runs, or when its home is gone."""
+        """A private server leaves when nobody has used it for a while and nothing runs, or when its home is gone.
+
+        A request that is still worked on, such as to verify all files, is use.
+        """
         if self.is_replaced:
             return True
         if self.is_private and not self.home.run.exists():
             return True
-        idle = time.monotonic() - self.last_used > self.settings.idle_seconds
+        idle = not self.open_requests and time.monotonic() - self.last_used > self.settings.idle_seconds
         return self.is_private and idle and not any(self.jobs.counts().values()) and not self.endpoints.all(REAL_TIME)
 
     def _ensure_gateway(self) -> None:

@@ -223,6 +223,34 @@ def test_each_status_is_an_error_of_ours_with_the_servers_words(status: int, kin
     assert raised.value.to_json() == {"code": "its-code", "message": "What happened.", "hint": "What to do."}
 
 
+def test_one_rule_of_a_gate_is_changed_only_if_the_others_are_still_those_that_were_seen(open_workspace: Open) -> None:
+    gate = json.dumps({"rules": [{"metric": "f1", "at_least": 0.8, "at_most": None, "sha256": "0" * 64}]}).encode()
+    seen = Answer(body=gate, headers={"ETag": '"seen"'})
+    with scripted_server(seen) as (url, asked):
+        models = open_workspace(Target(url)).models
+        models.set_rule("a", "production", {"metric": "accuracy", "at_least": 0.9})
+        models.remove_rule("a", "production", "f1")
+    assert [request.method for request in asked] == ["GET", "PUT", "GET", "DELETE"]
+    assert [request.headers.get("if-match") for request in asked] == [None, '"seen"'] * 2
+    f1 = {"metric": "f1", "at_least": 0.8}
+    assert asked[1].json["rules"] == [f1, {"metric": "accuracy", "at_least": 0.9}]
+
+
+def test_what_reads_every_byte_is_waited_for_longer_than_anything_else(open_workspace: Open) -> None:
+    late = Answer(body=b'{"items": [], "problems": [], "next": null, "count": 0, "ref": "a:1"}', after_seconds=0.5)
+    with scripted_server(late) as (url, _):
+        workspace = open_workspace(Target(url))
+        workspace.connection._client.timeout = 0.2
+        with pytest.raises(Unavailable):
+            workspace.models.get("a")
+        assert workspace.models.gc(dry_run=True)["count"] == 0
+        assert list(workspace.models.verify()) == []
+        workspace.connection._client.timeout = 60.0
+        model = workspace.models.get("a")
+        workspace.connection._client.timeout = 0.2
+        assert model.verify() == []
+
+
 def test_a_list_in_pages_is_read_to_its_end_or_to_what_was_asked_for(open_workspace: Open) -> None:
     pages = [Answer(body=json.dumps({"items": [{"ref": "a:1"}], "next": "a"}).encode())]
     pages.append(Answer(body=json.dumps({"items": [{"ref": "b:1"}], "next": None}).encode()))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from bedplate.api import registry
 from bedplate.api.bodies import Page
 from bedplate.api.model_aliases import Gate, PastMove
 from bedplate.api.model_bodies import Lineage, Model
-from bedplate.compute import Lease
+from bedplate.compute import Inventory, Lease
+from bedplate_registry.errors import BedplateError, NotFound
 from bedplate_registry.models import ModelDraft, Source
 from bedplate_registry.names import Name
 from rest_server import CSV, Rest, publish_model, rest_server
@@ -138,6 +142,89 @@ def test_a_version_is_changed_by_whoever_saw_its_state(rest: Rest, method: str, 
     problem(stale, 412, "changed")
     new = change(rest, "GET", "support-intent:2").headers["etag"]
     assert change(rest, method, f"support-intent:2{path}", headers={"If-Match": new}, **body).is_success
+
+
+def score(rest: Rest) -> object:
+    request = {"model": "support-intent:2", "input": "tickets", "output": "rows.csv", "device": "cpu"}
+    return rest.workspace.submit("batch", {**request, "columns": {"sentence1": "text"}})
+
+
+def deploy(rest: Rest) -> object:
+    return rest.workspace.deploy_batch("nightly", "support-intent:2")
+
+
+def rerun(rest: Rest) -> object:
+    job = rest.workspace.jobs.submit("batch", {"model": "support-intent:2"})
+    rest.workspace.cancel_job(job.id)
+    return rest.workspace.rerun_job(job.id)
+
+
+@pytest.mark.parametrize("use", [score, deploy])
+def test_what_was_deleted_while_its_use_was_checked_is_not_used(
+    rest: Rest, use: Callable[[Rest], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = rest.workspace
+    inventory = workspace.machine.inventory()
+
+    def asked() -> Inventory:  # of the machine: what another call does meanwhile
+        with suppress(NotFound):
+            workspace.delete_model("support-intent:2", by="olga")
+        return inventory
+
+    monkeypatch.setattr(workspace.machine, "inventory", asked)
+    with pytest.raises(NotFound, match="was deleted by olga"):
+        use(rest)
+    assert workspace.endpoints.all() == [] == workspace.jobs.queue()
+
+
+@pytest.mark.parametrize("use", [score, deploy, rerun])
+def test_nothing_comes_to_use_a_version_while_it_is_deleted(
+    rest: Rest, use: Callable[[Rest], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, delete = rest.workspace, rest.workspace.registry.models.delete
+    refused: list[BedplateError] = []
+
+    def using() -> None:
+        try:
+            use(rest)
+        except BedplateError as exc:
+            refused.append(exc)
+
+    user = threading.Thread(target=using)
+
+    def held_up(*version: Any, **who: Any) -> None:
+        user.start()
+        user.join(0.3)
+        delete(*version, **who)
+
+    monkeypatch.setattr(workspace.registry.models, "delete", held_up)
+    workspace.delete_model("support-intent:2", by="olga")
+    user.join(30)
+    assert [type(exc) for exc in refused] == [NotFound]
+    assert workspace.endpoints.all() == [] == workspace.jobs.queue()
+
+
+# --- verify
+
+
+def test_all_versions_are_verified_in_pages(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("acme/first", "zeta"):
+        publish_again(rest, name)
+    everything = [("acme/first:1", []), ("support-intent:1", []), ("support-intent:2", []), ("zeta:1", [])]
+    assert verified(rest, limit=3) == everything
+    monkeypatch.setattr(registry, "PAGE_SECONDS", 0.0)
+    assert verified(rest) == everything, "a page ends with its time, and holds one version at least"
+    problem(rest.call("GET", "/api/v1/registry/verify", params={"after": "a/b/c"}), 422, "bad-name")
+
+
+def verified(rest: Rest, **params: Any) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+    while True:
+        page = rest.call("GET", "/api/v1/registry/verify", params=params).json()
+        found += [(each["model"], each["problems"]) for each in page["items"]]
+        if not page["next"]:
+            return found
+        params["after"] = page["next"]
 
 
 # --- aliases

@@ -71,6 +71,27 @@ def test_a_version_is_archived_restored_and_deleted(run: Run, name: str) -> None
         run("models", "show", f"{name}:2")
 
 
+def test_verify_goes_through_archived_and_damaged_versions_and_its_code_says_that_something_is_wrong() -> None:
+    with light_server() as workspace:
+        models, blobs = workspace.registry.models, workspace.registry.blobs
+        for name in ("whole", "acme/torn", "worn"):
+            publish_model(workspace, name)
+        worn = blobs.path(models.get("worn:1").files[0].sha256)
+        worn.chmod(0o644)
+        worn.write_bytes(b"other bytes")
+        models.archive("worn:1", by="ana")
+        manifest = workspace.home.registry / "models" / "acme" / "torn" / "1" / "manifest.json"
+        manifest.chmod(0o644)
+        manifest.write_text("{")
+        done = CliRunner().invoke(app, ["models", "verify", "--format", "json", "--home", str(workspace.home.path)])
+        assert isinstance(done.exception, BedplateError) and "2 of 3 versions" in str(done.exception)
+        found = {each["model"]: each["problems"] for each in json.loads(done.stdout)}
+        assert (len(found), found["whole:1"]) == (3, [])
+        assert "manifest of model 'acme/torn:1' is damaged" in found["acme/torn:1"][0]
+        assert "config.json is damaged" in found["worn:1"][0]
+        gc.collect()
+
+
 def test_an_alias_goes_forth_and_back_and_away(run: Run, name: str) -> None:
     for version in (1, 2):
         run("models", "alias", f"{name}:{version}", "production", "--why", f"try {version}")
@@ -98,10 +119,27 @@ def test_a_gate_is_set_metric_by_metric_shown_and_taken_away(run: Run, name: str
     assert f"bedplate evaluate {name}:1" in caught.value.hint
     run("models", "alias", f"{name}:1", "production", "--override", "--why", "urgent")
     assert len(rows(run, "models", "gate", name)[0]["rules"]) == 2
+    [left] = rows(run, "models", "gate", name, "production", "--metric", "accuracy", "--remove")[0]["rules"]
+    assert left["metric"] == "log_loss"
+    with pytest.raises(NotFound, match="no rule about 'accuracy'"):
+        run("models", "gate", name, "production", "--metric", "accuracy", "--remove")
+    assert rows(run, "models", "gate", name, "production", "--metric", "log_loss", "--remove") == []
+    run("models", "gate", name, "production", "--metric", "accuracy", "--at-least", "0.9")
     assert rows(run, "models", "gate", name, "production", "--remove") == []
     run("models", "alias", f"{name}:2", "production")
     with pytest.raises(WrongUse):
         run("models", "gate", name, "--metric", "accuracy")
+
+
+@pytest.mark.parametrize(
+    "given", [["--at-least", "0.9"], ["--at-most", "0"], ["--dataset", "tickets"], ["--not-worse"]]
+)
+@pytest.mark.parametrize("about", [[], ["--remove"], ["--remove", "--metric", "accuracy"]])
+def test_a_bound_is_said_with_its_metric_and_not_of_what_is_taken_away(
+    run: Run, name: str, given: list[str], about: list[str]
+) -> None:
+    with pytest.raises(WrongUse):
+        run("models", "gate", name, "production", *given, *about)
 
 
 def test_lineage_is_a_table_of_what_a_version_has_to_do_with(run: Run, name: str) -> None:

@@ -38,6 +38,7 @@ CHUNK_BYTES = 1 << 20
 CUTS = 10  # answers that break off one after the other without another byte
 PAGE_ITEMS = 1000  # what the server gives at most
 SCORE_SECONDS = 120.0
+PATIENT = httpx.Timeout(60.0, read=3600.0)  # for an answer that takes as long as reading all files of a large model
 JSON = {"Content-Type": "application/json"}
 
 
@@ -75,29 +76,36 @@ class Connection:
 
     # --- one request, one answer ---
 
-    async def request(self, method: str, path: str, *, again: bool | None = None, **options: Any) -> httpx.Response:
-        """One request. `again`: whether to send it twice does no harm; where not given, that is so for reading."""
+    async def request(
+        self, method: str, path: str, *, again: bool | None = None, patient: bool = False, **options: Any
+    ) -> httpx.Response:
+        """One request. `again`: whether to send it twice does no harm; where not given, that is so for reading.
+
+        `patient`: its answer may take an hour.
+        """
         safe = method in ("GET", "HEAD") if again is None else again
+        if patient:
+            options["timeout"] = PATIENT
         response = await self._send(method, path, again=safe, **options)
         if not response.is_success:
             raise error_of(response)
         return response
 
-    async def get(self, path: str, **params: Any) -> dict[str, Any]:
+    async def get(self, path: str, *, patient: bool = False, **params: Any) -> dict[str, Any]:
         """An object."""
-        return json_of(await self.request("GET", path, params=given(params)))
+        return json_of(await self.request("GET", path, patient=patient, params=given(params)))
 
     async def text(self, path: str, **params: Any) -> str:
         """A text."""
         response = await self.request("GET", path, params=given(params))
         return response.text
 
-    async def items(self, path: str, *, limit: int | None = None, **params: Any) -> list[Any]:
+    async def items(self, path: str, *, limit: int | None = None, patient: bool = False, **params: Any) -> list[Any]:
         """The first `limit` items of a list that may come in pages, or all."""
         found: list[Any] = []
         while limit is None or len(found) < limit:
             size = None if limit is None else min(limit - len(found), PAGE_ITEMS)
-            body = await self.get(path, limit=size, **params)
+            body = await self.get(path, patient=patient, limit=size, **params)
             found += items_of(body, self.url)
             if not body.get("next"):
                 break
@@ -105,15 +113,18 @@ class Connection:
         return found
 
     async def post(
-        self, path: str, body: Mapping[str, Any] | None = None, *, key: str = "", **params: Any
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        patient: bool = False,
+        **params: Any,
     ) -> dict[str, Any]:
         """Send an object, and the one that comes back. With an idempotency `key` it is sent again where it was cut."""
         headers = {**JSON, "Idempotency-Key": key} if key else JSON
-        content = json_bytes(body or {})
-        answer = await self.request(
-            "POST", path, again=bool(key), content=content, headers=headers, params=given(params)
-        )
-        return json_of(answer)
+        sent = {"content": json_bytes(body or {}), "headers": headers, "params": given(params)}
+        return json_of(await self.request("POST", path, again=bool(key), patient=patient, **sent))
 
     async def change(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, tag: str | None = None

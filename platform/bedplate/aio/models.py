@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bedplate.records import Record, seconds_of
 from bedplate.tables import Table
-from bedplate.wire import given, model_path, url_path
+from bedplate.wire import given, json_of, model_path, url_path
+from bedplate_registry.errors import NotFound
 
 if TYPE_CHECKING:
     from bedplate.aio.workspace import RemoteWorkspace
 
 __all__ = ["Model", "Models"]
+
+RULE = ("metric", "at_least", "at_most", "dataset", "not_worse")  # of a gate, as it is sent
+# Named here because inside the class `list` is a method.
+_Rules: TypeAlias = list[dict[str, Any]]
 
 
 class Model(Record):
@@ -83,7 +88,7 @@ class Model(Record):
 
     async def verify(self) -> list[str]:
         """What is wrong with its files; every byte is read again."""
-        found = await self._ws.connection.get(model_path(self.ref, "verify"))
+        found = await self._ws.connection.get(model_path(self.ref, "verify"), patient=True)
         return [str(problem) for problem in found["problems"]]
 
     async def set_alias(self, alias: str, *, why: str = "", override: bool = False) -> Model:
@@ -160,7 +165,15 @@ class Models:
 
         What was stored or used within the grace stays. Raises Conflict while a manifest cannot be read.
         """
-        return await self._ws.connection.post("/api/v1/registry/gc", {"dry_run": dry_run, "grace_hours": grace_hours})
+        body = {"dry_run": dry_run, "grace_hours": grace_hours}
+        return await self._ws.connection.post(url_path("registry", "gc"), body, patient=True)
+
+    async def verify(self) -> Table[dict[str, Any]]:
+        """What is wrong with each version of each model, archived ones too: `model` and its `problems`, perhaps none.
+
+        Every byte is read again, page by page.
+        """
+        return Table(await self._ws.connection.items(url_path("registry", "verify"), patient=True))
 
     # --- aliases and their gates: `name` is that of a model, such as `org/name` ---
 
@@ -189,8 +202,38 @@ class Models:
         A rule is {"metric", "at_least", "at_most", "dataset", "not_worse"}, of which the metric is needed, and a bound
         or to be `not_worse` than the present holder.
         """
+        return await self._put_gate(name, alias, rules, why=why)
+
+    async def set_rule(self, name: str, alias: str, rule: Mapping[str, Any], *, why: str = "") -> dict[str, Any]:
+        """Add one rule to a gate, in place of the one about its metric. Raises Changed where the gate just changed."""
+        rules, tag = await self._gate(name, alias)
+        others = [other for other in rules if other["metric"] != rule["metric"]]
+        return await self._put_gate(name, alias, [*others, rule], why=why, tag=tag)
+
+    async def remove_rule(self, name: str, alias: str, metric: str, *, why: str = "") -> None:
+        """Take the rule about one metric away; with the last one the gate goes. Raises NotFound, Changed."""
+        rules, tag = await self._gate(name, alias)
+        others = [other for other in rules if other["metric"] != metric]
+        if len(others) == len(rules):
+            hint = f"It has: {', '.join(rule['metric'] for rule in rules) or 'none'}."
+            raise NotFound(f"The gate of {alias!r} has no rule about {metric!r}.", hint=hint)
+        if others:
+            await self._put_gate(name, alias, others, why=why, tag=tag)
+        else:
+            where = model_path(name, "gates", alias)
+            await self._ws.connection.request("DELETE", where, params={"why": why}, headers={"If-Match": tag})
+
+    async def _gate(self, name: str, alias: str) -> tuple[_Rules, str]:
+        """The rules of a gate as they are sent, and its ETag."""
+        answer = await self._ws.connection.request("GET", model_path(name, "gates", alias))
+        rules = [{key: rule.get(key) for key in RULE} for rule in json_of(answer)["rules"]]
+        return rules, answer.headers["ETag"]
+
+    async def _put_gate(
+        self, name: str, alias: str, rules: Sequence[Mapping[str, Any]], *, why: str, tag: str | None = None
+    ) -> dict[str, Any]:
         body = {"rules": [given(rule) for rule in rules], "why": why}
-        return await self._ws.connection.change("PUT", model_path(name, "gates", alias), body)
+        return await self._ws.connection.change("PUT", model_path(name, "gates", alias), body, tag=tag)
 
     async def remove_gate(self, name: str, alias: str, *, why: str = "") -> None:
         """Take the gate of an alias away."""

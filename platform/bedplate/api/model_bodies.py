@@ -175,7 +175,9 @@ class Verification(Answer):
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "support-intent:1", "problems": []}]})
 
     model: str
-    problems: Annotated[list[str], Field(description="One sentence for each file that is missing or damaged.")]
+    problems: Annotated[
+        list[str], Field(description="One sentence for each file that is missing or damaged, or for its manifest.")
+    ]
 
 
 class Reason(RequestBody):

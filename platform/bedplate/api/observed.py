@@ -25,14 +25,14 @@ def observe(app: FastAPI, workspace: Workspace) -> None:
     """Have `app` name, count and log its requests. What is added after this is around it, and not seen."""
     app.state.metrics = Metrics(workspace)
     app.add_middleware(_Observed, metrics=app.state.metrics)
-    app.add_middleware(_Received)
+    app.add_middleware(_Received, workspace=workspace)
 
 
 class _Received:
-    """Notes when a request came, which tells a private server whether it is still wanted, and by which id it goes."""
+    """Notes by which id a request goes, when it came and how long it is open, which keeps a private server there."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, workspace: Workspace) -> None:
+        self._app, self._workspace = app, workspace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,7 +47,11 @@ class _Received:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
-        await self._app(scope, receive, answer)
+        self._workspace.open_requests += 1  # on the event loop alone
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            self._workspace.open_requests -= 1
 
 
 class _Observed:

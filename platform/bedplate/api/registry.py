@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
+from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 
 from bedplate.api.access import Routes, WorkspaceOf, note
-from bedplate.api.bodies import Answer, RequestBody
+from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer
+from bedplate.api.model_bodies import Verification
 from bedplate.api.problems import codes
 from bedplate.needed import needed_by_jobs
+from bedplate_registry.errors import NotFound
 from bedplate_registry.gc import GRACE_SECONDS, collect
+from bedplate_registry.names import Ref
 
 __all__ = ["routes"]
 
 routes = Routes("/api/v1/registry", "registry")
 SHOWN = 1000
 HOUR = 3600.0
+PAGE_SECONDS = 20.0  # after which a page of what was verified ends: all that is kept may take hours to read
 
 
 class CollectionRequest(RequestBody):
@@ -88,3 +95,24 @@ def collect_garbage(request: Request, workspace: WorkspaceOf, body: CollectionRe
         "size_bytes": found.size_bytes,
         "items": [asdict(each) for each in largest],
     }
+
+
+@routes.route("GET", "/verify", "read", response_model=Page[Verification], responses=codes("bad-name"))
+def verify_models(workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None) -> Response:
+    """Read every file of every version of every model, archived ones too, and compare it with its digest.
+
+    A page holds what could be read in a while; a version whose manifest is damaged is in it as well.
+    """
+    models, deadline = workspace.registry.models, time.monotonic() + PAGE_SECONDS
+    begin = _place(Ref.parse(after)) if after else ("", 0)
+    found: list[dict[str, Any]] = []
+    for ref in sorted((ref for ref in models.refs() if _place(ref) > begin), key=_place):
+        if found and (len(found) == limit or time.monotonic() > deadline):
+            return json_answer({"items": found, "next": found[-1]["model"]})
+        with suppress(NotFound):  # deleted meanwhile
+            found.append({"model": str(ref), "problems": models.verify(ref)})
+    return json_answer({"items": found, "next": None})
+
+
+def _place(ref: Ref) -> tuple[str, int]:
+    return str(ref.name), ref.version or 0

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, say, show
+from bedplate.remote.models import Model
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.names import Ref
 
@@ -113,16 +114,20 @@ def verify(
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """Read every file and compare it with its digest. The code is 1 where one is damaged or missing."""
+    """Read every file and compare it with its digest, archived versions too. The code is 1 where anything is wrong."""
     models = connect(home, url).models
-    wanted = [models.get(ref)] if ref else [each for model in models.list() for each in model.versions()]
-    found = [{"model": model.ref, "problems": model.verify()} for model in wanted]
+    found = [_verified(models.get(ref))] if ref else list(models.verify())
     if format is Format.json:
         show(found[0] if ref else found, format)
     for each in found:
         say(f"{each['model']}: {' '.join(each['problems']) or 'every file agrees with its digest.'}")
-    if any(each["problems"] for each in found):
-        raise BedplateError("Files are damaged or missing.", hint="Import these models again to repair them.")
+    if bad := sum(bool(each["problems"]) for each in found):
+        hint = "Import a model again to bring back its files; take a damaged manifest from a backup."
+        raise BedplateError(f"{bad} of {len(found)} versions are damaged.", hint=hint)
+
+
+def _verified(model: Model) -> dict[str, Any]:
+    return {"model": model.ref, "problems": model.verify()}
 
 
 @app.command()
@@ -205,7 +210,7 @@ def gate(
     at_most: Annotated[float | None, typer.Option(help="What it must be at most.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Measured on this dataset, name:version.")] = None,
     not_worse: Annotated[bool, typer.Option("--not-worse", help="Than the present holder's, on one file.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the gate away.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the rule about --metric away, or the gate.")] = False,
     why: WhyOption = "",
     home: HomeOption = None,
     url: UrlOption = None,
@@ -217,14 +222,19 @@ def gate(
     """
     if alias is None and (metric or remove):
         raise WrongUse("A gate is that of an alias.", hint="For example: bedplate models gate NAME production …")
+    rule = {"at_least": at_least, "at_most": at_most, "dataset": dataset, "not_worse": not_worse or None}
+    if (remove or metric is None) and any(value is not None for value in rule.values()):
+        raise WrongUse(
+            "A rule is about a metric: bounds, --dataset and --not-worse come with --metric, and not with --remove.",
+            hint="For example: bedplate models gate NAME production --metric accuracy --at-least 0.9",
+        )
     models = connect(home, url).models
-    if remove:
+    if remove and metric is None:
         models.remove_gate(name, str(alias), why=why)
+    elif remove:
+        models.remove_rule(name, str(alias), str(metric), why=why)
     elif metric is not None:
-        rule = {"metric": metric, "at_least": at_least, "at_most": at_most, "dataset": dataset, "not_worse": not_worse}
-        others = [old for each in models.gates(name) if each["alias"] == alias for old in each["rules"]]
-        rules = [{key: old[key] for key in rule} for old in others if old["metric"] != metric]
-        models.set_gate(name, str(alias), [*rules, rule], why=why)
+        models.set_rule(name, str(alias), {"metric": metric, **rule}, why=why)
     gates = [each for each in models.gates(name) if alias in (None, each["alias"])]
     rows = [{"alias": each["alias"], **rule, "by": each["by"]} for each in gates for rule in each["rules"]]
     columns = ("alias", "metric", "at_least", "at_most", "not_worse", "dataset", "by")

@@ -37,6 +37,7 @@ CHUNK_BYTES = 1 << 20
 CUTS = 10  # answers that break off one after the other without another byte
 PAGE_ITEMS = 1000  # what the server gives at most
 SCORE_SECONDS = 120.0
+PATIENT = httpx.Timeout(60.0, read=3600.0)  # for an answer that takes as long as reading all files of a large model
 JSON = {"Content-Type": "application/json"}
 
 
@@ -74,41 +75,55 @@ class Connection:
 
     # --- one request, one answer ---
 
-    def request(self, method: str, path: str, *, again: bool | None = None, **options: Any) -> httpx.Response:
-        """One request. `again`: whether to send it twice does no harm; where not given, that is so for reading."""
+    def request(
+        self, method: str, path: str, *, again: bool | None = None, patient: bool = False, **options: Any
+    ) -> httpx.Response:
+        """One request. `again`: whether to send it twice does no harm; where not given, that is so for reading.
+
+        `patient`: its answer may take an hour.
+        """
         safe = method in ("GET", "HEAD") if again is None else again
+        if patient:
+            options["timeout"] = PATIENT
         response = self._send(method, path, again=safe, **options)
         if not response.is_success:
             raise error_of(response)
         return response
 
-    def get(self, path: str, **params: Any) -> dict[str, Any]:
+    def get(self, path: str, *, patient: bool = False, **params: Any) -> dict[str, Any]:
         """An object."""
-        return json_of(self.request("GET", path, params=given(params)))
+        return json_of(self.request("GET", path, patient=patient, params=given(params)))
 
     def text(self, path: str, **params: Any) -> str:
         """A text."""
         response = self.request("GET", path, params=given(params))
         return response.text
 
-    def items(self, path: str, *, limit: int | None = None, **params: Any) -> list[Any]:
+    def items(self, path: str, *, limit: int | None = None, patient: bool = False, **params: Any) -> list[Any]:
         """The first `limit` items of a list that may come in pages, or all."""
         found: list[Any] = []
         while limit is None or len(found) < limit:
             size = None if limit is None else min(limit - len(found), PAGE_ITEMS)
-            body = self.get(path, limit=size, **params)
+            body = self.get(path, patient=patient, limit=size, **params)
             found += items_of(body, self.url)
             if not body.get("next"):
                 break
             params["after"] = body["next"]
         return found
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None, *, key: str = "", **params: Any) -> dict[str, Any]:
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        patient: bool = False,
+        **params: Any,
+    ) -> dict[str, Any]:
         """Send an object, and the one that comes back. With an idempotency `key` it is sent again where it was cut."""
         headers = {**JSON, "Idempotency-Key": key} if key else JSON
-        content = json_bytes(body or {})
-        answer = self.request("POST", path, again=bool(key), content=content, headers=headers, params=given(params))
-        return json_of(answer)
+        sent = {"content": json_bytes(body or {}), "headers": headers, "params": given(params)}
+        return json_of(self.request("POST", path, again=bool(key), patient=patient, **sent))
 
     def change(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, tag: str | None = None
