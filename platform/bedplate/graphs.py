@@ -6,6 +6,9 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from bedplate.endpoints import EndpointStore
@@ -78,26 +81,43 @@ class Graphs:
                 self._jobs.ask_cancel(job.id)
         shutil.rmtree(self._context.home.derived_of(version.digest), ignore_errors=True)
 
+    def clear(self) -> None:
+        """Remove what killed processes left half done. To be called while nothing is made or moved."""
+        with _logged():
+            for folder in self._found():
+                clear(folder)
+
     def clean(self) -> None:
-        """Remove what was derived of versions that are not registered any more, and what killed processes left."""
-        try:
+        """Remove what was derived of versions that are not registered any more. It reads every manifest."""
+        with _logged():
             self._clean()
-        except Exception:  # an unreadable manifest, for one: nothing depends on it, and the next start tries again
-            log.exception("what is derived of models cannot be cleaned")
 
     def _clean(self) -> None:
-        found = [folder for folder in self._context.home.derived.iterdir() if folder.is_dir()]
+        found = self._found()
         registered = self._registered() if found else set()  # read after `found`: no version of this moment is missed
         for folder in found:
-            if folder.name in registered:
-                clear(folder)
-            else:
-                shutil.rmtree(folder)
+            if folder.name not in registered:
+                shutil.rmtree(folder, ignore_errors=True)
                 log.info("removed what was derived of a model that is not registered: %s", folder.name)
+
+    def _found(self) -> list[Path]:
+        return [folder for folder in self._context.home.derived.iterdir() if folder.is_dir()]
 
     def _registered(self) -> set[str]:
         """The digests of all versions. Raises NotFound where one is deployed that is gone: a replica may still live."""
-        models = self._context.registry.models
-        deployed = {models.get(deployment.model).digest for deployment in self._endpoints.deployments()}
-        names = {version.name for version in (*models.list(), *models.archived())}
-        return deployed | {version.digest for name in names for version in models.versions(name)}
+        for deployment in self._endpoints.deployments():
+            self._context.registry.models.get(deployment.model)
+        digests = set()
+        for manifest in (self._context.home.registry / "models").glob("*/*/*/manifest.json"):
+            with suppress(FileNotFoundError):  # it was deleted in this moment
+                digests.add(hashlib.sha256(manifest.read_bytes()).hexdigest())
+        return digests
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Around what nothing depends on, and the next start tries again."""
+    try:
+        yield
+    except Exception:  # a deployed version that is gone, for one
+        log.exception("what is derived of models cannot be cleaned")

@@ -246,7 +246,6 @@ class Workspace:
             self.settings,
             self.registry.models,
             version,
-            version.facts.license,
             accepts=bool(options.pop("accept_license", False)),
             by=options.get("owner", LOCAL.name),
             where=f"endpoint {endpoint}",
@@ -329,7 +328,8 @@ class Workspace:
 
         An error in one round is logged and the next round tries again. Where there is nothing to do, rounds are rare.
         """
-        self.graphs.clean()
+        self.graphs.clear()
+        threading.Thread(target=self.graphs.clean, name="graphs", daemon=True).start()
         pause = TICK_SECONDS
         while not self._stop.is_set():
             self._wake.wait(pause)

@@ -5,7 +5,11 @@ cleared away. Their workers are played by hand; a real one is in tests/e2e/test_
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +20,7 @@ import pytest
 from bedplate.compute import GIB, Inventory, Lease
 from bedplate.endpoints import Deployment
 from bedplate.jobs import Job
+from bedplate.kinds.base import replica_demand
 from bedplate.machine import SimulatedMachine
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
@@ -24,7 +29,9 @@ from bedplate_registry.importing import prepare_folder_import
 from bedplate_registry.models import ModelDraft, ModelVersion, Source
 from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
-from bedplate_serving.predictors.encoders.graph_folder import FILES, holds_graph, key_of, reason_for_none
+from bedplate_serving.predictors.encoders.graph_folder import FILES, holds_graph, key_of, put_reason, reason_for_none
+from bedplate_serving.testing import tiny_text_classifier
+from harness import wait_for
 
 ROOMY = Inventory(cores=4, memory_bytes=8 * GIB, memory_free_bytes=8 * GIB)
 LEASE = Lease(cores=1, memory_bytes=GIB)
@@ -36,13 +43,18 @@ def workspace(tmp_path: Path, models: Path) -> Iterator[Workspace]:
     """A workspace with a classifier, `tiny`; its loop does not run."""
     settings = Settings.from_environment({"BEDPLATE_HOME": str(tmp_path / "home")})
     made = Workspace(settings, address=None, machine=SimulatedMachine(ROOMY))
+    added(made, "tiny", models / "classifier")
+    yield made
+    made.stop()
+    made.database.close()
+
+
+def added(workspace: Workspace, name: str, folder: Path) -> ModelVersion:
     draft = prepare_folder_import(
-        made.registry, models / "classifier", name=Name.parse("tiny"), check=lambda folder, facts: {}, reporter=SILENT
+        workspace.registry, folder, name=Name.parse(name), check=lambda folder, facts: {}, reporter=SILENT
     )
     assert isinstance(draft, ModelDraft)
-    made.registry.models.publish(draft)
-    yield made
-    made.database.close()
+    return workspace.registry.models.publish(draft)
 
 
 @pytest.fixture
@@ -81,8 +93,13 @@ def leave_graph(workspace: Workspace, job: Job, version: ModelVersion) -> Path:
     made.mkdir()
     for name in FILES:
         (made / name).write_text(name)
-    (made / "meta.json").write_text(json.dumps({"key": key(version)}))
+    (made / "meta.json").write_text(json.dumps(about(version)))
     return made
+
+
+def about(version: ModelVersion, **changes: Any) -> dict[str, Any]:
+    """What stands in `meta.json`, of which the server reads this."""
+    return {"key": key(version) | changes, "sizes": {name: len(name) for name in FILES}}
 
 
 def ended(workspace: Workspace, job: Job, version: ModelVersion, result: dict[str, Any] | None = None) -> Job:
@@ -129,9 +146,16 @@ def test_a_graph_that_was_lost_or_is_of_another_key_is_made_again(workspace: Wor
     shutil.rmtree(derived_of(workspace, tiny))
     second = ended(workspace, asked(workspace, tiny), tiny)
     meta = derived_of(workspace, tiny) / "graph/meta.json"
-    meta.write_text(json.dumps({"key": key(tiny) | {"processor": "another"}}))
+    meta.write_text(json.dumps(about(tiny, processor="another")))
     third = asked(workspace, tiny)
     assert len({first.id, second.id, third.id}) == 3 and third.state == "queued"
+
+
+def test_a_graph_that_was_cut_short_is_made_again(workspace: Workspace, tiny: ModelVersion) -> None:
+    first = ended(workspace, asked(workspace, tiny), tiny)
+    (derived_of(workspace, tiny) / "graph/packed.data").write_text("packed")
+    second = asked(workspace, tiny)
+    assert second.id != first.id and second.state == "queued"
 
 
 def test_that_there_can_be_none_is_kept_with_its_reason_and_not_tried_again_while_its_key_holds(
@@ -144,6 +168,41 @@ def test_that_there_can_be_none_is_kept_with_its_reason_and_not_tried_again_whil
     note = derived_of(workspace, tiny) / "no-graph.json"
     note.write_text(note.read_text().replace('"transformers": "', '"transformers": "0.'))
     assert asked(workspace, tiny).id != job.id
+
+
+def test_the_word_that_there_can_be_none_takes_no_good_graph_away(workspace: Workspace, tiny: ModelVersion) -> None:
+    ended(workspace, asked(workspace, tiny), tiny)
+    put_reason(derived_of(workspace, tiny), key(tiny), "its architecture is not packed")
+    assert holds_graph(derived_of(workspace, tiny), key(tiny))
+    assert reason_for_none(derived_of(workspace, tiny), key(tiny)) is None
+    put_reason(derived_of(workspace, tiny), key(tiny) | {"processor": "another"}, "its architecture is not packed")
+    assert not (derived_of(workspace, tiny) / "graph").exists()
+
+
+def worked(workspace: Workspace, version: ModelVersion, *, file_bytes: int = 1 << 30) -> dict[str, Any] | None:
+    """The result that a real worker leaves, where it does not fail. It may write files of that size."""
+    job = claimed(workspace, asked(workspace, version))
+    folder = workspace.job_folder(job.id).path
+    subprocess.run(
+        [sys.executable, "-m", "bedplate.workers.graph", str(folder), str(job.epoch)],
+        env={**os.environ, "BEDPLATE_HOME": str(workspace.home.path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes)),
+    )
+    assert (folder / f"result-{job.epoch}.json").exists() != (folder / f"error-{job.epoch}.json").exists()
+    result = folder / f"result-{job.epoch}.json"
+    return dict(json.loads(result.read_text())) if result.exists() else None
+
+
+def test_what_the_exporter_says_of_a_model_is_a_reason_and_a_passing_fault_is_none(
+    workspace: Workspace, tiny: ModelVersion, tmp_path: Path
+) -> None:
+    folder = tiny_text_classifier(tmp_path / "long", max_positions=2000)
+    assert worked(workspace, added(workspace, "long", folder)) == {"reason": "its context is longer than 1024 tokens"}
+    assert worked(workspace, tiny, file_bytes=150_000) is None  # as on a disk that is full before all is written
 
 
 def test_a_failed_one_waits_for_somebody_to_retry_it_and_a_cancelled_one_is_followed_by_another(
@@ -206,9 +265,24 @@ def test_what_was_derived_of_models_that_are_gone_is_removed_and_so_is_what_was_
     (mine / "lock").touch()
     (mine / "no-graph.json").touch()
     leave(gone, "graph")
+    workspace.graphs.clear()
     workspace.graphs.clean()
     assert sorted(path.name for path in mine.iterdir()) == ["graph", "no-graph.json"]
     assert not gone.exists()
+
+
+def test_the_loop_begins_while_the_registry_is_still_read_for_what_is_gone(
+    workspace: Workspace, tiny: ModelVersion
+) -> None:
+    leave(derived_of(workspace, tiny), "graph", ".tmp-1234")
+    slow = workspace.home.registry / "models/acme/slow/1/manifest.json"
+    slow.parent.mkdir(parents=True)
+    os.mkfifo(slow)
+    begun = workspace.last_round
+    workspace.start()
+    wait_for(lambda: workspace.last_round > begun, seconds=20)
+    assert [path.name for path in derived_of(workspace, tiny).iterdir()] == ["graph"]
+    slow.write_bytes(b"{}")  # who reads it goes on
 
 
 def test_it_stays_while_a_version_is_archived_and_goes_with_one_that_is_deleted(
@@ -245,3 +319,11 @@ def test_a_queued_job_does_not_keep_its_model_from_being_deleted_and_goes_with_i
     job = asked(workspace, tiny)
     workspace.delete_model(tiny.ref, by="adam", why="not wanted")
     assert workspace.jobs.get(job.id).state == "cancelled"
+
+
+def test_a_replica_on_the_cpu_asks_for_the_memory_of_float32_weights(workspace: Workspace) -> None:
+    half = published(workspace, "half", parameters=1_000_000_000, size_bytes=2_000_000_000)
+    assert replica_demand(half, "cpu").memory_bytes == 4_800_000_000 + GIB
+    assert replica_demand(half, "cuda").gpu_memory_bytes == 2_400_000_000 + GIB
+    full = published(workspace, "full", parameters=1_000_000_000, size_bytes=4_100_000_000)
+    assert replica_demand(full, "cpu").memory_bytes == 4_920_000_000 + GIB

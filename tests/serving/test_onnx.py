@@ -13,9 +13,11 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,14 +28,17 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from bedplate_registry import durable
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors import load_predictor
 from bedplate_serving.predictors.encoders import onnx_export
 from bedplate_serving.predictors.encoders.encoder import Head, TextEncoder
-from bedplate_serving.predictors.encoders.graph_folder import graph_key, put_graph, put_reason, reason_for_none
+from bedplate_serving.predictors.encoders.graph_folder import FILES, graph_key, put_graph, put_reason, reason_for_none
 from bedplate_serving.predictors.encoders.make_graph import main, make_graph
 from bedplate_serving.predictors.encoders.onnx_graph import find_graph
 from bedplate_serving.predictors.encoders.onnx_session import open_engine
+from bedplate_serving.predictors.encoders.packed import PackedEngine
+from bedplate_serving.predictors.encoders.torch_encoder import load_encoder, sample_windows
 from bedplate_serving.predictors.text import TextItem
 from bedplate_serving.testing import (
     WORDS,
@@ -180,11 +185,44 @@ def break_the_facts(folder: Path) -> None:
     (folder / "derived/graph/meta.json").write_text('{"key": ')
 
 
-def age(folder: Path) -> None:
+def change_what_is_said(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Of the graph, in meta.json, its files in order."""
     meta = folder / "derived/graph/meta.json"
     about = json.loads(meta.read_text())
-    about["key"]["versions"]["transformers"] = "1.0.0"
+    change(about)
+    for name in FILES:
+        raw = (folder / "derived/graph" / name).read_bytes()
+        about["sizes"][name], about["files"][name] = len(raw), hashlib.sha256(raw).hexdigest()
     meta.write_text(json.dumps(about))
+
+
+def age(folder: Path) -> None:
+    change_what_is_said(folder, lambda about: about["key"]["versions"].update(transformers="1.0.0"))
+
+
+def swap_the_labels(folder: Path) -> None:
+    change_what_is_said(folder, lambda about: about["facts"]["labels"].reverse())
+
+
+def mistake_a_fact(folder: Path) -> None:
+    change_what_is_said(folder, lambda about: about["facts"].update(context_length="64"))
+
+
+def nest_too_deep(folder: Path) -> None:
+    (folder / "derived/graph/meta.json").write_text("[" * 100_000)
+
+
+def break_the_tokenizer(folder: Path) -> None:
+    (folder / "derived/graph/tokenizer.json").write_text("{}")
+    change_what_is_said(folder, lambda about: None)
+
+
+def keep_no_samples(folder: Path) -> None:
+    path = folder / "derived/graph/samples.npz"
+    with np.load(path) as arrays:
+        kept = dict(arrays)
+    np.savez(path, **{name: array[:0] for name, array in kept.items()})
+    change_what_is_said(folder, lambda about: None)
 
 
 def train_the_model(folder: Path) -> None:
@@ -214,6 +252,55 @@ def test_a_graph_that_is_damaged_or_stale_never_answers(spoil: Callable[[Path], 
     assert predictor.engine == "torch-packed"
 
 
+@pytest.mark.parametrize(
+    "spoil", [swap_the_labels, mistake_a_fact, nest_too_deep, break_the_tokenizer, keep_no_samples]
+)
+def test_a_graph_that_cannot_be_believed_keeps_no_replica_from_starting(
+    spoil: Callable[[Path], None], own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(own)
+    predictor = load_predictor(own / "model", CLASSIFY, device="cpu", threads=1, derived=own / "derived")
+    assert (predictor.engine, predictor.labels) == ("torch-packed", ("negative", "neutral", "positive"))
+    assert spoil is nest_too_deep or "remove that folder" in caplog.text
+
+
+def test_labels_that_the_model_does_not_name_are_those_that_transformers_counts(own: Path, tmp_path: Path) -> None:
+    folder = tiny_question_answerer(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("id2label", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    make_graph(folder, "question-answering", tmp_path / "derived")
+    load = partial(load_predictor, folder, "question-answering", device="cpu", threads=1, derived=tmp_path / "derived")
+    assert load().engine == "onnxruntime"
+
+
+def test_torch_goes_on_where_the_graph_says_other_things_of_the_model(
+    own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = load_predictor(own / "model", CLASSIFY, device="cpu", threads=1, derived=tmp_path)
+    swap_the_labels(own)
+    shutil.copytree(own / "derived/graph", tmp_path / "graph")
+    predictor.improve()
+    assert predictor.engine == "torch-packed" and "goes on answering" in caplog.text
+
+
+def test_a_model_whose_packed_pass_fails_runs_padded_and_the_log_says_why(
+    own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = load_encoder(own / "model", head_of(CLASSIFY), "cpu", 1)
+    samples = sample_windows(loaded.tokenizer, loaded.facts)
+    loaded.padded.model.forward = without_positions(loaded.padded.model.forward)
+    assert PackedEngine.checked(loaded.padded, samples) is None
+    assert "TypeError" in caplog.text and "padded" in caplog.text
+
+
+def without_positions(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def call(input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        return forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+
+    return call
+
+
 def test_a_whole_graph_that_answers_otherwise_than_its_model_is_not_used(
     own: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,9 +310,7 @@ def test_a_whole_graph_that_answers_otherwise_than_its_model_is_not_used(
     with np.load(samples) as arrays:
         kept = dict(arrays)
     np.savez(samples, **(kept | {"rows": kept["rows"] + 0.01}))
-    about = json.loads((own / "derived/graph/meta.json").read_text())
-    about["files"]["samples.npz"] = hashlib.sha256(samples.read_bytes()).hexdigest()
-    (own / "derived/graph/meta.json").write_text(json.dumps(about))
+    change_what_is_said(own, lambda about: None)
     assert not is_opened(own)
     assert "does not answer as its model does" in caplog.text
 
@@ -343,12 +428,29 @@ def test_what_is_no_plain_graph_of_that_model_is_not_put_where_replicas_read(
 def test_a_graph_takes_the_place_of_the_one_before_it_and_of_the_note_that_there_is_none(own: Path) -> None:
     derived = own / "derived"
     key = graph_key(derived, own / "model", CLASSIFY)
-    shutil.copytree(derived / "graph", own / "made")
-    put_reason(derived, key, "the disk was full")
-    assert not is_opened(own)
+    (derived / "graph").rename(own / "made")
+    put_reason(derived, key, "its head is odd")
+    shutil.copytree(own / "made", derived / "graph")
+    flip_a_weight(own)
     put_graph(own / "made", derived, key)
     assert is_opened(own) and reason_for_none(derived, key) is None
     assert [path.name for path in derived.iterdir()] == ["graph"]
+
+
+def test_a_graph_that_was_made_on_another_disk_is_on_this_one_before_it_is_there(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        made = Path(other) / "made"
+        shutil.move(own / "derived/graph", made)
+        if made.stat().st_dev == own.stat().st_dev:
+            pytest.skip("there is one disk only")
+        done: list[tuple[str, str]] = []
+        monkeypatch.setattr(durable, "fault_hook", lambda what, path: done.append((what, path.name)))
+        put_graph(made, own / "derived", graph_key(own / "derived", own / "model", CLASSIFY))
+    before = done[: done.index(("after rename", "graph"))]
+    assert {name for what, name in before if what == "after fsync"} == {"meta.json", *FILES}
+    assert is_opened(own)
 
 
 def test_a_graph_is_made_by_hand_or_one_line_says_why_not(

@@ -222,7 +222,9 @@ def replica_demand(version: ModelVersion, device: str, gpu_memory_gb: object = N
         device == "cpu" or isinstance(gpu_memory_gb, bool) or not isinstance(gpu_memory_gb, int | float)
     ):
         raise Refused(f"gpu_memory_gb={gpu_memory_gb!r} is not accepted.", hint="Give GiB, with --device cuda.")
-    estimate = int(version.facts.size_bytes * 1.2) + GIB
+    facts = version.facts
+    weights = facts.size_bytes if device == "cuda" else max(facts.size_bytes, 4 * facts.parameters)  # float32 on a CPU
+    estimate = int(weights * 1.2) + GIB
     if device == "cuda":
         share = estimate if gpu_memory_gb is None else int(float(str(gpu_memory_gb)) * GIB)
         return Demand(memory_bytes=2 * GIB, gpus=1, gpu_memory_bytes=share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -13,12 +12,10 @@ from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate.kinds.graph import MADE
 from bedplate_registry.errors import Refused
 from bedplate_registry.registry import Registry
-from bedplate_serving.predictors.encoders.graph_folder import key_of
+from bedplate_serving.predictors.encoders.graph_folder import NO_GRAPH, key_of
 from bedplate_serving.predictors.encoders.onnx_export import export
 
 __all__ = ["work"]
-
-log = logging.getLogger("bedplate.job")
 
 NICENESS = 5  # a third of what others get: a replica under load wants its graph soon
 
@@ -35,12 +32,9 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     try:
         export(model, spec["task"], made, key_of(spec["digest"], spec["task"]))
     except Refused as error:
+        if error.code != NO_GRAPH:  # of this machine at this moment, perhaps: the job fails, and can be tried again
+            raise
         return {"reason": error.message}
-    except (OSError, MemoryError):  # of this machine at this moment, and not of the model
-        raise
-    except Exception as error:  # whatever a library says of a model: it will say so again
-        log.exception("no graph can be made")
-        return {"reason": f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"}
     reporter.progress("export", 1, 1)
     return {}
 

@@ -17,7 +17,7 @@ from bedplate_serving.predictors.base import TaskPredictor
 from bedplate_serving.predictors.encoders.engines import EncoderEngine, EncoderFacts, Head, Rows, Window, agree
 from bedplate_serving.predictors.encoders.graph_folder import MAX_CONTEXT
 from bedplate_serving.predictors.encoders.memory import give_back_memory
-from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, await_engine, open_engine
+from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, await_engine, open_alone
 from bedplate_serving.predictors.text import TextItem
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class TextEncoder:
     def _open_graph(self) -> bool:
         if self._derived is None or not self._head.task:
             return False
-        engine = open_engine(self._derived, self._folder, self._head.task, self._threads)
+        engine, tokenizer = open_alone(self._derived, self._folder, self._head.task, self._threads)
         if engine is None:
             return False
-        self.facts, self.backend_tokenizer, self._engine = engine.graph.facts, engine.graph.tokenizer(), engine
+        self.facts, self.backend_tokenizer, self._engine = engine.graph.facts, tokenizer, engine
         log.info("onnxruntime answers, %d batches at once", engine.workers)
         return True
 
@@ -119,8 +119,9 @@ class TextEncoder:
         engine = await_engine(self._derived, self._folder, self._head.task, self._threads)
         if engine is None:
             return
-        if not _same(engine, loaded.padded, engine.graph.samples):
-            log.warning("%s goes on answering: the ONNX graph answers otherwise", self.engine)
+        graph = engine.graph
+        if graph.facts != loaded.facts or not _same(engine, loaded.padded, graph.samples):
+            log.warning("%s goes on answering: the ONNX graph is of another model, or answers otherwise", self.engine)
             return
         self._engine = engine
         self._torch = None

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bedplate_registry.durable import make_folder, remove_file, replace_folder, temp_beside, write_json
+from bedplate_registry.durable import flush, make_folder, remove_file, replace_folder, temp_beside, write_json
 from bedplate_registry.errors import Refused
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "META",
     "MODEL",
     "NAME",
+    "NO_GRAPH",
     "SAMPLES",
     "TOKENIZER",
     "clear",
@@ -39,13 +40,15 @@ __all__ = [
     "put_graph",
     "put_reason",
     "reason_for_none",
+    "sizes",
     "stamp",
 ]
 
-FORMAT = 3  # one more whenever what is exported, or its key, changes
+FORMAT = 4  # one more whenever what is exported, or its key, changes
 MAX_BYTES = 1_900_000_000  # of float32 weights: a graph with its weights is first one message, which ends at 2 GiB
 MAX_CONTEXT = 1024  # tokens: the attention of a graph holds the square of a row's length, twelve times and more
 LIBRARIES = ("onnxruntime", "tokenizers", "torch", "transformers")  # another version may read a model otherwise
+NO_GRAPH = "no-graph"  # the code of Refused where a model is one of which no graph can be made
 NAME, META, NOTE = "graph", "meta.json", "no-graph.json"
 FILES = MODEL, DATA, TOKENIZER, SAMPLES = "packed.onnx", "packed.data", "tokenizer.json", "samples.npz"
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -92,8 +95,20 @@ def _digest(data: bytes) -> str:
 
 
 def holds_graph(derived: Path, key: dict[str, Any]) -> bool:
-    """Whether a graph of this key is there; that its files are whole is seen when it is opened."""
-    return _read(derived / NAME / META).get("key") == key
+    """Whether a graph of this key is there, none of its files cut short; that each byte is as it was written is seen
+    when it is opened.
+    """
+    return _is_graph(derived / NAME, key)
+
+
+def _is_graph(folder: Path, key: dict[str, Any]) -> bool:
+    about = _read(folder / META)
+    return about.get("key") == key and about.get("sizes") == sizes(folder)
+
+
+def sizes(folder: Path) -> dict[str, int | None]:
+    """The bytes of each file of a graph, as META has them; None for one that is not there."""
+    return {name: (folder / name).stat().st_size if (folder / name).is_file() else None for name in FILES}
 
 
 def reason_for_none(derived: Path, key: dict[str, Any]) -> str | None:
@@ -119,7 +134,7 @@ def _read(file: Path) -> dict[str, Any]:
     """A JSON object; a file that is missing or damaged holds nothing."""
     try:
         value = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -133,8 +148,8 @@ def put_graph(made: Path, derived: Path, key: dict[str, Any]) -> None:
     A worker wrote it, who is not trusted. Raises Refused where it is anything but a graph of this key.
     """
     _check_plain(made)
-    if _read(made / META).get("key") != key:
-        raise Refused("The graph is of another model, or was made by other versions of the libraries.", code="no-graph")
+    if not _is_graph(made, key):
+        raise Refused("The graph is not whole, or is of another model or of other libraries.", code="bad-graph")
     make_folder(derived)
     remove_file(derived / NOTE)
     try:
@@ -144,6 +159,8 @@ def put_graph(made: Path, derived: Path, key: dict[str, Any]) -> None:
             raise
         copy = temp_beside(derived / NAME)  # it was made on another disk
         shutil.copytree(made, copy, symlinks=True)
+        for file in copy.iterdir():
+            flush(file)
         replace_folder(copy, derived / NAME)
 
 
@@ -154,11 +171,16 @@ def _check_plain(folder: Path) -> None:
         folder.chmod(0o700)  # it may have been left so that it cannot be moved
         found = {path.name: path.lstat().st_mode for path in folder.iterdir()}
     if set(found) != {META, *FILES} or not all(map(stat.S_ISREG, found.values())):
-        raise Refused(f"{folder.name!r} does not hold the files of a graph.", code="no-graph")
+        raise Refused(f"{folder.name!r} does not hold the files of a graph.", code="bad-graph")
 
 
 def put_reason(derived: Path, key: dict[str, Any], reason: str) -> None:
-    """There is no graph for this key, and none to come; one of another key is of no use any more."""
+    """There is no graph for this key, and none to come; one of another key is of no use any more.
+
+    Where there is one, nothing is written: it tells that there can be one.
+    """
+    if holds_graph(derived, key):
+        return
     make_folder(derived)
     write_json(derived / NOTE, {"key": key, "reason": reason})
     shutil.rmtree(derived / NAME, ignore_errors=True)

@@ -20,10 +20,10 @@ from transformers.masking_utils import sdpa_mask
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors.encoders.engines import Head, agree
-from bedplate_serving.predictors.encoders.graph_folder import DATA, MAX_BYTES, MAX_CONTEXT, MODEL
+from bedplate_serving.predictors.encoders.graph_folder import DATA, MAX_BYTES, MAX_CONTEXT, MODEL, NO_GRAPH
 from bedplate_serving.predictors.encoders.onnx_graph import Graph, complete
 from bedplate_serving.predictors.encoders.onnx_session import TOLERANCE, OnnxEngine, session_options
-from bedplate_serving.predictors.encoders.packed import ATTENTION, PackedEngine, PackedModel
+from bedplate_serving.predictors.encoders.packed import ATTENTION, PackedEngine, PackedModel, is_packable
 from bedplate_serving.predictors.encoders.packed_row import PackedRow, pack
 from bedplate_serving.predictors.encoders.torch_encoder import load_encoder, sample_windows
 
@@ -34,7 +34,11 @@ OUT_OF_SIGHT = -1e9  # added to the score of a token of another text
 
 
 def export(model: Path, task: str, folder: Path, key: dict[str, Any]) -> None:
-    """Fills `folder`, an empty one, with the graph of the model, for `key`. Raises Refused where none can be made."""
+    """Fills `folder`, an empty one, with the graph of the model, for `key`.
+
+    Raises Refused: no-graph where the model is one of which none can be made, today or later; another code, or anything
+    else, where this attempt failed.
+    """
     graph, tokenizer = _export(model, _head(task), folder)
     _check(graph)
     complete(graph, tokenizer, key)
@@ -47,12 +51,14 @@ def _head(task: str) -> Head:
 def _export(model: Path, head: Head, folder: Path) -> tuple[Graph, Any]:
     """The graph in `folder`, with its samples, and the tokenizer. The model is let go on the way."""
     loaded = load_encoder(model, head, "cpu")
-    if not isinstance(loaded.engine, PackedEngine):
-        raise Refused("its architecture is not packed")
+    if not is_packable(loaded.padded.model):
+        raise _no_graph("its architecture is not packed")
     if loaded.facts.context_length > MAX_CONTEXT:
-        raise Refused(f"its context is longer than {MAX_CONTEXT} tokens")
+        raise _no_graph(f"its context is longer than {MAX_CONTEXT} tokens")
     if 4 * sum(parameter.numel() for parameter in loaded.padded.model.parameters()) > MAX_BYTES:
-        raise Refused(f"it has more than {MAX_BYTES / 1e9} GB of weights")
+        raise _no_graph(f"it has more than {MAX_BYTES / 1e9} GB of weights")
+    if not isinstance(loaded.engine, PackedEngine):
+        raise Refused("The packed pass of the model failed.", hint="The log says why.", code="no-packed-pass")
     samples = sample_windows(loaded.tokenizer, loaded.facts)
     expected = [loaded.padded.run([sample])[0] for sample in samples]
     raw = folder / "raw.onnx"
@@ -60,6 +66,10 @@ def _export(model: Path, head: Head, folder: Path) -> tuple[Graph, Any]:
     _optimize(raw, folder)
     raw.unlink()
     return Graph(folder, loaded.facts, head.is_pooled, samples, expected), loaded.tokenizer
+
+
+def _no_graph(reason: str) -> Refused:
+    return Refused(reason, code=NO_GRAPH)
 
 
 class _Traced(torch.nn.Module):  # type: ignore[misc]
@@ -132,4 +142,4 @@ def _check(graph: Graph) -> None:
     backward = engine.run(graph.samples[::-1])[::-1]
     for rows in (engine.run(graph.samples), alone, backward):
         if not agree(rows, graph.expected, TOLERANCE):
-            raise Refused("the graph does not answer as its model does")
+            raise _no_graph("the graph does not answer as its model does")

@@ -1,7 +1,7 @@
 """An encoder as an ONNX graph, kept with all that is needed to run it without torch.
 
     graph/
-      meta.json        the key it is valid for, the facts of the model, the digest of each file below; written last
+      meta.json        the key it is valid for, the facts of the model, size and digest of each file below; written last
       packed.onnx      ids, positions, segments, type_ids (where the model has them), taken -> rows of the taken tokens
       packed.data      its weights, in the model's form and in the form this processor multiplies; mapped into memory,
                        so that replicas of one model share them
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from bedplate_registry.durable import flush, write_json
 from bedplate_serving.predictors.encoders.engines import EncoderFacts, Rows, Window
@@ -36,11 +36,10 @@ from bedplate_serving.predictors.encoders.graph_folder import (
     TOKENIZER,
     graph_key,
     holds_graph,
+    sizes,
 )
 
 __all__ = ["Graph", "complete", "find_graph"]
-
-log = logging.getLogger("bedplate_serving.predictors")
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,8 @@ class Graph:
 
 
 def find_graph(derived: Path, model: Path, task: str) -> Graph | None:
-    """The graph of this model where there is a whole one that is valid here. Raises nothing: a damaged one is none."""
-    if not holds_graph(derived, graph_key(derived, model, task)):
-        return None
-    folder = derived / NAME
-    try:
-        return _read(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("the ONNX graph in %s is damaged (%s): remove that folder, and deploy again", folder, error)
-        return None
+    """The graph of this model where there is one that is valid here. Of a damaged one it raises anything."""
+    return _read(derived / NAME) if holds_graph(derived, graph_key(derived, model, task)) else None
 
 
 def _read(folder: Path) -> Graph:
@@ -81,7 +73,7 @@ def _read(folder: Path) -> Graph:
     for name, digest in _digests(folder).items():
         if meta["files"][name] != digest:
             raise ValueError(f"{name} is not as it was written")
-    facts = EncoderFacts(**{**meta["facts"], "labels": tuple(meta["facts"]["labels"])})
+    facts = TypeAdapter(EncoderFacts).validate_json(json.dumps(meta["facts"]), strict=True)
     return Graph(folder, facts, bool(meta["pooled"]), *_read_samples(folder / SAMPLES))
 
 
@@ -100,8 +92,8 @@ def complete(graph: Graph, tokenizer: Any, key: dict[str, Any]) -> None:
     _write_samples(folder / SAMPLES, graph.samples, graph.expected)
     for name in FILES:
         flush(folder / name)
-    about = {"key": key, "facts": asdict(graph.facts), "pooled": graph.is_pooled, "files": _digests(folder)}
-    write_json(folder / META, about)
+    about = {"key": key, "facts": asdict(graph.facts), "pooled": graph.is_pooled}
+    write_json(folder / META, {**about, "sizes": sizes(folder), "files": _digests(folder)})
 
 
 def _write_samples(path: Path, samples: Sequence[Window], rows: Sequence[Rows]) -> None:
@@ -119,6 +111,8 @@ def _read_samples(path: Path) -> tuple[list[Window], list[Rows]]:
     with np.load(path, allow_pickle=False) as arrays:
         lengths, take, rows = arrays["lengths"].tolist(), arrays["take"].tolist(), arrays["rows"]
         ids, type_ids = arrays["ids"].tolist(), arrays["type_ids"].tolist()
+    if not lengths:
+        raise ValueError(f"{SAMPLES} holds no sample")
     ends = np.cumsum(lengths).tolist()
     parts = [slice(start, end) for start, end in pairwise([0, *ends])]
     samples = [

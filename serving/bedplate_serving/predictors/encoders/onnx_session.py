@@ -15,12 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from bedplate_registry.errors import Refused
+from bedplate_registry.safe_json import read_json
 from bedplate_serving.predictors.encoders.engines import Rows, Window, agree
 from bedplate_serving.predictors.encoders.graph_folder import graph_key, reason_for_none, stamp
 from bedplate_serving.predictors.encoders.onnx_graph import Graph, find_graph
 from bedplate_serving.predictors.encoders.packed_row import pack
+from bedplate_serving.predictors.refusing import refusing
 
-__all__ = ["TOLERANCE", "OnnxEngine", "await_engine", "open_engine", "session_options"]
+__all__ = ["TOLERANCE", "OnnxEngine", "await_engine", "open_alone", "open_engine", "session_options"]
 
 log = logging.getLogger("bedplate_serving.predictors")
 
@@ -74,17 +77,45 @@ class OnnxEngine:
 
 def open_engine(derived: Path, model: Path, task: str, threads: int | None = None) -> OnnxEngine | None:
     """The engine of the graph in `derived`, where there is one of this model and it answers as it should."""
-    graph = find_graph(derived, model, task)
-    if graph is None:
-        return None
+    found = None
+    with _passing_over_damage(derived):
+        graph = find_graph(derived, model, task)
+        if graph is not None:
+            engine = OnnxEngine(graph, threads)
+            if not engine.is_exact:
+                raise Refused(f"The ONNX graph in {derived} does not answer as its model does.")
+            found = engine
+    return found
+
+
+def open_alone(
+    derived: Path, model: Path, task: str, threads: int | None = None
+) -> tuple[OnnxEngine, Any] | tuple[None, None]:
+    """The same with its tokenizer, for who does not load the model itself: its labels are those of config.json."""
+    engine = open_engine(derived, model, task, threads)
+    with _passing_over_damage(derived):
+        if engine is not None:
+            _check_labels(engine.graph.facts.labels, model)
+            return engine, engine.graph.tokenizer()
+    return None, None
+
+
+@contextmanager
+def _passing_over_damage(derived: Path) -> Iterator[None]:
+    """Whatever is wrong with a graph goes to the log: torch can answer."""
     try:
-        engine = OnnxEngine(graph, threads)
-        if engine.is_exact:
-            return engine
-        log.warning("the ONNX graph in %s does not answer as its model does; it is not used", derived)
-    except Exception as error:  # noqa: BLE001 - whatever a library says of a file: there are others who can answer
-        log.warning("the ONNX graph in %s cannot be opened: %s", derived, type(error).__name__)
-    return None
+        with refusing(f"The ONNX graph in {derived}"):
+            yield
+    except Refused as error:
+        log.warning("%s It is not used: remove that folder, and deploy again.", error.message)
+
+
+def _check_labels(labels: Sequence[str], model: Path) -> None:
+    """As transformers reads them: without names they are counted."""
+    named = read_json(model / "config.json", "config.json").get("id2label")
+    named = named or {str(number): f"LABEL_{number}" for number in range(len(labels))}
+    if [*labels] != [str(named[str(number)]) for number in range(len(named))]:
+        raise ValueError("it has other labels than its model")
 
 
 def await_engine(derived: Path, model: Path, task: str, threads: int | None = None) -> OnnxEngine | None:

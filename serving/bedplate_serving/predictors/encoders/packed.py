@@ -12,6 +12,7 @@ All linear layers see [1, T]; attention sees each text by itself; the head sees 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,9 @@ from bedplate_serving.predictors.encoders.engines import Head, Rows, Window, agr
 from bedplate_serving.predictors.encoders.packed_row import PackedRow, pack
 from bedplate_serving.predictors.encoders.padded import PaddedEngine
 
-__all__ = ["ATTENTION", "Attention", "PackedEngine", "PackedModel", "packed_model"]
+__all__ = ["ATTENTION", "Attention", "PackedEngine", "PackedModel", "is_packable", "packed_model"]
+
+log = logging.getLogger("bedplate_serving.predictors")
 
 ATTENTION = "bedplate_packed"
 # Encoders whose attention is full and whose positions can be given; others have windows or relative positions.
@@ -85,11 +88,17 @@ def _attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, 
 
 def packed_model(model: Any, head: Head) -> PackedModel | None:
     """Where the architecture allows it."""
+    return PackedModel(model, _encoder(model), head) if is_packable(model) else None
+
+
+def is_packable(model: Any) -> bool:
+    is_encoder = model.config.model_type in MODEL_TYPES and not getattr(model.config, "is_decoder", False)
+    return is_encoder and isinstance(_encoder(model), torch.nn.Module)
+
+
+def _encoder(model: Any) -> Any:
     base = getattr(model, model.base_model_prefix, model)  # a base is its own
-    encoder = getattr(base, "encoder", None) or getattr(base, "transformer", None)
-    if model.config.model_type not in MODEL_TYPES or not isinstance(encoder, torch.nn.Module):
-        return None
-    return None if getattr(model.config, "is_decoder", False) else PackedModel(model, encoder, head)
+    return getattr(base, "encoder", None) or getattr(base, "transformer", None)
 
 
 class PackedEngine:
@@ -114,7 +123,8 @@ class PackedEngine:
         expected = [padded.run([sample])[0] for sample in samples]
         try:
             rows = engine.run(samples)
-        except RuntimeError:  # a kernel that does not take this shape
+        except Exception:  # a kernel that does not take this shape, for one: the padded pass takes any
+            log.exception("the packed pass of this model fails; it runs padded")
             return None
         return engine if agree(rows, expected, tolerance) else None
 
