@@ -5,7 +5,7 @@ written durably; when all are there, the input is read once more beside the part
 into place. A killed job goes on after its last part. Since windows never move, the output has the same bytes as if
 nothing had happened. Memory holds one window, however long the file.
 
-    state_dir/state.json         what is being scored: digest of the input, columns, parameters
+    state_dir/state.json         what is being scored: digest of the input, columns, parameters, engine
     state_dir/part-000007.jsonl  {"label", "score"} or {"error"} for each row of window 7
 
 Which columns a row gets is the task's business. In CSV and TSV, lists and objects are JSON; an image that is made is a
@@ -269,6 +269,7 @@ def _identity(
         "columns": columns.columns,
         "parameters": dict(parameters),
         "labels": list(predictor.labels),
+        "engine": getattr(predictor, "engine", "torch"),  # another one writes other last digits
         "window_rows": source.window_rows,
     }
 

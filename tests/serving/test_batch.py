@@ -235,6 +235,18 @@ def test_parts_of_another_input_are_not_taken(predictor: TextClassifier, tmp_pat
     assert [float(row["score"]) for row in rows_of(tmp_path / "out.csv")] == pytest.approx(expected, abs=1e-6)
 
 
+def test_parts_of_another_engine_are_not_taken(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"prompt": str(number)} for number in range(9)], ["prompt"])
+    columns = map_columns("text-to-image", ["prompt"], {}, need_label=False)
+    parts = (source, "jsonl", tmp_path / "out.jsonl", "jsonl", columns)
+    for engine, windows in (("torch-packed", 2), ("torch-packed", 0), ("onnxruntime", 2)):
+        painter = Painter(engine=engine)
+        (tmp_path / "out.jsonl").mkdir(exist_ok=True)  # where it is to be written: all is scored and nothing ends
+        with pytest.raises(OSError, match="directory"):
+            score_file(painter, *parts, {}, SILENT, state_dir=tmp_path / "state")
+        assert len(painter.batches) >= windows and bool(painter.batches) == bool(windows)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompt(Encoded):
     text: str
@@ -252,6 +264,7 @@ class Painter(TaskPredictor):
     parameters_type = Strength
     token_budget = 21
     workers: int = 1
+    engine: str = "torch"
     batches: list[list[str]] = field(default_factory=list)
 
     def parse(self, item: Any, parameters: Any = None) -> str:
