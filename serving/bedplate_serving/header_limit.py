@@ -107,8 +107,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(self.body_seconds, self._give_up_on_body)
 
     def _give_up_on_body(self) -> None:
-        if self.flow.read_paused:
-            self._await_body()  # it is the application that takes its time
+        if self.flow.read_paused or self.pipeline:
+            self._await_body()  # it is the application that takes its time, with this request or the one before it
         elif self.cycle.response_started:
             self.transport.close()
         else:

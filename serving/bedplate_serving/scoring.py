@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from bedplate_serving.asgi import CallerLeft, Scope, Send, header, read_body, send_answer, watch
+from bedplate_serving.asgi import Scope, Send, header, read_body, send_answer, watch
 from bedplate_serving.exchange import Exchange
 from bedplate_serving.gateway_metrics import GatewayMetrics
 from bedplate_serving.limits import KeyLimits
@@ -35,7 +35,6 @@ GRACE_SECONDS = 5.0  # beyond the time that a request may take: what its replica
 WHOLE_BYTES = 1 << 20  # answers up to this size are read before the status goes out, so that a death is still a 503
 LARGE_BYTES = 64 * 1024  # a body beyond this is looked at in a thread
 PRUNE_SECONDS = 5.0
-SEND_SECONDS = 30.0  # for one piece of a long answer: whoever takes longer to read does not read any more
 T = TypeVar("T")
 
 
@@ -164,13 +163,9 @@ class _Call:
         first = await response.read() if whole else b""
         headers = [*returned_headers(response.raw_headers), self._echo]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if not whole:
+        if not whole:  # whoever reads nothing of it is hung up on by the protocol (header_limit.py)
             async for chunk in response.content.iter_any():
-                try:
-                    async with asyncio.timeout(SEND_SECONDS):
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                except TimeoutError:
-                    raise CallerLeft from None
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": first})
 
 

@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from bedplate_serving.asgi import Receive, Scope, Send, read_body, send_answer
+from bedplate_serving.asgi import Receive, Scope, Send, read_body, send_answer, watch
 from bedplate_serving.header_limit import LimitedHttpProtocol
 from bedplate_serving.open_files import most_connections, raise_limit
 
@@ -37,6 +37,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await asyncio.sleep(3 * SOON if scope["path"] == "/slow" else 0)
     if scope["method"] == "POST":
         await read_body(scope, receive, 1_000_000)
+    if scope["path"] == "/watched":
+        await receive()
+        await watch(asyncio.sleep(3 * SOON), receive)
     await send_answer(send, 200, bytes(LARGE) if scope["path"] == "/large" else b"done", [])
 
 
@@ -146,6 +149,17 @@ def test_the_rest_of_a_body_that_nobody_wants_any_more_is_not_awaited() -> None:
     answer = asyncio.run(ask())
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.endswith(b"done")
+
+
+def test_an_answer_is_not_cut_off_by_the_next_request_whose_body_stops_coming() -> None:
+    async def ask() -> tuple[bytes, bytes]:
+        async with connection() as (reader, writer):
+            writer.write(ASK.replace(b"/ ", b"/watched ") + post("/", 100) + b"x" * 10)
+            return await answer(reader), await told(reader)
+
+    first, then = asyncio.run(ask())
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert then.startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_body_may_take_long_as_long_as_it_comes() -> None:
