@@ -352,7 +352,7 @@ def check_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     """What of it is not empty. Raises Refused."""
     given = {name: value for name, value in sample.items() if value is not None}
     unknown = sorted(set(given) - {"inputs", "parameters"})
-    if unknown or "inputs" not in given:
+    if unknown or given.get("inputs", []) == []:
         what = f"has the unknown key {unknown[0]!r}" if unknown else 'has no "inputs"'
         raise Refused(f"The sample {what}.", hint='Give {"inputs": …, "parameters": {…}}.', code="bad-sample")
     try:

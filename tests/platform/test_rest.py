@@ -131,6 +131,7 @@ def test_a_key_that_no_job_can_be_told_by_is_refused(rest: Rest, key: str) -> No
             "'inputs'",
         ),
         ("/api/v1/endpoints", {"name": "abc", "model": MODEL, "sample": {"inputs": None}}, "bad-sample", "inputs"),
+        ("/api/v1/endpoints", {"name": "abc", "model": MODEL, "sample": {"inputs": []}}, "bad-sample", "inputs"),
         ("/api/v1/datasets", {"name": "x", "upload": "../etc", "filename": "f.csv"}, "bad-digest", "64"),
         ("/api/v1/users", {"name": "eve", "rol": "user"}, "unknown-setting", "'role'"),
         ("/api/v1/keys", {"name": "ci", "scopes": ["infer"], "days": "90"}, "bad-request", "number"),

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bedplate_registry.errors import Refused
+from bedplate_registry.errors import BedplateError, Refused
 from bedplate_serving.dialects import MAX_ITEMS, Call, Reply, ScoringRequest
 from bedplate_serving.dialects.azure import parse as parse_azure
 from bedplate_serving.dialects.document import endpoint_document
@@ -181,6 +181,34 @@ def test_a_document_that_many_ask_for_at_once_is_made_once(tiny: Path) -> None:
     replies = asyncio.run(ask())
     assert len({reply.body for reply in replies}) == 1
     assert model.asked == 3  # one example in each dialect
+
+
+class Refusing:
+    """Answers the examples of a document, but for those of one path."""
+
+    def __init__(self, path: str, error: BedplateError) -> None:
+        self.path, self.error = path, error
+
+    async def __call__(self, call: Call) -> Reply:
+        if call.path == self.path:
+            raise self.error
+        return Reply(b"[]")
+
+
+def paths(predictor: Predictor, model: Any) -> set[str]:
+    document = orjson.loads(asyncio.run(endpoint_document(document_call(30), predictor, model)).body)
+    return {path.removeprefix("/endpoints/x") for path, operations in document["paths"].items() if "post" in operations}
+
+
+def test_a_document_leaves_out_what_the_model_does_not_speak_and_is_not_made_of_a_passing_fault(tiny: Path) -> None:
+    for passing in (BedplateError("The model failed.", code="inference-failed"), DeadlineExceeded()):
+        predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+        for path in ("/score", "/"):
+            with pytest.raises(type(passing)):
+                paths(predictor, Refusing(path, passing))
+        assert paths(predictor, Model()) == {"", "/score", "/v2/models/x/infer"}
+    predictor = load_predictor(tiny, "text-classification", device="cpu", threads=1)
+    assert paths(predictor, Refusing("/score", Refused("No.", code="wrong-task"))) == {"", "/v2/models/x/infer"}
 
 
 def test_a_caller_who_leaves_while_the_document_is_made_leaves_it_to_the_next(tiny: Path) -> None:

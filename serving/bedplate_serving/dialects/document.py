@@ -20,7 +20,7 @@ from bedplate_serving.dialects.call import Call, Reply, StreamingReply
 from bedplate_serving.dialects.open_inference import input_names
 from bedplate_serving.dialects.openai_bodies import ChatBody, CompletionBody
 from bedplate_serving.predictors.base import Predictor
-from bedplate_serving.problems import Problem
+from bedplate_serving.problems import Problem, problem_of
 from bedplate_serving.queues import DeadlineExceeded
 
 __all__ = ["endpoint_document"]
@@ -85,13 +85,16 @@ GETS = {
 
 
 async def _answer(call: Call, path: str, body: Mapping[str, Any], ask: Ask) -> Reply | None:
-    """None where the model does not speak so: it may have no template for a chat."""
+    """None where the request is refused as it is: the model may have no template for a chat. What fails otherwise, and
+    may go well the next time, is raised.
+    """
     headers = {"content-type": JSON}
     other = dataclasses.replace(call, method="POST", path=path, body=orjson.dumps(body), headers=headers)
     try:
         reply = await ask(other)
     except (Problem, BedplateError) as error:
-        if error.code in ("queue-full", "deadline-exceeded", "draining"):
+        status = error.status if isinstance(error, Problem) else problem_of(error).status
+        if status == 429 or status >= 500:
             raise
         return None
     return reply if isinstance(reply, Reply) else None
