@@ -21,6 +21,7 @@ from bedplate_registry.tables import read_rows
 from bedplate_serving.batch import score_file
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
 from bedplate_serving.predictors.fill_mask import MaskFiller
+from bedplate_serving.predictors.filled_text import NEAR
 from bedplate_serving.testing import FAMILIES, WORDS, tiny_encoder, tiny_masked_lm
 
 Load = Callable[[str], tuple[MaskFiller, Path]]
@@ -238,6 +239,33 @@ def test_an_answer_is_not_a_thousand_times_as_long_as_its_question(load: Load) -
     assert predictor.parse("[MASK] [MASK]", many)
     with pytest.raises(ItemError, match="has 3 masks, which with top_k 1000 are more than 2000 answers"):
         predictor.parse("[MASK] [MASK] [MASK]", many)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_long_text_is_written_with_each_word_as_its_tokenizer_would_write_it(family: str, load: Load) -> None:
+    """Only what is near the mask is written for each word."""
+    predictor, folder = load(family)
+    tokenizer = AutoTokenizer.from_pretrained(folder)._tokenizer
+    wanted = predictor.parameters({"top_k": 1000})
+    words = [*WORDS[:9], *ODD]
+    for place in (0, 1, 7, 12, len(words)):
+        text = " ".join([*words[:place], predictor.mask_token, *words[place:]])
+        [encoded] = predictor.encode([predictor.parse(text, wanted)])
+        [part] = encoded.parts
+        [found] = predictor.forward([encoded])
+        assert len(part.ids) > 3 * NEAR and len(found) > 100
+        for one in found:
+            ids = [*part.ids[: part.masks[0]], one["token"], *part.ids[part.masks[0] + 1 :]]
+            assert one["sequence"] == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_many_answers_count_in_the_cost_of_a_text(load: Load) -> None:
+    predictor, _ = load("bert")
+    few, many, targets = (
+        predictor.encode([predictor.parse("my [MASK] is [MASK]", predictor.parameters(raw))])[0].length
+        for raw in ({}, {"top_k": 800}, {"top_k": 800, "targets": ["card"]})
+    )
+    assert (many, targets) == (few + 100, few)
 
 
 def test_a_missing_mask_is_asked_for_in_the_models_own_spelling(load: Load) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head
 from bedplate_serving.predictors.encoders.windows import Span, WindowedEncoder, Windows, check_long_text
+from bedplate_serving.predictors.filled_text import FilledText
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text, keys_of, kind_of, shown_key
 
@@ -34,6 +36,7 @@ HEAD = Head("AutoModelForMaskedLM", "tokens", lambda output: output.logits, task
 ALIASES = ("[MASK]", "<mask>")  # either means the model's own mask
 MAX_MASKS = 64  # in one text: each is a row as long as the vocabulary
 MAX_FILLINGS = 2000  # of all masks of a text: each holds the text once more
+FILLINGS_A_TOKEN = 16  # that are written in the time a small encoder takes for one token of a text
 IGNORED_KEYS = ("answer",)  # of a mapped row
 
 
@@ -57,6 +60,11 @@ class Wanted:
 
     top_k: int
     target_ids: tuple[int, ...] | None
+
+    @property
+    def count(self) -> int:
+        """Of fillings for each mask."""
+        return self.top_k if self.target_ids is None else min(self.top_k, len(self.target_ids))
 
 
 class MaskedText(TypedDict):
@@ -160,7 +168,7 @@ class MaskFiller(EncoderPredictor):
         if count > MAX_MASKS:
             raise ItemError(f"has {count} masks; at most {MAX_MASKS} are filled in one text")
         wanted = parameters or DEFAULT
-        if count * wanted.top_k > MAX_FILLINGS:
+        if count * wanted.count > MAX_FILLINGS:
             raise ItemError(f"has {count} masks, which with top_k {wanted.top_k} are more than {MAX_FILLINGS} answers")
         return MaskedItem(text, wanted)
 
@@ -179,7 +187,7 @@ class MaskFiller(EncoderPredictor):
             parts.append(MaskedPart(ids[span.start : span.end], [mask - span.start for mask in masks]))
         windows = [frame.window(part.ids, take=[mask + frame.lead for mask in part.masks]) for part in parts]
         return MaskedWindows(
-            length=sum(window.length for window in windows),
+            length=sum(window.length for window in windows) + len(found) * item.wanted.count // FILLINGS_A_TOKEN,
             truncated=len(ids) > self._room,
             windows=windows,
             wanted=item.wanted,
@@ -193,24 +201,26 @@ class MaskFiller(EncoderPredictor):
     def _read(self, encoded: MaskedWindows, rows: Sequence[Rows]) -> Answer:
         is_single = sum(len(part.masks) for part in encoded.parts) == 1
         fillings = [
-            [
-                self._filling(part, mask, token, score, is_single)
-                for token, score in _top(scores_of(row, "softmax"), encoded.wanted)
-            ]
+            self._fillings(part, mask, _top(scores_of(row, "softmax"), encoded.wanted), is_single)
             for part, masked in zip(encoded.parts, rows, strict=True)
             for mask, row in zip(part.masks, masked, strict=True)
         ]
         return fillings[0] if is_single else fillings
 
-    def _filling(self, part: MaskedPart, mask: int, token: int, score: float, is_single: bool) -> Filling:
+    def _fillings(
+        self, part: MaskedPart, mask: int, found: Sequence[tuple[int, float]], is_single: bool
+    ) -> list[Filling]:
         """`sequence` is what was read, as the tokenizer writes it; other masks stay."""
-        ids = [*part.ids[:mask], token, *part.ids[mask + 1 :]]
-        return {
-            "score": score,
-            "token": token,
-            "token_str": self._tokenizer.decode([token], skip_special_tokens=False),
-            "sequence": self._tokenizer.decode(ids, skip_special_tokens=is_single),
-        }
+        text = FilledText(part.ids, mask, partial(self._tokenizer.decode, skip_special_tokens=is_single))
+        return [
+            {
+                "score": score,
+                "token": token,
+                "token_str": self._tokenizer.decode([token], skip_special_tokens=False),
+                "sequence": text.having(token),
+            }
+            for token, score in found
+        ]
 
     def answer(self, raw: Answer, parameters: Wanted | None = None) -> Answer:
         return raw
