@@ -9,6 +9,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from bedplate_serving.batching import Batcher
 from bedplate_serving.predictors import BadItems, load_predictor
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.check import main as check_main
+from bedplate_serving.predictors.image_pipeline import prompt_tokens
 from bedplate_serving.predictors.text_to_image import TextToImage
 from bedplate_serving.testing.images import tiny_diffusion, tiny_diffusion_xl
 
@@ -198,6 +200,18 @@ def test_every_fault_in_a_list_is_named_by_its_index(painter: TextToImage) -> No
 def test_a_prompt_that_is_not_read_to_its_end_is_marked(painter: TextToImage) -> None:
     short, long = painter.encode([painter.parse("a cat"), painter.parse("a very big cat " * 20)])
     assert not short.truncated and long.truncated and painter.context_length == 77
+
+
+def test_a_prompt_is_read_as_far_as_the_pipeline_asks_its_tokenizers_to() -> None:
+    """SD3 and Flux read 256 and 512 tokens, though T5's tokenizer knows no limit."""
+
+    class Transformer:
+        def __init__(self, *most: int) -> None:
+            self.components = {f"tokenizer_{i}": SimpleNamespace(model_max_length=one) for i, one in enumerate(most)}
+
+        def __call__(self, prompt: str, max_sequence_length: int = 256) -> None: ...
+
+    assert [prompt_tokens(Transformer(*most)) for most in ((77, 10**30), (77, 512), (77,), ())] == [256, 256, 77, 256]
 
 
 def test_images_are_made_one_at_a_time(painter: TextToImage) -> None:

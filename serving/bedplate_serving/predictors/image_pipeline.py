@@ -22,7 +22,15 @@ from bedplate_registry.safe_json import read_json
 from bedplate_serving.predictors.loading import dtype_for
 from bedplate_serving.predictors.refusing import refusing
 
-__all__ = ["MAX_SIDE", "default_size", "default_steps", "load_pipeline", "longest_tokenizer", "schedulers_for"]
+__all__ = [
+    "MAX_SIDE",
+    "default_size",
+    "default_steps",
+    "load_pipeline",
+    "longest_tokenizer",
+    "prompt_tokens",
+    "schedulers_for",
+]
 
 MAX_SIDE = 2048
 MAX_TRAIN_STEPS = 10_000  # of a scheduler, which keeps a number for each; models have a thousand
@@ -96,6 +104,14 @@ def longest_tokenizer(pipeline: Any) -> Any:
     """The tokenizer that reads most of a prompt: of several text encoders one reads it all (SD3, Flux)."""
     tokenizers = [part for name, part in pipeline.components.items() if name.startswith("tokenizer") and part]
     return max(tokenizers, key=lambda tokenizer: tokenizer.model_max_length, default=None)
+
+
+def prompt_tokens(pipeline: Any) -> int | None:
+    """As many of a prompt's tokens are read; None where there is no limit, which tokenizers write as 1e30."""
+    own = getattr(longest_tokenizer(pipeline), "model_max_length", None)
+    asked = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+    limits = (own, None if asked is None else asked.default)
+    return min((limit for limit in limits if isinstance(limit, int) and limit < 1_000_000), default=None)
 
 
 def default_size(pipeline: Any) -> tuple[int, int]:

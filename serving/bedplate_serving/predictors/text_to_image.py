@@ -32,6 +32,7 @@ from bedplate_serving.predictors.image_pipeline import (
     default_steps,
     load_pipeline,
     longest_tokenizer,
+    prompt_tokens,
     schedulers_for,
 )
 from bedplate_serving.predictors.loading import pick_device
@@ -145,7 +146,8 @@ class TextToImage(TaskPredictor):
             self._schedulers = schedulers_for(self._pipeline)
             self._size, self._steps = default_size(self._pipeline), default_steps(self._pipeline)
             self._tokenizer = copy.deepcopy(longest_tokenizer(self._pipeline))  # the pipeline sets its truncation
-            self.context_length = _limit(self._tokenizer) or MAX_CHARACTERS
+            self._most_tokens = prompt_tokens(self._pipeline)
+            self.context_length = self._most_tokens or MAX_CHARACTERS
         self._lock = threading.Lock()  # a pipeline and its scheduler hold the state of the image they are at
 
     def parameters(self, raw: Mapping[str, Any]) -> TextToImageParameters:
@@ -193,8 +195,8 @@ class TextToImage(TaskPredictor):
 
     def encode(self, items: Sequence[ImageOrder]) -> list[EncodedOrder]:
         """Marks prompts that are longer than the model's text encoders read."""
-        limit = _limit(self._tokenizer)
-        if limit is None:
+        limit = self._most_tokens
+        if limit is None or self._tokenizer is None:
             return [EncodedOrder(length=1, order=item) for item in items]
         lengths = [len(ids) for ids in self._tokenizer([item.prompt for item in items])["input_ids"]]
         return [
@@ -285,9 +287,3 @@ def _encode(image: Image.Image, kind: str) -> bytes:
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
-
-
-def _limit(tokenizer: Any) -> int | None:
-    """In tokens; None where there is none, which tokenizers write as 1e30."""
-    length = getattr(tokenizer, "model_max_length", None)
-    return length if isinstance(length, int) and length < 1_000_000 else None
