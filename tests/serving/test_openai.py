@@ -241,6 +241,14 @@ def streamed(request: StreamingRequest, *pieces: Any) -> list[Any]:
     return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
+@pytest.mark.parametrize(("raw", "drawn"), [({"temperature": 0.5}, True), ({}, False), ({"seed": 3}, False)])
+def test_the_details_of_a_stream_tell_the_seed_that_was_drawn(raw: dict[str, Any], drawn: bool) -> None:
+    request = tgi.stream("Once", GenerationParameters(details=True, **raw), Writer())  # type: ignore[arg-type]
+    seed = streamed(request, *PIECES, ENDED)[-1]["details"]["seed"]
+    assert (seed is not None) == drawn
+    assert seed is None or seed == request.item[1].seed
+
+
 def test_events_end_with_the_count_where_it_is_wanted_and_always_with_done() -> None:
     counted = streamed(chat(stream=True, stream_options={"include_usage": True}), *PIECES, ENDED)
     assert counted[-1] == "[DONE]"

@@ -7,6 +7,7 @@ the last one has "generated_text", the whole of it, and where it was asked for "
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -28,6 +29,8 @@ def stream(inputs: Any, parameters: GenerationParameters, predictor: Predictor) 
     if isinstance(inputs, list) or parameters.sequences > 1:
         what = "a list of inputs" if isinstance(inputs, list) else "several texts of one prompt"
         raise Refused(f"A stream is one text, and this asks for {what}.", hint="Send stream: false.", code="one-stream")
+    if parameters.samples and parameters.seed is None:  # drawn here, so that the details can tell it
+        parameters = parameters.model_copy(update={"seed": secrets.randbits(63)})
     prompt = inputs if parameters.return_full_text and isinstance(inputs, str) else ""
     write = partial(_events, prompt, parameters)
     return StreamingRequest(predictor.parse(inputs, parameters), lambda pieces: with_errors(write(pieces), _failure))
@@ -59,7 +62,7 @@ def _details(piece: Piece, count: int, parameters: GenerationParameters) -> dict
     """`input_length` is TGI's name of the tokens of the prompt."""
     length = (piece.usage or {}).get("prompt_tokens")
     told = {"finish_reason": piece.finish_reason, "generated_tokens": count, "input_length": length}
-    return told | {"seed": parameters.seed}
+    return told | {"seed": parameters.seed if parameters.samples else None}
 
 
 def _failure(problem: Problem) -> bytes:
