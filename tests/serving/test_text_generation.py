@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
 
 from bedplate_registry.errors import Refused
 from bedplate_serving.predictors import load_predictor
 from bedplate_serving.predictors.base import BadItems, ItemError
-from bedplate_serving.predictors.generation.control_tokens import ControlTokens
+from bedplate_serving.predictors.generation.control_tokens import MARK, ControlTokens
 from bedplate_serving.predictors.generation.generated import Generation
+from bedplate_serving.predictors.generation.sampling import Chosen
+from bedplate_serving.predictors.generation.static import batches
 from bedplate_serving.predictors.generation.vocabulary import TokenTexts
-from bedplate_serving.predictors.generation.writer import Detokenizer, StopStrings
+from bedplate_serving.predictors.generation.writer import Detokenizer, StopStrings, Text
 from bedplate_serving.predictors.text_generation import TextGenerator
 from bedplate_serving.testing.causal import CAUSAL_FAMILIES, tiny_causal, tiny_llama
 
@@ -85,6 +97,43 @@ def test_a_padded_batch_writes_what_each_prompt_gets_alone(family: str, tmp_path
         assert text.text == plain.text(wanted)
 
 
+def tiny_rwkv() -> Any:
+    return RwkvForCausalLM(RwkvConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32))
+
+
+def tiny_recurrent_gemma() -> Any:
+    shape = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64, "lru_width": 32}
+    return RecurrentGemmaForCausalLM(
+        RecurrentGemmaConfig(vocab_size=400, num_attention_heads=2, num_key_value_heads=1, **shape)
+    )
+
+
+@pytest.mark.parametrize("make", [tiny_rwkv, tiny_recurrent_gemma])
+def test_where_padding_changes_the_text_prompts_of_one_length_alone_are_written_together(
+    make: Callable[[], Any], tmp_path: Path
+) -> None:
+    folder = tiny_llama(tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = make()
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    generator = TextGenerator(folder, device="cpu", threads=1)
+    several = PROMPTS[:3]  # RecurrentGemma continues whatever it read last where a prompt is a single token
+    for prompt, together in zip(several, generations(generator, several), strict=True):
+        assert together.token_ids == one(generator, prompt).token_ids
+    prompts = [[5, 6, 7], [8, 9, 10], [5, 6]]
+    texts = [generator._model.text(encoded) for encoded in generator.encode([generator.parse(p) for p in prompts])]
+    assert [len(batch) for batch in batches(texts, 8000, 2000, pads=False)] == [2, 1]
+
+
+@pytest.mark.parametrize("family", CAUSAL_FAMILIES)
+def test_padding_is_right_for_the_common_families(family: str, tmp_path: Path) -> None:
+    assert TextGenerator(tiny_causal(tmp_path, family), device="cpu", threads=1)._model._pads
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -120,6 +169,21 @@ def test_the_models_own_generation_config_holds_where_the_caller_says_nothing(tm
     assert list(one(generator).token_ids) == Plain(folder).tokens(PROMPTS[0])
     unpenalized = one(generator, repetition_penalty=1.0)
     assert list(unpenalized.token_ids) == Plain(folder).tokens(PROMPTS[0], repetition_penalty=1.0)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_rules_of_the_models_own_generation_config_are_kept(beams: int, tmp_path: Path) -> None:
+    folder = tiny_llama(tmp_path)
+    first, *_, last = Plain(folder).tokens(PROMPTS[0])
+    config = GenerationConfig.from_pretrained(folder)
+    config.begin_suppress_tokens, config.bad_words_ids = [first], [[last]]
+    config.num_beams, config.length_penalty, config.early_stopping = 3, -5.0, True  # num_beams is the caller's
+    config.save_pretrained(folder)
+    generator, plain = TextGenerator(folder, device="cpu", threads=1), Plain(folder)
+    for prompt in PROMPTS:
+        found = one(generator, prompt, num_beams=beams).token_ids
+        assert list(found) == plain.tokens(prompt, num_beams=beams)
+        assert found[0] != first and last not in found
 
 
 # --- chance
@@ -206,6 +270,22 @@ def test_a_stop_string_over_several_tokens_ends_the_text_before_or_after_it(gene
     without = one(generator, stop=[stop], include_stop_str_in_output=False)
     assert (without.text, without.finish_reason) == (whole[:end], "stop_sequence")
     assert without.completion_tokens < one(generator).completion_tokens
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_control_token_ends_the_text_as_a_stop_string_too(generator: TextGenerator, keeps: bool) -> None:
+    """Texts leave control tokens out, so none is ever found in one."""
+    parameters = generator.parameters({"stop": ["<|im_start|>", "<|im_end|>"], "include_stop_str_in_output": keeps})
+    [encoded] = generator.encode([generator.parse(PROMPTS[0], parameters)])
+    text = Text(encoded, generator._model._tokenizer, frozenset(), generator._model._special, "cpu")
+    card, start = generator.encode([generator.parse("card<|im_start|>")])[0].ids[-2:]
+    assert (text.write(Chosen(card, -1.0)).finish_reason, text.write(Chosen(start, -1.0)).finish_reason) == (
+        None,
+        "stop_sequence",
+    )
+    written = text.generation()
+    assert written.text.endswith("<|im_start|>") == keeps
+    assert written.pieces[-1].special
 
 
 def test_text_that_may_be_a_stop_is_held_back_until_it_is_clear() -> None:
@@ -305,6 +385,10 @@ def test_a_wrong_input_is_named(generator: TextGenerator, item: Any, reason: str
         ({"stop": ["a"] * 17}, "stop"),
         ({"max_new_tokens": 0}, "at least 1"),
         ({"top_p": 1.5}, "at most 1"),
+        ({"temperature": 1e-30}, "temperature is 1e-30; it must be 0, or at least 0.01"),
+        ({"repetition_penalty": 1e-30}, "at least 0.01"),
+        ({"num_beams": 2, "presence_penalty": 1.0}, "num_beams goes without presence_penalty"),
+        ({"num_beams": 2, "frequency_penalty": 1.0, "top_n_tokens": 2}, "without frequency_penalty, top_n_tokens"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(generator: TextGenerator, raw: Any, reason: str) -> None:
@@ -422,6 +506,26 @@ def test_a_vocabulary_that_spells_single_bytes_is_read_as_well() -> None:
     assert [texts.bytes(token) for token in range(3)] == [b" card", b"\xf0", b"\x9f"]
 
 
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]),
+        decoders.Metaspace(),
+    ],
+    ids=["Replace", "Metaspace"],
+)
+def test_a_token_by_itself_keeps_the_blank_that_a_decoder_takes_from_the_first(decoder: Any) -> None:
+    tokenizer = Tokenizer(models.BPE({"\u2581my": 0, "\u2581card": 1, "s": 2}, []))
+    tokenizer.decoder = decoder
+    texts = TokenTexts(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    assert b"".join(map(texts.bytes, (0, 1, 2))) == b" my cards"
+    assert texts.text(1) == " card"
+
+
+def test_a_number_beyond_the_vocabulary_is_no_token_and_has_no_bytes(generator: TextGenerator) -> None:
+    assert generator.token(9999) == ("", b"")
+
+
 # --- control tokens in a message
 
 
@@ -446,6 +550,32 @@ def test_overlapping_control_tokens_are_both_cut() -> None:
     tokenizer.add_special_tokens([AddedToken("ab", special=True), AddedToken("bc", special=True)])
     control = ControlTokens(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
     assert control.parts(control.mark("abc")) == ["a", "b", "c"]
+    assert control.mark("ab") == f"a{MARK}b"
     assert control.mark([{"role": "user", "content": "no", "size": 3}]) == [
         {"role": "user", "content": "no", "size": 3}
     ]
+
+
+def test_a_thousand_control_tokens_are_found_as_one_after_the_other_would() -> None:
+    names = [
+        "<s>",
+        "[INST]",
+        "[/INST]",
+        *(f"<SPECIAL_{number}>" for number in range(1000)),
+        "<|a|>",
+        "<|a|>b",
+        "<|ab|>",
+    ]
+    tokenizer = Tokenizer(models.BPE({}, []))
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names])
+    control = ControlTokens(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    one_by_one = re.compile(f"(?={'|'.join(map(re.escape, names))})(.)")
+    text = "a <s> <<s>> <SPECIAL_17> <SPECIAL_1000> <SPECIAL_ [INST][/INST] [ <|a|>b <|ab|> <|ab <|"
+    assert control.mark(text) == one_by_one.sub(rf"\1{MARK}", text)
+    assert control.mark("<" * 1_000_000) == "<" * 1_000_000  # hours, if each name were tried at each place
+
+
+def test_of_a_chat_that_cannot_fit_nothing_is_rendered(tmp_path: Path) -> None:
+    generator = TextGenerator(tiny_llama(tmp_path, chat_template="{{ raise_exception('rendered') }}"), device="cpu")
+    with pytest.raises(ItemError, match=r"the prompt has 1000000 characters; the model holds 128 tokens in all"):
+        generator.encode([generator.parse_chat([{"role": "user", "content": "x" * 1_000_000}])])

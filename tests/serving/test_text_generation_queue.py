@@ -17,6 +17,7 @@ from bedplate_registry.errors import BedplateError, Refused
 from bedplate_serving.predictors.base import BadItems, ItemError, Piece
 from bedplate_serving.predictors.generation.generated import Generation
 from bedplate_serving.predictors.generation.queue import GenerationQueue
+from bedplate_serving.predictors.generation.writer import Text
 from bedplate_serving.predictors.text_generation import TextGenerator
 from bedplate_serving.queues import DeadlineExceeded, Draining, QueueFull
 from bedplate_serving.testing.causal import tiny_causal, tiny_llama
@@ -24,6 +25,7 @@ from bedplate_serving.testing.causal import tiny_causal, tiny_llama
 PROMPTS = ("the card", "Hé 你好😀 how can my account", "please help why is the refund not there " * 4, "x")
 NEW = 16
 FAMILIES = ("llama", "qwen2", "mistral", "gpt2", "gpt_neox", "opt", "bloom", "mamba")
+ENGINES = ("Thread-", "static-batches")  # of continuous batching, and ours
 UNPAGED = {"bloom", "mamba"}  # positions as biases of the attention; no attention at all
 
 
@@ -365,6 +367,111 @@ def test_a_hostile_chat_template_costs_its_own_caller_alone(tmp_path: Path) -> N
             one.cancel()
         with pytest.raises(Refused) as refused:
             await hostile[0]
+        assert refused.value.code == "chat-template-timeout"
+
+    run(generator, test)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_who_leaves_while_the_engines_open_leaves_none_behind(stays: bool, generator: TextGenerator) -> None:
+    before = set(threading.enumerate())
+
+    async def test(queue: GenerationQueue) -> None:
+        for _ in range(3):
+            leaves = asyncio.create_task(queue.submit([item(generator)]))
+            await asyncio.sleep(0.005)
+            leaves.cancel()
+        if stays:
+            assert (await queue.submit([item(generator)]))[0].raw.token_ids == alone(generator).token_ids
+
+    run(generator, test)
+    assert not [one for one in set(threading.enumerate()) - before if one.name.startswith(ENGINES)]
+
+
+def test_a_model_that_cannot_begin_continuous_batching_writes_static_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = TextGenerator(tiny_llama(tmp_path), device="cpu", threads=1)
+
+    def cannot(*args: Any, **more: Any) -> Any:
+        raise ValueError("this family cannot")
+
+    monkeypatch.setattr(type(generator._model._model), "init_continuous_batching", cannot)
+
+    async def test(queue: GenerationQueue) -> None:
+        assert (await queue.submit([item(generator)]))[0].raw.token_ids == alone(generator).token_ids
+        assert queue._paged is None
+
+    run(generator, test)
+
+
+def test_a_text_that_a_failing_manager_does_not_take_is_given_to_the_next_one(generator: TextGenerator) -> None:
+    async def test(queue: GenerationQueue) -> None:
+        wanted = (await queue.submit([item(generator)]))[0].raw.token_ids
+        engine: Any = queue._paged
+        look = engine._takes_more
+
+        def fails_after_the_look() -> bool:
+            engine._takes_more = look
+            engine._manager.background_thread_status.request_stop(2, 0)  # what its thread does first in an error
+            return True
+
+        engine._takes_more = fails_after_the_look
+        assert (await queue.submit([item(generator)]))[0].raw.token_ids == wanted
+        assert not engine._texts
+
+    run(generator, test)
+
+
+def test_a_text_may_fail_while_its_caller_leaves(generator: TextGenerator) -> None:
+    async def test(queue: GenerationQueue) -> None:
+        await queue.submit([item(generator)])
+        engine: Any = queue._paged
+
+        class Leaving(Text):
+            """One whose caller leaves as it is looked at."""
+
+            @property
+            def is_done(self) -> bool:
+                engine.drop(self)
+                return super().is_done
+
+        [encoded] = generator.encode([item(generator)])
+        text = Leaving(encoded, generator._model._tokenizer, frozenset(), frozenset(), "cpu")
+        engine._texts["a text"], engine._names[id(text)] = text, "a text"
+        engine.fail("a text")
+        assert text.failure is not None
+        assert not engine._texts and not engine._names
+
+    run(generator, test)
+
+
+def test_prompts_are_not_encoded_to_the_end_for_a_caller_who_has_left(generator: TextGenerator) -> None:
+    left = threading.Event()
+
+    class Leaving(list[Any]):
+        """A list whose second item is read as its caller leaves."""
+
+        def __iter__(self) -> Any:
+            for index, one in enumerate(super().__iter__()):
+                if index == 1:
+                    left.set()
+                yield one
+                assert index < 2, "read on"
+
+    with pytest.raises(BedplateError, match="Nobody waits"):
+        generator._model.encode_all(Leaving([item(generator)] * 5), left)
+
+
+def test_a_hostile_template_costs_a_list_of_chats_as_much_as_one(tmp_path: Path) -> None:
+    """The next chat is not begun where one took all its time, nor where the caller has left."""
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    generator = TextGenerator(tiny_llama(tmp_path, chat_template=endless), device="cpu", threads=1)
+    chats = [generator.parse_chat([{"role": "user", "content": "hello"}])] * 50
+
+    async def test(queue: GenerationQueue) -> None:
+        with pytest.raises(Refused) as refused:
+            await queue.submit(chats)  # a list of them would take longer than `run` waits
         assert refused.value.code == "chat-template-timeout"
 
     run(generator, test)

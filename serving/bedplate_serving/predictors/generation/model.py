@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -60,7 +62,7 @@ class CausalModel:
         self._eos = _end_tokens(self._defaults, self._model.config, self._tokenizer)
         self._pad = next((one for one in (self._tokenizer.pad_token_id, *sorted(self._eos)) if one is not None), 0)
         self._model.generation_config = GenerationConfig()  # else `generate` would apply the defaults once more
-        self._special = frozenset(self._tokenizer.all_special_ids)
+        self._special = _special_tokens(self._tokenizer)
         self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters, or bytes
         self.vocabulary = int(self._model.get_input_embeddings().num_embeddings)
         self.token_texts = TokenTexts(self._tokenizer)
@@ -71,15 +73,23 @@ class CausalModel:
 
     # --- prompts
 
-    def encode_all(self, items: Sequence[Prompt]) -> list[EncodedPrompt]:
-        """As `encode`; of several items BadItems tells which ones do not fit."""
-        encoded = outcomes(self.encode, items)
-        failed = [(index, one) for index, one in enumerate(encoded) if isinstance(one, BedplateError)]
-        if failed and (len(items) == 1 or not all(isinstance(error, ItemError) for _, error in failed)):
-            raise failed[0][1]
+    def encode_all(self, items: Sequence[Prompt], left: Event | None = None) -> list[EncodedPrompt]:
+        """As `encode`; of several items BadItems tells which ones do not fit. Ends early where nobody waits: `left`."""
+        encoded: list[EncodedPrompt] = []
+        failed: list[tuple[int, str]] = []
+        for index, item in enumerate(items):
+            if left is not None and left.is_set():
+                raise BedplateError("Nobody waits for these texts any more.", code="abandoned")
+            [one] = outcomes(self.encode, [item])
+            if not isinstance(one, BedplateError):
+                encoded.append(one)
+            elif isinstance(one, ItemError) and len(items) > 1:
+                failed.append((index, one.message))
+            else:
+                raise one
         if failed:
-            raise BadItems([(index, error.message) for index, error in failed])
-        return [one for one in encoded if not isinstance(one, BedplateError)]
+            raise BadItems(failed)
+        return encoded
 
     def encode(self, items: Sequence[Prompt]) -> list[EncodedPrompt]:
         """Raises PromptTooLong, and what a chat template may raise."""
@@ -113,6 +123,7 @@ class CausalModel:
         """The text of a prompt, cut where a chat's message looks like a control token."""
         if not item.messages:
             return [item.text]
+        self._check_characters(sum(len(message["content"]) for message in item.messages))
         messages, tools = self._control.mark(item.messages), self._control.mark(item.tools)
         return self._control.parts(self.chat.render(messages, tools))
 
@@ -120,13 +131,15 @@ class CausalModel:
         """Of a text that cannot fit none is made: it has more characters than the longest tokens would."""
         if truncate is not None and not is_chat:
             parts = [parts[0][-(truncate + SPARE_TOKENS) * self._longest_token :]]
-        characters = sum(map(len, parts))
+        self._check_characters(sum(map(len, parts)))
+        return [token for part in parts for token in self._tokenizer(part, add_special_tokens=not is_chat)["input_ids"]]
+
+    def _check_characters(self, characters: int) -> None:
         if characters > (self.context_length + SPARE_TOKENS) * self._longest_token:
             raise PromptTooLong(
                 f"the prompt has {characters} characters; the model holds {self.context_length} tokens in all",
                 hint="Shorten the prompt.",
             )
-        return [token for part in parts for token in self._tokenizer(part, add_special_tokens=not is_chat)["input_ids"]]
 
     def _new_tokens(self, prompt: int, wanted: GenerationParameters, *, is_chat: bool) -> int:
         beams = wanted.num_beams or 1
@@ -152,7 +165,7 @@ class CausalModel:
         groups = [[self.text(single) for single in encoded.single()] for encoded in batch]
         texts = [text for group in groups for text in group]
         texts.sort(key=lambda text: (text.encoded.max_new_tokens, len(text.encoded.ids)))
-        for together in batches(texts, self.token_budget, self.context_length):
+        for together in batches(texts, self.token_budget, self.context_length, pads=self._pads):
             write_batch(self._model, together, _nobody, self._pad)
         for text in texts:
             if text.failure is not None:
@@ -166,7 +179,14 @@ class CausalModel:
 
     def open_static(self, told: Told, token_budget: int | None = None) -> StaticEngine:
         budget = token_budget or self.token_budget
-        engine = StaticEngine(self._model, told, pad=self._pad, token_budget=budget, context_length=self.context_length)
+        engine = StaticEngine(
+            self._model,
+            told,
+            pad=self._pad,
+            token_budget=budget,
+            context_length=self.context_length,
+            pads=self._pads,
+        )
         engine.start()
         return engine
 
@@ -182,7 +202,7 @@ class CausalModel:
         engine = PagedEngine(_twin(self._model), told, tokens=tokens, rows=MOST_ROWS[self._kind], device=self.device)
         try:
             engine.start()
-            if self._is_right(engine):
+            if self._is_right(lambda texts: _write_with(engine, texts)):
                 return engine
             log.info("continuous batching does not agree with the plain forward pass of this model: static batches")
         except Exception as error:  # noqa: BLE001 - whatever it is that a family of models cannot do
@@ -190,7 +210,18 @@ class CausalModel:
         engine.stop()
         return None
 
-    def _is_right(self, engine: PagedEngine) -> bool:
+    @cached_property
+    def _pads(self) -> bool:
+        """Whether prompts of different length may be written in one batch, which pads them.
+
+        It is seen, too: recurrent models read the padding, others count their positions from it.
+        """
+        is_right = self._is_right(lambda texts: write_batch(self._model, texts, _nobody, self._pad))
+        if not is_right:
+            log.info("padding changes what this model writes: static batches are of prompts of one length")
+        return is_right
+
+    def _is_right(self, write: Callable[[Sequence[Text]], None]) -> bool:
         wanted = GenerationParameters(max_new_tokens=CHECK_TOKENS)
         if max(CHECK_PROMPTS) + CHECK_TOKENS > self.context_length:
             return False
@@ -199,11 +230,7 @@ class CausalModel:
             Text(encoded, self._tokenizer, frozenset(), frozenset(), self.device)
             for encoded in self.encode([Prompt(wanted, token_ids=tuple(prompt)) for prompt in prompts])
         ]
-        for text in texts:
-            engine.add(text)
-        until = time.monotonic() + CHECK_SECONDS
-        while not all(text.is_done for text in texts) and time.monotonic() < until:
-            time.sleep(0.002)
+        write(texts)
         return all(text.finish_reason is not None and self._is_as_likely(text) for text in texts)
 
     def _is_as_likely(self, text: Text) -> bool:
@@ -245,6 +272,15 @@ def _twin(model: Any) -> Any:
     return copy.deepcopy(model, shared)
 
 
+def _write_with(engine: PagedEngine, texts: Sequence[Text]) -> None:
+    """Returns when they are done, or have had their time."""
+    for text in texts:
+        engine.add(text)
+    until = time.monotonic() + CHECK_SECONDS
+    while not all(text.is_done for text in texts) and time.monotonic() < until:
+        time.sleep(0.002)
+
+
 def _nobody(step: Step) -> None:
     """Nobody is told of single tokens."""
 
@@ -255,6 +291,12 @@ def _end_tokens(defaults: Any, config: Any, tokenizer: Any) -> frozenset[int]:
         if found is not None:
             return frozenset(found if isinstance(found, list) else [found])
     return frozenset()
+
+
+def _special_tokens(tokenizer: Any) -> frozenset[int]:
+    """Those that texts leave out: more than the ones with a name of their own (eos_token, …)."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(tokenizer.all_special_ids) | {number for number, token in added if token.special}
 
 
 def _templates(tokenizer: Any) -> dict[str, str]:

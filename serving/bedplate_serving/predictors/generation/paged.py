@@ -59,12 +59,23 @@ class PagedEngine:
         """Called from one thread alone. Blocks while a manager that has failed is replaced."""
         if not self._takes_more():
             self._reopen()
+        if not self._hand_in(text):  # the manager failed since it was looked at
+            self._reopen()
+            if not self._hand_in(text):
+                self._fail(text)
+
+    def _hand_in(self, text: Text) -> bool:
+        """Whether the manager took it, or need not."""
         name = f"text-{next(self._numbers)}"
         with self._lock:  # all of it: who leaves comes before it or after it, not in between
             if text.is_done:
-                return
+                return True
             self._texts[name], self._names[id(text)] = text, name
-            self._manager.add_request(list(text.encoded.ids), request_id=name, max_new_tokens=None, eos_token_id=-1)
+            ids = list(text.encoded.ids)
+            taken = self._manager.add_request(ids, request_id=name, max_new_tokens=None, eos_token_id=-1)
+            if taken is None:
+                del self._texts[name], self._names[id(text)]
+            return taken is not None
 
     def drop(self, text: Text) -> None:
         with self._lock:
@@ -74,7 +85,8 @@ class PagedEngine:
                 self._manager.cancel_request(name)
 
     def stop(self) -> None:
-        self._manager.stop(block=True, timeout=JOIN_SECONDS, hard_stop=True)
+        if self._manager is not None:
+            self._manager.stop(block=True, timeout=JOIN_SECONDS, hard_stop=True)
 
     def _takes_more(self) -> bool:
         manager = self._manager
@@ -107,12 +119,13 @@ class PagedEngine:
         return forced(scores, tokens)
 
     def fail(self, name: str) -> None:
-        text = self._texts.get(name)
-        if text is None or text.is_done:
-            return
-        with self._lock:
+        with self._lock:  # its caller may leave just now
+            text = self._texts.pop(name, None)
             self._names.pop(id(text), None)
-            del self._texts[name]
+        if text is not None and not text.is_done:
+            self._fail(text)
+
+    def _fail(self, text: Text) -> None:
         text.fail(BedplateError("The model failed while it wrote this text.", code="inference-failed"))
         self._told([(text, None)])
 

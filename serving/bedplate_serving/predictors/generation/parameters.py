@@ -18,6 +18,7 @@ __all__ = ["DEFAULT_CHAT_TOKENS", "DEFAULT_NEW_TOKENS", "GenerationParameters"]
 DEFAULT_NEW_TOKENS, DEFAULT_CHAT_TOKENS = 100, 1024
 MAX_STOPS = 16
 MAX_SEQUENCES = 16
+LEAST = 0.01  # of what logits are divided by: much less makes infinities of them
 REFUSED = {
     "adapter_id": "adapters are a part of a model version here: import the model with its adapter",
     "grammar": "this release does not steer the text by a grammar or JSON schema",
@@ -52,7 +53,7 @@ class GenerationParameters(Parameters):
     ] = None
     repetition_penalty: Annotated[
         float | None,
-        Field(gt=0, le=100, description="Above 1, tokens of the prompt and the text so far get unlikelier."),
+        Field(ge=LEAST, le=100, description="Above 1, tokens of the prompt and the text so far get unlikelier."),
     ] = None
     frequency_penalty: Annotated[
         float | None,
@@ -130,10 +131,20 @@ class GenerationParameters(Parameters):
         given = [name for name, value in steers.items() if value is not None and value not in (0, 1)]
         beams = self.num_beams or 1
         several = self.sequences > 1
+        of_single_tokens = ("frequency_penalty", "presence_penalty", "top_n_tokens")
+        unsearched = [name for name in of_single_tokens if getattr(self, name)]
         return [
             (self.do_sample is False and bool(given), f"do_sample is false, but {', '.join(given)} steers sampling"),
+            (
+                0 < (self.temperature or 0) < LEAST,
+                f"temperature is {self.temperature}; it must be 0, or at least {LEAST}",
+            ),
             (bool(self.do_sample) and self.temperature == 0, "do_sample is true, but temperature 0 never samples"),
             (beams > 1 and self.samples, "num_beams searches and sampling draws; ask for one of them"),
+            (
+                beams > 1 and bool(unsearched),
+                f"num_beams goes without {', '.join(unsearched)}",
+            ),
             (bool(self.best_of and self.num_return_sequences), "give best_of or num_return_sequences, not both"),
             ((self.best_of or 1) > 1 and not self.samples, "best_of needs sampling: all its texts would be the same"),
             (

@@ -60,14 +60,22 @@ class Sampling:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     no_repeat_ngram_size: int = 0
+    bad_words: tuple[tuple[int, ...], ...] = ()
     suppressed: tuple[int, ...] = ()
+    begin_suppressed: tuple[int, ...] = ()  # as the first token
     min_new_tokens: int = 0
     top_n: int = 0
     beams: int = 1
+    length_penalty: float = 1.0  # of beams
+    early_stopping: bool | str = False
 
 
 def sampling_of(wanted: GenerationParameters, defaults: Any) -> Sampling:
-    """`defaults` is the model's own generation config. Without a seed one is drawn."""
+    """`defaults` is the model's own generation config. Without a seed one is drawn.
+
+    Not read of it: whether and how it searches or draws (do_sample, num_beams and groups of them), lengths, forced
+    tokens, stop_strings, guidance, sequence_bias, min_p, top_h, epsilon and eta cutoffs, exponential decay.
+    """
 
     def given(name: str, neutral: Any) -> Any:
         value = getattr(wanted, name, None)
@@ -79,10 +87,14 @@ def sampling_of(wanted: GenerationParameters, defaults: Any) -> Sampling:
         frequency_penalty=wanted.frequency_penalty or 0.0,
         presence_penalty=wanted.presence_penalty or 0.0,
         no_repeat_ngram_size=int(given("no_repeat_ngram_size", 0)),
+        bad_words=tuple(map(tuple, given("bad_words_ids", ()))),
         suppressed=tuple(given("suppress_tokens", ())),
+        begin_suppressed=tuple(given("begin_suppress_tokens", ())),
         min_new_tokens=int(given("min_new_tokens", 0)),
         top_n=wanted.top_n_tokens or 0,
         beams=wanted.num_beams or 1,
+        length_penalty=float(given("length_penalty", 1.0)),
+        early_stopping=given("early_stopping", False),
     )
     if not wanted.samples:
         return always

@@ -13,6 +13,7 @@ callers see happens on the event loop.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +59,7 @@ class GenerationQueue:
         self._model, self._max_queue = model, max_queue
         self._token_budget = token_budget
         self._receivers: dict[int, _Receiver] = {}  # by the id() of their text
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._static: Engine | None = None
         self._paged: Engine | None = None
         self._prompts = ThreadPoolExecutor(1, "prompts")
@@ -77,10 +78,11 @@ class GenerationQueue:
     async def stop(self) -> None:
         self._is_closing = True
         await self._is_empty.wait()
-        async with self._opening:
-            for engine in (self._paged, self._static):
-                if engine is not None:
-                    await asyncio.to_thread(engine.stop)
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+        for engine in (self._paged, self._static):
+            if engine is not None:
+                await asyncio.to_thread(engine.stop)
         self._prompts.shutdown(wait=False)
         self._chats.shutdown(wait=False)
 
@@ -156,20 +158,30 @@ class GenerationQueue:
         if self._static is None:
             await self._open()
         executor = self._chats if any(item.messages for item in items) else self._prompts
-        return await self._loop.run_in_executor(executor, self._begun, items)
+        left = threading.Event()
+        try:
+            return await self._loop.run_in_executor(executor, self._begun, items, left)
+        finally:
+            left.set()
 
-    def _begun(self, items: Sequence[Any]) -> list[tuple[EncodedPrompt, list[Text]]]:
-        """In a thread."""
-        encoded = self._model.encode_all(items)
+    def _begun(self, items: Sequence[Any], left: threading.Event) -> list[tuple[EncodedPrompt, list[Text]]]:
+        """In a thread, which looks between two prompts whether their caller has left."""
+        encoded = self._model.encode_all(items, left)
         return [(one, [self._model.text(single) for single in one.single()]) for one in encoded]
 
     async def _open(self) -> None:
-        """The engines, at the first request: that is the replica's own sample, so nobody waits for it."""
-        async with self._opening:
-            if self._static is None:
-                model, budget = self._model, self._token_budget
-                self._paged = await asyncio.to_thread(model.open_paged, self._told, budget)
-                self._static = model.open_static(self._told, budget)
+        """The engines, at the first request: that is the replica's own sample, so nobody waits for it.
+
+        Once for all who come meanwhile, and to its end though they leave: a thread that opens one cannot be called off.
+        """
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open_engines())
+        await asyncio.shield(self._opening)
+
+    async def _open_engines(self) -> None:
+        model, budget = self._model, self._token_budget
+        self._paged = await asyncio.to_thread(model.open_paged, self._told, budget)
+        self._static = await asyncio.to_thread(model.open_static, self._told, budget)
 
     async def _hand_over(self, receivers: Sequence[_Receiver]) -> None:
         """In a thread: an engine that has failed is begun anew at its next text. What has left by then is not added."""

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from transformers import (
     MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    SuppressTokensAtBeginLogitsProcessor,
     SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -81,14 +83,20 @@ class Chooser:
 
 
 def _rules(sampling: Sampling, prompt_length: int, eos: Sequence[int], device: str) -> list[Rule]:
+    ends = torch.tensor(eos, device=device) if eos else None
     wanted: list[tuple[bool, Callable[[], Any]]] = [
         (sampling.repetition_penalty != 1, lambda: RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)),
         (sampling.no_repeat_ngram_size > 0, lambda: NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram_size)),
+        (bool(sampling.bad_words), lambda: NoBadWordsLogitsProcessor([[*words] for words in sampling.bad_words], ends)),
         (
             bool(sampling.min_new_tokens and eos),
             lambda: MinNewTokensLengthLogitsProcessor(prompt_length, sampling.min_new_tokens, list(eos), device=device),
         ),
         (bool(sampling.suppressed), lambda: SuppressTokensLogitsProcessor(list(sampling.suppressed), device=device)),
+        (
+            bool(sampling.begin_suppressed),
+            lambda: SuppressTokensAtBeginLogitsProcessor([*sampling.begin_suppressed], prompt_length, device=device),
+        ),
     ]
     if sampling.draws:
         wanted += [

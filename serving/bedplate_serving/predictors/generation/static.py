@@ -28,8 +28,8 @@ PREFILL_POSITIONS = 64  # at once: each is as many numbers as the vocabulary has
 JOIN_SECONDS = 30.0
 
 
-def batches(texts: Sequence[Text], token_budget: int, context_length: int) -> Iterator[list[Text]]:
-    """Consecutive texts that fit together, at least one at a time.
+def batches(texts: Sequence[Text], token_budget: int, context_length: int, *, pads: bool) -> Iterator[list[Text]]:
+    """Consecutive texts that fit together, at least one at a time; without `pads` those of equally long prompts alone.
 
     Rows x (longest prompt + longest text) stay within the budget, and that sum within the context, because positions
     of a short text go on counting until the longest is done.
@@ -40,7 +40,8 @@ def batches(texts: Sequence[Text], token_budget: int, context_length: int) -> It
         width = max(len(one.encoded.ids) for one in joined) + max(one.encoded.max_new_tokens for one in joined)
         beams = max(one.encoded.sampling.beams for one in joined)
         too_much = width > context_length or width * len(joined) > token_budget or len(joined) > LARGEST_BATCH
-        if batch and (too_much or beams > 1):
+        uneven = not pads and len(text.encoded.ids) != len(joined[0].encoded.ids)
+        if batch and (too_much or uneven or beams > 1):
             yield batch
             batch = []
         batch.append(text)
@@ -128,9 +129,13 @@ def _search(model: Any, text: Text, told: Told, pad: int) -> None:
             min_new_tokens=sampling.min_new_tokens or None,
             num_beams=sampling.beams,
             num_return_sequences=encoded.sequences,
+            length_penalty=sampling.length_penalty,
+            early_stopping=sampling.early_stopping,
             repetition_penalty=sampling.repetition_penalty,
             no_repeat_ngram_size=sampling.no_repeat_ngram_size,
+            bad_words_ids=[list(words) for words in sampling.bad_words] or None,
             suppress_tokens=list(sampling.suppressed) or None,
+            begin_suppress_tokens=list(sampling.begin_suppressed) or None,
             eos_token_id=sorted(text.eos) or None,
             pad_token_id=pad,
             do_sample=False,
@@ -190,8 +195,8 @@ def _logits(model: Any, ids: torch.Tensor) -> Iterator[torch.Tensor]:
 class StaticEngine:
     """One thread: it takes what waits, in order of arrival, as much as fits one batch, and writes that."""
 
-    def __init__(self, model: Any, told: Told, *, pad: int, token_budget: int, context_length: int) -> None:
-        self._model, self._told, self._pad = model, told, pad
+    def __init__(self, model: Any, told: Told, *, pad: int, token_budget: int, context_length: int, pads: bool) -> None:
+        self._model, self._told, self._pad, self._pads = model, told, pad, pads
         self._token_budget, self._context_length = token_budget, context_length
         self._waiting: deque[Text] = deque()
         self._running: list[Text] = []
@@ -227,7 +232,7 @@ class StaticEngine:
         with self._wake:
             while True:
                 waiting = [text for text in self._waiting if not text.is_done]
-                batch = next(batches(waiting, self._token_budget, self._context_length), [])
+                batch = next(batches(waiting, self._token_budget, self._context_length, pads=self._pads), [])
                 self._waiting = deque(waiting[len(batch) :])
                 self._running = batch
                 if batch or self._closing:

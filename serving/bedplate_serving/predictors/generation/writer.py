@@ -106,6 +106,8 @@ class Text:
         self._tokenizer, self._eos, self._special = tokenizer, eos, special
         self._detokenizer = Detokenizer(tokenizer, encoded.ids)
         self._stops = StopStrings(encoded.stops, keeps=encoded.keeps_stop)
+        named = {tokenizer.backend_tokenizer.token_to_id(stop) for stop in encoded.stops}
+        self._stop_tokens = special & named  # a text leaves them out, so they are not found in it
 
     @property
     def is_done(self) -> bool:
@@ -136,14 +138,7 @@ class Text:
                 code="non-finite",
             )
         self.chooser.note(chosen.token)
-        is_end = chosen.token in self._eos
-        text = "" if is_end else self._stops.add(self._detokenizer.add(chosen.token))
-        if self._stops.is_found:
-            self.finish_reason = "stop_sequence"
-        elif is_end or len(self.pieces) + 1 >= self.encoded.max_new_tokens:
-            text += self._stops.add(self._detokenizer.rest()) + self._stops.rest()
-            found = self._stops.is_found  # in the characters that were held back
-            self.finish_reason = "stop_sequence" if found else "eos_token" if is_end else "length"
+        text = self._text_of(chosen.token)
         piece = Piece(
             text,
             chosen.token,
@@ -155,6 +150,23 @@ class Text:
         )
         self.pieces.append(piece)
         return piece
+
+    def _text_of(self, token: int) -> str:
+        """What goes out with it; sets `finish_reason` at the end."""
+        is_end, is_stop = token in self._eos, token in self._stop_tokens
+        is_last = len(self.pieces) + 1 >= self.encoded.max_new_tokens
+        text = "" if is_end or is_stop else self._stops.add(self._detokenizer.add(token))
+        found = self._stops.is_found
+        if not found and (is_end or is_stop or is_last):
+            text += self._stops.add(self._detokenizer.rest()) + self._stops.rest()
+            found = self._stops.is_found  # in the characters that were held back
+        if is_stop and not is_end and not found:
+            text, found = text + (self.word(token) if self.encoded.keeps_stop else ""), True
+        if found:
+            self.finish_reason = "stop_sequence"
+        elif is_end or is_last:
+            self.finish_reason = "eos_token" if is_end else "length"
+        return text
 
     def word(self, token: int) -> str:
         """A token by itself, as details show it."""
