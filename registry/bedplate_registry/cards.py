@@ -7,26 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .licenses import license_of
+
 __all__ = ["CardFacts", "card_facts", "read_card"]
 
 MAX_FRONT_BYTES = 256 << 10
+OTHER = "other"
 
 
 @dataclass(frozen=True)
 class CardFacts:
     """The parts of a card that Bedplate goes by. None and () where the card does not say."""
 
-    license: str | None = None
+    license: str | None = None  # as licenses.py has several
     languages: tuple[str, ...] = ()
     pipeline_tag: str | None = None
 
 
 def card_facts(value: Mapping[str, Any]) -> CardFacts:
     """The facts in a card's metadata, as the Hub gives it or as the front matter holds it."""
-    license = _texts(value.get("license"))
+    licenses = _texts(value.get("license"))
+    if OTHER in licenses:  # which is none of the Hub's list: its name stands beside
+        licenses += _texts(value.get("license_name"))
     tag = value.get("pipeline_tag")
     return CardFacts(
-        license=license[0].lower() if license else None,
+        license=license_of(*licenses),
         languages=tuple(_texts(value.get("language"))),
         pipeline_tag=tag if isinstance(tag, str) else None,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from .cards import CardFacts, read_card
 from .errors import Refused
+from .licenses import license_of
 from .models import ModelFacts
 from .pipelines import Pipeline, is_pipeline, pipeline_tensors, prompt_length, read_pipeline
 from .plans import ADAPTER_FILES
@@ -59,7 +60,8 @@ def inspect_folder(
     """The facts of the model in `folder` (files or links), or Refused naming what is wrong.
 
     `task` is what the user asked for: the head must be there. Without it the task follows from the Hub's tag and the
-    architecture, and a model without a usable head is a base. `card` is what the Hub says; README.md fills the gaps.
+    architecture, and a model without a usable head is a base. `card` is what the Hub says; README.md fills the gaps,
+    and where the two name different licenses the model has both.
     """
     check_configs(folder)
     said = _merged(card or CardFacts(), read_card(folder / "README.md"))
@@ -247,7 +249,7 @@ def _dtype(tensors: Iterable[Tensor]) -> str:
 
 def _merged(first: CardFacts, second: CardFacts) -> CardFacts:
     return CardFacts(
-        license=first.license or second.license,
+        license=license_of(first.license, second.license),
         languages=first.languages or second.languages,
         pipeline_tag=first.pipeline_tag or second.pipeline_tag,
     )

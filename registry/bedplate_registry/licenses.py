@@ -1,14 +1,15 @@
 """Licenses: what the policy says of one, and who accepted which, when.
 
-models/<org>/<name>/licenses.jsonl    one line an acceptance: license, by, when, and for which import or endpoint
+models/<org>/<name>/licenses.jsonl    one line an acceptance: license, source of the model, by, when, and for what
 
-A license is named by its SPDX id, in any case; a model that names none has the license `unknown`.
+A license is named by its SPDX id, in any case; a model that names none has the license `unknown`. One that names
+several, as its card may or its Hub and its card together, has them all, with commas between: "other, llama-nc".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -16,11 +17,12 @@ from .errors import Conflict
 from .names import Name
 from .store import VersionStore, now
 
-__all__ = ["UNKNOWN", "Acceptance", "Acceptances", "LicensePolicy", "license_id"]
+__all__ = ["UNKNOWN", "Acceptance", "Acceptances", "LicensePolicy", "license_id", "license_of"]
 
 UNKNOWN = "unknown"
 LICENSES = "licenses.jsonl"
 Word = Literal["allow", "ask", "deny"]
+STRICTER: tuple[Word, ...] = ("allow", "ask", "deny")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class LicensePolicy:
     """Lists of SPDX ids in lower case; `*` at the end of one stands for any rest.
 
     The longest entry that fits decides (`cc-by-nc-4.0` before `cc-by-*` before `*`), and of two that are the same the
-    stricter one. What no entry fits is allowed, unless there is a list of what is allowed.
+    stricter one. What no entry fits is allowed, unless there is a list of what is allowed. Of several licenses the
+    strictest decides: nobody here can tell whether a model's user may choose among them.
     """
 
     allow: tuple[str, ...] = ()
@@ -36,11 +39,12 @@ class LicensePolicy:
     deny: tuple[str, ...] = ()
 
     def says(self, license: str | None) -> Word:
-        name = license_id(license)
-        stricter: tuple[Word, ...] = ("allow", "ask", "deny")
+        return max((self._says_of(name) for name in _ids(license)), key=STRICTER.index)
+
+    def _says_of(self, name: str) -> Word:
         fitting = [
             (len(entry), strictness, word)
-            for strictness, word in enumerate(stricter)
+            for strictness, word in enumerate(STRICTER)
             for entry in getattr(self, word)
             if fnmatchcase(name, entry)
         ]
@@ -68,6 +72,7 @@ class Acceptance:
     """That somebody accepted the license of a model."""
 
     license: str
+    source: str  # the id of the model's source: another one may come to have its name
     by: str
     when: str
     where: str  # what it was accepted for: the id of an import, or an endpoint
@@ -82,19 +87,34 @@ class Acceptances:
     def all(self, name: Name) -> list[Acceptance]:
         return [Acceptance(**line) for line in self._store.lines(name, LICENSES)]
 
-    def find(self, names: Iterable[Name], license: str | None) -> Acceptance | None:
-        """The first acceptance of that license under one of these names: a model's, its base's, and so on."""
-        wanted = license_id(license)
-        return next((each for name in names for each in self.all(name) if each.license == wanted), None)
+    def find(self, models: Iterable[tuple[Name, str]], license: str | None) -> Acceptance | None:
+        """The first acceptance of that license for one of these, by name and source: a model, its base, and so on."""
+        wanted = set(_ids(license))
+        for name, source in models:
+            for each in self.all(name):
+                if each.source == source and wanted <= set(_ids(each.license)):
+                    return each
+        return None
 
-    def accept(self, name: Name, license: str | None, *, by: str, where: str) -> None:
+    def accept(self, name: Name, source: str, license: str | None, *, by: str, where: str) -> None:
         """Keep that somebody accepted it; the same once more changes nothing."""
-        wanted = license_id(license)
+        new = Acceptance(license_id(license), source, by, now(), where)
         with self._store.locked(name):
-            if not any((each.license, each.by, each.where) == (wanted, by, where) for each in self.all(name)):
-                self._store.append(name, LICENSES, asdict(Acceptance(wanted, by, now(), where)))
+            if not any(replace(each, when=new.when) == new for each in self.all(name)):
+                self._store.append(name, LICENSES, asdict(new))
 
 
 def license_id(license: str | None) -> str:
-    """As the lists name it."""
-    return (license or UNKNOWN).lower()
+    """As the lists name it; several with commas between."""
+    return ", ".join(_ids(license))
+
+
+def license_of(*said: str | None) -> str | None:
+    """All that is said of a model's license together, each once; None where nothing is."""
+    found = ", ".join(text for text in said if text)
+    return license_id(found) if found else None
+
+
+def _ids(license: str | None) -> tuple[str, ...]:
+    ids = (part.strip().lower() for part in (license or "").split(","))
+    return tuple(dict.fromkeys(filter(None, ids))) or (UNKNOWN,)

@@ -69,7 +69,8 @@ def test_a_fine_tune_has_the_acceptance_of_its_base() -> None:
         tuned = models.publish(replace(draft, name=Name.parse("tuned"), lineage={"base": MODEL}))
         body = {"name": "support", "model": tuned.ref}
         assert rest.call("POST", DEPLOYMENTS[1], json=body).json()["code"] == "license-not-accepted"
-        models.licenses.accept(Name.parse("support-intent"), None, by="ana", where="import-1a2b3c4d")
+        base = models.get(MODEL)
+        models.licenses.accept(base.name, base.source.id, None, by="ana", where="import-1a2b3c4d")
         assert rest.call("POST", DEPLOYMENTS[1], json=body).status_code == 201
 
 
@@ -108,6 +109,19 @@ def test_what_a_worker_made_of_a_folder_is_not_published_with_a_license_that_nob
         for _ in range(2):
             assert finish(rest, job, draft)["model"] == "mine:1"
         assert acceptances(rest, "mine") == [("gemma", "ana", job.id)]
+
+
+def test_an_acceptance_holds_for_the_model_it_was_given_for_and_not_for_the_next_one_of_its_name() -> None:
+    with server(BEDPLATE_LICENSE_ASK="gemma") as rest:
+        first = draft_of(rest)
+        first = replace(first, name=Name.parse("mine"), facts=replace(first.facts, license="gemma"))
+        files = [vars(file) for file in first.files]
+        finish(rest, submit(rest, files=files, name="mine", accept_license=True), first)
+        again = submit(rest, files=files, name="mine")
+        assert finish(rest, again, first)["model"] == "mine:1"
+        with pytest.raises(Conflict) as caught:
+            finish(rest, again, replace(first, source=replace(first.source, id="another")))
+        assert caught.value.code == "license-not-accepted"
 
 
 def test_accepting_takes_true_or_false() -> None:

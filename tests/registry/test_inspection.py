@@ -58,9 +58,10 @@ def test_a_task_outside_the_nine_is_refused(model_folder: Path) -> None:
     assert caught.value.code == "unknown-task"
 
 
-def test_what_the_hub_says_goes_before_the_readme(model_folder: Path) -> None:
+def test_the_licenses_of_hub_and_readme_both_hold_and_the_readme_says_what_the_hub_does_not(model_folder: Path) -> None:
     facts = inspect_folder(model_folder, card=CardFacts("mit", (), None))
-    assert facts.license == "mit" and facts.languages == ("en", "no")
+    assert facts.license == "mit, apache-2.0", "they contradict each other, so both hold"
+    assert facts.languages == ("en", "no")
 
 
 @pytest.mark.parametrize(
@@ -279,3 +280,23 @@ def test_a_model_of_timm_that_would_be_read_from_elsewhere_is_refused(
     with pytest.raises(Refused, match=r"config\.json") as caught:
         inspect_folder(make_timm(make_model, tmp_path / "m", **config))
     assert caught.value.code == "bad-config"
+
+
+@pytest.mark.parametrize(
+    ("said", "license"),
+    [
+        ("license: MIT", "mit"),
+        ("license: [mit, CC-BY-NC-4.0, mit]", "mit, cc-by-nc-4.0"),
+        ("license: other\nlicense_name: Llama-NC", "other, llama-nc"),
+        ("license: other", "other"),
+        ("license: mit\nlicense_name: mine", "mit"),
+        ("license_name: mine", None),
+        ("license: [3]", None),
+    ],
+)
+def test_a_card_names_every_license_it_lists_and_the_other_one_by_its_name(
+    tmp_path: Path, said: str, license: str | None
+) -> None:
+    card = tmp_path / "README.md"
+    card.write_text(f"---\n{said}\n---\n")
+    assert read_card(card).license == license

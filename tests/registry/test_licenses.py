@@ -26,9 +26,15 @@ from bedplate_registry.registry import Registry
         (LicensePolicy(allow=("cc-by-4.0",), deny=("cc-by-*",)), "cc-by-nc-4.0", "deny"),
         (LicensePolicy(allow=("cc-by-4.0",), deny=("cc-by-*",)), "cc-by-4.0", "allow"),
         (LicensePolicy(allow=("mit",), ask=("mit",), deny=("*",)), "mit", "ask"),
+        (LicensePolicy(ask=("gemma",)), "mit, gemma", "ask"),
+        (LicensePolicy(ask=("gemma",), deny=("cc-by-nc-*",)), "gemma, mit, CC-BY-NC-4.0", "deny"),
+        (LicensePolicy(allow=("mit",)), "mit, other", "deny"),
+        (LicensePolicy(allow=("other", "llama-nc")), "other, llama-nc", "allow"),
     ],
 )
-def test_the_most_particular_entry_decides(policy: LicensePolicy, license: str | None, word: str) -> None:
+def test_the_most_particular_entry_decides_and_of_several_licenses_the_strictest(
+    policy: LicensePolicy, license: str | None, word: str
+) -> None:
     assert policy.says(license) == word
 
 
@@ -50,10 +56,17 @@ def test_an_acceptance_is_kept_once_with_who_and_when_and_found_under_a_base(reg
     base, tuned = Name.parse("acme/base"), Name.parse("acme/tuned")
     licenses = registry.models.licenses
     for _ in range(2):
-        licenses.accept(base, "Gemma", by="ana", where="import-1a2b3c4d")
+        licenses.accept(base, "google/gemma", "Gemma, MIT", by="ana", where="import-1a2b3c4d")
     [kept] = licenses.all(base)
-    assert (kept.license, kept.by, kept.where) == ("gemma", "ana", "import-1a2b3c4d")
+    assert (kept.license, kept.by, kept.where) == ("gemma, mit", "ana", "import-1a2b3c4d")
     assert kept.when
-    assert licenses.find([tuned, base], "gemma") == kept
-    assert licenses.find([tuned], "gemma") is None
-    assert licenses.find([base], "llama3") is None
+    assert licenses.find([(tuned, "job-1"), (base, "google/gemma")], "gemma, mit") == kept
+    assert licenses.find([(base, "google/gemma")], "gemma") == kept
+    assert licenses.find([(base, "google/gemma")], "gemma, llama3") is None
+    assert licenses.find([(tuned, "google/gemma")], "gemma") is None
+
+
+def test_what_was_accepted_for_one_model_does_not_hold_for_another_one_under_its_name(registry: Registry) -> None:
+    licenses, name = registry.models.licenses, Name.parse("judge")
+    licenses.accept(name, "acme/first", "other", by="ana", where="import-1a2b3c4d")
+    assert licenses.find([(name, "acme/second")], "other") is None

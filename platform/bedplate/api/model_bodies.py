@@ -148,6 +148,7 @@ class AcceptedBy(Answer):
     """That somebody accepted its license."""
 
     license: str
+    source: Annotated[str, Field(description="The id of the source of what it was accepted for.")]
     by: str
     when: str
     where: Annotated[str, Field(description="For which import or endpoint.")]

@@ -16,7 +16,7 @@ from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_devic
 from bedplate.kinds.requests import Device, File, JobRequest, names_of
 from bedplate.licensing import check_license
 from bedplate_registry.errors import Refused, Unavailable
-from bedplate_registry.models import ModelDraft, ModelFacts
+from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
 from bedplate_registry.tasks import get_task
 
@@ -141,21 +141,20 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     models = context.registry.models
     if "draft" not in result:
         version = models.get(result["model"])
-        _check_license(context, job_id, spec, version.name, version.facts)
+        _check_license(context, job_id, spec, version)
         return {"model": version.ref, "already_imported": True}
     draft = ModelDraft.from_json(result["draft"])
-    _check_license(context, job_id, spec, draft.name, draft.facts)
+    _check_license(context, job_id, spec, draft)
     version = models.publish(draft)
     return {"model": version.ref, "task": version.facts.task, "already_imported": False}
 
 
-def _check_license(context: Context, job_id: str, spec: Mapping[str, Any], name: Name, facts: ModelFacts) -> None:
+def _check_license(context: Context, job_id: str, spec: Mapping[str, Any], model: ModelDraft) -> None:
     """A Hub's word was checked before anything was fetched; this is what the model itself says."""
     check_license(
         context.settings,
         context.registry.models,
-        name,
-        facts.license,
+        model,
         accepts=spec.get("accept_license", False),
         by=context.jobs.get(job_id).owner,
         where=job_id,

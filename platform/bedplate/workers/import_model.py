@@ -35,7 +35,7 @@ class LicensedHub(Hub):
         """Raises Conflict where the policy denies the license, or asks for an acceptance and there is none."""
         model = super().resolve(model_id, revision)
         name = Name.parse(self._spec["name"] or model.model_id)
-        before = self._registry.models.licenses.find([name], model.license)
+        before = self._registry.models.licenses.find([(name, model.model_id)], model.license)
         accepted = self._spec.get("accept_license", False) or before is not None
         self._policy.check(model.model_id, model.license, accepted=accepted)
         return model
