@@ -185,7 +185,8 @@ def worked(workspace: Workspace, version: ModelVersion, *, file_bytes: int = 1 <
     folder = workspace.job_folder(job.id).path
     subprocess.run(
         [sys.executable, "-m", "bedplate.workers.graph", str(folder), str(job.epoch)],
-        env={**os.environ, "BEDPLATE_HOME": str(workspace.home.path)},
+        # No bytecode: Python keeps a file that this limit cut short, and no program starts any more.
+        env={**os.environ, "BEDPLATE_HOME": str(workspace.home.path), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=120,

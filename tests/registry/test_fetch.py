@@ -293,7 +293,8 @@ def test_a_disk_that_fills_up_is_said_and_the_download_goes_on_later(
         durable.fault_hook = None
     assert caught.value.code == "disk-full"
     assert fetch_file(loopback.hub, model, listed(model, WEIGHTS), blobs).size_bytes == 8 * MIB
-    assert ranges(loopback)[1] == f"bytes={3 * MIB}-"
+    begin = int(ranges(loopback)[1].removeprefix("bytes=").removesuffix("-"))
+    assert 3 * MIB <= begin < 4 * MIB, "from what was written, and no more than the block that was not"
 
 
 def test_offline_fetches_nothing(serve: Serve, big_folder: Path, blobs: Blobs) -> None:

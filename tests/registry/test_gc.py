@@ -189,7 +189,8 @@ def test_a_killed_import_holds_nothing(registry: Registry) -> None:
         "blobs = Blobs(Path(sys.argv[1]));"
         "lease(blobs).__enter__(); blobs.put_bytes(b'x'); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(registry.blobs.root)], check=False)
+    done = subprocess.run([sys.executable, "-c", code, str(registry.blobs.root)], check=False)
+    assert done.returncode == -9
     assert len(collect_later(registry).garbage) == 1
 
 
