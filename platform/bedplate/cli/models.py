@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, say, show
-from bedplate.remote.models import Model
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.names import Ref
 
@@ -116,7 +115,8 @@ def verify(
 ) -> None:
     """Read every file and compare it with its digest, archived versions too. The code is 1 where anything is wrong."""
     models = connect(home, url).models
-    found = [_verified(models.get(ref))] if ref else list(models.verify())
+    one = models.get(ref) if ref else None
+    found = list(models.verify()) if one is None else [{"model": one.ref, "problems": one.verify()}]
     if format is Format.json:
         show(found[0] if ref else found, format)
     for each in found:
@@ -124,10 +124,6 @@ def verify(
     if bad := sum(bool(each["problems"]) for each in found):
         hint = "Import a model again to bring back its files; take a damaged manifest from a backup."
         raise BedplateError(f"{bad} of {len(found)} versions are damaged.", hint=hint)
-
-
-def _verified(model: Model) -> dict[str, Any]:
-    return {"model": model.ref, "problems": model.verify()}
 
 
 @app.command()
