@@ -33,7 +33,7 @@ class ModelFacts:
     parameters: int
     dtype: str
     size_bytes: int
-    license: str | None = None  # as the Hub spells it, lower case; None where unknown
+    license: str | None = None  # as the Hub spells it, lower case, several with commas; None where unknown
     labels: tuple[str, ...] = ()
     context_length: int | None = None
     languages: tuple[str, ...] = ()

@@ -172,7 +172,7 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     facet = "m.id IN (SELECT model FROM facets WHERE kind = '{}' AND value = ?)"
     wanted: list[tuple[str, str | int | None]] = [
         ("m.task = ?", query.task),
-        ("m.license = ?", license),
+        ("instr(', ' || m.license || ', ', ', ' || ? || ', ') > 0", license),
         ("m.source = ?", query.source),
         (facet.format("alias"), query.alias),
         (facet.format("language"), query.language and query.language.lower()),

@@ -15,7 +15,14 @@ from bedplate.client import Dataset, Endpoint, Job, Key, Model, Report
 from bedplate.console import Progress, endpoint_progress, job_progress
 from bedplate.tables import Table
 
-MODEL = {"ref": "acme/<b>:1", "task": None, "license": "mit", "parameters": 1000, "state": "active", "aliases": {"best": 1}}
+MODEL = {
+    "ref": "acme/<b>:1",
+    "task": None,
+    "license": "mit",
+    "parameters": 1000,
+    "state": "active",
+    "aliases": {"best": 1},
+}
 MODEL["created"] = "2026-11-24T08:00:00+00:00"
 DATASET = {"ref": "tickets:1", "rows": 3, "format": "csv", "size_bytes": 9, "created": "2026-11-24T08:00:00+00:00"}
 JOB: dict[str, Any] = {

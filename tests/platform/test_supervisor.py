@@ -411,7 +411,9 @@ def test_a_process_or_folder_that_a_worker_names_is_not_touched(folder: Path) ->
             named = ProcessId.of(pid)
             assert named is not None
             (folder / "started-1.json").write_text(json.dumps(named.to_json()))
-            assert held.has_died or held.exit is not None  # it may have told the end of its worker when both were killed
+            assert (
+                held.has_died or held.exit is not None
+            )  # it may have told the end of its worker when both were killed
             held.stop()
             assert held.kill()
             assert foreign.poll() is None

@@ -15,7 +15,7 @@ import psutil
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from bedplate_registry.errors import BedplateError
+from bedplate_registry.errors import BedplateError, Refused
 from bedplate_serving.halving import outcomes
 from bedplate_serving.predictors.base import BadItems, ItemError
 from bedplate_serving.predictors.generation.chat_template import ChatTemplate
@@ -44,6 +44,7 @@ LEAST_CACHED_TOKENS = 256
 MOST_ROWS = {"cpu": 32, "cuda": 128}  # texts written at once
 DEFAULT_CONTEXT = 2048  # of a model whose config does not name one
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
+KEEPS_STATE = ("recurrent_gemma",)  # types whose modules hold what they read last, as transformers 5.23 has them
 SPARE_TOKENS = 64  # tokenized beyond what is read, so that its first token is not half of one
 CHECK_PROMPTS, CHECK_TOKENS, CHECK_SECONDS = (3, 12), 4, 120.0
 
@@ -58,6 +59,7 @@ class CausalModel:
         self._kind = self.device.partition(":")[0]
         self._tokenizer = load_tokenizer(folder)
         self._model = load_model(AutoModelForCausalLM, folder, self.device, head=task)
+        _check_keeps_callers_apart(self._model.config)
         self._defaults = self._model.generation_config
         self._eos = _end_tokens(self._defaults, self._model.config, self._tokenizer)
         self._pad = next((one for one in (self._tokenizer.pad_token_id, *sorted(self._eos)) if one is not None), 0)
@@ -283,6 +285,16 @@ def _write_with(engine: PagedEngine, texts: Sequence[Text]) -> None:
 
 def _nobody(step: Step) -> None:
     """Nobody is told of single tokens."""
+
+
+def _check_keeps_callers_apart(config: Any) -> None:
+    """Raises Refused for what keeps in itself what it read last: a prompt of one token would go on with a stranger's text."""
+    if config.model_type in KEEPS_STATE:
+        raise Refused(
+            f"Models of the type {config.model_type!r} are not served: they keep one caller's text for the next.",
+            hint="Take a model of another architecture.",
+            code="keeps-state",
+        )
 
 
 def _end_tokens(defaults: Any, config: Any, tokenizer: Any) -> frozenset[int]:
