@@ -288,7 +288,7 @@ def _nobody(step: Step) -> None:
 
 
 def _check_keeps_callers_apart(config: Any) -> None:
-    """Raises Refused for what keeps in itself what it read last: a prompt of one token would go on with a stranger's text."""
+    """Raises Refused where the modules hold what they read last: a prompt of one token would go on with it."""
     if config.model_type in KEEPS_STATE:
         raise Refused(
             f"Models of the type {config.model_type!r} are not served: they keep one caller's text for the next.",
