@@ -128,7 +128,7 @@ class Gates:
         against = f" --against {holder}" if is_compared and holder != f"{name}:{version}" else ""
         return Conflict(
             f"'{name}:{version}' does not pass the gate of {alias!r}: {'; '.join(unmet)}.",
-            hint=f"Measure it: bedplate evaluate {name}:{version} --data {data}{against}",
+            hint=f"Measure it: bedplate evaluate {name}:{version} --task TASK --data {data}{against} --map KEY=COLUMN",
             code="gate-not-met",
         )
 

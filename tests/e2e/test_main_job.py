@@ -16,6 +16,7 @@ import pytest
 
 import bedplate
 from bedplate.client import Job, RemoteWorkspace
+from bedplate_registry.blobs import digest_of
 from harness import bedplate_home, free_port, serving, write_messages
 
 COLUMNS = {"sentence1": "text", "label": "intent"}
@@ -228,7 +229,7 @@ def test_a_model_is_evaluated_against_its_base_on_the_same_rows(
     assert report["against"]["kind"] == "probe"
     assert report["against"]["model"] == base
     assert "accuracy" in report["difference"]
-    assert report["data"]["rows"] == 40
+    assert report["data"] == {"sha256": digest_of(data).sha256, "filename": "data.csv", "dataset": None, "rows": 40}
 
 
 def test_a_single_text_a_list_and_a_pair_are_scored(endpoint: bedplate.client.Endpoint) -> None:

@@ -273,7 +273,7 @@ def test_an_alias_with_a_gate_moves_only_if_its_rules_hold(rest: Rest) -> None:
     assert change(rest, "GET", "support-intent/gates").json()["items"] == [gate]
     refusal = put(rest, "support-intent:2/aliases/production").json()
     assert (refusal["status"], refusal["code"]) == (409, "gate-not-met")
-    assert refusal["hint"] == "Measure it: bedplate evaluate support-intent:2 --data tickets:1"
+    assert refusal["hint"].startswith("Measure it: bedplate evaluate support-intent:2 --task TASK --data tickets:1 ")
     data = {"dataset": "tickets:1", "sha256": gate["rules"][0]["sha256"]}
     report = {"model": "support-intent:2", "kind": "model", "data": data, "metrics": {"accuracy": 0.95}}
     rest.workspace.registry.evaluations.add(report)

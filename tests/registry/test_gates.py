@@ -64,7 +64,7 @@ def test_an_alias_moves_once_its_rule_holds_and_the_refusal_says_how_to_measure(
     set_gate(three, {"metric": "accuracy", "at_least": 0.9, "dataset": "tickets:2"})
     error = refused(three, 1)
     assert "accuracy was not measured on tickets:2" in error.message
-    assert error.hint == "Measure it: bedplate evaluate acme/intents:1 --data tickets:2"
+    assert error.hint == "Measure it: bedplate evaluate acme/intents:1 --task TASK --data tickets:2 --map KEY=COLUMN"
     measure(three, 1, dataset="tickets:1", accuracy=0.99)
     measure(three, 1, accuracy=0.99, split="test")
     measure(three, 1, accuracy=0.99, kind="probe")
@@ -111,7 +111,7 @@ def test_not_worse_is_asked_on_one_file_of_both_models(three: Registry) -> None:
     measure(three, 2, accuracy=0.9)
     error = refused(three, 2)
     assert "was not measured on one file" in error.message
-    assert error.hint.endswith("bedplate evaluate acme/intents:2 --data DATASET --against acme/intents:1")
+    assert "acme/intents:2 --task TASK --data DATASET --against acme/intents:1 --map" in error.hint
     measure(three, 2, accuracy=0.7, dataset="tickets:1")
     assert "accuracy is 0.7, worse than the 0.8 of acme/intents:1" in refused(three, 2).message
     measure(three, 2, accuracy=0.8, against=(1, 0.8))

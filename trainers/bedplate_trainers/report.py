@@ -58,7 +58,7 @@ def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
         "task": "text-classification",
         "kind": judged.kind,
         "model": None,
-        "data": {"sha256": None, "filename": None, "rows": len(judged.examples)},
+        "data": {"rows": len(judged.examples)},
         "multi_label": judged.labels.multi_label,
         "metrics": metrics,
         "not_computed": missing,
