@@ -76,7 +76,7 @@ class Graphs:
 
     def drop(self, version: ModelVersion) -> None:
         """After a version was deleted, which nothing used any more."""
-        for job in (*self._jobs.running(), *self._jobs.queue()):
+        for job in self._jobs.unfinished():
             if job.kind == KIND.name and job.spec["model"] == version.ref:
                 self._jobs.ask_cancel(job.id)
         shutil.rmtree(self._context.home.derived_of(version.digest), ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Depends, Query, Response
 from pydantic import ConfigDict, Field
 
 from bedplate.api.access import Routes, WorkspaceOf
@@ -23,6 +23,21 @@ MOST_TEXT = 300
 Words = Annotated[str | None, Query(max_length=MOST_TEXT, description="Words of its id or its purpose.")]
 Text = Annotated[str | None, Query(max_length=MOST_TEXT)]
 Count = Annotated[int | None, Query(ge=0, lt=1 << 62)]
+
+
+def _wanted(
+    query: Words = None,
+    task: Text = None,
+    finetunable_for: Text = None,
+    license: Text = None,
+    language: Text = None,
+    min_parameters: Count = None,
+    max_parameters: Count = None,
+) -> Wanted:
+    return Wanted(query or "", task, finetunable_for, license, language, min_parameters, max_parameters)
+
+
+WantedOf = Annotated[Wanted, Depends(_wanted)]
 
 
 class CatalogModel(Answer):
@@ -64,18 +79,11 @@ class CatalogModel(Answer):
 @routes.route("GET", "", "read", response_model=Page[CatalogModel])
 def list_catalog(
     workspace: WorkspaceOf,
-    query: Words = None,
-    task: Text = None,
-    finetunable_for: Text = None,
-    license: Text = None,
-    language: Text = None,
-    min_parameters: Count = None,
-    max_parameters: Count = None,
+    wanted: WantedOf,
     limit: Limit = MOST_ITEMS,
     after: After = None,
 ) -> Response:
     """List well-known models that can be imported, by id. The list comes with Bedplate; no Hub is asked."""
-    wanted = Wanted(query or "", task, finetunable_for, license, language, min_parameters, max_parameters)
     page, following = page_of(wanted.among(shipped_catalog()), lambda entry: entry.model_id, limit, after)
     return json_answer({"items": _described(workspace, page), "next": following})
 
@@ -89,18 +97,11 @@ def list_catalog(
 )
 def search_the_hub(
     workspace: WorkspaceOf,
-    query: Words = None,
-    task: Text = None,
-    finetunable_for: Text = None,
-    license: Text = None,
-    language: Text = None,
-    min_parameters: Count = None,
-    max_parameters: Count = None,
+    wanted: WantedOf,
     limit: Limit = MOST_FOUND,
     after: Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")] = None,
 ) -> Response:
     """Search the Hub that this server imports from, most downloaded first. A page may hold fewer than `limit`."""
-    wanted = Wanted(query or "", task, finetunable_for, license, language, min_parameters, max_parameters)
     settings = workspace.settings
     hub = Hub(settings.hub_url, settings.hf_token, offline=settings.offline)
     found, following = search_hub(hub, wanted, limit=min(limit, MOST_FOUND), after=after)

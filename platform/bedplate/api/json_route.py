@@ -46,7 +46,8 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Handle:
         handle = super().get_route_handler()
-        known = {field.alias for field in self.dependant.query_params}  # what routes depend on takes none
+        asked = (self.dependant, *self.dependant.dependencies)  # a dependency may stand for some of the parameters
+        known = {field.alias for one in asked for field in one.query_params}
         takes_json = self.body_field is not None
         most_bytes = MOST_OPEN_BYTES if (self.openapi_extra or {}).get("x-policy") == "open" else None
 
