@@ -34,7 +34,7 @@ JOIN_SECONDS = 30.0
 
 
 def can_page(model: Any) -> bool:
-    """Whether it is worth a try; whether it is right for this model is measured (text_generation.py)."""
+    """Whether it is worth a try; whether it is right for this model is measured (model.py)."""
     config = model.config
     return not config.is_encoder_decoder and config._attn_implementation in ("sdpa", "flash_attention_2")
 
