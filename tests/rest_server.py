@@ -1,5 +1,5 @@
 """The REST application over a real home with something of everything in it, called in this process. No loop runs behind
-it, so that what is queued stays queued and no process is started.
+it, so that what is queued stays queued; the only process is a gateway, once something was deployed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from bedplate import spawn
 from bedplate.api.app import create_app
 from bedplate.compute import Lease
 from bedplate.gateway_process import Address
@@ -27,6 +28,7 @@ from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Source
 from bedplate_registry.names import Name
+from harness import free_port, wait_for
 
 __all__ = ["CSV", "MODEL", "Rest", "fill", "finished_job", "publish_model", "rest_server"]
 
@@ -59,7 +61,7 @@ def rest_server(**env: str) -> Iterator[Rest]:
     """A new home. `env` is what its settings are read from besides."""
     home = Path(tempfile.mkdtemp(prefix="bp"))
     settings = Settings.from_environment({"BEDPLATE_HOME": str(home), **env})
-    workspace = Workspace(settings, address=Address("127.0.0.1", 8686), machine=simulated(cores=4, memory_gb=8))
+    workspace = Workspace(settings, address=Address("127.0.0.1", free_port()), machine=simulated(cores=4, memory_gb=8))
     try:
         app = create_app(workspace, stop=lambda: None)
         with TestClient(app, base_url="http://127.0.0.1") as client:
@@ -69,6 +71,9 @@ def rest_server(**env: str) -> Iterator[Rest]:
                 rest.keys[user] = workspace.keys.create(user, ["admin"], owner=user)[1]
             yield rest
     finally:
+        workspace.gateway.stop()
+        wait_for(lambda: workspace.gateway.address is None, seconds=60)
+        spawn.reap()
         workspace.database.close()
         shutil.rmtree(home, ignore_errors=True)
 
