@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from .blobs import Blob, Blobs, lease
+from .blobs import Blob, Blobs, check_digest, lease
 from .errors import NotFound, Refused
+from .model_versions import FileEntry
 from .names import Name, Ref, check_file_path
-from .store import Record, VersionStore
+from .store import ACTIVE, Record, VersionStore
 from .tables import columns_of, format_of, read_rows
 
 __all__ = ["DatasetVersion", "Datasets"]
@@ -34,13 +35,16 @@ class DatasetVersion:
     rows: int
     columns: tuple[str, ...]
     created: str
+    files: tuple[FileEntry, ...] = ()  # of a folder of images: those that its table names by their paths in it
+    state: str = ACTIVE
 
     @property
     def ref(self) -> str:
         return f"{self.name}:{self.version}"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "name": str(self.name), "ref": self.ref, "columns": list(self.columns)}
+        own = {name: value for name, value in vars(self).items() if name != "files"}
+        return {**own, "name": str(self.name), "ref": self.ref, "columns": list(self.columns)}
 
 
 # Named here because inside the class `list` is a method.
@@ -107,4 +111,12 @@ def _measured(path: Path, format: str) -> dict[str, Any]:
 
 def _parse(record: Record) -> DatasetVersion:
     value = {key: item for key, item in record.value.items() if key != "schema"}
-    return DatasetVersion(**{**value, "name": record.name, "columns": tuple(value["columns"])})
+    files = tuple(_file(item) for item in value.pop("files", ()))
+    return DatasetVersion(**{**value, "name": record.name, "columns": tuple(value["columns"]), "files": files})
+
+
+def _file(value: Mapping[str, Any]) -> FileEntry:
+    entry = FileEntry(**value)
+    check_file_path(entry.path)
+    check_digest(entry.sha256)
+    return entry

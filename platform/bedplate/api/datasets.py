@@ -35,6 +35,7 @@ EXAMPLE: JsonDict = {
     "rows": 1,
     "columns": ["text", "intent"],
     "created": "2026-11-24T08:00:00+00:00",
+    "state": "active",
 }
 
 
@@ -65,6 +66,7 @@ class Dataset(Answer):
     rows: int
     columns: list[str]
     created: str
+    state: Annotated[Literal["active", "archived"], Field(description="An archived one is left out of lists.")]
 
 
 class DatasetRow(Answer):
