@@ -74,12 +74,13 @@ class Graphs:
             fingerprint=client_key,
         )
 
-    def drop(self, version: ModelVersion) -> None:
-        """After a version was deleted, which nothing used any more."""
+    def drop(self, ref: str, digest: str | None) -> None:
+        """After a version was deleted, which nothing used any more. Of a damaged one the digest is not known."""
         for job in self._jobs.unfinished():
-            if job.kind == KIND.name and job.spec["model"] == version.ref:
+            if job.kind == KIND.name and job.spec["model"] == ref:
                 self._jobs.ask_cancel(job.id)
-        shutil.rmtree(self._context.home.derived_of(version.digest), ignore_errors=True)
+        if digest is not None:
+            shutil.rmtree(self._context.home.derived_of(digest), ignore_errors=True)
 
     def clear(self) -> None:
         """Remove what killed processes left half done. To be called while nothing is made or moved."""

@@ -308,13 +308,17 @@ class Workspace:
     # --- models ---
 
     def delete_model(self, ref: str, *, by: str, why: str = "") -> None:
-        """Remove a version for good. Raises Conflict while anything uses it, saying what."""
-        version = self.registry.models.get(ref)
+        """Remove a version for good, though its manifest be damaged. Raises Conflict while anything uses it."""
+        ref = str(self.registry.models.locate(ref))
+        try:
+            digest = self.registry.models.get(ref).digest
+        except Refused:  # what was derived of a damaged one is cleared away at the next start
+            digest = None
         with self._deletions:
-            if uses := uses_of(version.ref, self.endpoints, self.jobs):
-                raise in_use(version.ref, uses)
-            self.registry.models.delete(version.ref, by=by, why=why)
-        self.graphs.drop(version)
+            if uses := uses_of(ref, self.endpoints, self.jobs):
+                raise in_use(ref, uses)
+            self.registry.models.delete(ref, by=by, why=why)
+        self.graphs.drop(ref, digest)
 
     # --- the loop ---
 

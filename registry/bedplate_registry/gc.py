@@ -122,7 +122,8 @@ def _named_by_manifests(registry: Registry) -> set[str]:
         more = f" And {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
         raise Conflict(
             f"Nothing was removed, since it is not known what is needed. {' '.join(problems[:_SHOWN])}{more}",
-            hint="Import a model again to bring back its files; take a damaged manifest from a backup.",
+            hint="Import a model again to bring back its files; take a damaged manifest from a backup, or give the "
+            "version up: bedplate models delete NAME:VERSION",
             code="unreadable-manifest",
         )
     return named

@@ -71,6 +71,10 @@ class Models:
         name, version = self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref)
         return self._version(self._store.read(name, version))
 
+    def locate(self, ref: str | Ref) -> Ref:
+        """The name and number that a reference means, also where the manifest cannot be read. Raises NotFound."""
+        return Ref(*self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref))
+
     def find_source(self, name: Name, source: Source, *, task: str | None = None) -> ModelVersion | None:
         """The version of `name` that was made from `source` for that task (None: a base), if there is one."""
         for version in reversed(self.versions(name, missing_ok=True)):
@@ -207,42 +211,43 @@ class Models:
     def delete(self, ref: str | Ref, *, by: str, why: str = "") -> None:
         """Remove a version for good; its number is never given again, and its files go when garbage is collected.
 
-        Raises Conflict where an alias means it or an adapter needs it. Endpoints and jobs are the caller's to ask.
+        Its manifest may be damaged. Raises Conflict where an alias means it or an adapter needs it. Endpoints and jobs
+        are the caller's to ask.
         """
-        version = self.get(ref)
-        with self._store.locked(version.name):
-            self._check_no_alias(version)
-            self._check_no_adapter(version)
-            self._store.delete(version.name, version.version, by=by, why=why)
+        name, number = self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref)
+        with self._store.locked(name):
+            self.locate(Ref(name, number))  # it may be gone by now
+            self._check_no_alias(name, number)
+            self._check_no_adapter(str(Ref(name, number)))
+            self._store.delete(name, number, by=by, why=why)
 
     def _set_state(self, ref: str | Ref, state: str, *, by: str, why: str) -> ModelVersion:
         version = self.get(ref)
         with self._store.locked(version.name):
             if state == ARCHIVED:
-                self._check_no_alias(version)
+                self._check_no_alias(version.name, version.version)
             if self._store.state(version.name, version.version) != state:
                 self._store.set_state(version.name, version.version, state, by=by, why=why)
         return self.get(Ref(version.name, version.version))
 
-    def _check_no_alias(self, version: ModelVersion) -> None:
-        means = self._store.aliases(version.name)
-        held = sorted(alias for alias, number in means.items() if number == version.version)
+    def _check_no_alias(self, name: Name, number: int) -> None:
+        held = sorted(alias for alias, means in self._store.aliases(name).items() if means == number)
         if held:
-            raise in_use(version.ref, [f"the alias {alias!r} means it" for alias in held])
+            raise in_use(f"{name}:{number}", [f"the alias {alias!r} means it" for alias in held])
 
-    def _check_no_adapter(self, version: ModelVersion) -> None:
+    def _check_no_adapter(self, base: str) -> None:
         uses = []
-        for name, number in self._store.holding(version.ref):
+        for name, number in self._store.holding(base):
             ref = Ref(name, number)
             try:
-                if self.get(ref).adapter_base == version.ref:
+                if self.get(ref).adapter_base == base:
                     uses.append(f"the adapter {ref} needs it")
             except NotFound:
                 continue  # it was deleted in this moment
             except BedplateError:
                 uses.append(f"{ref}, which cannot be read, may need it")
         if uses:
-            raise in_use(version.ref, uses)
+            raise in_use(base, uses)
 
     def refs(self) -> Iterator[Ref]:
         """Every version that is there, archived ones and those with a damaged manifest too."""

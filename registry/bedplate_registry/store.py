@@ -254,7 +254,8 @@ class VersionStore:
         reason = f"it has no {why}" if isinstance(why, KeyError) else why
         return Refused(
             f"The manifest of {self.noun} '{name}:{version}' is damaged ({reason}).",
-            hint="Take this version's manifest.json from a backup, or import it again under another name.",
+            hint="Take this version's manifest.json from a backup, or import it again under another name."
+            + (f" Give it up: bedplate models delete {name}:{version}" if self.noun == "model" else ""),
             code="bad-manifest",
         )
 

@@ -133,6 +133,27 @@ def test_a_version_stays_while_anything_uses_it_and_the_refusal_names_all_of_it(
     assert change(rest, "DELETE", ref).status_code == 204
 
 
+def test_a_version_whose_manifest_is_damaged_is_deleted_by_the_same_rules(rest: Rest) -> None:
+    manifest = rest.workspace.home.registry / "models" / "_" / "support-intent" / "2" / "manifest.json"
+    seen = change(rest, "GET", "support-intent:2").headers["etag"]
+    put(rest, "support-intent:2/aliases/production")
+    job = rest.workspace.jobs.submit("evaluate", {"model": "support-intent:2"})
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    assert f"job {job.id} is queued with it" in problem(change(rest, "DELETE", "support-intent:2"), 409, "in-use")
+    rest.workspace.jobs.ask_cancel(job.id)
+    assert "production" in problem(change(rest, "DELETE", "support-intent:2"), 409, "in-use")
+    assert change(rest, "DELETE", "support-intent:2/aliases/production").is_success
+    problem(change(rest, "DELETE", "support-intent:2", headers={"If-Match": seen}), 422, "bad-manifest")
+    problem(rest.call("POST", "/api/v1/registry/gc", json={}, user="olga"), 409, "unreadable-manifest")
+    assert change(rest, "DELETE", "support-intent:2", params={"why": "torn"}).status_code == 204
+    problem(change(rest, "DELETE", "support-intent:2"), 404, "not-found")
+    assert rest.call("POST", "/api/v1/registry/gc", json={}, user="olga").is_success
+    entries = rest.call("GET", "/api/v1/audit").json()["items"]
+    told = [each["detail"] for each in entries if each["action"] == "DELETE /api/v1/models/{org}/{name}"]
+    assert [detail["damaged"] for detail in told if detail.get("version") == 2] == [True] * 3  # two were refused
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "/archive"), ("POST", "/restore"), ("DELETE", "")])
 def test_a_version_is_changed_by_whoever_saw_its_state(rest: Rest, method: str, path: str) -> None:
     old = change(rest, "GET", "support-intent:2").headers["etag"]

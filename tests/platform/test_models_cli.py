@@ -89,6 +89,10 @@ def test_verify_goes_through_archived_and_damaged_versions_and_its_code_says_tha
         assert (len(found), found["whole:1"]) == (3, [])
         assert "manifest of model 'acme/torn:1' is damaged" in found["acme/torn:1"][0]
         assert "config.json is damaged" in found["worn:1"][0]
+        assert "models delete" in done.exception.hint
+        done = CliRunner().invoke(app, ["models", "delete", "acme/torn:1", "--home", str(workspace.home.path)])
+        assert done.exit_code == 0
+        assert models.readable(Name.parse("acme/torn")) == []
         gc.collect()
 
 

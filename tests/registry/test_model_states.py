@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bedplate_registry import durable
-from bedplate_registry.errors import Conflict, NotFound
+from bedplate_registry.errors import Conflict, NotFound, Refused
+from bedplate_registry.gc import collect
 from bedplate_registry.lineage import children, parents
 from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
@@ -136,6 +137,57 @@ def test_a_version_that_cannot_be_read_is_left_out_of_lineage_and_keeps_what_it_
     assert caught.value.code == "in-use"
     assert "acme/sound" not in caught.value.message
     two.models.delete("acme/intents:2", by="ana")
+
+
+def _tear(registry: Registry, ref: str) -> None:
+    name, _, number = ref.rpartition(":")
+    manifest = registry.root / "models" / name / number / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text("{"),
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"schema": 1', b'"schema": 99')),
+    ],
+    ids=["cut", "missing", "of a newer release"],
+)
+def test_a_version_whose_manifest_cannot_be_read_is_deleted_by_its_number_and_a_collection_goes_on(
+    two: Registry, damage: Callable[[Path], object]
+) -> None:
+    manifest = two.root / "models" / "acme" / "intents" / "2" / "manifest.json"
+    manifest.chmod(0o644)
+    damage(manifest)
+    with pytest.raises(Conflict, match="acme/intents:2") as caught:
+        collect(two, grace_seconds=0)
+    assert "bedplate models delete" in caught.value.hint
+    with pytest.raises(Refused, match="acme/intents:2"):
+        two.models.get("acme/intents:2")
+    two.models.delete("acme/intents:2", by="ana")
+    with pytest.raises(NotFound, match="was deleted by ana"):
+        two.models.get("acme/intents:2")
+    with pytest.raises(NotFound, match="was deleted by ana"):
+        two.models.delete("acme/intents:2", by="ana")
+    collect(two, grace_seconds=0)
+    assert two.models.verify("acme/intents:1") == [], "what another version names as well stays"
+
+
+def test_a_damaged_version_stays_while_an_alias_means_it_or_an_adapter_needs_it(
+    two: Registry, make_draft: MakeDraft
+) -> None:
+    two.models.set_alias("acme/intents:2", "production", by="ana")
+    two.models.publish(replace(make_draft(name="acme/adapter"), lineage={"adapter_base": "acme/intents:1"}))
+    for ref in ("acme/intents:1", "acme/intents:2"):
+        _tear(two, ref)
+    with pytest.raises(Conflict, match="the alias 'production' means it"):
+        two.models.delete("acme/intents:2", by="ana")
+    with pytest.raises(Conflict, match="the adapter acme/adapter:1 needs it"):
+        two.models.delete("acme/intents:1", by="ana")
+    two.models.delete("acme/adapter:1", by="ana")
+    two.models.delete("acme/intents:1", by="ana")
 
 
 @pytest.mark.parametrize("stopped_at", range(1, 11))

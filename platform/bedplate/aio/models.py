@@ -112,7 +112,7 @@ class Model(Record):
 
     async def delete(self, *, why: str = "") -> None:
         """Delete it for good. Raises Conflict while anything uses it, saying what; its number is never given again."""
-        await self._ws.connection.request("DELETE", model_path(self.ref), params={"why": why})
+        await self._ws.models.delete(self.ref, why=why)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, Model) and other.ref == self.ref
@@ -159,6 +159,13 @@ class Models:
     async def get(self, ref: str) -> Model:
         """A model by `org/name`, `org/name:3` or `org/name@alias`. Raises NotFound."""
         return Model(self._ws, await self._ws.connection.get(model_path(ref)))
+
+    async def delete(self, ref: str, *, why: str = "") -> None:
+        """Delete a version by its name and number, `org/name:3`, for good, even where its manifest cannot be read.
+
+        Raises Conflict while anything uses it, saying what; its number is never given again.
+        """
+        await self._ws.connection.request("DELETE", model_path(ref), params={"why": why})
 
     async def gc(self, *, dry_run: bool = False, grace_hours: float = 24.0) -> dict[str, Any]:
         """Take away the files that no model, dataset or job needs: `count`, `size_bytes` and the `items`.

@@ -13,14 +13,14 @@ from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
 from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tag_of, tagged
 from bedplate.api.model_bodies import Model, Reason, Why
-from bedplate.api.models import Name, Org, describe, get_version
+from bedplate.api.models import Name, Org, describe, get_version, named
 from bedplate.api.problems import codes
 from bedplate.workspace import Workspace
 from bedplate_registry.aliases import AliasChange, Look
 from bedplate_registry.errors import Changed, NotFound, Refused, nearest
 from bedplate_registry.gates import Gate as Row
 from bedplate_registry.gates import parse_rules
-from bedplate_registry.models import ModelVersion
+from bedplate_registry.names import Name as ModelName
 
 __all__ = ["routes"]
 
@@ -142,9 +142,9 @@ def list_aliases(
     org: Org, name: Name, workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None
 ) -> Response:
     """List what the aliases of a model mean."""
-    version = get_version(workspace, org, name)
-    means = workspace.registry.models.aliases(version.name)
-    found = [_shown(version, alias, means[alias]) for alias in sorted(means)]
+    model = named(workspace, org, name)
+    means = workspace.registry.models.aliases(model)
+    found = [_shown(model, alias, means[alias]) for alias in sorted(means)]
     page, following = page_of(found, lambda one: one["alias"], limit, after)
     return json_answer({"items": page, "next": following})
 
@@ -154,12 +154,12 @@ def show_alias(
     org: Org, name: Name, alias: Alias, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Show which version an alias means."""
-    version = get_version(workspace, org, name)
-    means = workspace.registry.models.aliases(version.name)
+    model = named(workspace, org, name)
+    means = workspace.registry.models.aliases(model)
     if alias not in means:
         hint = nearest(alias[:80], means) if means else "It has none yet."
-        raise NotFound(f"The model '{version.name}' has no alias {alias[:80]!r}.", hint=hint)
-    return tagged(_shown(version, alias, means[alias]), if_none_match)
+        raise NotFound(f"The model '{model}' has no alias {alias[:80]!r}.", hint=hint)
+    return tagged(_shown(model, alias, means[alias]), if_none_match)
 
 
 @routes.route("GET", "/{org}/{name}/aliases/{alias}/history", "read", response_model=Page[PastMove])
@@ -172,7 +172,7 @@ def show_alias_history(
     after: Annotated[int, Query(ge=0, lt=10**9, description="`next` of the page before.")] = 0,
 ) -> Response:
     """List what an alias meant when, moved by whom and why, the oldest first."""
-    history = workspace.registry.models.alias_history(get_version(workspace, org, name).name, alias)
+    history = workspace.registry.models.alias_history(named(workspace, org, name), alias)
     following = str(after + limit) if len(history) > after + limit else None
     return json_answer({"items": [vars(move) for move in history[after : after + limit]], "next": following})
 
@@ -211,9 +211,9 @@ def set_alias(
         by=caller.user,
         why=body.why or "",
         override=bool(body.override),
-        look=_look(if_match, version, alias),
+        look=_look(if_match, version.name, alias),
     )
-    return _moved(workspace, version, alias, version.version)
+    return _moved(workspace, version.name, alias, version.version)
 
 
 @routes.route(
@@ -234,13 +234,13 @@ def roll_alias_back(
     if_match: IfMatch = None,
 ) -> Response:
     """Point an alias at what it meant before; once more goes back further. No gate is asked: that version passed it."""
-    version = get_version(workspace, org, name)
+    model = named(workspace, org, name)
     change: AliasChange = workspace.registry.models.roll_back(
-        version.name, alias, by=caller.user, why=body.why or "", look=_look(if_match, version, alias)
+        model, alias, by=caller.user, why=body.why or "", look=_look(if_match, model, alias)
     )
     note(request, version=change.version)
     assert change.version is not None
-    return _moved(workspace, version, alias, change.version)
+    return _moved(workspace, model, alias, change.version)
 
 
 @routes.route("DELETE", "/{org}/{name}/aliases/{alias}", "operate", status_code=204)
@@ -254,9 +254,9 @@ def remove_alias(
     if_match: IfMatch = None,
 ) -> Response:
     """Take an alias away. What it meant stays on record."""
-    version = get_version(workspace, org, name)
-    look = _look(if_match, version, alias)
-    workspace.registry.models.remove_alias(version.name, alias, by=caller.user, why=why or "", look=look)
+    model = named(workspace, org, name)
+    look = _look(if_match, model, alias)
+    workspace.registry.models.remove_alias(model, alias, by=caller.user, why=why or "", look=look)
     return Response(status_code=204)
 
 
@@ -265,7 +265,7 @@ def list_gates(
     org: Org, name: Name, workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None
 ) -> Response:
     """List the gates of a model's aliases."""
-    gates = workspace.registry.models.gates.all(get_version(workspace, org, name).name)
+    gates = workspace.registry.models.gates.all(named(workspace, org, name))
     page, following = page_of(gates, lambda gate: gate.alias, limit, after)
     return json_answer({"items": [gate.to_json() for gate in page], "next": following})
 
@@ -275,7 +275,7 @@ def show_gate(
     org: Org, name: Name, alias: Alias, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Show the gate of an alias; one without rules holds nothing back."""
-    gate = workspace.registry.models.gates.get(get_version(workspace, org, name).name, alias)
+    gate = workspace.registry.models.gates.get(named(workspace, org, name), alias)
     return tagged(gate.to_json(), if_none_match)
 
 
@@ -299,7 +299,7 @@ def set_gate(
     """Say what must have been measured on a version before the alias may mean it. The alias stays where it is."""
     rules = parse_rules([rule.model_dump() for rule in body.rules], workspace.registry.datasets)
     note(request, rules=[str(rule) for rule in rules], why=body.why)
-    return _set_gate(workspace, get_version(workspace, org, name), alias, caller.user, rules, body.why, if_match)
+    return _set_gate(workspace, named(workspace, org, name), alias, caller.user, rules, body.why, if_match)
 
 
 @routes.route("DELETE", "/{org}/{name}/gates/{alias}", "admin", status_code=204, responses=codes("bad-alias"))
@@ -313,13 +313,13 @@ def remove_gate(
     if_match: IfMatch = None,
 ) -> Response:
     """Take the gate of an alias away."""
-    _set_gate(workspace, get_version(workspace, org, name), alias, caller.user, (), why, if_match)
+    _set_gate(workspace, named(workspace, org, name), alias, caller.user, (), why, if_match)
     return Response(status_code=204)
 
 
 def _set_gate(
     workspace: Workspace,
-    version: ModelVersion,
+    model: ModelName,
     alias: str,
     user: str,
     rules: Any,
@@ -329,27 +329,27 @@ def _set_gate(
     def look(gate: Row) -> None:
         check_unchanged(if_match, gate.to_json())
 
-    gate = workspace.registry.models.set_gate(version.name, alias, rules, by=user, why=why or "", look=look)
+    gate = workspace.registry.models.set_gate(model, alias, rules, by=user, why=why or "", look=look)
     return tagged(gate.to_json(), None)
 
 
-def _look(if_match: str | None, version: ModelVersion, alias: str) -> Look:
+def _look(if_match: str | None, model: ModelName, alias: str) -> Look:
     """What is asked of an alias with its lock held: that it means what the caller saw."""
 
     def look(means: int | None) -> None:
         if if_match is not None and means is None:
-            raise Changed(f"The model '{version.name}' has no alias {alias[:80]!r}.")
-        check_unchanged(if_match, _shown(version, alias, means))
+            raise Changed(f"The model '{model}' has no alias {alias[:80]!r}.")
+        check_unchanged(if_match, _shown(model, alias, means))
 
     return look
 
 
-def _moved(workspace: Workspace, version: ModelVersion, alias: str, number: int) -> Response:
+def _moved(workspace: Workspace, model: ModelName, alias: str, number: int) -> Response:
     """The version that the alias means now, with the alias's own tag."""
-    tag = tag_of(_shown(version, alias, number))
-    now = workspace.registry.models.get(f"{version.name}:{number}")
+    tag = tag_of(_shown(model, alias, number))
+    now = workspace.registry.models.get(f"{model}:{number}")
     return json_answer(describe(workspace, now), headers={"ETag": tag})
 
 
-def _shown(version: ModelVersion, alias: str, number: int | None) -> dict[str, Any]:
-    return {"alias": alias, "version": number, "model": f"{version.name}:{number}"}
+def _shown(model: ModelName, alias: str, number: int | None) -> dict[str, Any]:
+    return {"alias": alias, "version": number, "model": f"{model}:{number}"}

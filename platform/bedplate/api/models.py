@@ -20,11 +20,12 @@ from bedplate.workspace import Workspace
 from bedplate_registry.errors import Refused
 from bedplate_registry.lineage import children, evaluations_of, parents
 from bedplate_registry.models import ModelVersion
+from bedplate_registry.names import Name as ModelName
 from bedplate_registry.names import Ref
 from bedplate_registry.search import Query as Wanted
 from bedplate_registry.store import ACTIVE, ARCHIVED
 
-__all__ = ["Name", "Org", "describe", "get_version", "routes"]
+__all__ = ["Name", "Org", "describe", "get_version", "named", "routes"]
 
 routes = Routes("/api/v1/models", "models")
 Org = Annotated[str, Path(description="`_` for a name of one part.", examples=["_"])]
@@ -205,9 +206,15 @@ def delete(
     why: Annotated[str | None, Query(max_length=2000, description="The reason, which is kept.")] = None,
     if_match: IfMatch = None,
 ) -> Response:
-    """Delete a version for good, which nothing uses. Its number is never given again."""
-    version = _to_change(workspace, org, name, request, if_match)
-    workspace.delete_model(version.ref, by=caller.user, why=why or "")
+    """Delete a version for good, which nothing uses, also one that is damaged. Its number is never given again."""
+    ref = _one_version(workspace, org, name)
+    try:
+        _to_change(workspace, org, name, request, if_match)
+    except Refused:
+        if if_match is not None:  # what the caller saw cannot be compared
+            raise
+        note(request, version=ref.version, damaged=True)
+    workspace.delete_model(str(ref), by=caller.user, why=why or "")
     return Response(status_code=204)
 
 
@@ -217,16 +224,30 @@ def describe(workspace: Workspace, version: ModelVersion) -> dict[str, Any]:
 
 def get_version(workspace: Workspace, org: str, name: str) -> ModelVersion:
     """The version that a path names."""
-    return workspace.registry.models.get(name if org == "_" else f"{org}/{name}")
+    return workspace.registry.models.get(_ref(org, name))
 
 
-def _to_change(workspace: Workspace, org: str, name: str, request: Request, if_match: str | None) -> ModelVersion:
-    """The one version that is to be changed. Raises Refused where it is not named by its number, Changed."""
+def named(workspace: Workspace, org: str, name: str) -> ModelName:
+    """The model of which a path names a version, which may be damaged. Raises NotFound."""
+    return workspace.registry.models.locate(_ref(org, name)).name
+
+
+def _ref(org: str, name: str) -> str:
+    return name if org == "_" else f"{org}/{name}"
+
+
+def _one_version(workspace: Workspace, org: str, name: str) -> Ref:
+    """What a path means that is to be changed. Raises Refused where that is not said by its number, NotFound."""
     if Ref.parse(name).version is None:
         raise Refused(
             f"{name[:80]!r} does not say which version.", hint="Name it by its number, as in name:3.", code="no-version"
         )
-    version = get_version(workspace, org, name)
+    return workspace.registry.models.locate(_ref(org, name))
+
+
+def _to_change(workspace: Workspace, org: str, name: str, request: Request, if_match: str | None) -> ModelVersion:
+    """The one version that is to be changed. Raises Refused where it is not named by its number, Changed."""
+    version = workspace.registry.models.get(_one_version(workspace, org, name))
     check_unchanged(if_match, describe(workspace, version))
     note(request, version=version.version)
     return version

@@ -122,8 +122,11 @@ def verify(
     for each in found:
         say(f"{each['model']}: {' '.join(each['problems']) or 'every file agrees with its digest.'}")
     if bad := sum(bool(each["problems"]) for each in found):
-        hint = "Import a model again to bring back its files; take a damaged manifest from a backup."
-        raise BedplateError(f"{bad} of {len(found)} versions are damaged.", hint=hint)
+        raise BedplateError(
+            f"{bad} of {len(found)} versions are damaged.",
+            hint="Import a model again to bring back its files; take a damaged manifest from a backup, or give the "
+            "version up: bedplate models delete NAME:VERSION",
+        )
 
 
 @app.command()
@@ -161,7 +164,7 @@ def delete(
     """Delete a version for good, which nothing uses. Its number is never given again."""
     if Ref.parse(ref).version is None:
         raise WrongUse(f"{ref!r} does not say which version.", hint="Name it by its number, as in name:3.")
-    connect(home, url).models.get(ref).delete(why=why)
+    connect(home, url).models.delete(ref, why=why)
     if format is Format.json:
         show({"model": ref, "deleted": True}, format)
     else:

@@ -111,7 +111,7 @@ class Model(Record):
 
     def delete(self, *, why: str = "") -> None:
         """Delete it for good. Raises Conflict while anything uses it, saying what; its number is never given again."""
-        self._ws.connection.request("DELETE", model_path(self.ref), params={"why": why})
+        self._ws.models.delete(self.ref, why=why)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, Model) and other.ref == self.ref
@@ -156,6 +156,13 @@ class Models:
     def get(self, ref: str) -> Model:
         """A model by `org/name`, `org/name:3` or `org/name@alias`. Raises NotFound."""
         return Model(self._ws, self._ws.connection.get(model_path(ref)))
+
+    def delete(self, ref: str, *, why: str = "") -> None:
+        """Delete a version by its name and number, `org/name:3`, for good, even where its manifest cannot be read.
+
+        Raises Conflict while anything uses it, saying what; its number is never given again.
+        """
+        self._ws.connection.request("DELETE", model_path(ref), params={"why": why})
 
     def gc(self, *, dry_run: bool = False, grace_hours: float = 24.0) -> dict[str, Any]:
         """Take away the files that no model, dataset or job needs: `count`, `size_bytes` and the `items`.
