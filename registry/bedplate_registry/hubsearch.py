@@ -1,16 +1,12 @@
 """Models of the Hub that are not here yet, found by the Hub's own search.
 
-One request, GET /api/models, made here and not by the released client: that waits without end for a Hub that stalls,
-sleeps for as long as one that is busy says, and reads an answer of any size. Here all of it is bounded, and so is how
-many searches run at once.
+One request, GET /api/models, within bounds (hubreading.py).
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +15,7 @@ from .cards import card_facts
 from .catalog import CatalogEntry, Wanted, shipped_catalog
 from .errors import BedplateError, Forbidden, Refused, Unavailable
 from .hub import Hub
+from .hubreading import IS_IT_A_HUB, ask, read_body
 from .names import Name
 from .tasks import TASKS, finetunable_tasks
 
@@ -29,13 +26,11 @@ __all__ = ["MOST_FOUND", "search_hub"]
 
 MOST_FOUND = 100  # of one page
 MOST_BYTES = 8 << 20  # of one answer; a page of 100 has some 200 KB
-CONNECT_SECONDS = 5.0
 SECONDS = 10.0  # for all of it
 AT_ONCE = 4
 EXPAND = ("cardData", "config", "downloads", "gated", "pipeline_tag", "safetensors", "tags")
 MOST_TEXT = 100  # characters of a license or a language that a card may claim
 
-IS_IT_A_HUB = "Check the address (BEDPLATE_HUB_URL), and that it is a Hub."
 SHIPPED_LIST = "The shipped list needs no Hub: bedplate catalog"
 
 Parameters: TypeAlias = list[tuple[str, str | int | float | bool | None]]
@@ -51,12 +46,12 @@ def search_hub(
     does not answer in time or as a Hub does, and Forbidden where it refuses the token.
     """
     hub.check_online()
-    if not _turns.acquire(blocking=False):
-        raise Unavailable("Too many searches of the Hub run already.", hint="Try again in a while.", code="busy")
-    try:
-        items, following = _ask(hub, _parameters(wanted, limit, after))
-    finally:
-        _turns.release()
+    parameters = _parameters(wanted, limit, after)
+
+    async def exchange(client: httpx.AsyncClient) -> tuple[list[Any], str | None]:
+        return await _page(hub, client, parameters)
+
+    items, following = ask(hub, exchange, turns=_turns, seconds=SECONDS, hint=SHIPPED_LIST)
     found = [entry for item in items[:limit] if (entry := _entry(item)) is not None]
     return [entry for entry in found if wanted.fits(entry, with_words=False)], following
 
@@ -76,53 +71,15 @@ def _parameters(wanted: Wanted, limit: int, after: str | None) -> Parameters:
     ]
 
 
-def _ask(hub: Hub, parameters: Parameters) -> tuple[list[Any], str | None]:
+async def _page(hub: Hub, client: httpx.AsyncClient, parameters: Parameters) -> tuple[list[Any], str | None]:
     """The answer's items, and the cursor of the next page."""
-    with _explained(hub):
-        return asyncio.run(_exchange(hub, parameters))
-
-
-async def _exchange(hub: Hub, parameters: Parameters) -> tuple[list[Any], str | None]:
-    """The same. On an event loop, since only there one deadline holds for all of it: also for headers without end."""
-    import httpx
-
-    headers = {**hub.headers, "Accept-Encoding": "identity"}  # a packed answer would be small only until it is read
-    async with (
-        asyncio.timeout(SECONDS),
-        httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS), headers=headers) as client,
-        client.stream("GET", f"{hub.url}/api/models", params=parameters) as response,
-    ):
+    async with client.stream("GET", f"{hub.url}/api/models", params=parameters) as response:
         if response.status_code != 200:
             raise _refused(hub, response.status_code)
-        items = json.loads(await _read(hub, response))
+        items = json.loads(await read_body(hub, response, MOST_BYTES))
         if not isinstance(items, list):
             raise ValueError("no list")
         return items, _cursor(response.links.get("next", {}).get("url"))
-
-
-async def _read(hub: Hub, response: httpx.Response) -> bytes:
-    """The body, as long as it is no larger than an answer may be."""
-    data = b""
-    async for piece in response.aiter_raw():
-        data += piece
-        if len(data) > MOST_BYTES:
-            raise Unavailable(f"{hub.url} answered with more than {MOST_BYTES >> 20} MiB.", hint=IS_IT_A_HUB)
-    return data
-
-
-@contextmanager
-def _explained(hub: Hub) -> Iterator[None]:
-    """What goes wrong on the way as our own errors; nothing of the request, which holds the token, is in them."""
-    import httpx
-
-    try:
-        yield
-    except (httpx.TimeoutException, TimeoutError):
-        raise Unavailable(f"{hub.url} did not answer within {SECONDS:.0f} s.", hint=SHIPPED_LIST) from None
-    except (httpx.HTTPError, OSError):
-        raise Unavailable(f"No connection to {hub.url}.", hint=SHIPPED_LIST, code="no-connection") from None
-    except (ValueError, RecursionError):
-        raise Unavailable(f"{hub.url} did not answer as a Hub does.", hint=IS_IT_A_HUB) from None
 
 
 def _refused(hub: Hub, status: int) -> BedplateError:

@@ -1,0 +1,78 @@
+"""Asking a Hub from a process that has other things to do: bounded in time, in bytes and in how much runs at once.
+
+Not by the released client: that waits without end for a Hub that stalls, sleeps for as long as one that is busy says,
+and reads an answer of any size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from threading import Semaphore
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import Unavailable
+from .hub import Hub
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["IS_IT_A_HUB", "ask", "read_body"]
+
+CONNECT_SECONDS = 5.0
+IS_IT_A_HUB = "Check the address (BEDPLATE_HUB_URL), and that it is a Hub."
+T = TypeVar("T")
+
+
+def ask(
+    hub: Hub, exchange: Callable[[httpx.AsyncClient], Awaitable[T]], *, turns: Semaphore, seconds: float, hint: str
+) -> T:
+    """What `exchange` makes of its requests. Raises Unavailable where no turn is free, where the Hub does not answer
+    within `seconds`, and where what it answers makes a ValueError; `hint` says what to do without it.
+
+    Nothing of a request, which holds the token, is in an error.
+    """
+    if not turns.acquire(blocking=False):
+        raise Unavailable("Too many searches of the Hub run already.", hint="Try again in a while.", code="busy")
+    try:
+        with _explained(hub, seconds, hint):
+            return asyncio.run(_within(hub, exchange, seconds))
+    finally:
+        turns.release()
+
+
+async def _within(hub: Hub, exchange: Callable[[httpx.AsyncClient], Awaitable[T]], seconds: float) -> T:
+    """On an event loop, since only there one deadline holds for all of it: also for headers without end."""
+    import httpx
+
+    headers = {**hub.headers, "Accept-Encoding": "identity"}  # a packed answer would be small only until it is read
+    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+    async with asyncio.timeout(seconds), httpx.AsyncClient(timeout=timeout, headers=headers) as client:
+        return await exchange(client)
+
+
+async def read_body(hub: Hub, response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
+    """The body, as long as it has no more bytes than `most`; with `cut` its start, and the rest is not received."""
+    data = b""
+    async for piece in response.aiter_raw():
+        data += piece
+        if len(data) > most:
+            if cut:
+                return data[:most]
+            raise Unavailable(f"{hub.url} answered with more than {most >> 20} MiB.", hint=IS_IT_A_HUB)
+    return data
+
+
+@contextmanager
+def _explained(hub: Hub, seconds: float, hint: str) -> Iterator[None]:
+    import httpx
+
+    try:
+        yield
+    except (httpx.TimeoutException, TimeoutError):
+        raise Unavailable(f"{hub.url} did not answer within {seconds:.0f} s.", hint=hint) from None
+    except (httpx.HTTPError, OSError):
+        raise Unavailable(f"No connection to {hub.url}.", hint=hint, code="no-connection") from None
+    except (ValueError, RecursionError):
+        raise Unavailable(f"{hub.url} did not answer as a Hub does.", hint=IS_IT_A_HUB) from None
