@@ -200,6 +200,7 @@ def time_bare(plan: Any, steps: int) -> tuple[float, float]:
     import torch
     from transformers import get_linear_schedule_with_warmup, set_seed
 
+    from bedplate_trainers.plan import inputs_of
     from bedplate_trainers.sampling import LengthGroupedBatches
 
     settings = plan.settings
@@ -217,10 +218,9 @@ def time_bare(plan: Any, steps: int) -> tuple[float, float]:
         batches.set_epoch(len(moments) // len(batches))
         for rows in batches:
             inputs = {name: value.to(plan.device) for name, value in plan.train.__getitems__(rows).items()}
-            targets = inputs.pop("labels")
             with torch.autocast(plan.device, dtype=dtype, enabled=dtype is not None):
-                logits = model(**inputs).logits
-            plan.loss(logits.float(), targets).backward()
+                outputs = model(**inputs_of(inputs))
+            (plan.objective.total(outputs, inputs) / plan.objective.items(inputs)).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             optimizer.step()
             schedule.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bedplate_trainers.sampling import LengthGroupedBatches
+from bedplate_trainers.sampling import LengthGroupedBatches, deal
 
 LENGTHS = np.random.default_rng(0).integers(3, 120, size=1003)
 
@@ -34,12 +34,21 @@ def test_little_is_padded() -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_ranks_get_different_rows_and_equally_many(ranks: int) -> None:
+def test_ranks_get_all_rows_once_in_equally_many_batches(ranks: int) -> None:
     dealt = [batches(ranks=ranks, rank=rank) for rank in range(ranks)]
-    assert len({tuple(len(batch) for batch in mine) for mine in dealt}) == 1
-    rows = [row for mine in dealt for batch in mine for row in batch]
-    assert set(rows) == set(range(1003))
-    assert len(rows) - 1003 < ranks
+    assert len({len(mine) for mine in dealt}) == 1
+    assert sorted(row for mine in dealt for batch in mine for row in batch) == list(range(1003))
+    together = [sorted(row for mine in dealt for row in mine[number]) for number in range(len(dealt[0]))]
+    alone = [sorted(batch) for batch in LengthGroupedBatches(LENGTHS, 16 * ranks, 1)]
+    assert together == alone  # the steps of one process with the same global batch
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_rows_to_judge_are_dealt_in_equally_many_batches_the_longest_first(ranks: int) -> None:
+    dealt = [deal(LENGTHS, 64, ranks, rank) for rank in range(ranks)]
+    assert len({len(mine) for mine in dealt}) == 1
+    assert {row for mine in dealt for batch in mine for row in batch} == set(range(1003))
+    assert LENGTHS[dealt[0][0]].min() >= LENGTHS[dealt[0][-1]].max()
 
 
 @pytest.mark.parametrize(("rows", "ranks"), [(1, 1), (1, 4), (5, 2)])

@@ -14,7 +14,7 @@ from bedplate_registry.progress import Reporter
 
 from .data import Example
 
-__all__ = ["EncodedRows", "Reordered", "encode_texts", "same"]
+__all__ = ["EncodedRows", "encode_texts", "same"]
 
 CHUNK_ROWS = 1000
 Batch = dict[str, torch.Tensor]
@@ -36,7 +36,7 @@ class EncodedRows:
         self.lengths = np.fromiter((len(row) for row in columns["input_ids"]), dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._flat = {name: np.concatenate(rows) for name, rows in columns.items()}
-        self._targets = torch.from_numpy(targets)
+        self.targets = torch.from_numpy(targets)
         self._pads, self._multiple, self._pads_left = pads, multiple, pads_left
 
     def __len__(self) -> int:
@@ -58,27 +58,7 @@ class EncodedRows:
             for name, flat in self._flat.items():
                 padded[name][place, taken] = flat[start:end]
         batch = {name: torch.from_numpy(values) for name, values in (padded | {"attention_mask": mask}).items()}
-        return batch | {"labels": self._targets[torch.as_tensor(rows)]}
-
-    def longest_first(self) -> Reordered:
-        """The same rows in an order in which batches of consecutive rows are padded little."""
-        return Reordered(self, np.argsort(-self.lengths, kind="stable"))
-
-
-class Reordered:
-    """Rows in another order."""
-
-    def __init__(self, rows: EncodedRows, order: Vector) -> None:
-        self._rows, self._order = rows, order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, place: int) -> Batch:
-        return self.__getitems__([place])
-
-    def __getitems__(self, places: Sequence[int]) -> Batch:
-        return self._rows.__getitems__([int(self._order[place]) for place in places])
+        return batch | {"labels": self.targets[torch.as_tensor(rows)]}
 
 
 def encode_texts(

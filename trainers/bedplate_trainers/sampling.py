@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LengthGroupedBatches"]
+__all__ = ["LengthGroupedBatches", "deal"]
 
 Places = np.ndarray[Any, Any]
 
@@ -48,9 +48,18 @@ class LengthGroupedBatches:
         chunks = (rows[at : at + together * CHUNK_BATCHES] for at in range(0, len(rows), together * CHUNK_BATCHES))
         ordered = np.concatenate([chunk[np.argsort(-self._lengths[chunk], kind="stable")] for chunk in chunks])
         batches = [ordered[at : at + together] for at in range(0, len(ordered), together)]
-        batches[-1] = self._filled(batches[-1], ordered)
+        if len(batches[-1]) < self._ranks:  # each rank needs a row; how many it has does not change the loss
+            batches[-1] = np.concatenate([batches[-1], np.resize(ordered, self._ranks - len(batches[-1]))])
         return [batches[place] for place in generator.permutation(len(batches))]
 
-    def _filled(self, batch: Places, rows: Places) -> Places:
-        """So many rows that each rank gets the same number."""
-        return np.concatenate([batch, np.resize(rows, -len(batch) % self._ranks)])
+
+def deal(lengths: Places, batch_size: int, ranks: int = 1, rank: int = 0) -> list[list[int]]:
+    """Batches of one rank that together with those of the others are all rows, the longest first.
+
+    Each rank gets equally many batches, since sharded models go forward together: where they do not come out even,
+    some are given twice.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    batches = [[int(row) for row in order[at : at + batch_size]] for at in range(0, len(order), batch_size)]
+    batches += batches[: -len(batches) % ranks] if len(batches) >= ranks else batches[:1] * (ranks - len(batches))
+    return batches[rank::ranks]

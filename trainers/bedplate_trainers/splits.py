@@ -6,24 +6,45 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
-from .data import Example, Examples
-
-__all__ = ["Split", "overlap", "split_off"]
+__all__ = ["Split", "SplitRow", "T", "Table", "overlap", "split_off"]
 
 # No label gives more than this many times its share, however much the others leave it: it would be drained.
 MOST_SHARES = 2
 
 
+class SplitRow(Protocol):
+    """A row as a split sees it."""
+
+    @property
+    def key(self) -> str:
+        """Equal for inputs that are the same."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the split is stratified by; may be empty."""
+
+
+class Table(Protocol):
+    """A frozen dataclass that holds rows, and perhaps more that all of them have in common."""
+
+    @property
+    def rows(self) -> Sequence[SplitRow]: ...
+
+
+T = TypeVar("T", bound=Table)
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(Generic[T]):
     """What is left for training, and what was taken off."""
 
-    train: Examples
-    held: Examples
+    train: T
+    held: T
 
 
-def split_off(examples: Examples, fraction: float, seed: int, purpose: str) -> Split:
+def split_off(examples: T, fraction: float, seed: int, purpose: str) -> Split[T]:
     """Takes `fraction` of the rows off. The same rows, seed and purpose ("test", "validation") give the same split.
 
     Rows whose inputs differ only in case or blanks go together. Every label keeps at least one row in training.
@@ -32,16 +53,17 @@ def split_off(examples: Examples, fraction: float, seed: int, purpose: str) -> S
     held = _choose(rows, fraction, random.Random(f"{seed}/{purpose}"))
     kept = tuple(row for place, row in enumerate(rows) if place not in held)
     taken = tuple(row for place, row in enumerate(rows) if place in held)
-    return Split(replace(examples, rows=kept), replace(examples, rows=taken))
+    table: Any = examples  # a dataclass, which a protocol cannot say
+    return Split(replace(table, rows=kept), replace(table, rows=taken))
 
 
-def overlap(examples: Examples, others: Examples) -> int:
+def overlap(examples: Table, others: Table) -> int:
     """How many of `examples` have an input that `others` have too."""
-    keys = {row.key for row in others}
-    return sum(row.key in keys for row in examples)
+    keys = {row.key for row in others.rows}
+    return sum(row.key in keys for row in examples.rows)
 
 
-def _choose(rows: Sequence[Example], fraction: float, generator: random.Random) -> set[int]:
+def _choose(rows: Sequence[SplitRow], fraction: float, generator: random.Random) -> set[int]:
     """The places of the rows to hold. What a label cannot give is owed by those after it, up to twice their share."""
     left = _count(row.labels for row in rows)
     held: set[int] = set()
@@ -61,7 +83,7 @@ def _choose(rows: Sequence[Example], fraction: float, generator: random.Random) 
     return held
 
 
-def _strata(rows: Sequence[Example]) -> list[list[list[int]]]:
+def _strata(rows: Sequence[SplitRow]) -> list[list[list[int]]]:
     """Groups of places with the same input, gathered by their rarest label; the smallest gathering first, so that what
     it cannot give is left to larger ones. (Whole combinations of labels would mostly be alone, and give nothing.)"""
     groups: dict[str, list[int]] = defaultdict(list)
