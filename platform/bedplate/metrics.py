@@ -36,7 +36,7 @@ from bedplate.workspace import Workspace
 from bedplate_registry.errors import Unavailable
 from bedplate_registry.registry import Registry
 from bedplate_registry.store import VersionStore
-from bedplate_serving.unix_sockets import is_listening, short_path
+from bedplate_serving.unix_sockets import is_listening, no_tls, short_path
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -91,7 +91,7 @@ def _ask_gateway(home: Home) -> bytes | None:
     if not is_listening(home.scoring_socket):
         return None
     try:
-        transport = httpx.HTTPTransport(uds=short_path(home.scoring_socket))
+        transport = httpx.HTTPTransport(uds=short_path(home.scoring_socket), verify=no_tls())
         with httpx.Client(transport=transport, timeout=GATEWAY_SECONDS) as client:
             return client.get("http://gateway/gateway/metrics").raise_for_status().content
     except httpx.HTTPError:

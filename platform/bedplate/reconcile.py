@@ -30,7 +30,7 @@ from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.registry import Registry
 from bedplate_serving.log_lines import last_event
-from bedplate_serving.unix_sockets import is_listening, short_path
+from bedplate_serving.unix_sockets import is_listening, no_tls, short_path
 
 __all__ = ["Reconciler"]
 
@@ -155,7 +155,8 @@ class Reconciler:
         if not is_listening(socket):
             return None
         try:
-            with httpx.Client(transport=httpx.HTTPTransport(uds=short_path(socket)), timeout=1.0) as client:
+            transport = httpx.HTTPTransport(uds=short_path(socket), verify=no_tls())
+            with httpx.Client(transport=transport, timeout=1.0) as client:
                 return client.get(f"http://replica{path}")
         except httpx.HTTPError:
             return None

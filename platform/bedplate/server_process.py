@@ -16,7 +16,7 @@ from bedplate.home import Home, HomeLock
 from bedplate.processes import ProcessId
 from bedplate_registry.errors import Unavailable
 from bedplate_serving.log_lines import event_of
-from bedplate_serving.unix_sockets import is_listening, short_path
+from bedplate_serving.unix_sockets import is_listening, no_tls, short_path
 
 __all__ = [
     "HOME_OWNED",
@@ -36,7 +36,7 @@ HOME_OWNED = 3  # exit status of a control plane that found another one in its h
 
 def socket_client(home: Home, timeout: float | None = 30.0) -> httpx.Client:
     """An HTTP client over the home's own socket."""
-    transport = httpx.HTTPTransport(uds=short_path(home.socket))
+    transport = httpx.HTTPTransport(uds=short_path(home.socket), verify=no_tls())
     return httpx.Client(transport=transport, base_url="http://bedplate", timeout=timeout)
 
 

@@ -7,8 +7,12 @@ import socket
 import struct
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["SUN_PATH_BYTES", "is_listening", "is_own_user", "listen", "short_path"]
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["SUN_PATH_BYTES", "is_listening", "is_own_user", "listen", "no_tls", "short_path"]
 
 SUN_PATH_BYTES = 107  # 108 with the closing zero
 
@@ -28,6 +32,16 @@ def short_path(path: Path | str) -> str:
 def _open_folder(folder: Path) -> int:
     """One descriptor for each folder, for the life of the process."""
     return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+@cache
+def no_tls() -> SSLContext:
+    """What an HTTP client of a Unix socket verifies with: it trusts nobody, and does not load the machine's
+    certificates for what speaks no TLS (20 ms for each client).
+    """
+    from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+
+    return SSLContext(PROTOCOL_TLS_CLIENT)
 
 
 def is_listening(path: Path) -> bool:

@@ -65,6 +65,14 @@ for ask in (ws.jobs.list, lambda: ws.import_model("acme/tiny")):
     assert not imported_by(code) & {"fastapi", "uvicorn", "sqlalchemy", "pydantic", "typer", "numpy", "pyarrow", *HEAVY}
 
 
+def test_a_command_at_work_loads_nothing_that_only_other_peoples_programs_show() -> None:
+    code = """
+from bedplate.cli.output import connect
+connect(None, "http://127.0.0.1:1")
+"""
+    assert not imported_by(code) & {"rich", "click", "pygments", "fastapi", "uvicorn", "sqlalchemy"}
+
+
 def test_pythons_own_platform_module_is_not_hidden_from_programs_started_here() -> None:
     subprocess.run([sys.executable, "-c", "import uuid, platform; platform.system()"], cwd=ROOT, check=True)
     assert not (ROOT / "platform" / "__init__.py").exists()

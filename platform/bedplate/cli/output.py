@@ -93,7 +93,10 @@ _opened = ExitStack()
 
 def connect(home: Path | None, url: str | None) -> RemoteWorkspace:
     """A workspace, for as long as the command runs."""
-    from bedplate.client import connect
+    from bedplate_serving.out_of_sight import out_of_sight
+
+    with out_of_sight("httpx._main"):  # its command line, which loads rich, pygments and click: 40 ms at least
+        from bedplate.client import connect
 
     if home is not None and url is not None:
         raise WrongUse("--home and --url name two servers.", hint="Give one of them.")

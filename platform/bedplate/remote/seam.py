@@ -11,6 +11,8 @@ from typing import ParamSpec, TypeVar
 
 import httpx
 
+from bedplate_serving.unix_sockets import no_tls
+
 __all__ = ["Client", "chunks", "client_for", "close", "leave", "read", "send", "sleep", "to_thread"]
 
 P = ParamSpec("P")
@@ -21,7 +23,7 @@ Client = httpx.Client
 
 def client_for(url: str, *, socket: str | None = None, token: str | None = None) -> Client:
     """An HTTP client for a server; `socket` is the Unix socket that it listens at."""
-    transport = None if socket is None else httpx.HTTPTransport(uds=socket)
+    transport = None if socket is None else httpx.HTTPTransport(uds=socket, verify=no_tls())
     headers = {**PLAIN, "Authorization": f"Bearer {token}"} if token else PLAIN
     return httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60.0)
 
