@@ -30,6 +30,8 @@ MAX_WAIT_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 # What brings less before it fails, or in the time that silence is borne, is of no use: it would take for ever.
 USEFUL_BYTES = 64 << 10
+# Above this the Hub promises no plain HTTP, only Xet. We ask all the same: ranges of its bridge are plain HTTP.
+PLAIN_BYTES = 50 * 10**9
 
 
 def fetch_files(
@@ -180,6 +182,8 @@ def _check_answer(hub: Hub, model: HubModel, file: HubFile, response: httpx.Resp
         )
     if status == 416 or status == 429 or status >= 500:
         raise _TryAgain(f"it answered {status}", _retry_after(response))
+    if status not in (200, 206) and file.size_bytes > PLAIN_BYTES:
+        raise _by_xet_alone(hub, model, file, status)
     if status not in (200, 206):
         raise _inconsistent(hub, file, f"answered {status}")
     for answer in (*response.history, response):
@@ -299,6 +303,15 @@ def _gave_up(hub: Hub, file: HubFile, partial: _Partial, exc: Exception) -> Unav
         f"{file.path} stopped at {partial.size} of {file.size_bytes} bytes ({hub.url}: {why}).",
         hint="Run the same command again: it goes on from there.",
         code="no-connection",
+    )
+
+
+def _by_xet_alone(hub: Hub, model: HubModel, file: HubFile, status: int) -> Unavailable:
+    return Unavailable(
+        f"{file.path} has {file.size_bytes / 1e9:.0f} GB, which {hub.url} does not give by HTTP (answered {status}).",
+        hint=f"Fetch it with the Hub's own client: hf download {model.model_id} --local-dir DIR. "
+        "Then: bedplate import --from DIR --name NAME",
+        code="hub-inconsistent",
     )
 
 

@@ -1,0 +1,113 @@
+"""A repository whose large files lie in Xet storage: the Hub itself has none of their bytes, and leads to a bridge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, MutableMapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedplate_registry.blobs import Blobs
+from bedplate_registry.errors import Unavailable
+from bedplate_registry.fetch import fetch_file
+from bedplate_registry.hub import Hub, HubFile, HubModel
+
+MIB = 1 << 20
+WEIGHTS = "model.safetensors"
+XET = "ab" * 32
+
+
+class XetHub:
+    """The Hub's routes around another app: trees name Xet hashes, and weights are redirected to a bridge."""
+
+    def __init__(self, app: Any, bridge: str) -> None:
+        self.app, self.bridge = app, bridge
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if "/resolve/" in path and path.endswith(".safetensors"):
+            return await self._redirect(path, send)
+        return await self.app(scope, receive, _Tree(send) if "/tree/" in path else send)
+
+    async def _redirect(self, path: str, send: Any) -> None:
+        token = path.partition("/resolve/")[0] + "/xet-read-token/main"
+        headers = {
+            "location": f"{self.bridge}{path}?X-Amz-Signature=secret",
+            "x-xet-hash": XET,
+            "link": f'<http://hub.invalid/api/models{token}>; rel="xet-auth"',
+            "content-length": "0",
+        }
+        raw = [(key.encode(), value.encode()) for key, value in headers.items()]
+        await send({"type": "http.response.start", "status": 302, "headers": raw})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Tree:
+    """Takes the list of files and gives it on with a Xet hash for each that is kept in LFS."""
+
+    def __init__(self, send: Any) -> None:
+        self._send, self._start, self._body = send, {}, b""
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._start = dict(message)
+            return
+        self._body += message["body"]
+        if message.get("more_body"):
+            return
+        entries = [{**each, **({"xetHash": XET} if "lfs" in each else {})} for each in json.loads(self._body)]
+        body = json.dumps(entries).encode()
+        headers = [item for item in self._start["headers"] if item[0] != b"content-length"]
+        await self._send({**self._start, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "big"
+    folder.mkdir()
+    (folder / WEIGHTS).write_bytes(bytes(range(256)) * (4 * MIB // 256))
+    (folder / "vocab.txt").write_text("small\n")
+    return folder
+
+
+@pytest.fixture
+def xet(serve: Callable[..., Any], folder: Path) -> tuple[Any, Any]:
+    """The Hub, and the bridge that has the bytes."""
+    hub, bridge = serve(folder, model_id="acme/big"), serve(folder, model_id="acme/big")
+    hub.faults.app = XetHub(hub.faults.app, bridge.url)
+    return hub, bridge
+
+
+def weights_of(model: HubModel) -> HubFile:
+    return next(file for file in model.files if file.path == WEIGHTS)
+
+
+def test_a_file_in_xet_storage_comes_by_the_bridge_and_goes_on_where_it_was_cut(
+    xet: tuple[Any, Any], folder: Path, blobs: Blobs
+) -> None:
+    front, bridge = xet
+    hub = Hub(front.url, "hf_secret", backoff_seconds=0.01)
+    model = hub.resolve("acme/big")
+    bridge.faults.cut_after_bytes = 2 * MIB
+    blob = fetch_file(hub, model, weights_of(model), blobs)
+    assert blob.sha256 == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    (_, first), (_, second) = bridge.faults.byte_requests
+    assert "range" not in first and int(second["range"].removeprefix("bytes=").removesuffix("-")) > MIB
+    assert "authorization" not in {**first, **second}, "the bridge gets no token of the Hub"
+    assert not any("xet-read-token" in path for _, path, _ in front.faults.requests), "nothing of Xet is needed"
+
+
+def test_a_file_that_the_hub_gives_by_xet_alone_is_named_with_another_way(xet: tuple[Any, Any], blobs: Blobs) -> None:
+    front, bridge = xet
+    model = front.hub.resolve("acme/big")
+    huge = replace(weights_of(model), size_bytes=60 * 10**9)
+    bridge.faults.statuses = [400]
+    with pytest.raises(Unavailable, match=r"model\.safetensors.*60 GB.*answered 400") as caught:
+        fetch_file(front.hub, model, huge, blobs)
+    assert "hf download acme/big" in caught.value.hint and "bedplate import --from" in caught.value.hint
+    assert "Signature" not in caught.value.message + caught.value.hint
