@@ -14,10 +14,20 @@ from typing import Any
 from .errors import Refused, nearest
 from .tasks import Key, Task, get_task
 
-__all__ = ["ColumnMap", "map_columns"]
+__all__ = ["BadValue", "ColumnMap", "map_columns"]
 
 # Parts of object-valued keys that may be mapped singly.
 _PARTS = {"answers": ("text", "answer_start")}
+
+
+class BadValue(Refused):
+    """A row does not hold what a column is mapped for. `problem` says why: missing, empty or wrong."""
+
+    code = "bad-value"
+
+    def __init__(self, column: str, what: str, problem: str = "wrong") -> None:
+        super().__init__(f"The column {column!r} {what}.", hint="Fix the row or map another column.")
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -39,15 +49,26 @@ class ColumnMap:
 
     def pick(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row's values by key, checked for their kind. Refused names the column; the caller knows the row."""
-        kinds = {key.name: key for key in get_task(self.task).keys}
+        picked, problems = self.pick_each(row)
+        for problem in problems.values():
+            raise problem
+        return picked
+
+    def pick_each(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BadValue]]:
+        """The values by key, and what is wrong with those that are not there, by key or `key.part`."""
+        keys = {key.name: key for key in get_task(self.task).keys}
         picked: dict[str, Any] = {}
+        problems: dict[str, BadValue] = {}
         for name, path in self.paths:
             key, _, part = name.partition(".")
-            if part:
-                picked.setdefault(key, {})[part] = _as_list(_reach(row, path), ".".join(path))
-            else:
-                picked[key] = _checked(kinds[key], _reach(row, path), ".".join(path))
-        return picked
+            try:
+                if part:
+                    picked.setdefault(key, {})[part] = _as_list(_reach(row, path), ".".join(path))
+                else:
+                    picked[key] = _checked(keys[key], _reach(row, path), ".".join(path))
+            except BadValue as problem:
+                problems[name] = problem
+        return picked, problems
 
 
 def map_columns(
@@ -125,7 +146,7 @@ def _reach(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
         if depth and isinstance(value, str):
             value = _parsed(value)
         if not isinstance(value, Mapping) or name not in value:
-            raise _bad_value(".".join(path), "is missing")
+            raise BadValue(".".join(path), "is missing", "missing")
         value = value[name]
     return value
 
@@ -142,7 +163,7 @@ def _checked(key: Key, value: Any, column: str) -> Any:
     if key.kind == "list":
         return _as_list(value, column)
     if not isinstance(value, Mapping):
-        raise _bad_value(column, f"is {type(value).__name__}, not an object")
+        raise _bad_value(value, column, f"is {type(value).__name__}, not an object")
     return dict(value)
 
 
@@ -157,7 +178,7 @@ def _as_text(value: Any, column: str) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
         return str(value)
-    raise _bad_value(column, "is empty" if value is None else f"is {type(value).__name__}, not a text")
+    raise _bad_value(value, column, f"is {type(value).__name__}, not a text")
 
 
 def _as_label(value: Any, column: str) -> str | int | list[str]:
@@ -170,7 +191,7 @@ def _as_label(value: Any, column: str) -> str | int | list[str]:
         return int(value)
     if isinstance(value, str | int) and value != "":
         return value
-    raise _bad_value(column, "is empty" if value in (None, "") else f"is {value!r}: a label is a text or an integer")
+    raise _bad_value(value, column, f"is {value!r}: a label is a text or an integer")
 
 
 def _as_list(value: Any, column: str) -> list[Any]:
@@ -178,7 +199,7 @@ def _as_list(value: Any, column: str) -> list[Any]:
         value = _parsed(value)
     if isinstance(value, list | tuple):
         return list(value)
-    raise _bad_value(column, f"is {type(value).__name__}, not a list")
+    raise _bad_value(value, column, f"is {type(value).__name__}, not a list")
 
 
 def _parsed(text: str) -> Any:
@@ -188,5 +209,5 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _bad_value(column: str, what: str) -> Refused:
-    return Refused(f"The column {column!r} {what}.", hint="Fix the row or map another column.", code="bad-value")
+def _bad_value(value: Any, column: str, what: str) -> BadValue:
+    return BadValue(column, "is empty", "empty") if value in (None, "") else BadValue(column, what)

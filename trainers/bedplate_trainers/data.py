@@ -8,6 +8,7 @@ from typing import Any
 
 from bedplate_registry.columns import ColumnMap, map_columns
 from bedplate_registry.errors import Refused
+from bedplate_registry.same_input import input_key
 from bedplate_registry.tables import columns_of, read_rows
 
 from .labels import label_names
@@ -36,7 +37,7 @@ class Example:
     @property
     def key(self) -> str:
         """Equal for inputs that differ at most in case and blanks."""
-        return "\x00".join(" ".join(part.casefold().split()) for part in (self.text, self.pair or ""))
+        return input_key(self.text, self.pair)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.label_names import is_integer, label_names, some
 
 __all__ = ["LabelSet", "label_names", "learn_labels", "some", "sorted_labels"]
 
@@ -60,31 +60,4 @@ def learn_labels(found: Sequence[tuple[str, ...]], multi_label: bool) -> LabelSe
 def sorted_labels(names: Iterable[str]) -> tuple[str, ...]:
     """Sorted; as numbers where all of them are whole numbers."""
     unique = set(names)
-    return tuple(sorted(unique, key=int) if all(map(_is_integer, unique)) else sorted(unique))
-
-
-def label_names(label: Any, class_names: Sequence[str]) -> tuple[str, ...]:
-    """The names of a row's label or labels. Refused (without the row) where a number has no class name."""
-    labels = label if isinstance(label, list | tuple) else [label]
-    return tuple(dict.fromkeys(_named(str(item), class_names) for item in labels))
-
-
-def _named(text: str, class_names: Sequence[str]) -> str:
-    if not class_names or text in class_names:
-        return text
-    if _is_integer(text) and 0 <= int(text) < len(class_names):
-        return class_names[int(text)]
-    raise Refused(
-        f"has the label {text!r}, which is neither one of the {len(class_names)} class_names nor the number of one",
-        hint=f"class_names: {some(class_names)}.",
-        code="unknown-label",
-    )
-
-
-def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii()
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of them, for a message."""
-    return ", ".join(names[:20]) + (f" … ({len(names)} in all)" if len(names) > 20 else "")
+    return tuple(sorted(unique, key=int) if all(map(is_integer, unique)) else sorted(unique))
