@@ -1,4 +1,4 @@
-"""What a model card says in its front matter: license, languages, task."""
+"""What a model card says in its front matter: license, languages, task, author, data and base."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from .licenses import license_of
 
-__all__ = ["CardFacts", "card_facts", "read_card"]
+__all__ = ["CardFacts", "card_body", "card_facts", "read_card"]
 
 MAX_FRONT_BYTES = 256 << 10
 OTHER = "other"
+MOST_NAMED = 50  # of a list in a card; none that people write is so long
+MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class CardFacts:
     license: str | None = None  # as licenses.py has several
     languages: tuple[str, ...] = ()
     pipeline_tag: str | None = None
+    author: str | None = None
+    datasets: tuple[str, ...] = ()  # ids on the Hub
+    base_model: tuple[str, ...] = ()  # ids on the Hub
 
 
 def card_facts(value: Mapping[str, Any]) -> CardFacts:
@@ -34,6 +39,9 @@ def card_facts(value: Mapping[str, Any]) -> CardFacts:
         license=license_of(*licenses),
         languages=tuple(_texts(value.get("language"))),
         pipeline_tag=tag if isinstance(tag, str) else None,
+        author=next(iter(_named(value.get("author") or value.get("authors"))), None),
+        datasets=_named(value.get("datasets")),
+        base_model=_named(value.get("base_model")),
     )
 
 
@@ -44,15 +52,32 @@ def read_card(path: Path) -> CardFacts:
     if not path.is_file():
         return CardFacts()
     with path.open("rb") as file:
-        text = file.read(MAX_FRONT_BYTES).decode("utf-8", "replace").replace("\r\n", "\n")
-    front, end, _ = text.removeprefix("---\n").partition("\n---")
-    if not text.startswith("---\n") or not end:
-        return CardFacts()
+        front, _ = _split(file.read(MAX_FRONT_BYTES).decode("utf-8", "replace"))
     try:
         value = yaml.safe_load(front)
     except (yaml.YAMLError, RecursionError, ValueError):
         return CardFacts()
     return card_facts(value) if isinstance(value, dict) else CardFacts()
+
+
+def card_body(text: str) -> str:
+    """A card without its front matter."""
+    return _split(text)[1]
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Front matter, empty where there is none, and the rest."""
+    text = text.replace("\r\n", "\n")
+    front, end, rest = text.removeprefix("---\n").partition("\n---")
+    if not text.startswith("---\n") or not end:
+        return "", text
+    return front, rest.partition("\n")[2]
+
+
+def _named(value: Any) -> tuple[str, ...]:
+    """Short texts of one line, each once."""
+    lines = (" ".join(text.split()) for text in _texts(value))
+    return tuple(dict.fromkeys(line for line in lines if 0 < len(line) <= MOST_CHARACTERS))[:MOST_NAMED]
 
 
 def _texts(value: Any) -> list[str]:

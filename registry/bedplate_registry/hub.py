@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from .cards import card_facts
+from .cards import CardFacts, card_facts
 from .errors import BedplateError, Forbidden, NotFound, Refused, Unavailable
 from .names import Name, check_file_path
 
-__all__ = ["Hub", "HubFile", "HubModel"]
+__all__ = ["Hub", "HubFile", "HubModel", "is_commit", "listed_file"]
 
 TIMEOUT_SECONDS = 20.0
 BACKOFF_SECONDS = 1.0
@@ -44,10 +44,20 @@ class HubModel:
     model_id: str
     commit: str
     files: tuple[HubFile, ...]
-    pipeline_tag: str | None = None
-    license: str | None = None
-    languages: tuple[str, ...] = ()
+    card: CardFacts = field(default_factory=CardFacts)  # with the tag and the author that the Hub itself gives
     gated: bool = False
+
+    @property
+    def pipeline_tag(self) -> str | None:
+        return self.card.pipeline_tag
+
+    @property
+    def license(self) -> str | None:
+        return self.card.license
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self.card.languages
 
 
 class Hub:
@@ -89,18 +99,30 @@ class Hub:
     def resolve(self, model_id: str, revision: str | None = None) -> HubModel:
         """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now."""
         name = str(Name.parse(model_id))
-        if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-            raise Refused(
-                f"{_shown(revision)!r} is not a revision.",
-                hint="Give a branch, a tag or a commit.",
-                code="bad-revision",
-            )
+        self.check_revision(revision)
         self.check_online()
         with self._explained(name, revision):
             info = self._api().model_info(name, revision=revision, timeout=self.timeout_seconds)
             commit = self._commit(info)
             tree = self._api().list_repo_tree(str(Name.parse(info.id)), revision=commit, recursive=True)
             return self._model(info, commit, list(islice(tree, MAX_FILES + 1)))
+
+    def refusal(self, name: str, status: int, code: str | None = None, revision: str | None = None) -> BedplateError:
+        """What another answer than 200 to a question about a model means; `code` is its X-Error-Code."""
+        if code == "GatedRepo":
+            return self._gated(name)
+        if code == "RevisionNotFound":
+            return self._no_revision(name, revision)
+        return self._missing(name, status) if status == 404 else self._failed(name, status)
+
+    def check_revision(self, revision: str | None) -> None:
+        """Refused where it is none."""
+        if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+            raise Refused(
+                f"{_shown(revision)!r} is not a revision.",
+                hint="Give a branch, a tag or a commit.",
+                code="bad-revision",
+            )
 
     def check_online(self) -> None:
         """Unavailable where this machine was told to stay offline."""
@@ -118,23 +140,23 @@ class Hub:
         return HfApi(endpoint=self.url, token=self._token or False, library_name="bedplate")
 
     def _commit(self, info: Any) -> str:
-        if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
+        if not is_commit(info.sha):
             raise self._no_hub("named no commit for the model")
-        return info.sha
+        return str(info.sha)
 
     def _model(self, info: Any, commit: str, tree: list[Any]) -> HubModel:
         if len(tree) > MAX_FILES:
             raise self._no_hub(f"lists more than {MAX_FILES} files")
         card = card_facts(info.card_data.to_dict() if info.card_data is not None else {})
         tag = info.pipeline_tag if isinstance(info.pipeline_tag, str) else None
+        name = Name.parse(info.id)
+        author = info.author if isinstance(info.author, str) else name.org
         return HubModel(
-            model_id=str(Name.parse(info.id)),
+            model_id=str(name),
             commit=commit,
             files=tuple(_file(entry) for entry in tree if hasattr(entry, "size")),
-            pipeline_tag=tag or card.pipeline_tag,
-            license=card.license,
-            languages=card.languages,
             gated=bool(info.gated),
+            card=replace(card, pipeline_tag=tag or card.pipeline_tag, author=card.author or author),
         )
 
     @contextmanager
@@ -150,9 +172,7 @@ class Hub:
         except errors.RepositoryNotFoundError as exc:
             raise self._missing(name, exc.response.status_code) from None
         except errors.RevisionNotFoundError:
-            raise NotFound(
-                f"The model '{name}' has no revision {revision!r}.", hint=f"See {self.url}/{name}/commits/main."
-            ) from None
+            raise self._no_revision(name, revision) from None
         except errors.OfflineModeIsEnabled:
             raise Unavailable(
                 "The Hub's client is set to work offline.", hint="Unset HF_HUB_OFFLINE to import.", code="offline"
@@ -169,9 +189,13 @@ class Hub:
     def _gated(self, name: str) -> BedplateError:
         return Forbidden(
             f"The model '{name}' is gated: its owner grants access to each reader.",
-            hint=f"Ask for access at {self.url}/{name}, then set HF_TOKEN to a token of that account.",
+            hint=f"Ask for access at {self.url}/{name}, then give a token of that account: HF_TOKEN, or a token file.",
             code="gated",
         )
+
+    def _no_revision(self, name: str, revision: str | None) -> BedplateError:
+        message = f"The model '{name}' has no revision {revision!r}."
+        return NotFound(message, hint=f"See {self.url}/{name}/commits/main.")
 
     def _missing(self, name: str, status: int) -> BedplateError:
         # To a caller without a token the Hub says 401 for what is private and for what is not there alike.
@@ -197,16 +221,23 @@ class Hub:
         )
 
 
+def is_commit(value: object) -> bool:
+    return _is_digest(_COMMIT, value)
+
+
 def _file(entry: Any) -> HubFile:
-    """Raises Refused for a name that may not be kept, and where size or digest is none."""
-    path = check_file_path(entry.path)
-    sha256 = entry.lfs.sha256 if entry.lfs is not None else None
-    is_size = isinstance(entry.size, int) and not isinstance(entry.size, bool) and entry.size >= 0
-    if not is_size or not _is_digest(_COMMIT, entry.blob_id):
+    return listed_file(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs is not None else None)
+
+
+def listed_file(path: Any, size: Any, git_sha1: Any, sha256: Any) -> HubFile:
+    """A file as a Hub lists it. Raises Refused for a name that may not be kept, and where size or digest is none."""
+    path = check_file_path(path)
+    is_size = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+    if not is_size or not is_commit(git_sha1):
         raise Refused(f"The Hub lists {path} without a size or digest.", hint="Is this a Hub?", code="bad-digest")
     if sha256 is not None and not _is_digest(_SHA256, sha256):
         raise Refused(f"The Hub lists {path} with a wrong digest.", hint="Is this a Hub?", code="bad-digest")
-    return HubFile(path, entry.size, entry.blob_id, sha256)
+    return HubFile(path, size, git_sha1, sha256)
 
 
 def _is_digest(pattern: re.Pattern[str], value: object) -> bool:

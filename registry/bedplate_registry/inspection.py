@@ -22,12 +22,12 @@ from .tasks import TASKS, Task, architecture_of, finetunable_tasks, get_task, ta
 from .timm_models import check_timm, is_timm, timm_labels
 from .weights import read_weights
 
-__all__ = ["check_architecture", "check_configs", "inspect_folder", "read_config"]
+__all__ = ["DTYPES", "check_architecture", "check_configs", "inspect_folder", "read_config"]
 
 # Vocabularies are data for the tokenizer, large, and may repeat what they like.
 _VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "merges.json", "added_tokens.json"))
 _CLASSIFIERS = ("text-classification", "token-classification", "image-classification")
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I8": "int8", "U8": "uint8"}
+DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I8": "int8", "U8": "uint8"}
 # Integer and truth tensors of these types are position ids and masks, not parameters.
 _BUFFERS = frozenset(("I64", "BOOL"))
 # These families keep two rows of their position table for padding.
@@ -83,6 +83,8 @@ def inspect_folder(
         context_length=_context_length(folder, config),
         languages=said.languages,
         finetunable_tasks=finetunable_tasks(model_type),
+        library=_library(folder, config),
+        **_origin(said),
     )
 
 
@@ -146,7 +148,20 @@ def _pipeline_facts(folder: Path, asked: str | None, said: CardFacts) -> ModelFa
         license=said.license,
         context_length=prompt_length(folder, pipeline),
         languages=said.languages,
+        library="diffusers",
+        **_origin(said),
     )
+
+
+def _library(folder: Path, config: Mapping[str, Any]) -> str:
+    """What reads its files."""
+    if (folder / ADAPTER_FILES[0]).is_file():
+        return "peft"
+    return "timm" if is_timm(config) else "transformers"
+
+
+def _origin(said: CardFacts) -> dict[str, Any]:
+    return {"author": said.author, "datasets": said.datasets, "base_model": said.base_model}
 
 
 def _size_bytes(folder: Path) -> int:
@@ -244,7 +259,7 @@ def _dtype(tensors: Iterable[Tensor]) -> str:
         if tensor.dtype not in _BUFFERS:
             sizes[tensor.dtype] += tensor.elements
     top = sizes.most_common(1)
-    return _DTYPES.get(top[0][0], top[0][0].lower()) if top else "none"
+    return DTYPES.get(top[0][0], top[0][0].lower()) if top else "none"
 
 
 def _merged(first: CardFacts, second: CardFacts) -> CardFacts:
@@ -252,6 +267,9 @@ def _merged(first: CardFacts, second: CardFacts) -> CardFacts:
         license=license_of(first.license, second.license),
         languages=first.languages or second.languages,
         pipeline_tag=first.pipeline_tag or second.pipeline_tag,
+        author=second.author or first.author,  # a Hub may know the organization only
+        datasets=first.datasets or second.datasets,
+        base_model=first.base_model or second.base_model,
     )
 
 

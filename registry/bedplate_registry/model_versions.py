@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .blobs import check_digest
 from .errors import Conflict, Refused
 from .names import Name, check_file_path
+from .spdx import spdx_of
 from .store import ACTIVE, ARCHIVED
 
-__all__ = ["FileEntry", "ModelDraft", "ModelFacts", "ModelVersion", "Source"]
+__all__ = ["FileEntry", "ModelDraft", "ModelFacts", "ModelVersion", "Source", "laid_over"]
+
+_BYTES = {"float64": 8, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}  # of one parameter; four of others
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,15 @@ class ModelFacts:
     context_length: int | None = None
     languages: tuple[str, ...] = ()
     finetunable_tasks: tuple[str, ...] = ()
+    author: str | None = None
+    datasets: tuple[str, ...] = ()  # those that the card names, by their ids on the Hub
+    base_model: tuple[str, ...] = ()  # likewise; what it was made from here is in the lineage
+    library: str | None = None  # transformers | timm | diffusers | peft; None in manifests of before
+
+    @property
+    def license_spdx(self) -> str | None:
+        """The license as an SPDX expression."""
+        return spdx_of(self.license)
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,19 @@ class ModelDraft:
     source: Source
     lineage: dict[str, Any] = field(default_factory=dict)
     sample: dict[str, Any] | None = None  # request and answer of the check that loaded it
+    base_draft: ModelDraft | None = None  # of an adapter whose base came with it: published first
+
+    @property
+    def adapter_base(self) -> str | None:
+        """The version that it cannot be loaded without: it is an adapter alone."""
+        return _text(self.lineage.get("adapter_base"))
+
+    @property
+    def loaded_bytes(self) -> int:
+        """What its weights take once they are loaded as they are kept: an adapter is loaded with its base."""
+        if self.adapter_base is None:
+            return self.facts.size_bytes
+        return self.facts.parameters * _BYTES.get(self.facts.dtype, 4)
 
     def to_json(self) -> dict[str, Any]:
         """The draft as JSON: what a worker hands to the owner of the registry."""
@@ -70,6 +95,7 @@ class ModelDraft:
             "source": asdict(self.source),
             "lineage": self.lineage,
             "sample": self.sample,
+            **({"base_draft": self.base_draft.to_json()} if self.base_draft else {}),
         }
 
     @classmethod
@@ -82,6 +108,7 @@ class ModelDraft:
             source=Source(**value["source"]),
             lineage=dict(value["lineage"]),
             sample=value["sample"],
+            base_draft=ModelDraft.from_json(value["base_draft"]) if value.get("base_draft") else None,
         )
 
 
@@ -108,11 +135,6 @@ class ModelVersion(ModelDraft):
         """The version that it was made from, if it was made from one."""
         return _text(self.lineage.get("base")) or self.adapter_base
 
-    @property
-    def adapter_base(self) -> str | None:
-        """The version that it cannot be loaded without: it is an adapter alone."""
-        return _text(self.lineage.get("adapter_base"))
-
     def check_active(self) -> None:
         """Raises Conflict for an archived version, of which nothing new is made."""
         if self.state == ARCHIVED:
@@ -127,7 +149,14 @@ class ModelVersion(ModelDraft):
         draft = super().to_json()
         facts = draft.pop("facts")
         own = {key: getattr(self, key) for key in ("version", "ref", "created", "digest", "state")}
-        return {**draft, **facts, **own, "aliases": list(self.aliases)}
+        spdx = {"license_spdx": self.facts.license_spdx}
+        return {**draft, **facts, **spdx, **own, "aliases": list(self.aliases)}
+
+
+def laid_over(base: Iterable[FileEntry], own: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
+    """The files of a base with an adapter's own beside them and in their place, by path."""
+    found = {entry.path: entry for entry in (*base, *own)}
+    return tuple(found[path] for path in sorted(found))
 
 
 def _text(value: object) -> str | None:

@@ -46,6 +46,8 @@ class Query:
     license: str | None = None  # in any case; `unknown` for those that name none
     language: str | None = None
     source: str | None = None  # hub | folder | job
+    author: str | None = None  # in any case
+    dataset: str | None = None  # one that the card names, in any case
     alias: str | None = None
     state: str = "active"
     min_bytes: int | None = None
@@ -176,6 +178,8 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
         ("m.source = ?", query.source),
         (facet.format("alias"), query.alias),
         (facet.format("language"), query.language and query.language.lower()),
+        (facet.format("author"), query.author and query.author.lower()),
+        (facet.format("dataset"), query.dataset and query.dataset.lower()),
         (facet.format("finetunable"), query.finetunable_for),
         ("m.size >= ?", query.min_bytes),
         ("m.size <= ?", query.max_bytes),

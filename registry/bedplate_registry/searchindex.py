@@ -6,7 +6,7 @@ takes in what changed (changes.py). Any number of processes may use it at once; 
     names    one row a name:    what its folder looked like when it was read
     models   one row a version: what can be filtered and sorted by
     bodies   of a version, how REST shows it; apart, since it is read for a page only
-    facets   of a version, what it may have several of: alias, language, finetunable (task)
+    facets   of a version, what it may have several of: alias, language, finetunable (task), author, dataset
     words    of a version, full text: name, the ends of its words (so that `bert` finds distilbert), facts, card
 """
 
@@ -34,7 +34,7 @@ from .names import Name
 
 __all__ = ["SearchIndex", "words_of"]
 
-SCHEMA = 1  # of the index: another one is made anew
+SCHEMA = 2  # of the index: another one is made anew
 RESCAN_SECONDS = 600.0  # until all folders are looked at again, for what came past us, such as a restored copy
 RACY_NS = 2 * 10**9  # a folder that changed so short ago may change again without a new time
 RACY = ""  # how such a folder looks: it is read again at the next look
@@ -217,6 +217,8 @@ class SearchIndex:
             *(("alias", alias) for alias in version.aliases),
             *(("language", language.lower()) for language in facts.languages),
             *(("finetunable", task) for task in facts.finetunable_tasks),
+            *(("author", author.lower()) for author in (facts.author,) if author),
+            *(("dataset", dataset.lower()) for dataset in facts.datasets),
         }
         db.executemany("INSERT INTO facets VALUES (?, ?, ?)", [(kind, value, id) for kind, value in facets])
         texts = (name, _ends(name), _facts_text(version), self._card(version))
@@ -289,5 +291,7 @@ def _ends(name: str) -> str:
 def _facts_text(version: ModelVersion) -> str:
     facts = version.facts
     known = (facts.task, facts.architecture, facts.model_type, facts.license, version.source.id)
+    known += (facts.author, facts.library)
     several = (*facts.finetunable_tasks, *facts.languages, *facts.labels[:MOST_LABELS])
+    several += (*facts.datasets, *facts.base_model)
     return "\n".join(text for text in (*known, *several) if text)

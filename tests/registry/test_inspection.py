@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bedplate_registry.cards import CardFacts, read_card
+from bedplate_registry.cards import CardFacts, card_body, read_card
 from bedplate_registry.errors import Refused
 from bedplate_registry.inspection import check_configs, inspect_folder
 
@@ -28,6 +28,31 @@ def test_a_classifier_is_described_from_its_files(model_folder: Path) -> None:
     assert facts.context_length == 16 and facts.license == "apache-2.0" and facts.languages == ("en", "no")
     assert "token-classification" in facts.finetunable_tasks
     assert facts.size_bytes == sum(path.stat().st_size for path in model_folder.iterdir())
+    assert facts.license_spdx == "Apache-2.0" and facts.library == "transformers"
+
+
+def test_what_a_card_says_of_author_data_and_base_is_taken_and_an_author_of_the_card_goes_before_the_hubs(
+    model_folder: Path,
+) -> None:
+    front = "authors: [Ada, Grace]\nbase_model: bert-base-uncased\ndatasets: [glue, ' acme/tickets ', glue, 3]\n"
+    (model_folder / "README.md").write_text(f"---\n{front}---\n# Card\n")
+    facts = inspect_folder(model_folder, card=CardFacts(author="acme", datasets=("imdb",)))
+    assert (facts.author, facts.datasets, facts.base_model) == ("Ada", ("imdb",), ("bert-base-uncased",))
+    assert inspect_folder(model_folder).datasets == ("glue", "acme/tickets")
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("---\nlicense: mit\n---\n# Card", "# Card"),
+        ("---\r\nlicense: mit\r\n---\r\n# Card", "# Card"),
+        ("---\nopen", "---\nopen"),
+        ("# Card\n---\n", "# Card\n---\n"),
+        ("", ""),
+    ],
+)
+def test_a_cards_body_is_what_follows_its_front_matter(text: str, body: str) -> None:
+    assert card_body(text) == body
 
 
 def test_a_model_without_a_head_is_a_base_whatever_its_tag(base_folder: Path) -> None:
@@ -251,7 +276,8 @@ def make_timm(make_model: MakeModel, folder: Path, **config: object) -> Path:
 def test_a_model_of_timm_classifies_images_through_the_wrapper(make_model: MakeModel, tmp_path: Path) -> None:
     facts = inspect_folder(make_timm(make_model, tmp_path / "m"))
     assert (facts.task, facts.architecture) == ("image-classification", "TimmWrapperForImageClassification")
-    assert facts.model_type == "timm_wrapper" and facts.labels == ("card", "refund", "login")
+    assert facts.model_type == "timm_wrapper" and facts.library == "timm"
+    assert facts.labels == ("card", "refund", "login")
 
 
 def test_labels_that_only_timm_knows_are_not_made_up(make_model: MakeModel, tmp_path: Path) -> None:
