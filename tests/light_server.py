@@ -54,11 +54,14 @@ SCRIPT = Kind(
 
 @contextmanager
 def light_server(
-    machine: SimulatedMachine | None = None, *, port: int | None = None, home: Path | None = None
+    machine: SimulatedMachine | None = None, *, port: int | None = None, home: Path | None = None, **env: str
 ) -> Iterator[Workspace]:
-    """`port` opens it for TCP, through a real gateway process. `home` is one that is there; it goes in the end."""
+    """`port` opens it for TCP, through a real gateway process. `home` is one that is there; it goes in the end.
+
+    `env` is what its settings are read from besides.
+    """
     home = home or Path(tempfile.mkdtemp(prefix="bp"))
-    settings = Settings.from_environment({"BEDPLATE_HOME": str(home)})
+    settings = Settings.from_environment({"BEDPLATE_HOME": str(home), **env})
     address = None if port is None else Address("127.0.0.1", port)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(KINDS, "script", SCRIPT)

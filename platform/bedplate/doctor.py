@@ -21,6 +21,7 @@ from bedplate.compute import GIB
 from bedplate.database import Database, revisions
 from bedplate.database_engine import WAL_IS_SAFE, make_engine, opening
 from bedplate.home import Home
+from bedplate.hub_token import find_hub_token
 from bedplate.machine import LocalMachine
 from bedplate.migrations import HEAD
 from bedplate.settings import Settings
@@ -62,6 +63,7 @@ def examine(settings: Settings, *, home: Path | None, offline: bool) -> list[Fin
         lambda: _cage(place),
         lambda: _cgroups(),
         lambda: _hub(settings, offline or settings.offline),
+        lambda: _hub_token(settings),
     ]
     return [finding for check in checks for finding in check()]
 
@@ -250,3 +252,12 @@ def _hub(settings: Settings, offline: bool) -> Iterator[Finding]:
         yield _finding("hub", "warn", f"{settings.hub_url} does not answer: {exc}", remedy)
     else:
         yield _finding("hub", "ok", f"{settings.hub_url} answers")
+
+
+def _hub_token(settings: Settings) -> Iterator[Finding]:
+    """Where it is from; never what it is."""
+    token = find_hub_token(settings)
+    if token.problem:
+        yield _finding("hub token", "warn", f"not used: {token.problem}", token.remedy)
+    else:
+        yield _finding("hub token", "ok", token.source)

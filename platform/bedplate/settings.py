@@ -42,6 +42,7 @@ class Settings:
     offline: bool = False
     hub_url: str = DEFAULT_HUB_URL
     hf_token: str | None = field(default=None, repr=False)
+    hf_token_file: Path | None = None
     database_url: str | None = field(default=None, repr=False)
     max_jobs: int = 16
     endpoint_gpus: int = 0
@@ -76,6 +77,7 @@ class Settings:
             offline=_flag(env, "BEDPLATE_OFFLINE") or _flag(env, "HF_HUB_OFFLINE"),
             hub_url=(env.get("BEDPLATE_HUB_URL") or env.get("HF_ENDPOINT") or DEFAULT_HUB_URL).rstrip("/"),
             hf_token=env.get("HF_TOKEN") or None,
+            hf_token_file=_token_file(env),
             database_url=env.get("BEDPLATE_DATABASE_URL") or None,
             max_jobs=_integer(env, "BEDPLATE_MAX_JOBS", 16, 1, 1024),
             endpoint_gpus=_integer(env, "BEDPLATE_ENDPOINT_GPUS", 0, 0, 1024),
@@ -129,6 +131,16 @@ def _list(env: Mapping[str, str], name: str, form: re.Pattern[str], what: str) -
     if bad is not None:
         raise Refused(f"{name} names {bad!r}, which is not accepted.", hint=f"List {what}, with commas between them.")
     return tuple(values)
+
+
+def _token_file(env: Mapping[str, str]) -> Path | None:
+    """Where the Hub's clients keep the token; None where there is no home to look in."""
+    if env.get("HF_TOKEN_PATH", "").strip():
+        return _path(env, "HF_TOKEN_PATH")
+    if home := _path(env, "HF_HOME"):
+        return home / "token"
+    cache = _path(env, "XDG_CACHE_HOME") or (Path(env["HOME"]) / ".cache" if env.get("HOME") else None)
+    return cache / "huggingface" / "token" if cache else None
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from bedplate.api.access import Routes, WorkspaceOf
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, json_answer, page_of
 from bedplate.api.problems import codes
+from bedplate.hub_token import hub_token_for
 from bedplate.workspace import Workspace
 from bedplate_registry.catalog import CatalogEntry, Wanted, shipped_catalog
 from bedplate_registry.hub import Hub
@@ -103,7 +104,7 @@ def search_the_hub(
 ) -> Response:
     """Search the Hub that this server imports from, most downloaded first. A page may hold fewer than `limit`."""
     settings = workspace.settings
-    hub = Hub(settings.hub_url, settings.hf_token, offline=settings.offline)
+    hub = Hub(settings.hub_url, hub_token_for(settings, settings.hub_url), offline=settings.offline)
     found, following = search_hub(hub, wanted, limit=min(limit, MOST_FOUND), after=after)
     return json_answer({"items": _described(workspace, found), "next": following})
 
