@@ -17,18 +17,19 @@ __all__ = ["DataRef"]
 
 @dataclass(frozen=True)
 class DataRef:
-    """Bytes by digest, with the name and format they came under."""
+    """A table by its digest, with the name and format it came under."""
 
     sha256: str
     filename: str
     format: str
     dataset: str | None = None
+    has_images: bool = False  # the dataset's table names images by their paths in its folder
 
     @classmethod
     def resolve(cls, registry: Registry, value: object, what: str) -> DataRef:
         """From `{"upload": sha256, "filename": name}`, or from a dataset reference as text.
 
-        Raises Refused or NotFound, which name `what` the data was for.
+        Raises Refused, NotFound or Unavailable, which name `what` the data was for.
         """
         if isinstance(value, str):
             version = registry.datasets.get(value)
@@ -38,7 +39,9 @@ class DataRef:
                     hint="Add the same file again: bedplate datasets add NAME FILE",
                     code="damaged-dataset",
                 )
-            return cls(version.sha256, version.filename, version.format, version.ref)
+            if version.files:
+                registry.datasets.folder(version)
+            return cls(version.sha256, version.filename, version.format, version.ref, bool(version.files))
         if not isinstance(value, Mapping) or not {"upload", "filename"} <= set(value):
             raise Refused(
                 f"{what}={value!r} is neither a dataset nor an upload.",
@@ -58,6 +61,12 @@ class DataRef:
 
     def path(self, registry: Registry) -> Path:
         return registry.blobs.path(self.sha256)
+
+    def images(self, registry: Registry) -> Path | None:
+        """The folder that the table's paths lead into; None where it names no images. Raises Unavailable."""
+        if not (self.has_images and self.dataset):
+            return None
+        return registry.datasets.folder(registry.datasets.get(self.dataset))
 
     def check_columns(
         self, registry: Registry, task: str, columns: Mapping[str, str], *, need_label: bool, what: str

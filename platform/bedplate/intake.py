@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bedplate.compute import GIB, Demand, impossible
+from bedplate.dataset_uses import datasets_in
 from bedplate.jobs import PRIORITIES, Job, JobStore
 from bedplate.kinds import KINDS, Context, Kind
 from bedplate.kinds.base import mapping_of
@@ -55,7 +56,7 @@ class Intake:
     """Checks requests and queues jobs."""
 
     def __init__(self, context: Context, store: JobStore, deletions: threading.Lock) -> None:
-        """`deletions` is held by whoever deletes a model."""
+        """`deletions` is held by whoever deletes a model or a dataset."""
         self._context, self._store, self._deletions = context, store, deletions
 
     def prepare(self, kind_name: str, request: Mapping[str, Any], *, parent: str | None = None) -> Plan:
@@ -131,6 +132,8 @@ class Intake:
         with self._deletions:
             for ref in models_in(spec):
                 self._context.registry.models.get(ref)
+            for ref in datasets_in(spec):
+                self._context.registry.datasets.locate(ref)
             return self._store.submit(kind, spec, **row)
 
     def advance(self, job: Job) -> None:

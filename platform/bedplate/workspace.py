@@ -17,6 +17,7 @@ from bedplate.attempts import JobProcesses
 from bedplate.audit import AuditLog
 from bedplate.compute import Demand
 from bedplate.database import Database
+from bedplate.dataset_uses import uses_of_dataset
 from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica, check_sample
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.gateway_settings import gateway_settings
@@ -75,7 +76,7 @@ class Workspace:
         for_jobs = MachineForJobs(self.machine, settings.endpoint_gpus)
         self.context = Context(settings, self.home, self.registry, self.endpoints, for_jobs, self.jobs)
         self.leases = Leases(self.machine, for_jobs, self.jobs, self.endpoints)
-        self._deletions = threading.Lock()  # held where a model is deleted, and where something new comes to use one
+        self._deletions = threading.Lock()  # held where what is kept is deleted, and where something new uses it
         self.intake = Intake(self.context, self.jobs, self._deletions)
         self.attempts = JobProcesses(self.context)
         self.scheduler = Scheduler(
@@ -319,6 +320,14 @@ class Workspace:
                 raise in_use(ref, uses)
             self.registry.models.delete(ref, by=by, why=why)
         self.graphs.drop(ref, digest)
+
+    def delete_dataset(self, ref: str, *, by: str, why: str = "") -> None:
+        """As `delete_model`, of a dataset."""
+        ref = str(self.registry.datasets.locate(ref))
+        with self._deletions:
+            if uses := uses_of_dataset(ref, self.registry.models, self.jobs):
+                raise in_use(ref, uses)
+            self.registry.datasets.delete(ref, by=by, why=why)
 
     # --- the loop ---
 

@@ -143,12 +143,15 @@ def _digests(
 ) -> set[str]:
     """Every digest in one manifest, in whatever field. Raises Refused where it is damaged, NotFound where it went."""
     version = get(ref)
-    own = [entry.sha256 for entry in version.files] if isinstance(version, ModelVersion) else [version.sha256]
-    for sha256 in own:
+    own = [entry.sha256 for entry in version.files]
+    for sha256 in own if isinstance(version, ModelVersion) else [version.sha256, *own]:
         # A digit that the disk turned over in a manifest reads well: what it meant would be garbage.
         if not blobs.has(sha256) and not blobs.is_set_aside(sha256):
             raise Refused(f"{ref} names a file that is not here ({sha256}).", code="missing-blob")
-    return set(_DIGEST.findall(json.dumps(store.read(ref.name, version.version).value)))
+    value = dict(store.read(ref.name, version.version).value)
+    lineage = value.get("lineage") or {}
+    value["lineage"] = {key: item for key, item in lineage.items() if key != "converted_from"}  # pickles, not kept
+    return set(_DIGEST.findall(json.dumps(value)))
 
 
 class _Sweep:

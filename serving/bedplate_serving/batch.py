@@ -100,16 +100,18 @@ def score_file(
     error_threshold: int = -1,
     state_dir: Path | None = None,
     images: Path | None = None,
+    store: Path | None = None,
 ) -> BatchSummary:
     """Scores a file, or goes on where a killed call with the same `state_dir` stopped.
 
     `images` is the folder that rows may name images in, by paths relative to it; without one images are base64 alone.
+    Links in it may lead into `store`.
     `error_threshold` is how many rows may fail (-1: any number); beyond it TooManyErrors ends the job.
     """
     started = time.monotonic()
     check_output_format(predictor.task, output_format)
     state = state_dir or output_path.with_name(f".{output_path.name}.scoring")
-    scorer = _Scorer(predictor, columns, predictor.parameters(parameters), error_threshold, images)
+    scorer = _Scorer(predictor, columns, predictor.parameters(parameters), error_threshold, images, store)
     source = _Source(input_path, input_format, SHORTER_WINDOWS.get(predictor.task, WINDOW_ROWS))
     target = _Table(output_path, output_format)
     parts = _Parts(state, _identity(source, columns, parameters, predictor))
@@ -140,6 +142,7 @@ class _Scorer:
     parameters: Any
     error_threshold: int
     images: Path | None
+    store: Path | None
     rows: int = field(default=0, init=False)
     errors: int = field(default=0, init=False)
     truncated: int = field(default=0, init=False)
@@ -164,7 +167,7 @@ class _Scorer:
         """The image itself in place of its path."""
         if self.images is None or not is_path(item.get("image")):
             return item
-        return item | {"image": read_image(item["image"], self.images)}
+        return item | {"image": read_image(item["image"], self.images, self.store)}
 
     def _results(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = [{} for _ in items]

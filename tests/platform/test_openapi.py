@@ -114,7 +114,7 @@ def test_the_examples_work_as_they_stand_one_after_the_other(document: dict[str,
             answer = client.request(method, path, **options)
             expected = ["404"] if method == "HEAD" else [*operation["responses"]]
             assert str(answer.status_code) in expected, (method, path, answer.text)
-            if method == "POST":
+            if method == "POST" and "201" in operation["responses"]:
                 body = answer.json()
                 made |= {"key_id": body["id"]} if path == "/api/v1/keys" else {}
                 shown = operation["responses"]["201"]["content"]["application/json"]["example"]
@@ -175,6 +175,9 @@ ANSWERS = [
     "/api/v1/datasets",
     "/api/v1/datasets/{name=dataset}",
     "/api/v1/datasets/{name=dataset}/preview",
+    "/api/v1/datasets/{name=dataset}/versions",
+    "/api/v1/datasets/{name=dataset}/verify",
+    "/api/v1/registry/verify/datasets",
     "/api/v1/evaluations",
     "/api/v1/evaluations/{evaluation_id}",
     "/api/v1/endpoints",

@@ -1,4 +1,7 @@
-"""/api/v1/datasets: tables in the registry, in numbered versions."""
+"""/api/v1/datasets: tables and folders of images in the registry, in numbered versions.
+
+What changes a version names it by its number: `name:3`.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,47 @@ from fastapi import Path, Query, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from bedplate.api.access import Routes, WorkspaceOf, note
+from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer, page_of
-from bedplate.api.etags import IfNoneMatch, tagged
+from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tagged
+from bedplate.api.model_bodies import FileOfModel, Reason
 from bedplate.api.problems import codes
 from bedplate.api.uploads import EXAMPLE as UPLOADED
 from bedplate.api.uploads import EXAMPLE_SHA256
 from bedplate.data_refs import DataRef
-from bedplate_registry.names import Name
+from bedplate.kinds.requests import File
+from bedplate.workspace import Workspace
+from bedplate_registry.datasets import DatasetVersion
+from bedplate_registry.errors import Refused
+from bedplate_registry.model_versions import FileEntry
+from bedplate_registry.names import Name, Ref
+from bedplate_registry.store import ARCHIVED
 from bedplate_registry.tables import read_rows
 
-__all__ = ["routes"]
+__all__ = ["DatasetVerification", "routes"]
 
 routes = Routes("/api/v1/datasets", "datasets")
 MOST_ROWS = 1_000_000_000
+MOST_FILES = 100_000
+# A name of two parts may not end in one of these, where paths say what is asked of a dataset.
+WORDS = ("preview", "files", "versions", "verify", "archive", "restore")
 DatasetName = Annotated[str, Path(description="name or org/name, perhaps with a version.", examples=["tickets:1"])]
+OneVersion = Annotated[str, Path(description="With its version.", examples=["tickets:1"])]
+COLUMNS: list[Any] = [
+    {
+        "name": name,
+        "type": "text",
+        "looks_like": None,
+        "missing": 0,
+        "empty": 0,
+        "distinct": 1,
+        "is_more": False,
+        "min_characters": length,
+        "mean_characters": float(length),
+        "max_characters": length,
+    }
+    for name, length in (("text", 15), ("intent", 4))
+]
 EXAMPLE: JsonDict = {
     "name": "tickets",
     "ref": "tickets:1",
@@ -36,23 +65,51 @@ EXAMPLE: JsonDict = {
     "columns": ["text", "intent"],
     "created": "2026-11-24T08:00:00+00:00",
     "state": "active",
+    "schema": COLUMNS,
+    "images": 0,
+    "images_bytes": 0,
 }
 
 
 class NewDataset(RequestBody):
-    """An uploaded file that is to become a dataset."""
+    """An uploaded table, or the uploaded files of a folder of images, that is to become a dataset."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "tickets", "upload": EXAMPLE_SHA256, "filename": "tickets.csv"}]}
     )
 
     name: Annotated[str, Field(description="name or org/name.")]
-    upload: Annotated[str, Field(description="The SHA-256 of what was uploaded.")]
-    filename: Annotated[str, Field(description="Its ending tells the format.")]
+    upload: Annotated[str | None, Field(description="The SHA-256 of a table that was uploaded.")] = None
+    filename: Annotated[str | None, Field(description="Of the table: its ending tells the format.")] = None
+    files: Annotated[
+        list[File] | None,
+        Field(max_length=MOST_FILES + 1, description="In place of these two: images, and what metadata there is."),
+    ] = None
+
+
+class Column(Answer):
+    """What a column of a table holds."""
+
+    name: str
+    type: Annotated[
+        str,
+        Field(
+            description="text, integer, number, boolean, list<…>, object, image, binary or other; mixed: of several; "
+            "unknown: nothing but gaps."
+        ),
+    ]
+    looks_like: Annotated[str | None, Field(description="What all its texts spell, such as integer or list<text>.")]
+    missing: Annotated[int, Field(description="Rows in which it is not there, null or NaN.")]
+    empty: Annotated[int, Field(description="Rows in which it is a blank text, [] or {}.")]
+    distinct: Annotated[int, Field(description="Different values, of those that are neither missing nor empty.")]
+    is_more: Annotated[bool, Field(description="There are more different values than that.")]
+    min_characters: Annotated[int | None, Field(description="Of texts that are not empty.")]
+    mean_characters: float | None
+    max_characters: int | None
 
 
 class Dataset(Answer):
-    """A version of a table. It never changes."""
+    """A version of a dataset. It never changes, but for whether it is archived."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -61,12 +118,27 @@ class Dataset(Answer):
     version: int
     filename: str
     format: Literal["csv", "tsv", "json", "jsonl", "parquet"]
-    sha256: str
-    size_bytes: int
+    sha256: Annotated[str, Field(description="Of its table, which holds the digests of images.")]
+    size_bytes: Annotated[int, Field(description="Of its table.")]
     rows: int
     columns: list[str]
     created: str
     state: Annotated[Literal["active", "archived"], Field(description="An archived one is left out of lists.")]
+    columns_found: Annotated[
+        list[Column],
+        Field(alias="schema", description="What each column holds; empty for what was added by Bedplate 0.1."),
+    ]
+    images: Annotated[int, Field(description="How many images belong to it.")]
+    images_bytes: int
+
+
+class DatasetVerification(Answer):
+    """What is wrong with the files of a version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"dataset": "tickets:1", "problems": []}]})
+
+    dataset: str
+    problems: Annotated[list[str], Field(description="None: every file agrees with its digest.")]
 
 
 class DatasetRow(Answer):
@@ -78,23 +150,55 @@ class DatasetRow(Answer):
 
 
 @routes.route("GET", "", "read", response_model=Page[Dataset])
-def list_datasets(workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None) -> Response:
-    """List the newest version of each dataset, by name."""
-    found = sorted(workspace.registry.datasets.list(), key=lambda version: str(version.name))
-    page, following = page_of(found, lambda version: str(version.name), limit, after)
+def list_datasets(
+    workspace: WorkspaceOf,
+    all: Annotated[bool, Query(description="Every version of each, archived ones too.")] = False,
+    archived: Annotated[bool, Query(description="The archived versions instead.")] = False,
+    limit: Limit = MOST_ITEMS,
+    after: After = None,
+) -> Response:
+    """List the newest version of each dataset, by name; or all versions, or those that are archived."""
+    datasets = workspace.registry.datasets
+    found = datasets.versions() if all or archived else datasets.list()
+    found = sorted((each for each in found if all or not archived or each.state == ARCHIVED), key=_place)
+    page, following = page_of(found, _place, limit, after)
     return json_answer({"items": [version.to_json() for version in page], "next": following})
 
 
 @routes.route(
-    "POST", "", "data", status_code=201, response_model=Dataset, responses=codes("bad-name", "bad-digest", "case-twin")
+    "POST",
+    "",
+    "data",
+    status_code=201,
+    response_model=Dataset,
+    responses=codes("bad-name", "bad-digest", "bad-image-folder", "case-twin"),
 )
 def add_dataset(request: Request, workspace: WorkspaceOf, body: NewDataset) -> Response:
-    """Register an uploaded file as a new version of a dataset. The same bytes again make none."""
-    ref = DataRef.resolve(workspace.registry, {"upload": body.upload, "filename": body.filename}, "upload")
+    """Register an uploaded table, or a folder of images, as a new version. The same bytes again make none."""
     name = Name.parse(body.name)
-    added = workspace.registry.datasets.add(name, ref.path(workspace.registry), ref.filename)
+    if name.org and name.name in WORDS:
+        raise Refused(
+            f"{body.name!r} is not a name for a dataset: a path that ends in {name.name!r} asks something of one.",
+            hint="Choose another name.",
+            code="bad-name",
+        )
+    added = _add(workspace, name, body)
     note(request, dataset=added.ref)
     return json_answer(added.to_json(), 201)
+
+
+def _add(workspace: Workspace, name: Name, body: NewDataset) -> DatasetVersion:
+    datasets = workspace.registry.datasets
+    if body.files is not None and body.upload is None and body.filename is None:
+        files = [FileEntry(file.path, file.size_bytes, file.sha256) for file in body.files]
+        return datasets.add_images(name, files)
+    if body.files is not None or body.upload is None or body.filename is None:
+        raise Refused(
+            "A dataset is one table or a folder of images.",
+            hint="Give upload and filename, or files, after PUT /api/v1/uploads/SHA256.",
+        )
+    ref = DataRef.resolve(workspace.registry, {"upload": body.upload, "filename": body.filename}, "upload")
+    return datasets.add(name, ref.path(workspace.registry), ref.filename)
 
 
 @routes.route("GET", "/{name:path}/preview", "read", response_model=Page[DatasetRow])
@@ -112,7 +216,123 @@ def preview_dataset(
     return json_answer({"items": found, "next": following})
 
 
+@routes.route("GET", "/{name:path}/files", "read", response_model=Page[FileOfModel])
+def list_dataset_files(
+    name: DatasetName,
+    workspace: WorkspaceOf,
+    limit: Annotated[int, Query(ge=1, le=MOST_FILES, description="At most so many items.")] = MOST_FILES,
+    after: Annotated[str | None, Query(max_length=5000, description="`next` of the page before.")] = None,
+) -> Response:
+    """List the images of a version with their sizes and digests."""
+    files = sorted((vars(file) for file in workspace.registry.datasets.get(name).files), key=_path)
+    page, following = page_of(files, _path, limit, after)
+    return json_answer({"items": page, "next": following})
+
+
+@routes.route("GET", "/{name:path}/versions", "read", response_model=Page[Dataset])
+def list_dataset_versions(
+    name: DatasetName,
+    workspace: WorkspaceOf,
+    limit: Limit = MOST_ITEMS,
+    after: Annotated[int, Query(ge=0, lt=10**9, description="`next` of the page before.")] = 0,
+) -> Response:
+    """List the versions of a dataset, archived ones too, ascending."""
+    found = workspace.registry.datasets.versions(Ref.parse(name).name)
+    rest = [version for version in found if version.version > after]
+    following = str(rest[limit - 1].version) if len(rest) > limit else None
+    return json_answer({"items": [version.to_json() for version in rest[:limit]], "next": following})
+
+
+@routes.route("GET", "/{name:path}/verify", "read", response_model=DatasetVerification)
+def verify_dataset(name: DatasetName, workspace: WorkspaceOf) -> Response:
+    """Read the table and every image of a version, and compare them with their digests."""
+    ref = workspace.registry.datasets.locate(name)
+    return json_answer({"dataset": str(ref), "problems": workspace.registry.datasets.verify(ref)})
+
+
+@routes.route("POST", "/{name:path}/archive", "operate", response_model=Dataset, responses=codes("no-version"))
+def archive_dataset(
+    name: OneVersion,
+    request: Request,
+    workspace: WorkspaceOf,
+    caller: CallerOf,
+    body: Reason,
+    if_match: IfMatch = None,
+) -> Response:
+    """Leave a version out of lists, and out of what its name alone means. By its number it is used as before."""
+    version = _to_change(workspace, name, request, if_match)
+    archived = workspace.registry.datasets.archive(version.ref, by=caller.user, why=body.why or "")
+    return tagged(archived.to_json(), None)
+
+
+@routes.route("POST", "/{name:path}/restore", "operate", response_model=Dataset, responses=codes("no-version"))
+def restore_dataset(
+    name: OneVersion,
+    request: Request,
+    workspace: WorkspaceOf,
+    caller: CallerOf,
+    body: Reason,
+    if_match: IfMatch = None,
+) -> Response:
+    """Take an archived version up again."""
+    version = _to_change(workspace, name, request, if_match)
+    restored = workspace.registry.datasets.restore(version.ref, by=caller.user, why=body.why or "")
+    return tagged(restored.to_json(), None)
+
+
+# What a path of any length names comes after all that such a path would swallow.
+
+
 @routes.route("GET", "/{name:path}", "read", response_model=Dataset)
 def show_dataset(name: DatasetName, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
-    """Show a version of a dataset."""  # after the preview, which such a path would swallow
+    """Show a version of a dataset."""
     return tagged(workspace.registry.datasets.get(name).to_json(), if_none_match)
+
+
+@routes.route("DELETE", "/{name:path}", "operate", status_code=204, responses=codes("in-use", "no-version"))
+def delete_dataset(
+    name: OneVersion,
+    request: Request,
+    workspace: WorkspaceOf,
+    caller: CallerOf,
+    why: Annotated[str | None, Query(max_length=2000, description="The reason, which is kept.")] = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """Delete a version for good, which no open job and no gate names, also one that is damaged. Its number is never
+    given again."""
+    ref = _one_version(name)
+    try:
+        _to_change(workspace, name, request, if_match)
+    except Refused:
+        if if_match is not None:  # what the caller saw cannot be compared
+            raise
+        note(request, version=ref.version, damaged=True)
+    workspace.delete_dataset(str(ref), by=caller.user, why=why or "")
+    return Response(status_code=204)
+
+
+def _one_version(name: str) -> Ref:
+    """Raises Refused where a version is not named by its number."""
+    ref = Ref.parse(name)
+    if ref.version is None:
+        raise Refused(
+            f"{name[:80]!r} does not say which version.", hint="Name it by its number, as in name:3.", code="no-version"
+        )
+    return ref
+
+
+def _to_change(workspace: Workspace, name: str, request: Request, if_match: str | None) -> DatasetVersion:
+    """The one version that is to be changed. Raises Refused, Changed."""
+    version = workspace.registry.datasets.get(_one_version(name))
+    check_unchanged(if_match, version.to_json())
+    note(request, version=version.version)
+    return version
+
+
+def _place(version: DatasetVersion) -> str:
+    """Where it comes in a list: by name, then by number."""
+    return f"{version.name} {version.version:09}"
+
+
+def _path(file: dict[str, Any]) -> str:
+    return str(file["path"])

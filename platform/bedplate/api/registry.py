@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from pydantic import ConfigDict, Field
 
 from bedplate.api.access import Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer
+from bedplate.api.datasets import DatasetVerification
 from bedplate.api.model_bodies import Verification
 from bedplate.api.problems import codes
 from bedplate.needed import needed_by_jobs
@@ -103,14 +105,28 @@ def verify_models(workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: Afte
 
     A page holds what could be read in a while; a version whose manifest is damaged is in it as well.
     """
-    models, deadline = workspace.registry.models, time.monotonic() + PAGE_SECONDS
+    models = workspace.registry.models
+    return _verified("model", models.refs(), models.verify, limit, after)
+
+
+@routes.route("GET", "/verify/datasets", "read", response_model=Page[DatasetVerification], responses=codes("bad-name"))
+def verify_datasets(workspace: WorkspaceOf, limit: Limit = MOST_ITEMS, after: After = None) -> Response:
+    """The same for every version of every dataset."""
+    datasets = workspace.registry.datasets
+    return _verified("dataset", datasets.refs(), datasets.verify, limit, after)
+
+
+def _verified(
+    noun: str, refs: Iterable[Ref], verify: Callable[[Ref], list[str]], limit: int, after: str | None
+) -> Response:
+    deadline = time.monotonic() + PAGE_SECONDS
     begin = _place(Ref.parse(after)) if after else ("", 0)
     found: list[dict[str, Any]] = []
-    for ref in sorted((ref for ref in models.refs() if _place(ref) > begin), key=_place):
+    for ref in sorted((ref for ref in refs if _place(ref) > begin), key=_place):
         if found and (len(found) == limit or time.monotonic() > deadline):
-            return json_answer({"items": found, "next": found[-1]["model"]})
+            return json_answer({"items": found, "next": found[-1][noun]})
         with suppress(NotFound):  # deleted meanwhile
-            found.append({"model": str(ref), "problems": models.verify(ref)})
+            found.append({noun: str(ref), "problems": verify(ref)})
     return json_answer({"items": found, "next": None})
 
 

@@ -26,8 +26,9 @@ from bedplate.kinds.base import (
 from bedplate.kinds.requests import Columns, Data, Device, JobRequest, names_of
 from bedplate_registry.errors import Refused
 from bedplate_registry.models import ModelVersion
-from bedplate_registry.tables import format_of
+from bedplate_registry.tables import format_of, read_rows
 from bedplate_serving.batch import check_output_format
+from bedplate_serving.predictors.image_files import is_path
 
 __all__ = ["EXAMPLE", "KIND", "BatchSettings"]
 
@@ -70,6 +71,8 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     data = DataRef.resolve(context.registry, request["input"], "input")
     columns = columns_given(request)
     data.check_columns(context.registry, task, columns, need_label=False, what="input")
+    if task == "image-classification" and not data.has_images:
+        _check_holds_images(context, data, columns.get("image", "image"))
     output = Path(str(request["output"])).name
     check_output_format(task, format_of(output))
     threshold = request.get("error_threshold", -1)
@@ -90,6 +93,18 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _check_holds_images(context: Context, data: DataRef, column: str) -> None:
+    """Raises Refused where the table of the data names files, which stayed with whoever sent it."""
+    first: dict[str, Any] = next(read_rows(data.path(context.registry), data.format, keep_bad=True), {})
+    if is_path(first.get(column)):
+        raise Refused(
+            f"input ({data.filename}): the column {column!r} holds paths of images, which did not come with it.",
+            hint="Put the table beside the images as metadata.csv, with the paths in the column file_name, and add the "
+            "folder: bedplate datasets add NAME FOLDER. Or give images as base64.",
+            code="images-missing",
+        )
+
+
 def _version(context: Context, name: str) -> ModelVersion:
     """A model of that name, or the version that holds most traffic of the endpoint of that name."""
     served = context.endpoints.model_of(name) if "/" not in name else None
@@ -101,6 +116,7 @@ def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
 
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
+    DataRef.from_json(spec["input"]).images(context.registry)  # laid out for a worker, which only reads
     derived = lay_out(context, [context.registry.models.get(spec["model"])])
     return worker("bedplate.workers.batch", context, folder, epoch, derived)
 

@@ -46,6 +46,8 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         reporter,
         error_threshold=spec["error_threshold"],
         state_dir=folder.checkpoints,
+        images=data.images(registry),
+        store=registry.blobs.root,
     )
     return {
         "output": spec["output"],

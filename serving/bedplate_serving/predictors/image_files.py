@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bedplate_registry.image_folders import MAX_BYTES
 from bedplate_serving.predictors.base import ItemError
 
 __all__ = ["MAX_BYTES", "is_path", "is_url", "read_image", "sized"]
-
-MAX_BYTES = 32 << 20  # as much as a request may hold
 
 _URL = re.compile(r"(https?|ftp|file|s3|hf)://", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg)$", re.IGNORECASE)
@@ -25,15 +24,17 @@ def is_path(item: Any) -> bool:
     return isinstance(item, str) and bool(_SUFFIX.search(item.strip()[-10:])) and not is_url(item.strip())
 
 
-def read_image(path: str, folder: Path) -> bytes:
+def read_image(path: str, folder: Path, store: Path | None = None) -> bytes:
     """The file of that name in `folder` or below it. Raises ItemError, in which the folder is not named.
 
-    Nothing outside of it is read: no absolute path, no way up, no link that leads out.
+    Nothing outside of it is read: no absolute path, no way up, no link that leads out, unless it is one into `store`,
+    where the folder of a dataset has its files.
     """
     root, given = folder.resolve(), path.strip()
     try:
         found = (root / given).resolve(strict=True)
-        if given.startswith("/") or not found.is_relative_to(root):
+        is_kept = store is not None and ".." not in given.split("/") and found.is_relative_to(store.resolve())
+        if given.startswith("/") or not (is_kept or found.is_relative_to(root)):
             raise ItemError(f"is the path {given[:200]!r}, which leads out of the data's folder")
         if not found.is_file():  # a pipe would never end
             raise ItemError(f"is the path {given[:200]!r}, which is no file")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from bedplate_registry.image_folders import MAX_ASPECT, MAX_PIXELS
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.image_files import is_path, is_url, sized
 from bedplate_serving.predictors.text import keys_of, kind_of, shown_key
@@ -26,8 +27,6 @@ from bedplate_serving.predictors.text import keys_of, kind_of, shown_key
 __all__ = ["MAX_PIXELS", "decode", "parse_image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 50_000_000  # a camera's largest; to decode and prepare one took 0.7 GB and 3 s (measured)
-MAX_ASPECT = 100  # scaled to a short edge of 224, a longer strip would become more pixels than it had
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
