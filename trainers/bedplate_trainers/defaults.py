@@ -31,6 +31,7 @@ STEPS_BETWEEN_SAVES, SAVES_PER_EPOCH = 250, 4
 class Situation:
     """What defaults depend on."""
 
+    task: str
     parameters: int
     model_type: str
     context_length: int | None

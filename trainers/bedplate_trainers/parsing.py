@@ -12,52 +12,72 @@ from typing import Any, NoReturn, TypeVar
 
 from bedplate_registry.errors import Refused, nearest
 
-__all__ = ["AUTO", "choice", "flag", "integer", "names", "parse_settings", "real", "text"]
+__all__ = ["AUTO", "choice", "flag", "integer", "names", "of_task", "parse_settings", "real", "text"]
 
 AUTO = "auto"
 T = TypeVar("T")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def real(default: Any, low: float, high: float, doc: str, *, auto: bool = False) -> Any:
-    return _field(default, kind="real", low=low, high=high, auto=auto, doc=doc)
+# `tasks` are those that a setting belongs to; none means all of them.
+Tasks = tuple[str, ...]
 
 
-def integer(default: Any, low: int, high: int, doc: str, *, auto: bool = False, also: Iterable[int] = ()) -> Any:
-    return _field(default, kind="integer", low=low, high=high, auto=auto, also=tuple(also), doc=doc)
+def real(default: Any, low: float, high: float, doc: str, *, auto: bool = False, tasks: Tasks = ()) -> Any:
+    return _field(default, kind="real", low=low, high=high, auto=auto, doc=doc, tasks=tasks)
 
 
-def choice(default: str, options: Iterable[str], doc: str) -> Any:
-    return _field(default, kind="choice", options=tuple(options), doc=doc)
+def integer(
+    default: Any, low: int, high: int, doc: str, *, auto: bool = False, also: Iterable[int] = (), tasks: Tasks = ()
+) -> Any:
+    return _field(default, kind="integer", low=low, high=high, auto=auto, also=tuple(also), doc=doc, tasks=tasks)
 
 
-def flag(default: bool, doc: str) -> Any:
-    return _field(default, kind="flag", doc=doc)
+def choice(default: str, options: Iterable[str], doc: str, *, tasks: Tasks = ()) -> Any:
+    return _field(default, kind="choice", options=tuple(options), doc=doc, tasks=tasks)
 
 
-def text(default: str, doc: str) -> Any:
-    return _field(default, kind="text", doc=doc)
+def flag(default: bool, doc: str, *, tasks: Tasks = ()) -> Any:
+    return _field(default, kind="flag", doc=doc, tasks=tasks)
 
 
-def names(doc: str) -> Any:
-    return _field((), kind="names", doc=doc)
+def text(default: str, doc: str, *, tasks: Tasks = ()) -> Any:
+    return _field(default, kind="text", doc=doc, tasks=tasks)
+
+
+def names(doc: str, *, tasks: Tasks = ()) -> Any:
+    return _field((), kind="names", doc=doc, tasks=tasks)
 
 
 def _field(default: Any, **about: Any) -> Any:
     return field(default=default, metadata=about)
 
 
+def of_task(kind: type[Any], task: str) -> dict[str, Field[Any]]:
+    """The settings that a task has, by name."""
+    return {item.name: item for item in fields(kind) if task in (item.metadata["tasks"] or (task,))}
+
+
 def parse_settings(
-    kind: type[T], values: Mapping[str, Any], renamed: Mapping[str, str], unsupported: Mapping[str, str]
+    kind: type[T], values: Mapping[str, Any], task: str, renamed: Mapping[str, str], unsupported: Mapping[str, str]
 ) -> T:
-    """The settings of a mapping, or Refused naming the first one that is unknown or wrong."""
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    """The settings of a mapping, or Refused naming the first one that is unknown, of other tasks, or wrong."""
+    known = of_task(kind, task)
     parsed = {}
     for name, value in values.items():
         if name not in known:
+            _refuse_other_task(kind, str(name), task)
             _unknown(str(name), known, renamed, unsupported)
         parsed[name] = _parse(known[name], value)
     return kind(**parsed)
+
+
+def _refuse_other_task(kind: type[Any], name: str, task: str) -> None:
+    tasks = next((item.metadata["tasks"] for item in fields(kind) if item.name == name), ())
+    if tasks:
+        raise Refused(
+            f"{task} has no setting {name!r}.", hint=f"It is one of {' and '.join(tasks)}.", code="unknown-setting"
+        )
 
 
 def _unknown(name: str, known: Iterable[str], renamed: Mapping[str, str], unsupported: Mapping[str, str]) -> NoReturn:

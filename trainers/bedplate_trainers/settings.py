@@ -17,12 +17,13 @@ from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.tasks import get_task
 
 from .defaults import Choice, Situation, choose
-from .parsing import AUTO, choice, flag, integer, names, parse_settings, real, text
+from .parsing import AUTO, choice, flag, integer, names, of_task, parse_settings, real, text
 from .setting_names import RENAMED, RENAMED_METRICS, UNSUPPORTED
 
 __all__ = ["EvaluateSettings", "FinetuneSettings", "ModelFigures", "Resolved", "check_metric", "resolve"]
 
 Auto = Literal["auto"]
+CLASSIFIERS = ("text-classification", "token-classification")
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,16 @@ class FinetuneSettings:
     )
     warmup_steps: float = real(0.1, 0.0, 10**9, "steps of rising learning rate; below 1: a part of all steps")
     label_smoothing_factor: float = real(0.0, 0.0, 0.99, "share of each label spread over the others")
-    class_weights: str = choice("none", ("none", "balanced"), "balanced: rare classes weigh more in the loss")
+    class_weights: str = choice(
+        "none", ("none", "balanced"), "balanced: rare classes weigh more in the loss", tasks=CLASSIFIERS
+    )
     seed: int = integer(42, 0, 2**32 - 1, "the seed of weights, order and dropout")
     enable_full_determinism: bool = flag(False, "deterministic kernels; slower on a GPU")
     precision: str = choice("auto", ("auto", "fp32", "bf16", "fp16"), "auto: the best the device is built for")
     activation_checkpointing: bool = flag(False, "less memory for about a third more time")
     max_seq_length: int | Auto = integer(AUTO, 8, 1_000_000, "longer texts are cut to this many tokens", auto=True)
     ignore_mismatched_sizes: bool = flag(True, "a head for other labels is replaced; false: refuse it")
-    class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …")
+    class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …", tasks=CLASSIFIERS)
     validation_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for validation where it is automatic")
     test_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for the test where it is automatic")
     split_seed: int = integer(42, 0, 2**32 - 1, "the seed of the automatic split")
@@ -72,14 +75,16 @@ class FinetuneSettings:
     def from_mapping(cls, values: Mapping[str, Any], task: str = "text-classification") -> FinetuneSettings:
         """The settings given, or Refused naming the first that is unknown, not supported or out of range."""
         cleaned = {name: AUTO if _means_auto(name, value) else value for name, value in values.items()}
-        parsed = parse_settings(cls, cleaned, RENAMED, UNSUPPORTED)
+        parsed = parse_settings(cls, cleaned, task, RENAMED, UNSUPPORTED)
         if parsed.metric_for_best_model not in (AUTO, "loss"):
             check_metric(parsed.metric_for_best_model, task, also=("loss",))
         _check_together(parsed)
         return parsed
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+    def to_json(self, task: str = "text-classification") -> dict[str, Any]:
+        """Those that the task has."""
+        values = {name: getattr(self, name) for name in of_task(type(self), task)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class EvaluateSettings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], task: str = "text-classification") -> EvaluateSettings:
-        parsed = parse_settings(cls, values, {"class_labels": "class_names"}, {})
+        parsed = parse_settings(cls, values, task, {"class_labels": "class_names"}, {})
         for name in parsed.metrics:
             check_metric(name, task)
         return parsed
@@ -116,9 +121,10 @@ class Resolved:
 
     settings: FinetuneSettings
     reasons: dict[str, str]
+    task: str = "text-classification"
 
     def to_json(self) -> dict[str, Any]:
-        return {"values": self.settings.to_json(), "reasons": dict(self.reasons)}
+        return {"values": self.settings.to_json(self.task), "reasons": dict(self.reasons)}
 
 
 def resolve(
@@ -127,6 +133,7 @@ def resolve(
     rows: int,
     device: str,
     *,
+    task: str = "text-classification",
     labels: int | None = None,
     processes: int = 1,
 ) -> Resolved:
@@ -134,6 +141,7 @@ def resolve(
     _check_length(settings.max_seq_length, facts.context_length)
     given = {name: value for name, value in asdict(settings).items() if value != AUTO}
     situation = Situation(
+        task=task,
         parameters=facts.parameters,
         model_type=facts.model_type or "",
         context_length=facts.context_length,
@@ -144,8 +152,9 @@ def resolve(
         max_steps=settings.max_steps,
         accumulation=settings.gradient_accumulation_steps,
     )
-    chosen = choose(situation, given)
-    return Resolved(replace(settings, **_values(chosen)), {name: item.reason for name, item in chosen.items()})
+    known = of_task(FinetuneSettings, task)
+    chosen = {name: item for name, item in choose(situation, given).items() if name in known}
+    return Resolved(replace(settings, **_values(chosen)), {name: item.reason for name, item in chosen.items()}, task)
 
 
 def check_metric(name: str, task: str, also: tuple[str, ...] = ()) -> None:

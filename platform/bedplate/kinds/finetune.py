@@ -97,14 +97,14 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     counted = trial.get("rows")
     rows = counted if isinstance(counted, int) else count_rows(train.path(context.registry), train.format)
     processes = _processes(request.get("processes"))
-    forecast = resolve(settings, model.facts, rows, device, processes=processes)
+    forecast = resolve(settings, model.facts, rows, device, task=task, processes=processes)
     return {
         "task": task,
         "model": model.ref,
         "model_digest": model.digest,
         **{part: ref.to_json() if isinstance(ref, DataRef) else ref for part, ref in data.items()},
         "columns": columns,
-        "settings": settings.to_json(),
+        "settings": settings.to_json(task),
         "forecast": forecast.to_json(),  # the worker resolves again, knowing the split and the labels
         "output": str(_output(context, str(request["output"]))),
         "device": device,

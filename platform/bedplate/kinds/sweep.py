@@ -140,7 +140,7 @@ def _search(request: Mapping[str, Any], task: str) -> dict[str, list[Any]]:
             raise Refused(f"{name} is both in settings and in search.", hint="Leave it out of one of them.")
         if not isinstance(values, list | tuple) or not values:
             raise Refused(f"search: {name}={values!r} is not a list of values.", hint="Give one or more in a list.")
-        read = [FinetuneSettings.from_mapping({name: value}, task).to_json()[name] for value in values]
+        read = [FinetuneSettings.from_mapping({name: value}, task).to_json(task)[name] for value in values]
         if twice := [value for at, value in enumerate(read) if value in read[:at]]:
             raise Refused(f"search: {name} has {twice[0]!r} twice.", hint="Give each value once.")
         found[name] = read
@@ -182,7 +182,8 @@ def _check_trials(context: Context, first: Mapping[str, Any], trials: list[dict[
     for settings in trials:
         try:
             read = FinetuneSettings.from_mapping(settings, task)
-            resolved = resolve(read, facts, first["rows"], first["device"], processes=first["processes"]).settings
+            rows, device, processes = (first[name] for name in ("rows", "device", "processes"))
+            resolved = resolve(read, facts, rows, device, task=task, processes=processes).settings
         except Refused as exc:
             raise Refused(f"With {json.dumps(settings)}: {exc.message}", hint=exc.hint, code=exc.code) from exc
         names.add(resolved.metric_for_best_model)

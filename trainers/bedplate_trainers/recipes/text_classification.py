@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,15 @@ from bedplate_registry.progress import Reporter
 from bedplate_trainers.data import Examples, check_pairs, read_examples
 from bedplate_trainers.encoding import EncodedRows, encode_texts
 from bedplate_trainers.labels import LabelSet, learn_labels
-from bedplate_trainers.linear import baselines, targets_of
+from bedplate_trainers.linear import targets_of
 from bedplate_trainers.messages import DataFile, FinetuneRequest, FinetuneResult
 from bedplate_trainers.metrics.classification import Predictions, score
 from bedplate_trainers.objectives import ClassLoss, LabelsLoss, mean_loss
 from bedplate_trainers.plan import Objective, Plan, inputs_of
 from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, pick_device
-from bedplate_trainers.recipes.base import Judged, Prepared, run_recipe, with_precision
+from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
 from bedplate_trainers.sets import Sets, read_sets
-from bedplate_trainers.settings import EvaluateSettings, FinetuneSettings, resolve
+from bedplate_trainers.settings import FinetuneSettings, resolve
 
 __all__ = ["prepare", "run"]
 
@@ -73,9 +72,7 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
         device=device,
         processes=request.processes,
     )
-    return Prepared(
-        plan, tokenizer, resolved, sets.counts, partial(_judge_saved, sets, labels, settings.seed, device), labels.names
-    )
+    return Prepared(plan, tokenizer, resolved, sets, labels.names)
 
 
 # --- rows
@@ -164,24 +161,3 @@ class _Judge:
 def _probabilities(logits: Any, multi_label: bool) -> Any:
     values = torch.from_numpy(np.asarray(logits, dtype=np.float64))
     return np.asarray((values.sigmoid() if multi_label else values.softmax(dim=1)).numpy())
-
-
-def _judge_saved(
-    sets: Sets[Examples], labels: LabelSet, seed: int, device: str, folder: Path, reporter: Reporter
-) -> Judged:
-    """Validation metrics and the test report, by the saved model and the predictor that will serve it."""
-    from bedplate_trainers.evaluation import judge_model
-    from bedplate_trainers.metrics.classification import score_what_applies
-    from bedplate_trainers.report import make_report
-
-    metrics, report = dict[str, float](), None
-    if sets.validation is not None:
-        judged = judge_model(folder, sets.validation, device, reporter)
-        metrics, _ = score_what_applies(judged.predictions)
-    if sets.test is not None:
-        judged = judge_model(folder, sets.test, device, reporter, "test")
-        report = make_report(judged, EvaluateSettings())
-        reporter.progress("baselines", 0, 1)
-        report["baselines"] = baselines(sets.train, sets.test, labels, seed)
-        reporter.progress("baselines", 1, 1)
-    return Judged(metrics, report)

@@ -1,4 +1,4 @@
-"""The evaluation report: one shape for a fine-tune's test, an evaluation, and the probe of a base."""
+"""The report on a classifier: one shape for a fine-tune's test, an evaluation, and the probe of a base."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from .confidence import compare, intervals, row_counts
-from .data import Examples
-from .labels import LabelSet
-from .linear import targets_of
-from .metrics.classification import Predictions, classification_metric, score_what_applies
-from .settings import EvaluateSettings
+from bedplate_trainers.confidence import compare, intervals, row_counts
+from bedplate_trainers.data import Examples
+from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.labels import LabelSet
+from bedplate_trainers.linear import targets_of
+from bedplate_trainers.metrics.classification import Predictions, classification_metric, score_what_applies
+from bedplate_trainers.settings import EvaluateSettings
 
 __all__ = ["Judged", "difference", "make_report"]
 
@@ -51,27 +52,22 @@ class Judged:
 
 
 def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
-    """The report of one model; who knows the files adds `model` and the rest of `data`."""
+    """The report of one classifier."""
     metrics, missing = _metrics(judged.predictions, settings.metrics)
     draws = settings.confidence_draws
-    return {
-        "task": "text-classification",
-        "kind": judged.kind,
-        "model": None,
-        "data": {"rows": len(judged.examples)},
-        "multi_label": judged.labels.multi_label,
-        "metrics": metrics,
-        "not_computed": missing,
-        "confidence": intervals(judged.counts, draws, settings.seed) if draws else {},
-        "classes": _classes(judged),
-        "confusion": _confusion(judged),
-        "baselines": {},
-        "against": None,
-        "difference": {},
-        "seconds": round(judged.seconds, 3),
-        "samples_per_second": round(len(judged.examples) / max(judged.seconds, 1e-9), 1),
-        "worst": _worst(judged),
-    }
+    return report_of(
+        "text-classification",
+        kind=judged.kind,
+        rows=len(judged.examples),
+        seconds=judged.seconds,
+        metrics=metrics,
+        missing=missing,
+        worst=_worst(judged),
+        multi_label=judged.labels.multi_label,
+        confidence=intervals(judged.counts, draws, settings.seed) if draws else {},
+        classes=_classes(judged),
+        confusion=_confusion(judged),
+    )
 
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:

@@ -1,0 +1,98 @@
+"""What an examiner does, whatever the task, and the parts that all reports share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bedplate_registry.progress import Reporter
+from bedplate_trainers.messages import DataFile
+from bedplate_trainers.settings import EvaluateSettings
+
+__all__ = ["CHUNK_ROWS", "Examiner", "Setup", "in_chunks", "report_of"]
+
+# Rows scored between two reports of progress. They are sorted by length first, so little is padded all the same.
+CHUNK_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an examination is about."""
+
+    task: str
+    columns: Mapping[str, str]
+    device: str
+    reporter: Reporter
+    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+
+class Examiner(Protocol):
+    """Judges models on rows of one task. What `read` gives, the others take; what `judge` gives, the reports take."""
+
+    def read(self, file: DataFile, what: str) -> Any:
+        """The rows of a file, a table with `rows`. `what` names it in messages: "The data"."""
+
+    def judge(self, folder: Path, rows: Any, phase: str = "evaluate", derived: Path | None = None) -> Any:
+        """What the model in `folder` makes of the rows. Raises Refused where the two do not fit each other."""
+
+    def probe(self, folder: Path, rows: Any, train: Any) -> Any:
+        """The same for a base without a head, helped by training rows. Raises Refused where the task has none."""
+
+    def report(self, judged: Any) -> dict[str, Any]:
+        """The report (report_of), without baselines."""
+
+    def difference(self, mine: Any, other: Any) -> dict[str, dict[str, float]]:
+        """How far one is from another on the same rows, by metric: value, and an interval where there is one."""
+
+    def baselines(self, mine: Any, train: Any) -> dict[str, dict[str, float]]:
+        """Metrics of what needs no model, by its name. `train` may be None."""
+
+
+def report_of(
+    task: str,
+    *,
+    kind: str,
+    rows: int,
+    seconds: float,
+    metrics: Mapping[str, float],
+    missing: Mapping[str, str],
+    worst: Sequence[Mapping[str, Any]],
+    **more: Any,
+) -> dict[str, Any]:
+    """The report of one model; who knows the files adds `model` and the rest of `data`. `more` is the task's own."""
+    return {
+        "task": task,
+        "kind": kind,
+        "model": None,
+        "data": {"rows": rows},
+        "metrics": dict(metrics),
+        "not_computed": dict(missing),
+        "confidence": {},
+        "baselines": {},
+        "against": None,
+        "difference": {},
+        "seconds": round(seconds, 3),
+        "samples_per_second": round(rows / max(seconds, 1e-9), 1),
+        "worst": [dict(row) for row in worst],
+        **more,
+    }
+
+
+def in_chunks(
+    rows: Sequence[Any],
+    length: Callable[[Any], int],
+    score: Callable[[list[Any]], Sequence[Any]],
+    reporter: Reporter,
+    phase: str,
+) -> list[Any]:
+    """What `score` says of each row, in their order; rows of like length are scored together."""
+    order = sorted(range(len(rows)), key=lambda place: length(rows[place]))
+    found: list[Any] = [None] * len(rows)
+    for at in range(0, len(order), CHUNK_ROWS):
+        chunk = order[at : at + CHUNK_ROWS]
+        for place, said in zip(chunk, score([rows[place] for place in chunk]), strict=True):
+            found[place] = said
+        reporter.progress(phase, at + len(chunk), len(order), "rows")
+    return found

@@ -1,0 +1,156 @@
+"""Text classification: a classifier's probabilities on labeled rows, or those of a probe on a base's features.
+
+A model with a head answers through the predictor that also serves it. A base has nothing to answer with: it gets a
+*probe*, a logistic regression on its frozen features, which learns from training data and is labeled so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.progress import Reporter
+from bedplate_trainers.data import Examples, check_pairs, read_examples
+from bedplate_trainers.examiners.base import Setup, in_chunks
+from bedplate_trainers.examiners.class_report import Judged, difference, make_report
+from bedplate_trainers.labels import LabelSet, label_names, learn_labels, some, sorted_labels
+from bedplate_trainers.linear import baselines, fit_linear, linear_probabilities, targets_of
+from bedplate_trainers.messages import DataFile
+
+__all__ = ["Examiner"]
+
+TASK: Final = "text-classification"
+Scorer = Callable[[Sequence[Any]], Any]
+
+
+class Examiner:
+    """examiners.base.Examiner for classifiers."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    def read(self, file: DataFile, what: str) -> Examples:
+        return read_examples(file, self._setup.columns, what, self._setup.settings.class_names)
+
+    def judge(self, folder: Path, rows: Examples, phase: str = "evaluate", derived: Path | None = None) -> Judged:
+        """Labels that the model does not have are refused by name."""
+        from bedplate_serving.predictors import load_predictor
+
+        predictor = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
+        many = _config(folder).get("problem_type") == "multi_label_classification"
+        labels = LabelSet(predictor.labels, many)
+        rows = _in_words_of(labels, rows, "The data", self._setup.reporter)
+        _check_fit(labels, rows, "the model")
+        return self._score(rows, labels, "model", predictor.probabilities, phase)
+
+    def probe(self, folder: Path, rows: Examples, train: Examples) -> Judged:
+        """What a linear model makes of the base's frozen features."""
+        from bedplate_serving.predictors import load_predictor
+
+        check_pairs({"The training data": train, "The data": rows})
+        _check_kind(train, "The training data", rows, "the data")
+        labels = _learn(train)
+        _check_fit(labels, rows, "the training data")
+        extractor = load_predictor(folder, None, device=self._setup.device)
+        features = self._scores(train, extractor.features, "features")
+        self._setup.reporter.progress("probe", 0, 1)
+        model = fit_linear(features, targets_of(train, labels))
+
+        def probabilities(items: Sequence[Any]) -> Any:
+            return linear_probabilities(model, extractor.features(items), labels)
+
+        return self._score(rows, labels, "probe", probabilities, "evaluate")
+
+    def report(self, judged: Judged) -> dict[str, Any]:
+        return make_report(judged, self._setup.settings)
+
+    def difference(self, mine: Judged, other: Judged) -> dict[str, dict[str, float]]:
+        return difference(mine, other, self._setup.settings)
+
+    def baselines(self, mine: Judged, train: Examples | None) -> dict[str, dict[str, float]]:
+        """In the words of the model; a label that only the tested rows have is one that no baseline ever says."""
+        if train is None:
+            return {}
+        reporter = self._setup.reporter
+        check_pairs({"The training data": train, "The data": mine.examples})
+        _check_kind(train, "The training data", mine.examples, "the data")
+        reporter.progress("baselines", 0, 1)
+        if mine.kind == "model":
+            train = _in_words_of(mine.labels, train, "The training data", reporter)
+        tested = {name for row in mine.examples for name in row.labels}
+        names = sorted_labels({*_learn(train).names, *tested})
+        found = baselines(train, mine.examples, LabelSet(names, train.multi_label), self._setup.settings.seed)
+        reporter.progress("baselines", 1, 1)
+        return found
+
+    def _score(self, rows: Examples, labels: LabelSet, kind: str, scorer: Scorer, phase: str) -> Judged:
+        start = time.perf_counter()
+        probabilities = self._scores(rows, scorer, phase)
+        return Judged(kind, labels, rows, probabilities, time.perf_counter() - start)
+
+    def _scores(self, rows: Examples, scorer: Scorer, phase: str) -> Any:
+        """A line of numbers for each row, in their order."""
+
+        def score(chunk: list[Any]) -> Sequence[Any]:
+            return [*scorer([row.input for row in chunk])]
+
+        found = in_chunks(rows.rows, _length, score, self._setup.reporter, phase)
+        return np.stack(found)
+
+
+def _length(row: Any) -> int:
+    return len(row.text) + len(row.pair or "")
+
+
+def _learn(train: Examples) -> LabelSet:
+    return learn_labels([row.labels for row in train], train.multi_label)
+
+
+def _check_fit(labels: LabelSet, examples: Examples, of: str) -> None:
+    _check_kind(examples, "The data", labels, of)
+    labels.check(examples.found_labels, "The data", of)
+
+
+def _check_kind(examples: Examples, what: str, labels: LabelSet | Examples, of: str) -> None:
+    if examples.multi_label != labels.multi_label:
+        kinds = ("one label a row", "a list of labels a row")
+        raise Refused(
+            f"{what} has {kinds[examples.multi_label]}, and {of} has {kinds[labels.multi_label]}.",
+            hint="Map another column to label, or take another model.",
+            code="mixed-labels",
+        )
+
+
+def _in_words_of(labels: LabelSet, examples: Examples, what: str, reporter: Reporter) -> Examples:
+    """Data that numbers its labels from 0, for a model that names them: number n is the model's n-th."""
+    found = {name for row in examples for name in row.labels}
+    if not found or found & set(labels.names) or not all(name.isdecimal() for name in found):
+        return examples
+    if max(map(int, found)) >= len(labels.names):
+        return examples
+    if "0" not in found:
+        raise _not_from_zero(labels, found, what)
+    names = some([f"{number} {name}" for number, name in enumerate(labels.names)])
+    reporter.message(f"{what} numbers its labels; the model's names were taken in order: {names}.")
+    rows = tuple(replace(row, labels=label_names(row.labels, labels.names)) for row in examples)
+    return replace(examples, rows=rows)
+
+
+def _not_from_zero(labels: LabelSet, found: Iterable[str], what: str) -> Refused:
+    """Ratings from 1 to 4 would all be read one too high."""
+    return Refused(
+        f"{what} has the labels {some(sorted_labels(found))} and no 0, and the model has names for its labels.",
+        hint=f"Known labels: {some(labels.names)}. If the numbers count from 0, say so: class_names with these labels.",
+        code="unknown-label",
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
