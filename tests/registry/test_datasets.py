@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,73 @@ def test_a_dataset_whose_file_went_while_it_was_read_is_not_published(
         registry.datasets.add(TICKETS, tickets, "tickets.csv")
     assert caught.value.code == "missing-blob"
     assert registry.datasets.list() == []
+
+
+def test_what_columns_hold_is_kept_and_what_was_added_before_that_was_is_read(
+    registry: Registry, tickets: Path
+) -> None:
+    version = registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    assert [(each.name, each.type, each.distinct) for each in version.schema] == [
+        ("text", "text", 2),
+        ("label", "text", 2),
+    ]
+    path = registry.root / "datasets/_/tickets/1/manifest.json"
+    path.chmod(0o644)
+    old = {key: item for key, item in json.loads(path.read_bytes()).items() if key != "table_schema"}
+    path.write_text(json.dumps(old))
+    assert registry.datasets.get("tickets") == replace(version, schema=())
+
+
+# --- states
+
+
+def test_an_archived_version_is_in_no_list_and_is_used_by_its_number(registry: Registry, tickets: Path) -> None:
+    registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    tickets.write_bytes(b"text,label\nhello,greeting\n")
+    registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    archived = registry.datasets.archive("tickets:2", by="olga", why="wrong labels")
+    assert archived.state == registry.datasets.get("tickets:2").state == "archived"
+    assert registry.datasets.get("tickets").ref == "tickets:1"
+    assert [(each.ref, each.state) for each in registry.datasets.versions(TICKETS)] == [
+        ("tickets:1", "active"),
+        ("tickets:2", "archived"),
+    ]
+    registry.datasets.archive("tickets:1", by="olga")
+    assert registry.datasets.list() == []
+    assert registry.datasets.add(TICKETS, tickets, "tickets.csv").ref == "tickets:3"
+    assert registry.datasets.restore("tickets:1", by="olga").state == "active"
+
+
+def test_a_deleted_version_is_gone_its_number_too_and_its_file_goes_with_the_garbage(
+    registry: Registry, tickets: Path
+) -> None:
+    version = registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    registry.datasets.archive("tickets:1", by="olga")
+    assert collect(registry, grace_seconds=-60).garbage == ()
+    registry.datasets.delete("tickets:1", by="olga")
+    with pytest.raises(NotFound, match="was deleted by olga"):
+        registry.datasets.get("tickets:1")
+    assert [each.name for each in collect(registry, grace_seconds=-60).garbage] == [version.sha256]
+    assert registry.datasets.add(TICKETS, tickets, "tickets.csv").ref == "tickets:2"
+
+
+def test_a_damaged_file_and_a_damaged_manifest_are_found_and_the_version_can_be_deleted(
+    registry: Registry, tickets: Path
+) -> None:
+    version = registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    assert registry.datasets.verify("tickets") == []
+    path = registry.datasets.path(version)
+    path.chmod(0o644)
+    path.write_bytes(b"?")
+    assert "damaged" in registry.datasets.verify("tickets")[0]
+    assert "set aside" in registry.datasets.verify("tickets")[0]
+    manifest = registry.root / "datasets/_/tickets/1/manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    assert "manifest" in registry.datasets.verify("tickets:1")[0]
+    assert [str(ref) for ref in registry.datasets.refs()] == ["tickets:1"]
+    registry.datasets.delete("tickets:1", by="olga")
+    assert [*registry.datasets.refs()] == []
 
 
 def test_a_dataset_that_is_not_there_says_how_to_add_it(registry: Registry) -> None:
