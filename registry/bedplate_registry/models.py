@@ -8,21 +8,21 @@ Beside the versions lie aliases.jsonl (aliases.py), states.jsonl (store.py), gat
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import durable
 from .aliases import AliasChange, Aliases, Look
 from .blobs import Blobs
-from .errors import BedplateError, Conflict, NotFound, Refused, Unavailable
+from .errors import BedplateError, Conflict, NotFound, Refused
 from .evaluations import Evaluations
 from .gates import Gate, Gates, Rule
 from .licenses import Acceptances
+from .model_files import ModelFiles
 from .model_versions import FileEntry, ModelDraft, ModelFacts, ModelVersion, Source
-from .names import Name, Ref, check_file_path
+from .names import Name, Ref
 from .store import ACTIVE, ARCHIVED, Record, VersionStore, now
 
 __all__ = ["FileEntry", "ModelDraft", "ModelFacts", "ModelVersion", "Models", "Source", "in_use"]
@@ -44,6 +44,7 @@ class Models:
         self.blobs = blobs
         self._store = VersionStore(root, "model", "Import it: bedplate import {name}")
         self._aliases = Aliases(self._store)
+        self._files = ModelFiles(self._store, blobs, self.get)
         self.gates = Gates(self._store, evaluations)
         self.licenses = Acceptances(self._store)
 
@@ -52,19 +53,25 @@ class Models:
         self._store.check_name(name)
 
     def publish(self, draft: ModelDraft) -> ModelVersion:
-        """Make a draft the next version of its name. The same source published before gives that version again."""
-        for entry in draft.files:
-            self._check_there(entry)
+        """Make a draft the next version of its name. The same source published before gives that version again.
+
+        Of an adapter the base that came with it is published first. Raises NotFound where the base is not here.
+        """
+        if draft.base_draft is not None:
+            base = self.publish(draft.base_draft)
+            draft = replace(draft, base_draft=None, lineage={**draft.lineage, "adapter_base": base.ref})
+        self._files.check_there(draft)
 
         def find() -> Record | None:
-            found = self.find_source(draft.name, draft.source, task=draft.facts.task)
+            found = self.find_source(draft.name, draft.source, task=draft.facts.task, adapter_base=draft.adapter_base)
             return self._store.read(found.name, found.version) if found else None
 
         def make(version: int, folder: Path) -> Mapping[str, Any]:
-            self._link(draft.files, folder / "files", self._files_path(draft.name, version))
+            self._files.make(draft, folder / "files", version)
             return {**draft.to_json(), "created": now()}
 
-        return self._version(self._store.publish(draft.name, find, make))
+        with self._base_held(draft):
+            return self._version(self._store.publish(draft.name, find, make))
 
     def get(self, ref: str | Ref) -> ModelVersion:
         """The version a reference means: the newest where it names none."""
@@ -75,13 +82,26 @@ class Models:
         """The name and number that a reference means, also where the manifest cannot be read. Raises NotFound."""
         return Ref(*self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref))
 
-    def find_source(self, name: Name, source: Source, *, task: str | None = None) -> ModelVersion | None:
-        """The version of `name` that was made from `source` for that task (None: a base), if there is one."""
+    def find_source(
+        self, name: Name, source: Source, *, task: str | None = None, adapter_base: str | None = None
+    ) -> ModelVersion | None:
+        """The version of `name` that was made from `source` for that task (None: a base), if there is one.
+
+        Of an adapter the one on `adapter_base`, where that is given.
+        """
         for version in reversed(self.versions(name, missing_ok=True)):
             same = (version.source.kind, version.source.id, version.source.commit)
-            if same == (source.kind, source.id, source.commit) and version.task == task:
+            fits = version.task == task and adapter_base in (None, version.adapter_base)
+            if same == (source.kind, source.id, source.commit) and fits:
                 return version
         return None
+
+    def of_source(self, source_id: str) -> _Versions:
+        """The versions that came under this id from a Hub, the oldest first; a damaged one is logged and left out."""
+        holding = self._store.holding(source_id)
+        found = (each for name, number in holding for each in self._store.readable(name, [number], self._parse))
+        came = (each for each in found if (each.source.kind, each.source.id) == ("hub", source_id))
+        return sorted(came, key=lambda each: (each.created, each.version))
 
     def list(self) -> _Versions:
         """The newest version of each name that is not archived, by name.
@@ -116,27 +136,19 @@ class Models:
         return [self._version(self._store.read(name, number)) for number in numbers]
 
     def files_dir(self, version: ModelVersion) -> Path:
-        """The folder that `from_pretrained` reads. Rebuilt where a link is missing or wrong.
+        """The folder that `from_pretrained` reads: of an adapter with its base's files. Rebuilt where a link is wrong.
 
-        Raises Unavailable where a file is missing or damaged: nothing is served from it.
+        Raises Unavailable where a file of it is missing or damaged: nothing is served from it.
         """
-        if bad := [entry.path for entry in version.files if not self.blobs.is_sound(entry.sha256, entry.size_bytes)]:
-            raise Unavailable(
-                f"{version.ref} is not whole. Damaged or missing: {', '.join(bad[:3])}.",
-                hint="Import it again, which fetches what is damaged, or take the registry's files from a backup.",
-                code="damaged-model",
-            )
-        folder = self._files_path(version.name, version.version)
-        if not self._is_linked(version.files, folder):
-            temp = durable.temp_beside(folder)
-            self._link(version.files, temp, folder)
-            durable.replace_folder(temp, folder)
-        return folder
+        return self._files.folder(version)
+
+    def check_sound(self, version: ModelVersion) -> None:
+        """Raises Unavailable where a file of the version, or of its base, is missing or damaged."""
+        self._files.check_sound(version)
 
     def stage(self, files: Iterable[FileEntry], folder: Path) -> Path:
         """The same view at any place: for checks before publication. The caller removes it."""
-        self._link(files, folder, folder)
-        return folder
+        return self._files.stage(files, folder)
 
     def card(self, version: ModelVersion) -> str:
         """The model card as it was written (not cleaned); empty where there is none."""
@@ -249,6 +261,15 @@ class Models:
         if uses:
             raise in_use(base, uses)
 
+    @contextmanager
+    def _base_held(self, draft: ModelDraft) -> Iterator[None]:
+        """While an adapter is published nobody deletes its base."""
+        if draft.adapter_base is None or (name := self._files.base_of(draft).name) == draft.name:
+            yield
+            return
+        with self._store.locked(name):
+            yield
+
     def refs(self) -> Iterator[Ref]:
         """Every version that is there, archived ones and those with a damaged manifest too."""
         for name in self._store.names():
@@ -268,7 +289,17 @@ class Models:
                 problems.append(f"{entry.path} is missing (SHA-256 {entry.sha256}).")
             elif not self.blobs.verify(entry.sha256):
                 problems.append(f"{entry.path} is damaged: its bytes no longer have the SHA-256 {entry.sha256}.")
+        if version.adapter_base is not None:
+            problems += self._problems_of_base(version)
         return problems
+
+    def _problems_of_base(self, version: ModelVersion) -> _Problems:
+        """That an adapter's base is not whole; its bytes are read when it is verified itself."""
+        try:
+            self.check_sound(self._files.base_of(version))
+        except BedplateError as exc:
+            return [f"Its base: {exc.message}"]
+        return []
 
     def _version(self, record: Record) -> ModelVersion:
         return self._store.parsed(record, self._parse)
@@ -292,33 +323,6 @@ class Models:
             )
 
         return parse
-
-    def _check_there(self, entry: FileEntry) -> None:
-        check_file_path(entry.path)
-        if not self.blobs.keep(entry.sha256, entry.size_bytes):
-            raise NotFound(
-                f"{entry.path} with the SHA-256 {entry.sha256} and {entry.size_bytes} bytes is not in the registry.",
-                hint="Put every file of a model into the store before publishing it.",
-                code="missing-blob",
-            )
-
-    def _files_path(self, name: Name, version: int) -> Path:
-        return self._store.folder(name) / str(version) / "files"
-
-    def _link(self, files: Iterable[FileEntry], folder: Path, seen_from: Path) -> None:
-        """Make the view at `folder`, with links that are right once it lies at `seen_from`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for entry in files:
-            link = folder / check_file_path(entry.path)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(self._target(entry, seen_from))
-
-    def _target(self, entry: FileEntry, folder: Path) -> str:
-        return os.path.relpath(self.blobs.path(entry.sha256), (folder / entry.path).parent)
-
-    def _is_linked(self, files: Iterable[FileEntry], folder: Path) -> bool:
-        links = ((folder / entry.path, self._target(entry, folder)) for entry in files)
-        return folder.is_dir() and all(link.is_symlink() and str(link.readlink()) == target for link, target in links)
 
 
 def in_use(ref: str, uses: Sequence[str]) -> Conflict:

@@ -13,7 +13,7 @@ from .names import check_file_path
 from .pipelines import choose_weights, is_pipeline
 from .weights import refuse_missing_shards
 
-__all__ = ["ADAPTER_FILES", "Listed", "check_room", "choose_files"]
+__all__ = ["ADAPTER_FILES", "Listed", "check_room", "choose_files", "is_adapter", "is_pickle", "is_safetensors"]
 
 # Tokenizers and cards stay well below; what is larger and not weights is data that nothing here reads.
 MAX_SMALL_FILE_BYTES = 64 << 20
@@ -21,6 +21,8 @@ MAX_SMALL_FILE_BYTES = 64 << 20
 SPARE_BYTES = 64 << 20
 
 _SHARD = re.compile(r"model-(\d{5,6})-of-(\d{5,6})\.safetensors")
+_PICKLE_SHARD = re.compile(r"pytorch_model-(\d{5,6})-of-(\d{5,6})\.bin")
+_PICKLE = "pytorch_model.bin"
 _SMALL_NAMES = re.compile(
     r"[\w.\-]+\.json|vocab\.\w+|merges\.txt|[\w.\-]+\.(txt|jinja|tiktoken)|README\.md|LICENSE(\.\w+)?|LICENCE(\.\w+)?"
     r"|NOTICE(\.\w+)?|(tokenizer|spiece|spm|sentencepiece(\.bpe)?|source|target)\.(model|spm)"
@@ -37,6 +39,7 @@ _INDEX = "model.safetensors.index.json"
 # Of a PEFT adapter on the model it comes with. In a folder of its own, so that transformers does not find and load it
 # by itself: bedplate_serving.predictors.adapters checks it first.
 ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
+_ADAPTER_NAMES = tuple(PurePosixPath(path).name for path in ADAPTER_FILES)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".msgpack", ".h5", ".keras")
 _OTHERS = {".gguf": "GGUF", ".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".mlmodel": "Core ML", ".ot": "rust_model"}
 
@@ -54,19 +57,41 @@ class Listed(Protocol):
 F = TypeVar("F", bound=Listed)
 
 
-def choose_files(files: Iterable[F]) -> list[F]:
-    """The files to take, or Refused: no safetensors, no config.json, unsafe names."""
+def choose_files(files: Iterable[F], *, convert: bool = False) -> list[F]:
+    """The files to take, or Refused: no safetensors, no config.json, unsafe names.
+
+    Of an adapter alone its two files, its card and its tokenizer. With `convert` pickles are taken where there are no
+    safetensors: somebody will write safetensors of them.
+    """
     files = list(files)
     listed = {check_file_path(file.path): file for file in files}
     _refuse_twins([file.path for file in files])
     if is_pipeline(listed):
         wanted = _pipeline_files(listed)
         return [file for path, file in sorted(listed.items()) if path in wanted]
-    weights = _weights(list(listed))
+    small = [path for path, file in listed.items() if _is_small(path) and file.size_bytes <= MAX_SMALL_FILE_BYTES]
+    if is_adapter(listed):
+        own = [path for path in small if path != _INDEX]
+        return [listed[path] for path in sorted({*own, *_ADAPTER_NAMES})]
+    weights = _weights(list(listed), convert=convert)
     if "config.json" not in listed:
         raise _no_config()
-    small = [path for path, file in listed.items() if _is_small(path) and file.size_bytes <= MAX_SMALL_FILE_BYTES]
     return [listed[path] for path in sorted({*weights, *small, *_adapter(listed)})]
+
+
+def is_adapter(paths: Collection[str]) -> bool:
+    """Whether these are the files of an adapter alone, as PEFT writes it: its base is elsewhere."""
+    return all(name in paths for name in _ADAPTER_NAMES) and not _safetensors(paths)
+
+
+def is_pickle(path: str) -> bool:
+    """Whether it is a file of weights that can be converted."""
+    return path == _PICKLE or _PICKLE_SHARD.fullmatch(path) is not None
+
+
+def is_safetensors(path: str) -> bool:
+    """Whether it is a file of weights as they are kept, or their index."""
+    return path in ("model.safetensors", _INDEX) or _SHARD.fullmatch(path) is not None
 
 
 def check_room(root: Path, needed_bytes: int) -> None:
@@ -82,15 +107,25 @@ def check_room(root: Path, needed_bytes: int) -> None:
         )
 
 
-def _weights(paths: Sequence[str]) -> list[str]:
-    """The safetensors to take: the whole file, or its shards, as transformers would choose."""
+def _weights(paths: Sequence[str], *, convert: bool) -> list[str]:
+    """The safetensors to take: the whole file, or its shards, as transformers would choose. Else pickles, if wanted."""
+    if found := _safetensors(paths) or (_pickles(paths) if convert else []):
+        if len(found) > 1 or found[0] not in ("model.safetensors", _PICKLE):
+            refuse_missing_shards(found)
+        return found
+    raise _no_weights(paths)
+
+
+def _safetensors(paths: Collection[str]) -> list[str]:
     if "model.safetensors" in paths:
         return ["model.safetensors"]
-    shards = [path for path in paths if _SHARD.fullmatch(path)]
-    if shards and _INDEX in paths:
-        refuse_missing_shards(shards)
-        return shards
-    raise _no_weights(paths)
+    return [path for path in paths if _SHARD.fullmatch(path)] if _INDEX in paths else []
+
+
+def _pickles(paths: Collection[str]) -> list[str]:
+    if _PICKLE in paths:
+        return [_PICKLE]
+    return [path for path in paths if _PICKLE_SHARD.fullmatch(path)]
 
 
 def _pipeline_files(listed: Mapping[str, Listed]) -> set[str]:
@@ -129,16 +164,19 @@ def _is_small(path: str) -> bool:
 def _no_weights(paths: Sequence[str]) -> Refused:
     if "adapter_model.safetensors" in paths:
         return Refused(
-            "The model is an adapter (adapter_model.safetensors): it holds only the difference to another model.",
-            hint="Merge it into its base elsewhere (merge_and_unload), then: bedplate import --from DIR --name NAME",
+            "The model is an adapter without its adapter_config.json, which names its base.",
+            hint="Save it with PEFT's save_pretrained, which writes both.",
             code="adapter-only",
         )
     suffixes = {PurePosixPath(path).suffix.lower(): path for path in sorted(paths, reverse=True)}
     pickles = [suffixes[suffix] for suffix in _PICKLES if suffix in suffixes]
     if pickles:
+        shown = (_pickles(paths) or pickles)[0]
         return Refused(
-            f"The model has no safetensors weights, only {pickles[0]}: a format that can run code when it is loaded.",
-            hint="Convert it on a machine you can spare: AutoModel.from_pretrained(ID).save_pretrained(DIR), then the "
+            f"The model has no safetensors weights, only {shown}: a format that can run code when it is loaded.",
+            hint='Have it converted in a cage: add --convert-weights (REST: "convert_weights": true).'
+            if _pickles(paths) and not is_pipeline(paths)
+            else "Convert it on a machine you can spare: AutoModel.from_pretrained(ID).save_pretrained(DIR), then the "
             "tokenizer the same way, and: bedplate import --from DIR --name NAME",
             code="pickle-weights",
         )

@@ -12,7 +12,7 @@ from .safetensors_header import Tensor, read_header
 
 __all__ = ["read_weights", "refuse_missing_shards"]
 
-_NUMBERS = re.compile(r"-(\d+)-of-(\d+)\.safetensors$")
+_NUMBERS = re.compile(r"-(\d+)-of-(\d+)\.(?:safetensors|bin)$")
 
 
 def read_weights(folder: Path, stem: str = "model", variant: str | None = None, *, shown: str = "") -> list[Tensor]:

@@ -16,7 +16,8 @@ from bedplate_registry import durable
 from bedplate_registry.blobs import Blobs, lease
 from bedplate_registry.errors import NotFound
 from bedplate_registry.gc import collect
-from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Models, Source
+from bedplate_registry.model_files import ModelFiles
+from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Source
 from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
 
@@ -153,7 +154,7 @@ def manifest_before_blobs() -> Iterator[None]:
 
     with (
         patch.object(Blobs, "_settle", keep),
-        patch.object(Models, "_check_there", lambda self, entry: None),
+        patch.object(ModelFiles, "check_there", lambda self, draft: None),
         patch.object(durable, "publish_folder", publish_then_settle),
     ):
         yield

@@ -90,7 +90,8 @@ def test_shards_are_taken_with_their_index_and_only_all_of_them() -> None:
         (["config.json", "tf_model.h5"], "pickle-weights", "tf_model.h5"),
         (["model-q4.gguf"], "gguf-weights", "model-q4.gguf"),
         (["config.json", "model.onnx"], "onnx-weights", "ONNX"),
-        (["adapter_config.json", "adapter_model.safetensors"], "adapter-only", "adapter"),
+        (["README.md", "adapter_model.safetensors"], "adapter-only", "adapter_config.json"),
+        (["adapter_config.json", "adapter_model.bin"], "pickle-weights", "adapter_model.bin"),
         (["config.json", "README.md"], "no-weights", "model.safetensors"),
         (["model.safetensors"], "no-config", "config.json"),
         (["config.json", "model.safetensors", "Vocab.txt", "vocab.txt"], "case-twin", "Vocab.txt"),
@@ -104,10 +105,40 @@ def test_what_cannot_be_imported_is_refused_by_name(paths: list[str], code: str,
     assert caught.value.code == code and shown in caught.value.message and caught.value.hint
 
 
-def test_pickle_is_refused_with_the_way_to_convert_it() -> None:
+def test_of_an_adapter_alone_its_two_files_and_its_small_ones_are_taken() -> None:
+    own = ["README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]
+    assert chosen(*own, "optimizer.pt", "training_args.bin", "checkpoint-9/adapter_model.safetensors") == own
+    assert chosen(*own, "config.json", "pytorch_model.bin") == sorted([*own, "config.json"])
+
+
+@pytest.mark.parametrize(
+    ("paths", "hint"),
+    [
+        (["config.json", "pytorch_model.bin"], "--convert-weights"),
+        (["config.json", "pytorch_model-00001-of-00001.bin"], "--convert-weights"),
+        (["config.json", "tf_model.h5"], "save_pretrained"),
+        (["config.json", "flax_model.msgpack"], "--from DIR"),
+        (["config.json", "model.ckpt"], "--from DIR"),
+    ],
+)
+def test_pickle_is_refused_with_the_way_to_convert_it(paths: list[str], hint: str) -> None:
     with pytest.raises(Refused) as caught:
-        plan_import(model("config.json", "pytorch_model.bin"))
-    assert "save_pretrained" in caught.value.hint and "--from DIR" in caught.value.hint
+        plan_import(model(*paths))
+    assert caught.value.code == "pickle-weights" and hint in caught.value.hint
+
+
+def test_pickles_that_are_to_be_converted_are_taken_where_there_are_no_safetensors() -> None:
+    def paths(*files: str) -> list[str]:
+        return [file.path for file in plan_import(model("config.json", *files), convert=True).files]
+
+    shards = [f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
+    assert paths("pytorch_model.bin", "training_args.bin") == ["config.json", "pytorch_model.bin"]
+    assert paths(*shards, "pytorch_model.bin.index.json") == ["config.json", *shards]
+    assert paths("pytorch_model.bin", "model.safetensors") == ["config.json", "model.safetensors"]
+    with pytest.raises(Refused, match="1 of 2 files"):
+        paths(shards[0])
+    with pytest.raises(Refused, match=r"tf_model\.h5"):
+        paths("tf_model.h5")
 
 
 def test_a_task_outside_the_nine_is_refused_in_the_plan() -> None:
