@@ -1,0 +1,49 @@
+"""Texts that are to be written: summaries, translations, completions, and words behind a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bedplate_registry.same_input import input_key
+
+from .marks import Mark, Values
+from .report import Collector, SplitFacts
+
+__all__ = ["PAIRS", "WrittenCheck"]
+
+PAIRS = {
+    "summarization": ("document", "summary"),
+    "translation": ("source", "target"),
+    "text-generation": ("prompt", "completion"),
+}
+EXTREME_RATIO = 9  # what is usual where translations are cleaned; here of characters
+SHORT_CHARACTERS = 20  # below, a ratio says nothing
+MASKS = ("[MASK]", "<mask>")  # of BERT and RoBERTa, and of nearly all others
+
+
+class WrittenCheck:
+    """Summarization, translation, text generation and fill-mask."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+
+    def look(self, facts: SplitFacts, row: int, values: Values) -> Iterator[Mark]:
+        if self._task == "fill-mask":
+            if values.get("answer") is not None and not any(mask in values["text"] for mask in MASKS):
+                yield Mark("no-mask", "text")
+            return
+        given, written = PAIRS[self._task]
+        if written not in values:
+            return
+        source, target = values[given], values[written]
+        if input_key(source) == input_key(target):
+            yield Mark("copy", written)
+        elif self._task == "summarization" and len(target) > len(source):
+            yield Mark("summary-longer-than-document", written, f"{len(target)} and {len(source)} characters")
+        elif self._task == "translation":
+            short, long = sorted((len(source), len(target)))
+            if long >= SHORT_CHARACTERS and long > EXTREME_RATIO * short:
+                yield Mark("extreme-ratio", written, f"{len(source)} and {len(target)} characters")
+
+    def end(self, splits: Mapping[str, SplitFacts], collector: Collector) -> None:
+        return
