@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from bedplate_trainers.metrics.classification import (
     score,
     score_what_applies,
 )
+from bedplate_trainers.metrics.of_task import metrics_of, module_path
 
 # Right:   0 0 0 0 0 0 1 1 1 2      said: 0 0 0 0 0 1 1 1 2 2
 TARGETS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
@@ -126,6 +129,57 @@ def test_the_evaluate_module_takes_rows_with_several_labels() -> None:
     metric = classification_metric(["f1_score_micro"], labels=3, multi_label=True)
     found = metric.compute(predictions=SEVERAL.probabilities.tolist(), references=SEVERAL.targets.tolist())
     assert found == {"f1_score_micro": pytest.approx(0.75)}
+
+
+@pytest.fixture(scope="module")
+def loaded_from(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder to which `evaluate.load` copies what it loads; by itself it would take one under the home."""
+    import evaluate
+
+    folder = tmp_path_factory.mktemp("modules")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(folder))
+        patch.syspath_prepend(folder)
+        yield folder
+
+
+@pytest.mark.parametrize(
+    ("task", "predictions", "references"),
+    [
+        ("text-classification", [[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]], [0, 1, 1]),
+        ("token-classification", [["B-PER", "I-PER"], ["O"]], [["B-PER", "O"], ["O"]]),
+        ("question-answering", ["the tower", ""], [["tower", "house"], []]),
+        ("summarization", ["two towers", "a house"], ["the towers", "one house"]),
+        ("translation", ["two red towers here", "a house"], [["two red towers there", "x"], ["one house"]]),
+    ],
+)
+def test_evaluate_loads_the_module_of_a_task_from_its_folder(
+    loaded_from: Path, task: str, predictions: list[Any], references: list[Any]
+) -> None:
+    import evaluate
+
+    metric, module = evaluate.load(module_path(task)), metrics_of(task)
+    expected, _ = module.score_what_applies(module.Predictions(predictions, references))
+    assert metric.compute(predictions=predictions, references=references) == expected
+    metric.add_batch(predictions=predictions[:1], references=references[:1])
+    metric.add_batch(predictions=predictions[1:], references=references[1:])
+    name = next(iter(expected))
+    assert metric.compute(names=[name]) == {name: expected[name]}
+
+
+def test_a_loaded_module_takes_options_by_name_and_refuses_others(loaded_from: Path) -> None:
+    import evaluate
+
+    metric, translation = evaluate.load(module_path("translation"), names=["bleu"]), metrics_of("translation")
+    texts: dict[str, Any] = {"predictions": ["two towers"], "references": ["two tower"]}
+    expected = translation.score(translation.Predictions(**texts, tokenizer="char"), ["bleu"])
+    assert metric.compute(**texts, tokenizer="char") == expected
+    with pytest.raises(Refused, match="no option 'tokeniser'") as refused:
+        metric.compute(**texts, tokeniser="char")
+    assert refused.value.hint == "Did you mean 'tokenizer'?"
+    several = evaluate.load(module_path("text-classification"), "multilabel")
+    found = several.compute(predictions=[[0.9, 0.8], [0.1, 0.6]], references=[[1, 1], [0, 0]], names=["accuracy"])
+    assert found == {"accuracy": 0.5}
 
 
 def test_intervals_are_those_of_drawing_rows() -> None:

@@ -12,11 +12,10 @@ and 1 [rows, labels] where a row may have several labels.
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,9 @@ from sklearn import metrics as sk
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import get_task
 
-__all__ = ["Predictions", "applicable", "classification_metric", "predict", "score", "score_what_applies"]
+from .base import TaskMetrics, Undefined, check_rows
+
+__all__ = ["METRICS", "Predictions", "applicable", "classification_metric", "predict", "score", "score_what_applies"]
 
 Array = np.ndarray[Any, Any]
 TASK = "text-classification"
@@ -41,13 +42,28 @@ class Predictions:
     probabilities: Array  # [rows, labels]
     targets: Array  # [rows], or [rows, labels] of 0 and 1
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", np.asarray(self.probabilities))
+        object.__setattr__(self, "targets", np.asarray(self.targets))
+        check_rows(self.probabilities, self.targets)
+        bad = np.flatnonzero(~np.isfinite(self.probabilities).all(axis=-1))
+        if len(bad):
+            raise Refused(
+                f"Row {bad[0] + 1} has a probability that is not a finite number.",
+                hint="The model answers nothing that can be measured; a training that diverged wants a lower rate.",
+                code="bad-rows",
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
     @property
     def multi_label(self) -> bool:
         return bool(self.targets.ndim == 2)
 
     @property
     def labels(self) -> int:
-        return int(self.probabilities.shape[1])
+        return int(self.probabilities.shape[1]) if self.probabilities.ndim == 2 else 0
 
     @property
     def chosen(self) -> Array:
@@ -76,33 +92,25 @@ def applicable(labels: int, multi_label: bool) -> tuple[str, ...]:
 
 def score(predictions: Predictions, names: Iterable[str]) -> dict[str, float]:
     """The metrics asked for; Refused by name where one cannot be computed from these rows."""
-    scores = {}
-    for name in names:
-        if name not in applicable(predictions.labels, predictions.multi_label):
-            raise _impossible(name, _why_not_applicable(name, predictions))
-        scores[name] = _score(name, predictions)
-    return scores
+    return METRICS.score(predictions, names)
 
 
 def score_what_applies(predictions: Predictions) -> tuple[dict[str, float], dict[str, str]]:
     """Every metric that can be computed, and for the others of this kind of data the reason why not."""
-    scores, missing = dict[str, float](), dict[str, str]()
-    for name in applicable(predictions.labels, predictions.multi_label):
-        try:
-            scores[name] = _score(name, predictions)
-        except Refused as problem:
-            missing[name] = problem.hint
-    return scores, missing
+    return METRICS.score_what_applies(predictions, applicable(predictions.labels, predictions.multi_label))
 
 
 def _score(name: str, predictions: Predictions) -> float:
+    if name not in applicable(predictions.labels, predictions.multi_label):
+        kind = "rows with several labels" if predictions.multi_label else f"{predictions.labels} labels"
+        raise Undefined(f"it does not apply to {kind}")
     base, _, average = name.rpartition("_")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns of labels that nobody has or chose; they count as 0
         if name in _PLAIN:
             value = _PLAIN[name](predictions)
         elif base in RANKED:
-            value = _ranked(name, base, average, predictions)
+            value = _ranked(base, average, predictions)
         else:
             value = _averaged(base, average, predictions)
     return float(value)
@@ -113,14 +121,14 @@ def _averaged(base: str, average: str, predictions: Predictions) -> float:
     return float(function(predictions.targets, predictions.chosen, average=average, zero_division=0))
 
 
-def _ranked(name: str, base: str, average: str, predictions: Predictions) -> float:
+def _ranked(base: str, average: str, predictions: Predictions) -> float:
     function = sk.roc_auc_score if base == "AUC" else sk.average_precision_score
     hot, probabilities = predictions.hot, predictions.probabilities
     if average == "binary":
         hot, probabilities, average = hot[:, 1:], probabilities[:, 1:], "macro"
     both = (hot.sum(axis=0) > 0) & (hot.sum(axis=0) < len(hot))
     if not both.any():
-        raise _impossible(name, "every label is in all of these rows or in none")
+        raise Undefined("every label is in all of these rows or in none")
     if average != "micro":
         hot, probabilities = hot[:, both], probabilities[:, both]
     return float(function(hot, probabilities, average=average))
@@ -135,7 +143,7 @@ def _weighted_accuracy(predictions: Predictions) -> float:
 def _norm_macro_recall(predictions: Predictions) -> float:
     present = len(np.unique(predictions.targets))
     if present < 2:
-        raise _impossible("norm_macro_recall", "these rows have only one label")
+        raise Undefined("these rows have only one label")
     recall = sk.balanced_accuracy_score(predictions.targets, predictions.chosen)
     return max(0.0, (float(recall) - 1 / present) / (1 - 1 / present))
 
@@ -157,51 +165,12 @@ _PLAIN: dict[str, Callable[[Predictions], float]] = {
 }
 
 
-def _why_not_applicable(name: str, predictions: Predictions) -> str:
-    if name not in get_task(TASK).metrics:
-        return "there is no such metric"
-    kind = "rows with several labels" if predictions.multi_label else f"{predictions.labels} labels"
-    return f"it does not apply to {kind}"
-
-
-def _impossible(name: str, why: str) -> Refused:
-    return Refused(f"The metric {name} cannot be computed.", hint=f"{why[0].upper()}{why[1:]}.", code="metric")
+METRICS = TaskMetrics[Predictions](TASK, {name: partial(_score, name) for name in get_task(TASK).metrics})
 
 
 def classification_metric(names: Iterable[str] | None = None, *, labels: int, multi_label: bool = False) -> Any:
     """An `evaluate.Metric` that computes `names`, or all that apply. Predictions are probabilities."""
+    from .evaluated import MULTI_LABEL, TaskMetric  # takes seconds
+
     wanted = tuple(names) if names is not None else applicable(labels, multi_label)
-    return _metric_class()(wanted=wanted, multi_label=multi_label)
-
-
-@lru_cache(maxsize=1)
-def _metric_class() -> Any:
-    """Made on first use: importing `evaluate` takes seconds."""
-    import datasets
-    import evaluate
-
-    class ClassificationMetric(evaluate.Metric):  # type: ignore[misc]
-        def __init__(self, wanted: tuple[str, ...], multi_label: bool) -> None:
-            self._wanted, self._multi_label = wanted, multi_label
-            super().__init__(config_name=TASK, keep_in_memory=True)
-
-        def _build_data_dir(self) -> str:
-            """Without the folder under the home that `evaluate` would make: all is kept in memory."""
-            return tempfile.gettempdir()
-
-        def _info(self) -> Any:
-            target = datasets.Value("int64")
-            references = datasets.Sequence(target) if self._multi_label else target
-            features = {"predictions": datasets.Sequence(datasets.Value("float64")), "references": references}
-            return evaluate.MetricInfo(
-                description=__doc__ or "",
-                citation="",
-                inputs_description="predictions: probabilities per label; references: label numbers, or 0 and 1",
-                features=datasets.Features(features),
-            )
-
-        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-            given = Predictions(np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.int64))
-            return score(given, self._wanted)
-
-    return ClassificationMetric
+    return TaskMetric(MULTI_LABEL if multi_label else TASK, names=wanted)

@@ -1,0 +1,127 @@
+"""The metrics of summarization: ROUGE by the rouge-score library, from 0 to 1, the mean over rows of the F-measure.
+
+`rougeL` takes a text as one sequence, `rougeLsum` each of its lines as a sentence. Of several references the best F
+counts, for each metric by itself. Tokenizers:
+
+    rouge_stemmer   rouge-score's, words longer than three letters cut by Porter's stemmer: as papers report it
+    rouge           the same without the stemmer
+    intl, zh, char  sacrebleu's, for other languages, in lower case and without punctuation
+
+The first two read the letters a to z and digits only, so a text in another script has no word for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from .base import Lists, TaskMetrics, Undefined, check_choice
+from .texts import check_generated, sacrebleu_tokenizer
+
+__all__ = ["METRICS", "TOKENIZERS", "Predictions", "score", "score_what_applies", "signatures"]
+
+TASK = "summarization"
+Array = np.ndarray[Any, Any]
+TOKENIZERS = ("rouge_stemmer", "rouge", "intl", "zh", "char")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Texts beside the right ones, of which a row has one or more."""
+
+    predictions: Sequence[str]
+    references: Lists
+    tokenizer: str = TOKENIZERS[0]
+
+    def __post_init__(self) -> None:
+        check_choice(self.tokenizer, TOKENIZERS, "ROUGE tokenizer")
+        object.__setattr__(self, "references", check_generated(self.predictions, self.references))
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    @cached_property
+    def has_words(self) -> bool:
+        """Whether any reference has a token."""
+        tokenizer = _Tokenizer(self.tokenizer)
+        return any(tokenizer.tokenize(text) for row in self.references for text in row)
+
+    def rows(self, name: str) -> Array:
+        """The F-measure of each row, [rows]; `name` is one of the metrics."""
+        if name == "rougeL" or (name == "rougeLsum" and not self._has_lines):
+            return self._rouge_l  # of one sentence both are the same, and they take the longest by far
+        return self._measure(name)
+
+    @cached_property
+    def _rouge_l(self) -> Array:
+        return self._measure("rougeL")
+
+    @cached_property
+    def _has_lines(self) -> bool:
+        return any("\n" in text for row in (self.predictions, *self.references) for text in row)
+
+    def _measure(self, name: str) -> Array:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        scorer = RougeScorer([name], tokenizer=_Tokenizer(self.tokenizer))
+        pairs = zip(self.predictions, self.references, strict=True)
+        return np.array([scorer.score_multi(right, said)[name].fmeasure for said, right in pairs], dtype=np.float64)
+
+
+class _Tokenizer:
+    """What rouge-score asks for words."""
+
+    def __init__(self, name: str) -> None:
+        self.tokenize = _rouge_words(name == "rouge_stemmer") if name.startswith("rouge") else _other_words(name)
+
+
+def _rouge_words(stemmed: bool) -> Callable[[str], list[str]]:
+    from rouge_score.tokenize import tokenize
+
+    stemmer = _stemmer() if stemmed else None
+    return lambda text: list(tokenize(text, stemmer))
+
+
+def _other_words(name: str) -> Callable[[str], list[str]]:
+    tokenize = sacrebleu_tokenizer(name)
+    return lambda text: [word for word in tokenize(text.lower()).split() if any(map(str.isalnum, word))]
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Any:
+    """Porter's, which remembers: stemming is most of the work otherwise."""
+    from nltk.stem.porter import PorterStemmer
+
+    stemmer = PorterStemmer()
+    stemmer.stem = lru_cache(maxsize=1 << 18)(stemmer.stem)
+    return stemmer
+
+
+def signatures(predictions: Predictions) -> dict[str, str]:
+    """How ROUGE was computed, for a report."""
+    return {
+        "rouge": f"nrefs:{_references(predictions)}|tok:{predictions.tokenizer}|rouge-score:{version('rouge-score')}"
+    }
+
+
+def _references(predictions: Predictions) -> str:
+    counts = {len(row) for row in predictions.references}
+    return str(counts.pop()) if len(counts) == 1 else "var"
+
+
+def _rouge(name: str, predictions: Predictions) -> float:
+    if not predictions.has_words:
+        raise Undefined(f"no reference has a word for the tokenizer {predictions.tokenizer!r}; another may read them")
+    return float(predictions.rows(name).mean())
+
+
+METRICS = TaskMetrics[Predictions](
+    TASK, {name: partial(_rouge, name) for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")}
+)
+score = METRICS.score
+score_what_applies = METRICS.score_what_applies

@@ -1,0 +1,111 @@
+"""The metrics of translation, of the whole corpus, by sacrebleu.
+
+    bleu              sacrebleu's BLEU, 0 to 100, exponential smoothing; its signature is part of a report
+    bleu_1 … bleu_4   BLEU of n-grams up to 1 … 4, 0 to 1, unsmoothed, the shortest of several references deciding
+                      what is too short: the definition of Hugging Face's `bleu`, which Azure takes too
+    chrf              sacrebleu's chrF2, 0 to 100
+
+Tokenizers are sacrebleu's: 13a, intl, zh (Chinese), char, none. chrF does not use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from .base import Lists, TaskMetrics, Undefined, check_choice
+from .texts import TOKENIZERS, check_generated, sacrebleu_tokenizer
+
+__all__ = ["METRICS", "TOKENIZERS", "Predictions", "score", "score_what_applies", "signatures"]
+
+TASK = "translation"
+ORDERS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Texts beside the right ones, of which a row has one or more."""
+
+    predictions: Sequence[str]
+    references: Lists
+    tokenizer: str = TOKENIZERS[0]
+
+    def __post_init__(self) -> None:
+        check_choice(self.tokenizer, TOKENIZERS, "BLEU tokenizer")
+        object.__setattr__(self, "references", check_generated(self.predictions, self.references))
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    @cached_property
+    def bleu(self) -> tuple[Any, str]:
+        """sacrebleu's BLEU score, with the counts it is made of, and its signature."""
+        from sacrebleu.metrics import BLEU
+
+        return self._sacrebleu(BLEU(tokenize=self.tokenizer, force=True))
+
+    @cached_property
+    def chrf(self) -> tuple[Any, str]:
+        """sacrebleu's chrF score and its signature."""
+        from sacrebleu.metrics import CHRF
+
+        return self._sacrebleu(CHRF())
+
+    @cached_property
+    def shortest_length(self) -> int:
+        """Tokens of the references, of each row the shortest."""
+        if all(len(row) == 1 for row in self.references):
+            return int(self.bleu[0].ref_len)
+        tokenize = sacrebleu_tokenizer(self.tokenizer)
+        return sum(min(len(tokenize(text).split()) for text in row) for row in self.references)
+
+    def _sacrebleu(self, metric: Any) -> tuple[Any, str]:
+        most = max(map(len, self.references))
+        streams = [[row[n] if n < len(row) else None for row in self.references] for n in range(most)]
+        value = metric.corpus_score(list(self.predictions), streams)
+        return value, str(metric.get_signature())
+
+
+def signatures(predictions: Predictions) -> dict[str, str]:
+    """How `bleu` and `chrf` were computed, as sacrebleu writes it, for a report."""
+    return {"bleu": predictions.bleu[1], "chrf": predictions.chrf[1]}
+
+
+def _check_words(predictions: Predictions) -> None:
+    if not any(text.strip() for row in predictions.references for text in row):
+        raise Undefined("the references are empty in all rows")
+
+
+def _bleu(predictions: Predictions) -> float:
+    _check_words(predictions)
+    return float(predictions.bleu[0].score)
+
+
+def _bleu_up_to(order: int, predictions: Predictions) -> float:
+    from sacrebleu.metrics import BLEU
+
+    _check_words(predictions)
+    counted = predictions.bleu[0]
+    found = BLEU.compute_bleu(
+        list(counted.counts[:order]),
+        list(counted.totals[:order]),
+        counted.sys_len,
+        predictions.shortest_length,
+        smooth_method="none",
+        max_ngram_order=order,
+    )
+    return float(found.score) / 100
+
+
+def _chrf(predictions: Predictions) -> float:
+    _check_words(predictions)
+    return float(predictions.chrf[0].score)
+
+
+METRICS = TaskMetrics[Predictions](
+    TASK, {"bleu": _bleu, **{f"bleu_{order}": partial(_bleu_up_to, order) for order in ORDERS}, "chrf": _chrf}
+)
+score = METRICS.score
+score_what_applies = METRICS.score_what_applies
