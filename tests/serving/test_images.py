@@ -289,3 +289,18 @@ def test_a_path_out_of_that_folder_or_to_no_image_is_refused(tmp_path: Path, pat
     assert len(caught.value.message) < 400 and str(tmp_path) not in caught.value.message.replace(
         path.format(data=data, outside=outside), ""
     )
+
+
+def test_a_folder_whose_links_lead_into_a_store_is_read_and_the_store_by_no_other_way(tmp_path: Path) -> None:
+    folder, store = tmp_path / "data", tmp_path / "store"
+    for each in (folder / "cats", store):
+        each.mkdir(parents=True)
+    for name in ("blob", "other.png"):
+        (store / name).write_bytes(PNG)
+    (folder / "cats" / "1.png").symlink_to("../../store/blob")
+    assert read_image("cats/1.png", folder, store) == PNG
+    for path in ("../store/other.png", "cats/../../store/other.png", str(store / "other.png")):
+        with pytest.raises(ItemError, match="leads out"):
+            read_image(path, folder, store)
+    with pytest.raises(ItemError, match="leads out"):
+        read_image("cats/1.png", folder)
