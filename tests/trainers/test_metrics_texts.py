@@ -183,6 +183,25 @@ def test_written_texts_have_the_scores_of_summaries_and_translations() -> None:
     assert set(signatures_of("text-generation", predictions)) == {"rouge", "bleu"}
 
 
+def test_written_texts_of_another_script_have_tokenizers_of_their_own() -> None:
+    predictions = text_generation.Predictions(["東京は雨"], ["東京は雪"], rouge_tokenizer="char", bleu_tokenizer="char")
+    found = text_generation.score(predictions, ["rouge1", "bleu_1"])
+    assert found == pytest.approx({"rouge1": 0.75, "bleu_1": 0.75})
+    with pytest.raises(Refused, match="no BLEU tokenizer 'chars'"):
+        text_generation.Predictions(["a"], ["a"], bleu_tokenizer="chars")
+
+
+def test_likelihoods_without_the_number_of_tokens_are_refused() -> None:
+    with pytest.raises(Refused, match="There are 2 log-likelihoods and 0 token counts"):
+        text_generation.Predictions(log_likelihoods=[-1.0, -2.0])
+
+
+def test_texts_that_are_all_right_score_no_more_than_everything() -> None:
+    texts = ["a red tower is here", "two houses are there now"]
+    found = translation.score(translation.Predictions(texts, texts), BLEUS)
+    assert found == {name: 100.0 if name in ("bleu", "chrf") else 1.0 for name in BLEUS}
+
+
 @pytest.mark.parametrize(
     ("likelihoods", "counts", "why"),
     [

@@ -6,15 +6,17 @@ more than a short one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
+from bedplate_registry.errors import Refused
+
 from . import summarization, translation
-from .base import Lists, TaskMetrics, Undefined, check_rows
+from .base import Lists, TaskMetrics, Undefined, check_choice, check_rows
 
 __all__ = ["METRICS", "Predictions", "score", "score_what_applies", "signatures"]
 
@@ -33,28 +35,41 @@ class Predictions:
     references: Lists = ()
     log_likelihoods: Array | Sequence[float] | None = None
     token_counts: Array | Sequence[int] | None = None
+    rouge_tokenizer: str = summarization.TOKENIZERS[0]
+    bleu_tokenizer: str = translation.TOKENIZERS[0]
 
     def __post_init__(self) -> None:
         check_rows(self.predictions, self.references)
-        if self.log_likelihoods is not None:
-            check_rows(self.log_likelihoods, () if self.token_counts is None else self.token_counts)
+        check_choice(self.rouge_tokenizer, summarization.TOKENIZERS, "ROUGE tokenizer")
+        check_choice(self.bleu_tokenizer, translation.TOKENIZERS, "BLEU tokenizer")
+        counts, likelihoods = _length(self.token_counts), _length(self.log_likelihoods)
+        if counts != likelihoods:
+            raise Refused(
+                f"There are {likelihoods} log-likelihoods and {counts} token counts.",
+                hint="Give both for each row.",
+                code="bad-rows",
+            )
 
     def __len__(self) -> int:
-        return max(len(self.predictions), 0 if self.log_likelihoods is None else len(self.log_likelihoods))
+        return max(len(self.predictions), _length(self.log_likelihoods))
 
     @cached_property
     def summaries(self) -> summarization.Predictions:
         self._check_texts()
-        return summarization.Predictions(self.predictions, self.references)
+        return summarization.Predictions(self.predictions, self.references, self.rouge_tokenizer)
 
     @cached_property
     def translations(self) -> translation.Predictions:
         self._check_texts()
-        return translation.Predictions(self.predictions, self.references)
+        return translation.Predictions(self.predictions, self.references, self.bleu_tokenizer)
 
     def _check_texts(self) -> None:
         if not len(self.predictions):
             raise Undefined("no texts were written")
+
+
+def _length(column: Sized | None) -> int:
+    return 0 if column is None else len(column)
 
 
 def signatures(predictions: Predictions) -> dict[str, str]:

@@ -80,7 +80,7 @@ def _check_words(predictions: Predictions) -> None:
 
 def _bleu(predictions: Predictions) -> float:
     _check_words(predictions)
-    return float(predictions.bleu[0].score)
+    return min(100.0, float(predictions.bleu[0].score))  # it is above by rounding where all is right
 
 
 def _bleu_up_to(order: int, predictions: Predictions) -> float:
@@ -96,12 +96,12 @@ def _bleu_up_to(order: int, predictions: Predictions) -> float:
         smooth_method="none",
         max_ngram_order=order,
     )
-    return float(found.score) / 100
+    return min(1.0, float(found.score) / 100)
 
 
 def _chrf(predictions: Predictions) -> float:
     _check_words(predictions)
-    return float(predictions.chrf[0].score)
+    return min(100.0, float(predictions.chrf[0].score))
 
 
 METRICS = TaskMetrics[Predictions](
