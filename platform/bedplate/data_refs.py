@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,20 @@ class DataRef:
 
     def check_columns(
         self, registry: Registry, task: str, columns: Mapping[str, str], *, need_label: bool, what: str
-    ) -> None:
-        """Raises Refused, naming `what` the data is for, where the columns that the task needs are not there."""
+    ) -> dict[str, str]:
+        """Which column holds which key, those of their own name too.
+
+        Raises Refused, naming `what` the data is for, where the columns that the task needs are not there.
+        """
         try:
-            map_columns(task, columns_of(self.path(registry), self.format), columns, need_label=need_label)
+            found = map_columns(task, columns_of(self.path(registry), self.format), columns, need_label=need_label)
         except Refused as exc:
             raise Refused(f"{what} ({self.filename}): {exc.message}", hint=exc.hint, code=exc.code) from exc
+        return found.columns
+
+    def read_as(
+        self, registry: Registry, task: str, columns: Mapping[str, str], class_names: Sequence[str] | None
+    ) -> dict[str, Any]:
+        """What a report keeps of how it was read, so that a gate compares like with like."""
+        mapped = self.check_columns(registry, task, columns, need_label=True, what="data")
+        return {"columns": mapped, **({"class_names": [*class_names]} if class_names else {})}

@@ -2,14 +2,14 @@
 
 models/<org>/<name>/gates.jsonl    one line a change: alias, rules (all that hold from then on), by, why, when
 
-A rule is held against evaluation reports, the newest first. Two models are compared on the same file only: what a
-fine-tune measured on rows that it split off by itself says nothing about another model.
+A rule is held against evaluation reports, the newest first. Two models are compared on the same file, read in the
+same way, only: what a fine-tune measured on rows that it split off by itself says nothing about another model.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,12 +37,19 @@ class Rule:
     dataset: str | None = None  # name:version; None: on whatever it was measured last
     sha256: str | None = None  # of that dataset: the same bytes under another name are the same data
     not_worse: bool = False  # than the version that holds the alias, on the same file
+    columns: Mapping[str, str] | None = None  # key -> column: the file must have been read so; None: in any way
+
+    @property
+    def data(self) -> str:
+        """What it was to be measured on, in words."""
+        read = f" ({', '.join(_maps(self.columns))})" if self.columns else ""
+        return f"{self.dataset or 'any data'}{read}"
 
     def __str__(self) -> str:
         asked = [f"at least {self.at_least:g}"] if self.at_least is not None else []
         asked += [f"at most {self.at_most:g}"] if self.at_most is not None else []
         asked += ["not worse than the present holder's"] if self.not_worse else []
-        where = f" on {self.dataset}" if self.dataset else ""
+        where = f" on {self.data}" if self.dataset or self.columns else ""
         return f"{self.metric}{where} {' and '.join(asked)}"
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +78,17 @@ class Measured:
     model: str
     metrics: Mapping[str, Any]
     sha256: str | None  # of the file it was measured on; None where that was a part of a file
+    read: Mapping[str, Any]  # how that was read: columns, class_names; empty in reports from before they said so
+
+    def is_for(self, rule: Rule) -> bool:
+        """Whether it counts for a rule, by the data alone."""
+        columns = self.read.get("columns") or {}
+        fits = all(columns.get(key) == column for key, column in (rule.columns or {}).items())
+        return fits and rule.sha256 in (None, self.sha256)
+
+    def is_like(self, other: Measured) -> bool:
+        """Whether both say the same of one file, as far as they tell."""
+        return self.sha256 == other.sha256 and (not self.read or not other.read or self.read == other.read)
 
     def figure(self, metric: str) -> float | None:
         value = self.metrics.get(metric)
@@ -123,12 +141,14 @@ class Gates:
         """Why the alias does not move, and how to measure what is asked for."""
         rules = self.get(name, alias).rules
         data = next((rule.dataset for rule in rules if rule.dataset), "DATASET")
+        maps = next((_maps(rule.columns) for rule in rules if rule.columns), ["KEY=COLUMN"])
         holder = self._holder(name, alias)
         is_compared = holder is not None and any(rule.not_worse for rule in rules)
         against = f" --against {holder}" if is_compared and holder != f"{name}:{version}" else ""
         return Conflict(
             f"'{name}:{version}' does not pass the gate of {alias!r}: {'; '.join(unmet)}.",
-            hint=f"Measure it: bedplate evaluate {name}:{version} --task TASK --data {data}{against} --map KEY=COLUMN",
+            hint=f"Measure it: bedplate evaluate {name}:{version} --task TASK --data {data}{against} --map "
+            + " --map ".join(maps),
             code="gate-not-met",
         )
 
@@ -140,9 +160,9 @@ class Gates:
 
 def _held_against(rule: Rule, ref: str, holder: str | None, measured: Sequence[Measured]) -> str | None:
     """What is wrong, or None where the rule holds."""
-    mine = _newest(measured, ref, rule.metric, rule.sha256)
+    mine = _newest(measured, ref, rule.metric, lambda each: each.is_for(rule))
     if mine is None:
-        return f"{rule.metric} was not measured on {rule.dataset or 'any data'}"
+        return f"{rule.metric} was not measured on {rule.data}"
     figure = mine.figure(rule.metric)
     assert figure is not None
     shown = f"{rule.metric} is {figure:.6g} (evaluation {mine.evaluation})"
@@ -157,24 +177,25 @@ def _held_against(rule: Rule, ref: str, holder: str | None, measured: Sequence[M
 
 def _compared(rule: Rule, ref: str, holder: str, measured: Sequence[Measured]) -> str | None:
     """The newest figures of both on one file: that of the rule, or the one that both were measured on last."""
-    files = {rule.sha256} if rule.sha256 else {each.sha256 for each in measured if each.model == holder}
     for mine in measured:
-        figure = mine.figure(rule.metric) if mine.model == ref and mine.sha256 in files else None
-        other = _newest(measured, holder, rule.metric, mine.sha256) if mine.sha256 and figure is not None else None
-        if other is None or figure is None:
+        figure = mine.figure(rule.metric)
+        if mine.model != ref or figure is None or mine.sha256 is None or not mine.is_for(rule):
+            continue
+        other = _newest(measured, holder, rule.metric, mine.is_like)
+        if other is None:
             continue
         theirs = other.figure(rule.metric)
         assert theirs is not None
         if (figure > theirs) if rule.metric.endswith(LESS_IS_BETTER) else (figure < theirs):
             return f"{rule.metric} is {figure:.6g}, worse than the {theirs:.6g} of {holder} (on the same data)"
         return None
-    return f"{rule.metric} of {ref} and of {holder} was not measured on one file"
+    return f"{rule.metric} of {ref} and of {holder} was not measured on one file, read in the same way"
 
 
-def _newest(measured: Sequence[Measured], model: str, metric: str, sha256: str | None) -> Measured | None:
-    """The newest figure of a model, on that file or on any."""
+def _newest(measured: Sequence[Measured], model: str, metric: str, fits: Callable[[Measured], bool]) -> Measured | None:
+    """The newest figure of a model among those that fit."""
     for each in measured:
-        if each.model == model and sha256 in (None, each.sha256) and each.figure(metric) is not None:
+        if each.model == model and fits(each) and each.figure(metric) is not None:
             return each
     return None
 
@@ -184,10 +205,11 @@ def _measured(reports: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:
     for report in reports:
         data = report.get("data") or {}
         sha256 = None if data.get("split") else data.get("sha256")
+        read = {key: data[key] for key in ("columns", "class_names") if data.get(key)}
         for side in (report, report.get("against") or {}):
             if side.get("model") and side.get("kind") != "probe":
                 metrics = side.get("metrics") or {}
-                yield Measured(report["id"], side["model"], metrics, sha256)
+                yield Measured(report["id"], side["model"], metrics, sha256, read)
 
 
 def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:
@@ -195,6 +217,15 @@ def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:
     known = {name for task in TASKS.values() for name in task.metrics}
     if metric not in known:
         raise Refused(f"There is no metric {metric[:80]!r}.", hint=nearest(metric[:80], known), code="unknown-metric")
+    columns = value.get("columns") or None
+    keys = {key.name for task in TASKS.values() if metric in task.metrics for key in task.keys}
+    for key in columns or ():
+        if key.partition(".")[0] not in keys:
+            raise Refused(
+                f"No task with {metric} has a column key {key[:80]!r}.",
+                hint=nearest(key[:80], keys),
+                code="unknown-column-key",
+            )
     data = datasets.get(value["dataset"]) if value.get("dataset") else None
     rule = Rule(
         metric,
@@ -203,6 +234,7 @@ def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:
         data.ref if data else None,
         data.sha256 if data else None,
         bool(value.get("not_worse")),
+        columns,
     )
     bounds = [bound for bound in (rule.at_least, rule.at_most) if bound is not None]
     if not all(math.isfinite(bound) for bound in bounds) or not (bounds or rule.not_worse):
@@ -212,6 +244,11 @@ def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:
             code="bad-gate",
         )
     return rule
+
+
+def _maps(columns: Mapping[str, str] | None) -> list[str]:
+    """As --map takes them."""
+    return [f"{key}={column}" for key, column in (columns or {}).items()]
 
 
 def _gate(line: Mapping[str, Any]) -> Gate:

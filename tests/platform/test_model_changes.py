@@ -328,6 +328,7 @@ def test_a_gate_is_an_admins_and_is_changed_by_whoever_saw_it(rest: Rest) -> Non
     ("rule", "code"),
     [
         ({"metric": "acuracy", "at_least": 0.9}, "unknown-metric"),
+        ({"metric": "accuracy", "at_least": 0.9, "columns": {"lable": "x"}}, "unknown-column-key"),
         ({"metric": "accuracy"}, "bad-gate"),
         ({"metric": "accuracy", "at_leats": 0.9}, "unknown-setting"),
         ({"metric": "accuracy", "at_least": "0.9"}, "bad-request"),

@@ -38,7 +38,7 @@ def set_gate(registry: Registry, *rules: dict[str, Any]) -> Gate:
 
 def measure(registry: Registry, version: int, dataset: str | None = "tickets:2", **more: Any) -> str:
     """A report as an evaluation leaves it; `against` is the version and the accuracy of the other model."""
-    data: dict[str, Any] = {"split": more.pop("split", None)}
+    data: dict[str, Any] = {"split": more.pop("split", None), **more.pop("read", {})}
     if dataset is not None:
         found = registry.datasets.get(dataset)
         data |= {"sha256": found.sha256, "filename": found.filename, "dataset": found.ref}
@@ -110,7 +110,7 @@ def test_not_worse_is_asked_on_one_file_of_both_models(three: Registry) -> None:
     measure(three, 1, accuracy=0.8, dataset="tickets:1")
     measure(three, 2, accuracy=0.9)
     error = refused(three, 2)
-    assert "was not measured on one file" in error.message
+    assert "was not measured on one file, read in the same way" in error.message
     assert "acme/intents:2 --task TASK --data DATASET --against acme/intents:1 --map" in error.hint
     measure(three, 2, accuracy=0.7, dataset="tickets:1")
     assert "accuracy is 0.7, worse than the 0.8 of acme/intents:1" in refused(three, 2).message
@@ -118,6 +118,47 @@ def test_not_worse_is_asked_on_one_file_of_both_models(three: Registry) -> None:
     move(three, 2)
     move(three, 2)
     assert three.models.aliases(NAME) == {ALIAS: 2}, "the holder itself is no worse than itself"
+
+
+VERDICT = {"sentence1": "text", "label": "verdict"}
+
+
+def test_a_rule_about_columns_counts_what_was_measured_on_them(three: Registry) -> None:
+    rule = {"metric": "accuracy", "at_least": 0.9, "dataset": "tickets:2", "columns": {"label": "verdict"}}
+    gate = set_gate(three, rule)
+    assert str(gate.rules[0]) == "accuracy on tickets:2 (label=verdict) at least 0.9"
+    assert three.models.gates.get(NAME, ALIAS) == gate
+    measure(three, 1, accuracy=0.99)
+    measure(three, 1, accuracy=0.99, read={"columns": {**VERDICT, "label": "topic"}})
+    error = refused(three, 1)
+    assert "accuracy was not measured on tickets:2 (label=verdict)" in error.message
+    assert error.hint.endswith("--data tickets:2 --map label=verdict")
+    measure(three, 1, accuracy=0.8, read={"columns": VERDICT})
+    measure(three, 1, accuracy=0.99)
+    assert "accuracy is 0.8" in refused(three, 1).message
+    measure(three, 1, accuracy=0.9, read={"columns": VERDICT})
+    move(three, 1)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "is_comparable"),
+    [
+        ({"columns": VERDICT}, {"columns": VERDICT}, True),
+        ({"columns": VERDICT}, {"columns": {**VERDICT, "label": "topic"}}, False),
+        ({"columns": VERDICT, "class_names": ["no", "yes"]}, {"columns": VERDICT, "class_names": ["yes", "no"]}, False),
+        ({"columns": VERDICT}, {}, True),
+    ],
+    ids=["the same", "another label", "other names of classes", "from before reports said so"],
+)
+def test_two_models_are_compared_where_the_file_was_read_in_the_same_way(
+    three: Registry, mine: dict[str, Any], theirs: dict[str, Any], is_comparable: bool
+) -> None:
+    move(three, 1)
+    set_gate(three, {"metric": "accuracy", "not_worse": True})
+    measure(three, 1, accuracy=0.8, read=theirs)
+    measure(three, 2, accuracy=0.7, read=mine)
+    expected = "worse than the 0.8" if is_comparable else "was not measured on one file, read in the same way"
+    assert expected in refused(three, 2).message
 
 
 def test_the_first_holder_has_nobody_to_be_worse_than_and_taking_the_alias_away_opens_no_gate(three: Registry) -> None:
@@ -162,6 +203,7 @@ def test_a_gate_is_of_one_alias_and_ends_with_its_rules(three: Registry) -> None
         ([{"metric": "accuracy", "at_least": math.inf}], Refused, "bad-gate"),
         ([{"metric": "accuracy", "at_least": 0.9}, {"metric": "accuracy", "not_worse": True}], Refused, "bad-gate"),
         ([{"metric": "accuracy", "at_least": 0.9, "dataset": "ticket"}], NotFound, "not-found"),
+        ([{"metric": "accuracy", "at_least": 0.9, "columns": {"lable": "x"}}], Refused, "unknown-column-key"),
     ],
 )
 def test_a_rule_that_could_not_hold_is_refused(

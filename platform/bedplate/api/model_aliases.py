@@ -103,6 +103,10 @@ class NewRule(RequestBody):
         str | None, Field(description="Measured on this one, kept by its version; else on whatever it was last.")
     ] = None
     not_worse: Annotated[bool | None, Field(description="Than the present holder, measured on the same file.")] = None
+    columns: Annotated[
+        dict[str, str] | None,
+        Field(max_length=20, description="Key to column, as an evaluation maps them: only one that read it so counts."),
+    ] = None
 
 
 class GateChange(RequestBody):
@@ -123,6 +127,7 @@ class Rule(Answer):
     dataset: str | None
     sha256: Annotated[str | None, Field(description="Of that dataset.")]
     not_worse: bool
+    columns: Annotated[dict[str, str] | None, Field(description="Key to column: how the file was to be read.")] = None
 
 
 class Gate(Answer):
@@ -284,7 +289,7 @@ def show_gate(
     "/{org}/{name}/gates/{alias}",
     "admin",
     response_model=Gate,
-    responses=codes("bad-alias", "bad-gate", "unknown-metric"),
+    responses=codes("bad-alias", "bad-gate", "unknown-column-key", "unknown-metric"),
 )
 def set_gate(
     org: Org,

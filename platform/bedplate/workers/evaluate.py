@@ -12,6 +12,7 @@ from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate_registry.registry import Registry
 from bedplate_trainers.evaluation import evaluate
 from bedplate_trainers.messages import DataFile, EvaluateRequest
+from bedplate_trainers.settings import EvaluateSettings
 
 __all__ = ["work"]
 
@@ -33,7 +34,13 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         device=spec["device"],
     )
     report = evaluate(request, reporter)
-    about = {"sha256": data.sha256, "filename": data.filename, "dataset": data.dataset}
+    class_names = EvaluateSettings.from_mapping(spec["settings"], spec["task"]).class_names
+    about = {
+        "sha256": data.sha256,
+        "filename": data.filename,
+        "dataset": data.dataset,
+        **data.read_as(registry, spec["task"], spec["columns"], class_names),
+    }
     return {"report": {**report, "data": {**about, **report.get("data", {})}}}
 
 

@@ -108,8 +108,12 @@ def _draft(
 def _report(registry: Registry, spec: dict[str, Any], result: FinetuneResult) -> dict[str, Any] | None:
     if result.report is None:
         return None
-    held = spec["test"] if isinstance(spec["test"], dict) else {**spec["train"], "split": "test"}
-    return {**result.report, "baselines": result.baselines, "data": {**held, **result.report.get("data", {})}}
+    held = spec["test"] if isinstance(spec["test"], dict) else spec["train"]
+    class_names = result.resolved.get("class_names")
+    about = {**held, **DataRef.from_json(held).read_as(registry, spec["task"], spec["columns"], class_names)}
+    if held is spec["train"]:
+        about["split"] = "test"
+    return {**result.report, "baselines": result.baselines, "data": {**about, **result.report.get("data", {})}}
 
 
 def _file(registry: Registry, data: dict[str, Any]) -> DataFile:
