@@ -1,55 +1,105 @@
 """The Hub's read-only routes, so that the released clients (huggingface_hub, transformers, datasets) read from here.
 
+    GET  /api/models                            search, in pages
     GET  /api/models/{id}[/revision/{rev}]      what the model is, its commit and files
     GET  /api/models/{id}/tree/{rev}[/{folder}] files with sizes and digests
-    GET  /api/models/{id}/refs                  revisions
+    POST /api/models/{id}/paths-info/{rev}      the same of some paths
+    GET  /api/models/{id}/refs, commits/{rev}   revisions
+    GET  /api/models/{id}/auth-check            whether it may be read
     GET, HEAD  /{id}/resolve/{rev}/{file}       bytes, whole or a range
+    …/api/datasets…, /datasets/{id}/resolve/…   the same for datasets
+    GET  /api/whoami-v2                         whose key this is
 
-What is served comes from a source: the registry (`RegistrySource`) or folders under a fixed id and commit
-(`FolderSource`: the demo without a network, and tests). Who may read is the business of whoever mounts this.
+What is served comes from sources: the registry (`hubregistry`) or folders under a fixed id and commit (`FolderSource`:
+the demo without a network, and tests). Who may read is the business of whoever mounts this.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
+import orjson
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .hubsources import FolderSource, HubSource, RegistrySource, ServedFile, Snapshot
+from . import hubshapes as shapes
+from .errors import BedplateError, Refused
+from .hublists import limit_of, link_to, wanted_of
+from .hubsources import FolderSource, HubSource, Page, ServedFile, Snapshot
 
-__all__ = ["FolderSource", "HubSource", "RegistrySource", "create_hub_app"]
+__all__ = ["FolderSource", "HubSource", "create_hub_app", "error_headers"]
 
-_VERB = re.compile(r"(?P<id>[^/]+(?:/[^/]+)?)/(?P<verb>revision|tree|refs)(?:/(?P<rest>.*))?")
+_VERB = re.compile(
+    r"(?P<id>[^/]+(?:/[^/]+)?)/(?P<verb>revision|tree|refs|commits|paths-info|auth-check)(?:/(?P<rest>.*))?"
+)
 _RESOLVE = re.compile(r"(?P<id>[^/]+(?:/[^/]+)?)/(?:resolve|raw)/(?P<revision>[^/]+)/(?P<path>.+)")
+ONLY_READ = "This Hub is only read: nothing can be changed through it."
+BYTES = "application/octet-stream"
+MOST_BYTES = 1 << 20  # of a question about paths
 
 
-def create_hub_app(source: HubSource) -> Starlette:
-    """The routes over `source`, to be served or mounted."""
+def create_hub_app(
+    models: HubSource, datasets: HubSource | None = None, *, who: Callable[[Request], str] | None = None
+) -> Starlette:
+    """The routes over these sources, to be served or mounted. `who` names the caller of a request."""
 
     # Plain functions: Starlette runs them in threads, so reading manifests never holds the event loop.
-    def models(request: Request) -> Response:
-        try:
-            return _api(source, request.path_params["path"], request)
-        except _NotServed as exc:
-            return exc.response
-
     def files(request: Request) -> Response:
-        try:
-            return _resolve(source, request.path_params["path"])
-        except _NotServed as exc:
-            return exc.response
+        path: str = request.path_params["path"]
+        match = _RESOLVE.fullmatch(path.removeprefix("datasets/"))
+        if datasets is not None and path.startswith("datasets/") and match and datasets.refs(match["id"]) is not None:
+            return _resolve(datasets, match, request)
+        match = _RESOLVE.fullmatch(path)
+        if match is None:  # of what is not kept here, such as spaces, there is none
+            raise _NotServed("RepoNotFound" if path.startswith("api/") else "NotFound", "No such page.")
+        return _resolve(models, match, request)
 
+    def whoami(request: Request) -> Response:
+        name = "" if who is None else who(request)
+        token = {"displayName": name, "role": "read"}
+        auth = {"type": "access_token", "accessToken": token}
+        return JSONResponse({"type": "user", "name": name, "fullname": name, "orgs": [], "auth": auth})
+
+    kinds = {"models": models, "datasets": datasets}
+    routes = [route for kind, source in kinds.items() if source is not None for route in _api_routes(kind, source)]
     return Starlette(
         routes=[
-            Route("/api/models/{path:path}", models, methods=["GET"]),
+            *routes,
+            Route("/api/whoami-v2", whoami, methods=["GET"]),
             Route("/{path:path}", files, methods=["GET", "HEAD"]),
-        ]
+        ],
+        exception_handlers={
+            _NotServed: lambda request, exc: exc.response,
+            BedplateError: lambda request, exc: _refused(exc),
+            HTTPException: lambda request, exc: _error(exc.status_code, "", ONLY_READ, dict(exc.headers or {})),
+        },
     )
+
+
+def _api_routes(kind: str, source: HubSource) -> list[Route]:
+    def search(request: Request) -> Response:
+        return _search(source, request)
+
+    def repository(request: Request) -> Response:
+        return _json(request, _repository(source, request.path_params["path"], request))
+
+    async def some_paths(request: Request) -> Response:
+        body = await _body(request)
+        return await run_in_threadpool(_paths_info, source, request.path_params["path"], body)
+
+    return [
+        Route(f"/api/{kind}", search, methods=["GET"]),
+        Route(f"/api/{kind}/{{path:path}}", repository, methods=["GET"]),
+        Route(f"/api/{kind}/{{path:path}}", some_paths, methods=["POST"]),
+    ]
 
 
 class _File(FileResponse):
@@ -62,41 +112,149 @@ class _NotServed(Exception):
 
     def __init__(self, code: str, message: str, commit: str | None = None, *, status: int = 404) -> None:
         super().__init__(message)
-        headers = {"X-Error-Code": code, "X-Error-Message": message}
-        if commit:  # lets the client remember that this file is not in this commit
-            headers["X-Repo-Commit"] = commit
-        self.response = JSONResponse({"error": message}, status, headers=headers)
+        # The commit lets the client remember that this file is not in it.
+        self.response = _error(status, code, message, {"X-Repo-Commit": commit} if commit else {})
 
 
-def _api(source: HubSource, path: str, request: Request) -> Response:
+def error_headers(code: str, message: str) -> dict[str, str]:
+    """What the clients read of an error: its body they may not see."""
+    shown = message.encode("ascii", "backslashreplace").decode()
+    return {"X-Error-Message": shown, **({"X-Error-Code": code} if code else {})}
+
+
+def _error(status: int, code: str, message: str, headers: Mapping[str, str]) -> Response:
+    return JSONResponse({"error": message}, status, headers={**headers, **error_headers(code, message)})
+
+
+def _refused(error: BedplateError) -> Response:
+    """A search that makes no sense is the caller's fault; anything else is a version that cannot be read now."""
+    code = error.code or ""
+    is_callers = isinstance(error, Refused) and code != "bad-manifest"
+    return _error(400 if is_callers else 503, code, f"{error.message} {error.hint}".strip(), {})
+
+
+# --- what there is
+
+
+def _search(source: HubSource, request: Request) -> Response:
+    asked = request.query_params
+    limit, wanted, expand = limit_of(asked), wanted_of(asked), asked.getlist("expand")
+    page = Page([]) if wanted is None else source.find(wanted, limit=limit, after=asked.get("cursor"))
+    with_files = _is_set(request, "full")
+    items = [shapes.info(each, with_files=with_files, expand=expand) for each in page.found]
+    headers = {} if page.next is None else {"Link": link_to(request.url, asked.multi_items(), page.next)}
+    return _json(request, items, headers)
+
+
+def _repository(source: HubSource, path: str, request: Request) -> Any:
     match = _VERB.fullmatch(path)
     # "a/refs" may be a verb on the model "a" or the model "a/refs": the whole as a name goes first.
     if match is None or source.refs(path) is not None:
-        return JSONResponse(_info(_find(source, path, "main"), request))
-    model_id, verb, rest = match["id"], match["verb"], match["rest"] or ""
+        return _info(_find(source, path, "main"), request)
+    repo_id, verb, rest = match["id"], match["verb"], match["rest"] or ""
     if verb == "refs":
-        return JSONResponse(_refs(source, model_id))
+        return shapes.refs(_refs(source, repo_id))
+    if verb == "auth-check":
+        return _auth_check(source, repo_id, rest)
     if verb == "revision":
-        return JSONResponse(_info(_find(source, model_id, rest), request))
+        return _info(_find(source, repo_id, rest), request)
     revision, _, folder = rest.partition("/")
-    return JSONResponse([*_tree(_find(source, model_id, revision or "main"), folder, _is_set(request, "recursive"))])
+    snapshot = _find(source, repo_id, revision or "main")
+    if verb == "commits":
+        commits = [each.commit for each in source.commits(repo_id)]
+        return shapes.commit_list(source.commits(repo_id)[commits.index(snapshot.commit) :])
+    if verb == "paths-info":
+        raise _NotServed("", "Paths are asked for by POST.", status=405)
+    found = shapes.tree(snapshot, folder, recursive=_is_set(request, "recursive"))
+    if found is None:
+        raise _NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
+    return found
 
 
-def _resolve(source: HubSource, path: str) -> Response:
-    match = _RESOLVE.fullmatch(path)
-    if match is None:
-        raise _NotServed("NotFound", "No such page.")
+def _paths_info(source: HubSource, path: str, body: Mapping[str, list[str]]) -> Response:
+    match = _VERB.fullmatch(path)
+    if match is None or match["verb"] != "paths-info":
+        raise _NotServed("", ONLY_READ, status=405)
+    snapshot = _find(source, match["id"], match["rest"] or "main")
+    return JSONResponse(shapes.paths_info(snapshot, body.get("paths", [])))
+
+
+async def _body(request: Request) -> dict[str, list[str]]:
+    """The fields of a form."""
+    data = b""
+    async for piece in request.stream():
+        data += piece
+        if len(data) > MOST_BYTES:
+            raise _NotServed("", f"A list of paths has at most {MOST_BYTES >> 20} MiB here.", status=413)
+    return parse_qs(data.decode("utf-8", "replace"), max_num_fields=100_000)
+
+
+def _auth_check(source: HubSource, repo_id: str, rest: str) -> dict[str, Any]:
+    _refs(source, repo_id)
+    if rest:
+        raise _NotServed("", ONLY_READ, status=403)
+    return {}
+
+
+def _info(snapshot: Snapshot, request: Request) -> dict[str, Any]:
+    expand = request.query_params.getlist("expand")
+    return shapes.info(snapshot, with_blobs=_is_set(request, "blobs"), expand=expand)
+
+
+def _find(source: HubSource, repo_id: str, revision: str) -> Snapshot:
+    snapshot = source.snapshot(repo_id, revision)
+    if snapshot is None:
+        _refs(source, repo_id)
+        raise _NotServed("RevisionNotFound", "Revision not found.")
+    return snapshot
+
+
+def _refs(source: HubSource, repo_id: str) -> dict[str, str]:
+    refs = source.refs(repo_id)
+    if refs is None:
+        raise _NotServed("RepoNotFound", "Repository not found.")
+    return refs
+
+
+def _json(request: Request, value: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """With a tag, so that whoever has this answer already gets none again."""
+    data = orjson.dumps(value)
+    tagged = {**(headers or {}), "ETag": f'W/"{hashlib.sha256(data).hexdigest()[:32]}"'}
+    return _unchanged(request, tagged) or Response(data, headers=tagged, media_type="application/json")
+
+
+# --- bytes
+
+
+def _resolve(source: HubSource, match: re.Match[str], request: Request) -> Response:
     snapshot = _find(source, match["id"], match["revision"])
     file = snapshot.file(match["path"])
     if file is None:
         raise _NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
+    headers = _file_headers(snapshot, file)
+    if (unchanged := _unchanged(request, headers)) is not None:
+        return unchanged
+    if file.content is not None:
+        return _made(file.content, headers, request.headers.get("range", ""))
     if not source.is_sound(file):
         message = f"{file.path} is damaged or missing here. Import the model again on this server to repair it."
         raise _NotServed("DamagedFile", message, status=503)  # a client would remember a 404
-    return _File(file.local, headers=_headers(snapshot, file), media_type="application/octet-stream")
+    return _File(file.local, headers=headers, media_type=BYTES)
 
 
-def _headers(snapshot: Snapshot, file: ServedFile) -> dict[str, str]:
+def _made(content: bytes, headers: Mapping[str, str], wanted: str) -> Response:
+    """A file that lies nowhere, whole or from one byte on to another."""
+    match, size = re.fullmatch(r"bytes=(\d{1,18})-(\d{0,18})", wanted), len(content)
+    if match is None:
+        return Response(content, headers=headers, media_type=BYTES)
+    start, end = int(match[1]), min(int(match[2] or size), size - 1)
+    if start > end:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    part = {**headers, "Content-Range": f"bytes {start}-{end}/{size}"}
+    return Response(content[start : end + 1], 206, part, BYTES)
+
+
+def _file_headers(snapshot: Snapshot, file: ServedFile) -> dict[str, str]:
     etag = f'"{file.etag}"'
     headers = {"X-Repo-Commit": snapshot.commit, "ETag": etag, "X-Content-Type-Options": "nosniff"}
     if file.is_lfs:
@@ -104,62 +262,11 @@ def _headers(snapshot: Snapshot, file: ServedFile) -> dict[str, str]:
     return headers | {"Content-Disposition": "attachment"}
 
 
-def _find(source: HubSource, model_id: str, revision: str) -> Snapshot:
-    if source.refs(model_id) is None:
-        raise _NotServed("RepoNotFound", "Repository not found.")
-    snapshot = source.snapshot(model_id, revision)
-    if snapshot is None:
-        raise _NotServed("RevisionNotFound", "Revision not found.")
-    return snapshot
-
-
-def _refs(source: HubSource, model_id: str) -> dict[str, Any]:
-    refs = source.refs(model_id)
-    if refs is None:
-        raise _NotServed("RepoNotFound", "Repository not found.")
-    branches = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit} for name, commit in refs.items()]
-    return {"branches": branches, "converts": [], "tags": []}
-
-
-def _info(snapshot: Snapshot, request: Request) -> Mapping[str, Any]:
-    with_blobs = _is_set(request, "blobs")
-    siblings = [{"rfilename": file.path, **(_blob(file) if with_blobs else {})} for file in snapshot.files]
-    return {
-        "id": snapshot.model_id,
-        "modelId": snapshot.model_id,
-        "author": snapshot.model_id.partition("/")[0] if "/" in snapshot.model_id else None,
-        "sha": snapshot.commit,
-        "private": False,
-        "gated": False,
-        "disabled": False,
-        "downloads": 0,
-        "likes": 0,
-        "library_name": "transformers",
-        **snapshot.info,
-        "siblings": siblings,
-    }
-
-
-def _tree(snapshot: Snapshot, folder: str, recursive: bool) -> Iterator[dict[str, Any]]:
-    prefix, folders = f"{folder.strip('/')}/" if folder.strip("/") else "", set[str]()
-    inside = [file for file in snapshot.files if file.path.startswith(prefix)]
-    if prefix and not inside:
-        raise _NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
-    for file in inside:
-        parts = file.path.removeprefix(prefix).split("/")
-        folders.update(prefix + "/".join(parts[:depth]) for depth in range(1, len(parts)))
-        if recursive or len(parts) == 1:
-            lfs = {"lfs": {"oid": file.sha256, "size": file.size_bytes, "pointerSize": len(file.pointer)}}
-            entry = {"type": "file", "oid": file.git_sha1, "size": file.size_bytes, "path": file.path}
-            yield entry | (lfs if file.is_lfs else {})
-    for path in sorted(folders):
-        if recursive or "/" not in path.removeprefix(prefix):
-            yield {"type": "directory", "oid": "0" * 40, "size": 0, "path": path}
-
-
-def _blob(file: ServedFile) -> dict[str, Any]:
-    lfs = {"lfs": {"sha256": file.sha256, "size": file.size_bytes, "pointerSize": len(file.pointer)}}
-    return {"size": file.size_bytes, "blobId": file.git_sha1} | (lfs if file.is_lfs else {})
+def _unchanged(request: Request, headers: Mapping[str, str]) -> Response | None:
+    """304 for whoever has these bytes already."""
+    given = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    is_same = "*" in given or headers["ETag"].removeprefix("W/") in given
+    return Response(status_code=304, headers=headers) if is_same else None
 
 
 def _is_set(request: Request, name: str) -> bool:

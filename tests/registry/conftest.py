@@ -252,14 +252,16 @@ def serve(slots: list[Slot]) -> Callable[..., Loopback]:
     """Start a Hub over a source, or over one folder under a MODEL_ID."""
     free = list(slots)
 
-    def start(source: HubSource | Path, *, model_id: str = "acme/intents", **info: Any) -> Loopback:
+    def start(
+        source: HubSource | Path, datasets: HubSource | None = None, *, model_id: str = "acme/intents", **info: Any
+    ) -> Loopback:
         if isinstance(source, Path):
             source = FolderSource({model_id: (source, COMMIT, info)})
         if not free:
             slots.append(Slot())
             free.append(slots[-1])
         slot = free.pop()
-        slot.faults = Faults(create_hub_app(source))
+        slot.faults = Faults(create_hub_app(source, datasets))
         return Loopback(slot.url, slot.faults)
 
     return start

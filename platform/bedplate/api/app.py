@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -30,14 +29,14 @@ from bedplate.api import (
     uploads,
     users,
 )
-from bedplate.api.access import Routes, check_policies, find_caller
+from bedplate.api.access import Routes, check_policies
 from bedplate.api.audited import Audited
+from bedplate.api.hub import hub_of
 from bedplate.api.observed import observe
 from bedplate.api.openapi import describe
 from bedplate.api.problems import add_problem_handlers, problem_of
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import BedplateError, TooLarge
-from bedplate_registry.hubserver import RegistrySource, create_hub_app
+from bedplate_registry.errors import TooLarge
 from bedplate_serving.asgi import App, Receive, Scope, Send
 
 __all__ = ["create_app"]
@@ -74,7 +73,7 @@ def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for part in PARTS:
         app.include_router(part.router)
-    app.mount("/hub", _Guarded(create_hub_app(RegistrySource(workspace.registry)), workspace))
+    app.mount("/hub", hub_of(workspace))
     check_policies(app)
     app.add_middleware(_BodyLimit)
     app.add_middleware(Audited, workspace=workspace)
@@ -104,25 +103,3 @@ class _BodyLimit:
 def _too_large(scope: Scope) -> JSONResponse:
     detail = f"A body has at most {MAX_BODY_BYTES >> 20} MiB here."
     return problem_of(TooLarge(detail, hint="Send files by PUT /api/v1/uploads/SHA256.", code="body-too-large"), scope)
-
-
-class _Guarded:
-    """A mounted application that any caller may read, as he may the routes beside it."""
-
-    policy = "read"
-
-    def __init__(self, app: App, workspace: Workspace) -> None:
-        self._app, self._workspace = app, workspace
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # a mount takes websockets too
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        try:
-            caller = await asyncio.to_thread(find_caller, self._workspace, scope)
-            caller.require(self.policy)
-        except BedplateError as exc:
-            await problem_of(exc, scope)(scope, receive, send)
-            return
-        scope["state"]["caller"] = caller
-        await self._app(scope, receive, send)
