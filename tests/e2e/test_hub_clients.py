@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -179,6 +180,21 @@ def test_what_refuses_a_caller_is_said_in_the_headers_that_clients_read(served: 
         for method in ("GET", "HEAD"):
             answer = httpx.request(method, served.url + path, headers=headers)
             assert answer.status_code == status and said.items() <= dict(answer.headers).items()
+
+
+@pytest.mark.parametrize(("asked", "status", "start"), [(None, 200, 0), ("bytes=100-", 206, 100)])
+def test_a_file_comes_whole_or_from_a_byte_on_and_no_path_of_the_server_with_it(
+    served: Served, models: Path, asked: str | None, status: int, start: int
+) -> None:
+    headers = {"Authorization": f"Bearer {served.key}", **({"Range": asked} if asked else {})}
+    weights = (models / "classifier" / "model.safetensors").read_bytes()
+    address = f"{served.url}/acme/tiny/resolve/main/model.safetensors"
+    got, head = (httpx.request(method, address, headers=headers) for method in ("GET", "HEAD"))
+    assert (got.status_code, got.content) == (status, weights[start:])
+    assert got.headers["content-length"] == head.headers["content-length"] == str(len(weights) - start)
+    for answer in (got, head):
+        assert answer.headers["etag"] == f'"{hashlib.sha256(weights).hexdigest()}"'
+        assert str(served.workspace.home.path) not in str(answer.headers)
 
 
 def test_questions_about_paths_are_no_changes_and_leave_no_entry(served: Served) -> None:
