@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,15 +15,18 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
 )
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.importing import prepare_folder_import
-from bedplate_registry.models import ModelDraft
+from bedplate_registry.models import ModelDraft, ModelVersion
 from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
@@ -158,6 +162,65 @@ def test_an_import_takes_the_adapter_with_its_base(home: str, tmp_path: Path) ->
     assert {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"} <= paths
     assert not {"adapter_config.json", "adapter_model.safetensors"} & paths
     assert (answers(registry.models.files_dir(version)) - expected).abs().max() < 1e-4
+
+
+def bring(registry: Registry, folder: Path, name: str, **options: Any) -> ModelVersion:
+    """Import and publish, as a job does."""
+
+    def check(view: Path, facts: Any) -> dict[str, Any]:
+        assert check_main([str(view), *(["--task", facts.task] if facts.task else [])]) == 0
+        return {}
+
+    draft = prepare_folder_import(registry, folder, name=Name.parse(name), check=check, reporter=SILENT, **options)
+    return registry.models.publish(draft)
+
+
+def test_an_adapter_alone_answers_as_peft_on_its_base(tmp_path: Path) -> None:
+    """Of a base without a head: the adapter brings one of four labels."""
+    base, registry = tiny_encoder(tmp_path / "base"), Registry(tmp_path / "registry")
+    with_head = SimpleNamespace(
+        from_pretrained=lambda folder: AutoModelForSequenceClassification.from_pretrained(folder, num_labels=4)
+    )
+    settings = {"target_modules": ["query", "value"], "task_type": "SEQ_CLS"}
+    expected = probabilities(add_adapter(base, with_head, "alone", **settings), base)
+    adapter = (base / "alone").rename(tmp_path / "alone")
+    bring(registry, base, "acme/base")
+    version = bring(registry, adapter, "acme/alone", base="acme/base:1")
+    assert version.facts.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")
+    assert version.facts.size_bytes < sum(path.stat().st_size for path in adapter.iterdir()) + 2000
+    assert (answers(registry.models.files_dir(version)) - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("make", "auto_class", "settings", "task"),
+    [
+        (tiny_llama, AutoModelForCausalLM, {"target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}, "text-generation"),
+        (tiny_t5, AutoModelForSeq2SeqLM, {"target_modules": ["q"], "task_type": "SEQ_2_SEQ_LM"}, "summarization"),
+        (tiny_encoder, AutoModel, {"target_modules": ["query"], "task_type": "FEATURE_EXTRACTION"}, None),
+        (
+            tiny_encoder,
+            AutoModelForTokenClassification,
+            {"target_modules": ["key"], "task_type": "TOKEN_CLS"},
+            "token-classification",
+        ),
+        (
+            tiny_encoder,
+            AutoModelForQuestionAnswering,
+            {"target_modules": ["key"], "task_type": "QUESTION_ANS"},
+            "question-answering",
+        ),
+    ],
+    ids=["causal", "seq2seq", "features", "tokens", "answers"],
+)
+def test_an_adapter_alone_of_each_kind_loads(
+    make: Any, auto_class: Any, settings: dict[str, Any], task: str | None, tmp_path: Path
+) -> None:
+    base, registry = tmp_path / "base", Registry(tmp_path / "registry")
+    make(base)
+    add_adapter(base, auto_class, "alone", **settings)
+    adapter = (base / "alone").rename(tmp_path / "alone")
+    bring(registry, base, "acme/base")
+    assert bring(registry, adapter, "acme/alone", base="acme/base:1").task == task
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:
