@@ -123,7 +123,7 @@ def _named_by_manifests(registry: Registry) -> set[str]:
         raise Conflict(
             f"Nothing was removed, since it is not known what is needed. {' '.join(problems[:_SHOWN])}{more}",
             hint="Import a model again to bring back its files; take a damaged manifest from a backup, or give the "
-            "version up: bedplate models delete NAME:VERSION",
+            "version up: bedplate models delete NAME:VERSION (or datasets delete)",
             code="unreadable-manifest",
         )
     return named

@@ -255,7 +255,7 @@ class VersionStore:
         return Refused(
             f"The manifest of {self.noun} '{name}:{version}' is damaged ({reason}).",
             hint="Take this version's manifest.json from a backup, or import it again under another name."
-            + (f" Give it up: bedplate models delete {name}:{version}" if self.noun == "model" else ""),
+            f" Give it up: bedplate {self.noun}s delete {name}:{version}",
             code="bad-manifest",
         )
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+from PIL import Image
 
 from bedplate_registry import durable
 from bedplate_registry.blobs import Blobs, lease
@@ -74,6 +77,36 @@ def delete(registry: Registry) -> None:
         registry.models.delete("acme/old:1", by="ana")
 
 
+def delete_damaged(registry: Registry) -> None:
+    """One whose manifest is torn: nothing could be collected while it is there."""
+    manifest = registry.root / "models/acme/old/1/manifest.json"
+    if manifest.exists():
+        manifest.chmod(0o644)
+        manifest.write_text("{")
+    delete(registry)
+    gather(registry)
+
+
+def add_images(registry: Registry) -> None:
+    """A dataset of two images in folders of their labels."""
+    files = []
+    for path, shade in (("dark/1.png", 0), ("light/2.png", 255)):
+        image = BytesIO()
+        Image.new("L", (2, 2), shade).save(image, "PNG")
+        blob = registry.blobs.put_bytes(image.getvalue())
+        files.append(FileEntry(path, blob.size_bytes, blob.sha256))
+    registry.datasets.add_images(Name.parse("shades"), files)
+
+
+def publish_beside_a_collection(registry: Registry) -> None:
+    """What an import has fetched is not taken away before it is published, however long it took."""
+    with lease(registry.blobs):
+        draft = draft_of(registry, "slow", "job-9", {"x": b"fetched days ago" * 50})
+        gather(registry)
+    with suppress(NotFound):  # a collection took its files: it is not published
+        registry.models.publish(draft)
+
+
 def show(registry: Registry) -> None:
     """Make the view of a version anew, as after its links were damaged."""
     version = registry.models.get("acme/intents:1")
@@ -91,9 +124,12 @@ ACTS: dict[str, Callable[[Registry], object]] = {
     "publish a new name": lambda registry: publish(registry, "new", "job-9", {"x": b"1", "y/z": b"2"}),
     "set an alias": lambda registry: registry.models.set_alias("acme/intents:2", "production", by="ben"),
     "archive": lambda registry: registry.models.archive("acme/intents:2", by="ana"),
+    "publish beside a collection": publish_beside_a_collection,
     "delete": delete,
+    "delete a damaged version": delete_damaged,
     "show": show,
     "add a dataset": lambda registry: add_dataset(registry, "second"),
+    "add images": add_images,
     "evaluate": evaluate,
     "repair": lambda registry: registry.blobs.put_bytes(HURT),
     "collect": gather,
@@ -176,6 +212,12 @@ def no_fsync_of_folders() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def collect_without_leases() -> Iterator[None]:
+    with patch("bedplate_registry.gc._cutoff", lambda blobs, grace_begins: grace_begins):
+        yield
+
+
 # Under these names; "" is none.
 DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "": nullcontext,
@@ -183,4 +225,5 @@ DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "manifest before blobs": manifest_before_blobs,
     "no fsync": no_fsync,
     "no fsync of folders": no_fsync_of_folders,
+    "collect without leases": collect_without_leases,
 }

@@ -61,15 +61,16 @@ def test_what_was_acknowledged_survives_kills_at_random_moments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "defect"),
+    ("kind", "act", "defect"),
     [
-        ("kills", "write in place"),
-        ("kills", "manifest before blobs"),
-        ("cuts", "write in place"),
-        ("cuts", "manifest before blobs"),
-        ("cuts", "no fsync"),
-        ("cuts", "no fsync of folders"),
+        ("kills", "publish", "write in place"),
+        ("kills", "publish", "manifest before blobs"),
+        ("kills", "publish beside a collection", "collect without leases"),
+        ("cuts", "publish", "write in place"),
+        ("cuts", "publish", "manifest before blobs"),
+        ("cuts", "publish", "no fsync"),
+        ("cuts", "publish", "no fsync of folders"),
     ],
 )
-def test_a_defect_that_is_sown_is_found(kind: str, defect: str) -> None:
-    assert campaign(kind, "--act", "publish", "--defect", defect)["broken"]
+def test_a_defect_that_is_sown_is_found(kind: str, act: str, defect: str) -> None:
+    assert campaign(kind, "--act", act, "--defect", defect)["broken"]
