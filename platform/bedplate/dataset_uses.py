@@ -14,7 +14,7 @@ __all__ = ["datasets_in", "uses_of_dataset"]
 def uses_of_dataset(ref: str, models: Models, jobs: JobStore) -> list[str]:
     """One phrase for each use of a version."""
     open_jobs = [f"job {job.id} is {job.state} with it" for job in jobs.unfinished() if ref in datasets_in(job.spec)]
-    names = sorted({model.name for model in models.refs()})
+    names = sorted({model.name for model in models.refs()}, key=str)
     gates = [
         f"the gate of {gate.alias!r} of {name} asks for it"
         for name in names

@@ -22,7 +22,7 @@ from .names import Name, Ref, check_file_path
 from .schemas import ColumnFacts, describe_rows
 from .store import ACTIVE, ARCHIVED, Record, VersionStore, now
 from .tables import columns_of, format_of, read_rows
-from .views import relink
+from .views import link_files, relink
 
 __all__ = ["DatasetVersion", "Datasets"]
 
@@ -95,10 +95,12 @@ class Datasets:
                 self._check_there(entry.path, entry.sha256, entry.size_bytes)
             blob = self.blobs.put_bytes(table_of(layout, by_path, self.blobs))
             measured = _measured(self.blobs.path(blob.sha256), "jsonl", images=True)
-            images = [asdict(by_path[path]) for path in layout.images]
-            return self._publish(name, blob, {"filename": TABLE, "format": "jsonl", **measured, "files": images})
+            images = [by_path[path] for path in layout.images]
+            return self._publish(name, blob, {"filename": TABLE, "format": "jsonl", **measured}, images)
 
-    def _publish(self, name: Name, blob: Blob, found: Mapping[str, Any]) -> DatasetVersion:
+    def _publish(
+        self, name: Name, blob: Blob, found: Mapping[str, Any], files: Sequence[FileEntry] = ()
+    ) -> DatasetVersion:
         def find() -> Record | None:
             listed = self._store.listed(name)
             newest = self._store.read(name, listed) if listed else None
@@ -107,7 +109,9 @@ class Datasets:
 
         def make(version: int, folder: Path) -> Mapping[str, Any]:
             self._check_there(found["filename"], blob.sha256, blob.size_bytes)
-            return {**found, **asdict(blob), "created": now()}
+            if files:
+                link_files(self.blobs, files, folder / "files", self._files_path(name, version))
+            return {**found, **asdict(blob), "files": [asdict(file) for file in files], "created": now()}
 
         return self._version(self._store.publish(name, find, make))
 
@@ -169,7 +173,10 @@ class Datasets:
                 hint="Add the same folder again: bedplate datasets add NAME FOLDER",
                 code="damaged-dataset",
             )
-        return relink(self.blobs, version.files, self._store.folder(version.name) / str(version.version) / "files")
+        return relink(self.blobs, version.files, self._files_path(version.name, version.version))
+
+    def _files_path(self, name: Name, version: int) -> Path:
+        return self._store.folder(name) / str(version) / "files"
 
     def preview(self, version: DatasetVersion, limit: int = 10) -> _Rows:
         return [*islice(read_rows(self.path(version), version.format), limit)]

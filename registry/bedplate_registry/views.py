@@ -6,7 +6,7 @@ It is made from a manifest, and made again where a link is missing or wrong. Not
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import durable
@@ -17,23 +17,23 @@ from .names import check_file_path
 __all__ = ["is_linked", "link_files", "relink"]
 
 
-def link_files(blobs: Blobs, files: Iterable[FileEntry], folder: Path, seen_from: Path) -> None:
+def link_files(blobs: Blobs, files: Sequence[FileEntry], folder: Path, seen_from: Path) -> None:
     """Make the view at `folder`, with links that are right once it lies at `seen_from`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in files:
-        link = folder / check_file_path(entry.path)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(_target(blobs, entry, seen_from))
+    for parent in {check_file_path(entry.path).rpartition("/")[0] for entry in files}:
+        (folder / parent).mkdir(parents=True, exist_ok=True)
+    for path, target in _links(blobs, files, seen_from):
+        (folder / path).symlink_to(target)
 
 
-def is_linked(blobs: Blobs, files: Iterable[FileEntry], folder: Path) -> bool:
-    links = ((folder / entry.path, _target(blobs, entry, folder)) for entry in files)
-    return folder.is_dir() and all(link.is_symlink() and str(link.readlink()) == target for link, target in links)
+def is_linked(blobs: Blobs, files: Sequence[FileEntry], folder: Path) -> bool:
+    try:
+        return all(str((folder / path).readlink()) == target for path, target in _links(blobs, files, folder))
+    except OSError:  # it is not there, or is no link
+        return False
 
 
-def relink(blobs: Blobs, files: Iterable[FileEntry], folder: Path) -> Path:
+def relink(blobs: Blobs, files: Sequence[FileEntry], folder: Path) -> Path:
     """See to it that the view at `folder` is right."""
-    files = tuple(files)
     if not is_linked(blobs, files, folder):
         temp = durable.temp_beside(folder)
         link_files(blobs, files, temp, folder)
@@ -41,5 +41,11 @@ def relink(blobs: Blobs, files: Iterable[FileEntry], folder: Path) -> Path:
     return folder
 
 
-def _target(blobs: Blobs, entry: FileEntry, folder: Path) -> str:
-    return os.path.relpath(blobs.path(entry.sha256), (folder / entry.path).parent)
+def _links(blobs: Blobs, files: Sequence[FileEntry], folder: Path) -> Iterator[tuple[str, str]]:
+    """The path of each link and what it leads to. There may be many, so the way to the store is found once a folder."""
+    root, ways = str(blobs.root), dict[str, str]()
+    for entry in files:
+        parent = entry.path.rpartition("/")[0]
+        if parent not in ways:
+            ways[parent] = os.path.relpath(root, folder / parent)
+        yield entry.path, ways[parent] + str(blobs.path(entry.sha256)).removeprefix(root)

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 import bedplate
 from awaited import Awaited
@@ -168,13 +169,39 @@ def test_a_file_is_uploaded_once_and_becomes_a_dataset(ws: Any, server: Workspac
     assert name in [dataset.name for dataset in ws.datasets.list()]
 
 
+def test_a_dataset_is_archived_restored_verified_and_deleted(ws: Any, tmp_path: Path) -> None:
+    name = new_name("old")
+    for rows in (2, 3):
+        added = ws.datasets.add(name, write_messages(tmp_path / "rows.csv", rows, seed=next(numbers)))
+    assert [column["name"] for column in added.schema] == added.columns
+    assert ws.datasets.archive(f"{name}:2", why="wrong").state == "archived"
+    assert ws.datasets.get(name).ref == f"{name}:1"
+    assert f"{name}:2" in [found.ref for found in ws.datasets.list(archived=True)]
+    assert [found.ref for found in ws.datasets.versions(name)] == [f"{name}:1", f"{name}:2"]
+    assert ws.datasets.restore(f"{name}:2").state == "active"
+    assert list(ws.datasets.verify(name)) == [{"dataset": f"{name}:2", "problems": []}]
+    assert {"dataset": f"{name}:1", "problems": []} in ws.datasets.verify()
+    ws.datasets.delete(f"{name}:2")
+    with pytest.raises(NotFound, match="was deleted"):
+        ws.datasets.get(f"{name}:2")
+
+
+def test_a_folder_of_images_becomes_a_dataset(ws: Any, tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "cat" / "1.png")
+    added = ws.datasets.add(new_name("pets"), tmp_path)
+    assert (added.rows, added.images, added.columns[:2]) == (1, 1, ["image", "label"])
+    assert [file["path"] for file in added.files()] == ["cat/1.png"]
+
+
 def test_models_are_found_read_and_named(ws: Any) -> None:
     model = ws.models.get("support-intent")
     assert (model.ref, model.task, model.parameters) == ("support-intent:1", "text-classification", 1000)
     assert model in ws.models.list(task="text-classification")
     assert [found.ref for found in ws.models.list(query="other")] == ["acme/other-intent:1"]
     assert ws.models.list(license="mit") == []
-    assert model.card() == "# A card"
+    assert model.card(source=True) == "# A card" and model.card().startswith("# support-intent:1")
+    assert model.estimates()["recommended"]["device"] == "cpu" and model.license_texts()["files"] == []
     assert [file["path"] for file in model.files()] == ["README.md", "config.json"]
     assert [version.ref for version in model.versions()] == [model.ref]
     assert model.lineage()["source"]["kind"] == "folder"
