@@ -23,12 +23,15 @@ from .model_versions import ModelFacts
 __all__ = [
     "CACHE_SHARE",
     "MOST_CACHED_TOKENS",
+    "PRECISION_BYTES",
     "Estimate",
     "GpuLike",
     "Memory",
     "Recommendation",
     "cache_bytes",
+    "cache_room",
     "estimate",
+    "precision_for",
     "recommend",
     "serving_bytes",
 ]
@@ -143,7 +146,7 @@ def recommend(
     host, for the CPU.
     """
     shape, tokens = _shape(facts, config), _tokens(facts)
-    device, precision, reason = _device(gpus)
+    device, precision, reason = "cuda" if gpus else "cpu", precision_for(gpus), _reason(gpus)
     room = min(gpu.memory_bytes for gpu in gpus) if gpus else memory_bytes
     if room is None or facts.task == "text-to-image":
         why = "no memory is known" if room is None else "models that make images are not fine-tuned"
@@ -167,6 +170,12 @@ def recommend(
     least_bytes = _training(facts, shape, "lora", precision, 1).size_bytes
     why = f"one row with LoRA takes {_gib(least_bytes)}, and the device has {_gib(room)}"
     return Recommendation(device, precision, None, None, tokens, None, (reason, why))
+
+
+def precision_for(gpus: Sequence[GpuLike]) -> str:
+    """bf16 where every card has compute capability 8 or more, fp16 on 7 (V100), else fp32, as on the CPU."""
+    major = min(((gpu.capability or (0, 0))[0] for gpu in gpus), default=0)
+    return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
 
 
 def serving_bytes(facts: ModelFacts, device: str, precision_bytes: int) -> int:
@@ -194,6 +203,11 @@ def cache_bytes(
     tokens = most if device == "cpu" else min(most, max(LEASED_TOKENS, facts.context_length or 0))
     wanted = tokens * precision_bytes * _shape(facts, config).cached
     return min(wanted, int(CACHE_SHARE[device] * max(0, room_bytes)))
+
+
+def cache_room(share_bytes: int, loaded_bytes: int) -> int:
+    """What a share of a card leaves for the cache, in bytes, once the weights of a model are loaded."""
+    return max(0, share_bytes - int(loaded_bytes * SERVING_FACTOR) - RUNTIME_BYTES)
 
 
 @dataclass(frozen=True)
@@ -262,14 +276,11 @@ def _tokens(facts: ModelFacts) -> int:
     return min(facts.context_length or USUAL_TOKENS, USUAL_TOKENS)
 
 
-def _device(gpus: Sequence[GpuLike]) -> tuple[str, str, str]:
-    """Device, precision and why: bf16 where every card has capability 8 or more, fp16 on 7 (V100), else fp32."""
+def _reason(gpus: Sequence[GpuLike]) -> str:
     if not gpus:
-        return "cpu", "fp32", "no GPU that can be used was found: on the CPU"
-    capability = min(gpu.capability or (0, 0) for gpu in gpus)
-    major = capability[0]
-    precision = "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
-    return "cuda", precision, f"compute capability {major}.{capability[1]}" if major else "an unknown capability"
+        return "no GPU that can be used was found: on the CPU"
+    major, minor = min(gpu.capability or (0, 0) for gpu in gpus)
+    return f"compute capability {major}.{minor}" if major else "a GPU of unknown compute capability"
 
 
 def _gib(size_bytes: int) -> str:

@@ -22,7 +22,7 @@ from .hub import Hub, HubFile, HubModel
 from .models import FileEntry
 from .progress import Reporter
 
-__all__ = ["fetch_file", "fetch_files"]
+__all__ = ["fetch_file", "fetch_files", "key_of"]
 
 THREADS = 4
 ATTEMPTS = 5
@@ -66,7 +66,7 @@ def fetch_file(
     client: httpx.Client | None = None,
 ) -> Blob:
     """Fetch one file, or find it here. `on_bytes` is told what is newly there (negative when a start was worthless)."""
-    key = f"sha256:{file.sha256}" if file.sha256 else f"git:{hub.url}/{model.model_id}:{file.git_sha1}"
+    key = key_of(hub, model, file)
     if (found := _here(blobs, key, file)) is not None:
         on_bytes(file.size_bytes)
         return found
@@ -84,6 +84,11 @@ def fetch_file(
         if file.sha256 is None:
             blobs.note(key, blob.sha256)
         return blob
+
+
+def key_of(hub: Hub, model: HubModel, file: HubFile) -> str:
+    """What a file is called in the store before its SHA-256 is known."""
+    return f"sha256:{file.sha256}" if file.sha256 else f"git:{hub.url}/{model.model_id}:{file.git_sha1}"
 
 
 def _here(blobs: Blobs, key: str, file: HubFile) -> Blob | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bedplate_registry.estimates import MOST_CACHED_TOKENS, cache_bytes, estimate, recommend, serving_bytes
+from bedplate_registry.estimates import MOST_CACHED_TOKENS, cache_bytes, cache_room, estimate, recommend, serving_bytes
 from bedplate_registry.models import ModelFacts
 
 GIB = 1 << 30
@@ -129,6 +129,13 @@ def test_the_cache_of_a_replica_is_bounded_by_a_share_of_the_device() -> None:
     assert cache_bytes(LLAMA, LLAMA_CONFIG, "cpu", 4, 400 * GIB) == MOST_CACHED_TOKENS["cpu"] * 2 * each
     assert cache_bytes(LLAMA, LLAMA_CONFIG, "cpu", 4, -5) == 0
     assert cache_bytes(BERT, BERT_CONFIG, "cuda", 2, 400 * GIB) == 0
+
+
+def test_what_is_leased_beside_the_weights_is_what_the_cache_takes() -> None:
+    cache = cache_bytes(LLAMA, LLAMA_CONFIG, "cuda", 2, 60 * GIB)
+    leased = serving_bytes(LLAMA, "cuda", 2) + cache
+    assert cache_room(leased, 2 * LLAMA.parameters) == cache
+    assert cache_room(GIB, 2 * LLAMA.parameters) == 0
 
 
 def test_weights_that_are_quantized_take_what_their_files_do() -> None:

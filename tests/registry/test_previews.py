@@ -1,0 +1,239 @@
+"""What an import would do, told before it: the same answers as the import's own, from a few small requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedplate_registry import hubpeek, previews
+from bedplate_registry.errors import Forbidden, NotFound, Refused, Unavailable
+from bedplate_registry.hub import Hub
+from bedplate_registry.importing import prepare_hub_import
+from bedplate_registry.models import ModelVersion
+from bedplate_registry.names import Name
+from bedplate_registry.previews import preview_folder, preview_hub
+from bedplate_registry.registry import Registry
+
+Serve = Callable[..., Any]
+MODEL = "acme/intents"
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def imported(registry: Registry, hub: Hub, recorder: Any, **options: Any) -> ModelVersion:
+    draft = prepare_hub_import(registry, hub, MODEL, check=lambda folder, facts: {}, reporter=recorder, **options)
+    assert not isinstance(draft, ModelVersion)
+    return registry.models.publish(draft)
+
+
+def code(preview: previews.Preview) -> str | None:
+    return preview.problem.code if preview.problem else None
+
+
+def test_the_facts_are_those_that_the_import_finds(
+    serve: Serve, model_folder: Path, registry: Registry, recorder: Any
+) -> None:
+    loopback = serve(model_folder, pipeline_tag="text-classification")
+    preview = preview_hub(registry, loopback.hub, MODEL)
+    version = imported(registry, loopback.hub, recorder)
+    assert preview.facts == version.facts
+    assert preview.is_exact and preview.problem is None and preview.here is None
+    assert {file.path: file.size_bytes for file in preview.files} == {f.path: f.size_bytes for f in version.files}
+    assert preview.fetch_bytes == preview.size_bytes == version.facts.size_bytes
+    assert preview.config["model_type"] == "bert"
+
+
+def test_nothing_is_kept_and_of_the_weights_only_the_header_is_sent(
+    serve: Serve, make_model: Callable[..., Path], tmp_path: Path, registry: Registry
+) -> None:
+    folder = make_model(tmp_path / "large", tensors={"classifier.weight": ("F32", (3, 1 << 16))})
+    loopback = serve(folder)
+    preview = preview_hub(registry, loopback.hub, MODEL)
+    assert preview.facts is not None and preview.facts.parameters == 3 << 16
+    [sent] = [count for path, count in loopback.faults.sent.items() if path.endswith(".safetensors")]
+    assert sent <= hubpeek.FIRST_BYTES
+    assert [path for path in registry.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_hub_that_knows_no_ranges_is_cut_off(serve: Serve, model_folder: Path, registry: Registry) -> None:
+    loopback = serve(model_folder)
+    loopback.faults.ignore_range = True
+    preview = preview_hub(registry, loopback.hub, MODEL)
+    assert preview.is_exact and preview.problem is None
+
+
+def test_a_long_header_is_asked_for_twice(
+    serve: Serve, model_folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubpeek, "FIRST_BYTES", 16)
+    loopback = serve(model_folder)
+    assert preview_hub(registry, loopback.hub, MODEL).is_exact
+    ranges = [headers["range"] for path, headers in loopback.faults.byte_requests if path.endswith(".safetensors")]
+    assert len(ranges) == 2 and ranges[0] == "bytes=0-15"
+
+
+def test_what_is_here_does_not_count_as_bytes_to_fetch(
+    serve: Serve, model_folder: Path, registry: Registry, recorder: Any
+) -> None:
+    loopback = serve(model_folder)
+    version = imported(registry, loopback.hub, recorder)
+    preview = preview_hub(registry, loopback.hub, MODEL)
+    assert (preview.here, preview.fetch_bytes, preview.problem) == (version.ref, 0, None)
+    assert all(file.is_here for file in preview.files)
+    elsewhere = preview_hub(registry, loopback.hub, MODEL, name=Name.parse("other/name"))
+    assert (elsewhere.here, elsewhere.fetch_bytes) == (None, 0)
+
+
+def test_shards_are_read_by_their_headers(
+    serve: Serve,
+    make_model: Callable[..., Path],
+    safetensors_bytes: Callable[..., bytes],
+    tmp_path: Path,
+    registry: Registry,
+) -> None:
+    folder = make_model(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    parts = ({"embeddings.weight": ("F16", (32, 8))}, {"classifier.weight": ("F16", (3, 8))})
+    for path, tensors in zip(SHARDS, parts, strict=True):
+        (folder / path).write_bytes(safetensors_bytes(tensors))
+    weight_map = {name: path for path, tensors in zip(SHARDS, parts, strict=True) for name in tensors}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    facts = preview_hub(registry, serve(folder).hub, MODEL).facts
+    assert facts is not None
+    assert (facts.parameters, facts.dtype, facts.task) == (280, "float16", "text-classification")
+
+
+def test_pickles_are_the_problem_that_the_import_would_name(
+    serve: Serve, model_folder: Path, registry: Registry, recorder: Any
+) -> None:
+    (model_folder / "model.safetensors").rename(model_folder / "pytorch_model.bin")
+    loopback = serve(model_folder)
+    preview = preview_hub(registry, loopback.hub, MODEL)
+    with pytest.raises(Refused) as caught:
+        imported(registry, loopback.hub, recorder)
+    assert preview.problem is not None
+    assert preview.problem.to_json() == caught.value.to_json()
+    assert preview.problem.code == "pickle-weights"
+    converted = preview_hub(registry, loopback.hub, MODEL, convert=True)
+    assert (converted.problem, converted.is_exact) == (None, False)
+    assert "pytorch_model.bin" in {file.path for file in converted.files}
+
+
+@pytest.mark.parametrize(
+    ("change", "task", "expected"),
+    [
+        ({"auto_map": {"AutoModel": "modeling.Own"}}, None, "remote-code"),
+        ({"_internal": 1}, None, "internal-key"),
+        ({}, "token-classification", "no-head"),
+        ({"architectures": ["BertForTokenClassification"]}, "text-classification", "no-head"),
+    ],
+)
+def test_what_is_unsafe_or_contradicts_is_a_problem_with_the_codes_of_the_import(
+    serve: Serve,
+    make_model: Callable[..., Path],
+    tmp_path: Path,
+    registry: Registry,
+    change: dict[str, Any],
+    task: str | None,
+    expected: str,
+) -> None:
+    preview = preview_hub(registry, serve(make_model(tmp_path / "model", config=change)).hub, MODEL, task=task)
+    assert code(preview) == expected
+    assert preview.facts is not None and not preview.is_exact
+
+
+def test_damaged_weights_are_seen_in_the_header(serve: Serve, model_folder: Path, registry: Registry) -> None:
+    data = (model_folder / "model.safetensors").read_bytes()
+    (model_folder / "model.safetensors").write_bytes(data[:-4])
+    assert code(preview_hub(registry, serve(model_folder).hub, MODEL)) == "bad-safetensors"
+
+
+def test_a_disk_without_room_is_a_problem(
+    serve: Serve, model_folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bedplate_registry import plans
+
+    monkeypatch.setattr(plans, "SPARE_BYTES", 1 << 60)
+    preview = preview_hub(registry, serve(model_folder).hub, MODEL)
+    assert code(preview) == "disk-full"
+    assert preview.facts is not None and preview.free_bytes
+
+
+def test_a_file_of_absurd_size_is_refused_and_takes_no_room(
+    serve: Serve, model_folder: Path, registry: Registry
+) -> None:
+    loopback = serve(model_folder)
+    app = loopback.faults.app
+
+    async def lying(scope: Any, receive: Any, send: Any) -> None:
+        async def changed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [item for item in message["headers"] if item[0] != b"content-length"]
+            elif "/api/" in scope["path"]:
+                said = json.loads(message["body"])
+                for file in said["siblings"]:
+                    if file["rfilename"] == "model.safetensors":
+                        file["size"] = file["lfs"]["size"] = 1 << 80
+                message = {**message, "body": json.dumps(said).encode()}
+            await send(message)
+
+        await app(scope, receive, changed)
+
+    loopback.faults.app = lying
+    assert code(preview_hub(registry, loopback.hub, MODEL)) == "disk-full"
+
+
+def test_a_gated_model_is_told_of_by_what_the_hub_says_and_names_the_page(
+    serve: Serve, model_folder: Path, registry: Registry
+) -> None:
+    said = {"safetensors": {"parameters": {"BF16": 7_000}, "total": 7_000}, "gated": "manual"}
+    said["config"] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    loopback = serve(model_folder, **said)
+    loopback.faults.statuses = [403] * 20
+    preview = preview_hub(registry, loopback.hub, MODEL)
+    assert preview.problem is not None and preview.model is not None
+    assert (preview.problem.code, preview.model.gated) == ("gated", True)
+    assert f"{loopback.url}/{MODEL}" in preview.problem.hint
+    assert preview.facts is not None
+    assert (preview.facts.parameters, preview.facts.dtype, preview.facts.task) == (7_000, "bfloat16", "text-generation")
+
+
+def test_a_model_that_cannot_be_looked_at_is_an_error(serve: Serve, model_folder: Path, registry: Registry) -> None:
+    loopback = serve(model_folder)
+    with pytest.raises(NotFound, match="no model"):
+        preview_hub(registry, loopback.hub, "acme/nobody")
+    with pytest.raises(NotFound, match="no revision 'v9'"):
+        preview_hub(registry, loopback.hub, MODEL, revision="v9")
+    with pytest.raises(Refused, match="not one of the nine tasks"):
+        preview_hub(registry, loopback.hub, MODEL, task="fortune-telling")
+    with pytest.raises(Unavailable) as caught:
+        preview_hub(registry, Hub(loopback.url, offline=True), MODEL)
+    assert caught.value.code == "offline"
+    loopback.faults.token = "hf_right"
+    with pytest.raises(Forbidden, match="refuses the token") as denied:
+        preview_hub(registry, Hub(loopback.url, "hf_wrong"), MODEL)
+    assert "hf_wrong" not in str(denied.value.to_json())
+
+
+def test_a_hub_that_stalls_is_given_up_on(
+    serve: Serve, model_folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubpeek, "SECONDS", 0.3)
+    loopback = serve(model_folder)
+    loopback.faults.bytes_per_second = 1
+    with pytest.raises(Unavailable, match="did not answer within"):
+        preview_hub(registry, loopback.hub, MODEL)
+
+
+def test_a_folder_is_looked_at_as_its_import_would(model_folder: Path) -> None:
+    preview = preview_folder(model_folder)
+    assert preview.facts is not None and preview.problem is None
+    assert (preview.facts.task, preview.facts.parameters) == ("text-classification", 347)
+    assert code(preview_folder(model_folder, task="token-classification")) == "no-head"
+    (model_folder / "model.safetensors").unlink()
+    assert code(preview_folder(model_folder)) == "no-weights"
+    with pytest.raises(Refused, match="not a folder"):
+        preview_folder(model_folder / "nobody")
