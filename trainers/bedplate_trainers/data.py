@@ -14,7 +14,7 @@ from bedplate_registry.tables import columns_of, read_rows
 from .labels import label_names
 from .messages import DataFile
 
-__all__ = ["Example", "Examples", "check_pairs", "read_examples"]
+__all__ = ["Example", "Examples", "bad_rows", "check_pairs", "read_examples"]
 
 SHOWN_ROWS = 5
 TASK = "text-classification"
@@ -72,7 +72,7 @@ def read_examples(file: DataFile, columns: Mapping[str, str], what: str, class_n
         except Refused as problem:
             problems.append((number, problem))
     if problems:
-        raise _bad_rows(what, problems)
+        raise bad_rows(what, problems)
     _check_kinds(what, rows, many)
     return Examples(tuple(rows), bool(many), "sentence2" in mapping.columns)
 
@@ -110,7 +110,8 @@ def _check_two_columns(mapping: ColumnMap) -> None:
         )
 
 
-def _bad_rows(what: str, problems: Sequence[tuple[int, Refused]]) -> Refused:
+def bad_rows(what: str, problems: Sequence[tuple[int, Refused]]) -> Refused:
+    """What is wrong with these (row, problem) of a file, in one refusal."""
     shown = "; ".join(f"row {number} {_clause(problem)}" for number, problem in problems[:SHOWN_ROWS])
     more = f"; and {len(problems) - SHOWN_ROWS} more" if len(problems) > SHOWN_ROWS else ""
     hint = problems[0][1].hint or "Correct these rows or take them out."

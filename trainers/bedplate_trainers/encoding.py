@@ -4,7 +4,7 @@ its answer off the last token, so it must not be padding)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,15 @@ Vector = np.ndarray[Any, Any]
 
 
 class EncodedRows:
-    """Rows as the model takes them, with their targets. A loader asks for a whole batch at once."""
+    """Rows as the model takes them, with their targets. A loader asks for a whole batch at once.
+
+    `columns` have a value for each token, padded by `pads`; `targets` have one for each row, by their names in a batch.
+    """
 
     def __init__(
         self,
         columns: dict[str, list[Vector]],
-        targets: Vector,
+        targets: Mapping[str, Vector],
         pads: dict[str, int],
         multiple: int = 1,
         *,
@@ -36,7 +39,7 @@ class EncodedRows:
         self.lengths = np.fromiter((len(row) for row in columns["input_ids"]), dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._flat = {name: np.concatenate(rows) for name, rows in columns.items()}
-        self.targets = torch.from_numpy(targets)
+        self.targets = {name: torch.from_numpy(values) for name, values in targets.items()}
         self._pads, self._multiple, self._pads_left = pads, multiple, pads_left
 
     def __len__(self) -> int:
@@ -58,7 +61,8 @@ class EncodedRows:
             for name, flat in self._flat.items():
                 padded[name][place, taken] = flat[start:end]
         batch = {name: torch.from_numpy(values) for name, values in (padded | {"attention_mask": mask}).items()}
-        return batch | {"labels": self.targets[torch.as_tensor(rows)]}
+        places = torch.as_tensor(rows)
+        return batch | {name: values[places] for name, values in self.targets.items()}
 
 
 def encode_texts(
@@ -72,7 +76,7 @@ def encode_texts(
             columns.setdefault(name, []).extend(np.asarray(row, dtype=np.int32) for row in rows)
         reporter.progress("tokenize", at + len(chunk), len(examples), "rows")
     pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return EncodedRows(columns, targets, pads, multiple, pads_left=tokenizer.padding_side == "left")
+    return EncodedRows(columns, {"labels": targets}, pads, multiple, pads_left=tokenizer.padding_side == "left")
 
 
 def _tokenize(tokenizer: Any, examples: Sequence[Example], limit: int) -> dict[str, list[list[int]]]:

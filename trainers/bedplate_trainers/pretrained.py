@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, set_seed
+import transformers
+from transformers import AutoConfig, AutoTokenizer, set_seed
 from transformers.utils import logging as transformers_logging
 
 from bedplate_registry.errors import BedplateError, Refused
+from bedplate_registry.tasks import Task, get_task
 
 from .labels import LabelSet
 
@@ -52,14 +54,16 @@ def load_tokenizer(folder: Path) -> Any:
         raise Refused(f"The tokenizer could not be loaded: {_first_line(error)}", code="load-failed") from error
 
 
-def load_classifier(folder: Path, labels: LabelSet, seed: int, *, replace_head: bool) -> tuple[Any, LabelSet]:
-    """The model, and its labels in the order of its outputs.
+def load_classifier(
+    folder: Path, labels: LabelSet, seed: int, *, replace_head: bool, task: str = "text-classification"
+) -> tuple[Any, LabelSet]:
+    """The model of texts or tokens, and its labels in the order of its outputs.
 
     A head that is there for exactly these labels is kept, in its own order; any other is replaced by a new one, or
     refused where `replace_head` is false.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    known = _labels_of(config)
+    known = _labels_of(config, get_task(task))
     keeps_head = set(known) == set(labels.names) and len(known) == len(labels.names)
     if known and not keeps_head and not replace_head:
         raise Refused(
@@ -70,15 +74,17 @@ def load_classifier(folder: Path, labels: LabelSet, seed: int, *, replace_head: 
     if keeps_head:
         labels = LabelSet(known, labels.multi_label)
     set_seed(seed)
-    model = _load(folder, labels)
+    model = _load(folder, labels, get_task(task))
     if known and not keeps_head and len(known) == len(labels.names):
         _renew_head(model)
     return model, labels
 
 
-def _load(folder: Path, labels: LabelSet) -> Any:
+def _load(folder: Path, labels: LabelSet, task: Task) -> Any:
+    of_texts = task.name == "text-classification"
+    kind = "multi_label_classification" if labels.multi_label else "single_label_classification"
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
+        return getattr(transformers, task.auto_class).from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -87,17 +93,16 @@ def _load(folder: Path, labels: LabelSet) -> Any:
             num_labels=len(labels.names),
             id2label=dict(enumerate(labels.names)),
             label2id=labels.index,
-            problem_type="multi_label_classification" if labels.multi_label else "single_label_classification",
+            **({"problem_type": kind} if of_texts else {}),
             ignore_mismatched_sizes=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise Refused(f"The model could not be loaded: {_first_line(error)}", code="load-failed") from error
 
 
-def _labels_of(config: Any) -> tuple[str, ...]:
-    """The labels of a classifier's head; none for a base."""
-    names = config.architectures or []
-    if not any(name.endswith("ForSequenceClassification") for name in names):
+def _labels_of(config: Any, task: Task) -> tuple[str, ...]:
+    """The labels of the head for the task; none where there is none."""
+    if not any(task.fits(name) for name in config.architectures or []):
         return ()
     return tuple(str(config.id2label[number]) for number in range(config.num_labels))
 

@@ -152,7 +152,7 @@ class _Judge:
         return [*logits.float().cpu().numpy()]
 
     def scores(self, predictions: Sequence[Any]) -> Mapping[str, float]:
-        logits, targets = np.stack(predictions), self._rows.targets
+        logits, targets = np.stack(predictions), self._rows.targets["labels"]
         probabilities = _probabilities(logits, self._many)
         found = score(Predictions(probabilities, targets.numpy().astype(np.int64)), self._names)
         return {"loss": mean_loss(self._objective, logits, targets), **found}
