@@ -127,7 +127,8 @@ class _Writer:
         is_tight = any(
             each.type == "paragraph_open" and each.hidden and each.level == token.level + 2 for each in inner
         )
-        items, at = [], 0
+        items: list[str] = []
+        at = 0
         while at < len(inner):
             end = _end(inner, at)
             mark = "- " if number is None else f"{min(number + len(items), 999_999_999)}. "

@@ -290,8 +290,7 @@ def _ends(name: str) -> str:
 
 def _facts_text(version: ModelVersion) -> str:
     facts = version.facts
-    known = (facts.task, facts.architecture, facts.model_type, facts.license, version.source.id)
-    known += (facts.author, facts.library)
+    known = (facts.task, facts.architecture, facts.model_type, facts.license, facts.author, facts.library)
     several = (*facts.finetunable_tasks, *facts.languages, *facts.labels[:MOST_LABELS])
     several += (*facts.datasets, *facts.base_model)
-    return "\n".join(text for text in (*known, *several) if text)
+    return "\n".join(text for text in (*known, version.source.id, *several) if text)

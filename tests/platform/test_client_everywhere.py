@@ -201,7 +201,7 @@ def test_models_are_found_read_and_named(ws: Any) -> None:
     assert [found.ref for found in ws.models.list(query="other")] == ["acme/other-intent:1"]
     assert ws.models.list(license="mit") == []
     assert model.card(source=True) == "# A card" and model.card().startswith("# support-intent:1")
-    assert model.estimates()["recommended"]["device"] == "cpu" and model.license_texts()["files"] == []
+    assert model.estimates()["recommended"]["batch_size"] >= 1 and model.license_texts()["files"] == []
     assert [file["path"] for file in model.files()] == ["README.md", "config.json"]
     assert [version.ref for version in model.versions()] == [model.ref]
     assert model.lineage()["source"]["kind"] == "folder"

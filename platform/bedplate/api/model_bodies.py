@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from bedplate.api.bodies import Answer, RequestBody
 
-__all__ = ["FileOfModel", "Lineage", "Model", "Reason", "Verification", "Why"]
+__all__ = ["FileOfModel", "License", "Lineage", "Model", "Needs", "Reason", "Verification", "Why"]
 
 Why = Annotated[str | None, Field(max_length=2000, description="The reason, which is kept.")]
 EXAMPLE: JsonDict = {
@@ -27,10 +27,15 @@ EXAMPLE: JsonDict = {
     "dtype": "float32",
     "size_bytes": 90900000,
     "license": "apache-2.0",
+    "license_spdx": "Apache-2.0",
     "labels": ["card", "login", "refund"],
     "context_length": 512,
     "languages": ["en"],
     "finetunable_tasks": ["text-classification"],
+    "author": None,
+    "datasets": [],
+    "base_model": [],
+    "library": "transformers",
     "files": [{"path": "config.json", "size_bytes": 612, "sha256": "0" * 64}],
     "source": {"kind": "job", "id": "finetune-1a2b3c4d", "commit": None, "url": None},
     "lineage": {"base": "sentence-transformers/all-MiniLM-L6-v2:1"},
@@ -105,15 +110,114 @@ class Model(Answer):
     parameters: int
     dtype: str
     size_bytes: int
-    license: str | None
+    license: Annotated[str | None, Field(description="As the Hub spells it; several with commas.")]
+    license_spdx: Annotated[str | None, Field(description="The same as an SPDX expression.")]
     labels: list[str]
     context_length: int | None
     languages: list[str]
     finetunable_tasks: list[str]
+    author: Annotated[str | None, Field(description="As the card says, else the owner on the Hub.")]
+    datasets: Annotated[list[str], Field(description="Those that the card names.")]
+    base_model: Annotated[list[str], Field(description="What the card says that it was made of.")]
+    library: Annotated[str | None, Field(description="transformers, timm, diffusers or peft.")]
     files: list[FileOfModel]
     source: Source
     lineage: dict[str, Any]
     sample: Annotated[dict[str, Any] | None, Field(description="Request and answer of the check that loaded it.")]
+
+
+class LicenseFile(Answer):
+    """A text that came with a model."""
+
+    path: str
+    text: str
+
+
+class License(Answer):
+    """The license of a version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "support-intent:1",
+                    "license": "apache-2.0",
+                    "license_spdx": "Apache-2.0",
+                    "files": [{"path": "LICENSE", "text": "Apache License, Version 2.0 …"}],
+                }
+            ]
+        }
+    )
+
+    model: str
+    license: str | None
+    license_spdx: str | None
+    files: Annotated[list[LicenseFile], Field(description="LICENSE and NOTICE, where they came with it.")]
+
+
+class Memory(Answer):
+    """So much memory, and what was assumed."""
+
+    size_bytes: int
+    assumed: list[str]
+
+
+class Estimates(Answer):
+    """What a version takes of memory: of the host for `serve_cpu`, of one card for the others."""
+
+    parameters: int
+    serve_cpu: Memory
+    serve_gpu: Memory
+    finetune_full: Annotated[Memory | None, Field(description="All weights, one row at a time.")]
+    finetune_lora: Annotated[Memory | None, Field(description="LoRA, one row at a time.")]
+    cache_token_bytes: Annotated[int | None, Field(description="Of one token of a text that is being written.")]
+
+
+class Recommended(Answer):
+    """How to fine-tune it on the devices that are here."""
+
+    device: Annotated[str, Field(description="cuda or cpu.")]
+    precision: Annotated[str, Field(description="bf16, fp16 or fp32.")]
+    method: Annotated[str | None, Field(description="full or lora; null where nothing fits.")]
+    batch_size: Annotated[int | None, Field(description="Rows on each device.")]
+    tokens: Annotated[int, Field(description="Of one row.")]
+    memory_bytes: Annotated[int | None, Field(description="What that takes of each device.")]
+    reasons: list[str]
+
+
+class Needs(Answer):
+    """What a version takes, and what is recommended for this machine."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "support-intent:1",
+                    "estimates": {
+                        "parameters": 22713216,
+                        "serve_cpu": {"size_bytes": 1182765260, "assumed": ["weights in float32"]},
+                        "serve_gpu": {"size_bytes": 1128253541, "assumed": ["weights in bf16 or fp16"]},
+                        "finetune_full": {"size_bytes": 1500000000, "assumed": ["AdamW, 16 bytes a parameter"]},
+                        "finetune_lora": None,
+                        "cache_token_bytes": None,
+                    },
+                    "recommended": {
+                        "device": "cuda",
+                        "precision": "bf16",
+                        "method": "full",
+                        "batch_size": 128,
+                        "tokens": 512,
+                        "memory_bytes": 21000000000,
+                        "reasons": ["compute capability 9.0"],
+                    },
+                }
+            ]
+        }
+    )
+
+    model: str
+    estimates: Estimates
+    recommended: Recommended
 
 
 class Relative(Answer):

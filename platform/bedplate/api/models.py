@@ -13,11 +13,14 @@ from fastapi.responses import Response
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, Limit, Page, json_answer, page_of
 from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tagged
-from bedplate.api.model_bodies import FileOfModel, Lineage, Model, Reason, Verification
+from bedplate.api.model_bodies import FileOfModel, License, Lineage, Model, Needs, Reason, Verification
 from bedplate.api.problems import codes
+from bedplate.model_card import card_of
+from bedplate.model_needs import needs_of
 from bedplate.model_uses import deployments_of
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Refused
+from bedplate_registry.license_texts import license_texts
 from bedplate_registry.lineage import children, evaluations_of, parents
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.names import Name as ModelName
@@ -44,6 +47,8 @@ def list_models(
     license: Annotated[str | None, Query(description="In any case; `unknown` for those that name none.")] = None,
     language: str | None = None,
     source: Annotated[str | None, Query(description="hub, folder or job.")] = None,
+    author: Annotated[str | None, Query(description="In any case.")] = None,
+    dataset: Annotated[str | None, Query(description="One that its card names, in any case.")] = None,
     alias: Annotated[str | None, Query(description="The versions that it means.")] = None,
     archived: Annotated[bool, Query(description="The archived versions instead.")] = False,
     min_bytes: Count = None,
@@ -66,6 +71,8 @@ def list_models(
         license=license,
         language=language,
         source=source,
+        author=author,
+        dataset=dataset,
         alias=alias,
         state=ARCHIVED if archived else ACTIVE,
         min_bytes=min_bytes,
@@ -98,11 +105,35 @@ def show_model(org: Org, name: Name, workspace: WorkspaceOf, if_none_match: IfNo
     response_class=Response,
     responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}, "example": "# Support intents"}}}},
 )
-def show_card(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
-    """Show the model card, as it was written (Markdown, not cleaned)."""
-    text = workspace.registry.models.card(get_version(workspace, org, name))
+def show_card(
+    org: Org,
+    name: Name,
+    workspace: WorkspaceOf,
+    source: Annotated[bool, Query(description="The author's own card, as it was written and not cleaned.")] = False,
+) -> Response:
+    """Show the card: facts, how to use it, what was measured, and what its author says of it, cleaned (Markdown)."""
+    version = get_version(workspace, org, name)
+    text = workspace.registry.models.card(version) if source else card_of(workspace, version)
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
     return Response(text, media_type="text/markdown", headers=headers)
+
+
+@routes.route("GET", "/{org}/{name}/license", "read", response_model=License)
+def show_license(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
+    """Show the license of a version, and the texts of it that came with its files."""
+    version = get_version(workspace, org, name)
+    texts = license_texts(workspace.registry.blobs, version)
+    named = {"license": version.facts.license, "license_spdx": version.facts.license_spdx}
+    return json_answer({"model": version.ref, **named, "files": [vars(text) for text in texts]})
+
+
+@routes.route("GET", "/{org}/{name}/estimates", "read", response_model=Needs)
+def show_estimates(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
+    """Show what memory a version takes, and how to fine-tune it on the devices of this machine."""
+    version = get_version(workspace, org, name)
+    found, recommended = needs_of(workspace.registry, workspace.machine, version)
+    shown = {"estimates": found.to_json(), "recommended": recommended.to_json()}
+    return json_answer({"model": version.ref, **shown})
 
 
 @routes.route("GET", "/{org}/{name}/files", "read", response_model=Page[FileOfModel])

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, say, show
+from bedplate.cli.output import (
+    Format,
+    FormatOption,
+    HomeOption,
+    UrlOption,
+    WrongUse,
+    connect,
+    pairs,
+    say,
+    show,
+    size_text,
+)
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.names import Ref
 
@@ -17,7 +28,9 @@ RefArgument = Annotated[str, typer.Argument(metavar="REF", help="org/name, org/n
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="org/name.")]
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="production, for one.")]
 WhyOption = Annotated[str, typer.Option(help="The reason, which is kept.")]
-SHOWN = ("ref", "state", "task", "architecture", "parameters", "dtype", "size_bytes", "license", "context_length")
+FACTS = ("ref", "state", "task", "architecture", "parameters", "dtype", "size_bytes", "license", "context_length")
+SHOWN = (*FACTS, "author", "datasets", "library")
+SERVED_ON = (("serve_cpu", "CPU"), ("serve_gpu", "GPU"))
 
 
 @app.command("list")
@@ -28,6 +41,8 @@ def list_(
     query: Annotated[str | None, typer.Option(help="Words of its name, its facts or its card.")] = None,
     language: Annotated[str | None, typer.Option(help="Only this language: en, de.")] = None,
     source: Annotated[str | None, typer.Option(help="Only what came so: hub, folder, job.")] = None,
+    author: Annotated[str | None, typer.Option(help="Only this author's, as the card or the Hub says.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only what names this dataset in its card.")] = None,
     alias: Annotated[str | None, typer.Option(help="The versions that this alias means.")] = None,
     archived: Annotated[bool, typer.Option("--archived", help="The archived versions instead.")] = False,
     sort: Annotated[str | None, typer.Option(help="name, created, size, parameters or relevance.")] = None,
@@ -39,8 +54,8 @@ def list_(
 ) -> None:
     """The newest version of each model; or all versions that are archived, or that an alias means."""
     filters: dict[str, Any] = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
-    filters |= {"language": language, "source": source, "alias": alias, "archived": archived}
-    filters |= {"sort": sort, "descending": descending}
+    filters |= {"language": language, "source": source, "author": author, "dataset": dataset, "alias": alias}
+    filters |= {"archived": archived, "sort": sort, "descending": descending}
     found = [model.data for model in connect(home, url).models.list(**filters, limit=limit + 1)]
     rows = [{**row, "task": row["task"] or "(base)"} for row in found] if format is Format.table else found
     show(rows[:limit], format, columns=("ref", "task", "parameters", "license", "created"))
@@ -52,18 +67,43 @@ def list_(
 def show_(
     ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
 ) -> None:
-    """The facts of one version."""
-    show_model(connect(home, url).models.get(ref).data, format)
+    """The facts of one version, what it takes of memory, and what it answered when it was checked."""
+    model = connect(home, url).models.get(ref)
+    show_model({**model.data, **model.estimates()}, format)
 
 
 @app.command()
-def card(ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
-    """The model card, as Markdown."""
+def card(
+    ref: RefArgument,
+    source: Annotated[bool, typer.Option("--source", help="The author's own card, as it was written.")] = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """The card, as Markdown: what it is, how to use it, what was measured, and what its author says of it."""
     model = connect(home, url).models.get(ref)
+    text = model.card(source=source)
     if format is Format.json:
-        show({"model": model.ref, "card": model.card()}, format)
+        show({"model": model.ref, "card": text}, format)
     else:
-        print(model.card())
+        print(text)
+
+
+@app.command()
+def license(
+    ref: RefArgument, home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table
+) -> None:
+    """Its license, and the texts of it that came with the files."""
+    found = connect(home, url).models.get(ref).license_texts()
+    if format is Format.json:
+        show(found, format)
+        return
+    say(f"{found['model']}: {found['license_spdx'] or 'no license is named'}")
+    for file in found["files"]:
+        say(f"--- {file['path']}")
+        print(file["text"])
+    if not found["files"]:
+        say("No LICENSE or NOTICE came with its files.")
 
 
 @app.command()
@@ -209,6 +249,9 @@ def gate(
     at_most: Annotated[float | None, typer.Option(help="What it must be at most.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Measured on this dataset, name:version.")] = None,
     not_worse: Annotated[bool, typer.Option("--not-worse", help="Than the present holder's, on one file.")] = False,
+    map: Annotated[
+        list[str] | None, typer.Option("--map", help="key=column, once for each: measured on these columns.")
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the rule about --metric away, or the gate.")] = False,
     why: WhyOption = "",
     home: HomeOption = None,
@@ -221,10 +264,11 @@ def gate(
     """
     if alias is None and (metric or remove):
         raise WrongUse("A gate is that of an alias.", hint="For example: bedplate models gate NAME production …")
-    rule = {"at_least": at_least, "at_most": at_most, "dataset": dataset, "not_worse": not_worse or None}
+    rule: dict[str, Any] = {"at_least": at_least, "at_most": at_most, "dataset": dataset}
+    rule |= {"not_worse": not_worse or None, "columns": pairs(map, "--map") if map else None}
     if (remove or metric is None) and any(value is not None for value in rule.values()):
         raise WrongUse(
-            "A rule is about a metric: bounds, --dataset and --not-worse come with --metric, and not with --remove.",
+            "A rule is about a metric: bounds, --dataset, --map, --not-worse come with --metric, not with --remove.",
             hint="For example: bedplate models gate NAME production --metric accuracy --at-least 0.9",
         )
     models = connect(home, url).models
@@ -236,11 +280,13 @@ def gate(
         models.set_rule(name, str(alias), {"metric": metric, **rule}, why=why)
     gates = [each for each in models.gates(name) if alias in (None, each["alias"])]
     rows = [{"alias": each["alias"], **rule, "by": each["by"]} for each in gates for rule in each["rules"]]
-    columns = ("alias", "metric", "at_least", "at_most", "not_worse", "dataset", "by")
+    columns = ("alias", "metric", "at_least", "at_most", "not_worse", "dataset", "columns", "by")
     show(gates if format is Format.json else rows, format, columns=columns)
 
 
 def show_model(data: dict[str, Any], format: Format) -> None:
+    from bedplate.model_samples import brief
+
     if format is Format.json:
         show(data, format)
         return
@@ -250,4 +296,18 @@ def show_model(data: dict[str, Any], format: Format) -> None:
     )
     source = data["source"]
     where = f"@{source['commit']}" if source.get("commit") else ""
-    show({**facts, "source": f"{source['kind']} {source['id']}{where}", "aliases": data.get("aliases")}, format)
+    facts |= {"source": f"{source['kind']} {source['id']}{where}", "aliases": data.get("aliases")}
+    show({**facts, **_needs(data), "sample": brief(data.get("sample"))}, format)
+
+
+def _needs(data: dict[str, Any]) -> dict[str, Any]:
+    """What `show` tells of memory and devices; nothing where the server was not asked."""
+    if "estimates" not in data:
+        return {}
+    found, how = data["estimates"], data["recommended"]
+    serve = ", ".join(f"{size_text(found[name]['size_bytes'])} ({where})" for name, where in SERVED_ON)
+    fits = f"batches of {how['batch_size']}, {how['method']}" if how["batch_size"] else how["reasons"][-1]
+    shown = {"memory": serve}
+    return shown | (
+        {"fine-tune here": f"{how['device']}, {how['precision']}, {fits}"} if data["finetunable_tasks"] else {}
+    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "Models"]
 
-RULE = ("metric", "at_least", "at_most", "dataset", "not_worse")  # of a gate, as it is sent
+RULE = ("metric", "at_least", "at_most", "dataset", "not_worse", "columns")  # of a gate, as it is sent
 # Named here because inside the class `list` is a method.
 _Rules: TypeAlias = list[dict[str, Any]]
 
@@ -68,9 +68,21 @@ class Model(Record):
         self.data = self._ws.connection.get(model_path(self.ref))
         return self
 
-    def card(self) -> str:
-        """Its model card, in Markdown."""
-        return self._ws.connection.text(model_path(self.ref, "card"))
+    def card(self, *, source: bool = False) -> str:
+        """Its card, in Markdown: facts, how to use it, what was measured, and what its author says of it, cleaned.
+
+        With `source` the author's own card, as it was written.
+        """
+        return self._ws.connection.text(model_path(self.ref, "card"), source=source or None)
+
+    def estimates(self) -> dict[str, Any]:
+        """What memory it takes (`estimates`), and how to fine-tune it on the server's devices (`recommended`)."""
+        found = self._ws.connection.get(model_path(self.ref, "estimates"))
+        return {name: found[name] for name in ("estimates", "recommended")}
+
+    def license_texts(self) -> dict[str, Any]:
+        """Its license by name (`license`, `license_spdx`), and the `files` that came with it: `path` and `text`."""
+        return self._ws.connection.get(model_path(self.ref, "license"))
 
     def files(self) -> Table[dict[str, Any]]:
         """Its files: path, SHA-256 and size."""
@@ -138,6 +150,8 @@ class Models:
         license: str | None = None,
         language: str | None = None,
         source: str | None = None,
+        author: str | None = None,
+        dataset: str | None = None,
         alias: str | None = None,
         archived: bool = False,
         limit: int | None = None,
@@ -150,6 +164,7 @@ class Models:
         """
         filters: dict[str, Any] = {"query": query, "task": task, "finetunable_for": finetunable_for}
         filters |= {"license": license, "language": language, "source": source, "alias": alias}
+        filters |= {"author": author, "dataset": dataset}
         found = self._ws.connection.items(url_path("models"), limit=limit, archived=archived or None, **filters, **more)
         return Table(Model(self._ws, item) for item in found)
 
@@ -201,8 +216,9 @@ class Models:
     def set_gate(self, name: str, alias: str, rules: Sequence[Mapping[str, Any]], *, why: str = "") -> dict[str, Any]:
         """Say what must have been measured on a version before an alias may mean it, in place of its rules before.
 
-        A rule is {"metric", "at_least", "at_most", "dataset", "not_worse"}, of which the metric is needed, and a bound
-        or to be `not_worse` than the present holder.
+        A rule is {"metric", "at_least", "at_most", "dataset", "not_worse", "columns"}, of which the metric is
+        needed, and a bound or to be `not_worse` than the present holder. `columns` counts only what was measured on
+        them: {"label": "verdict"}.
         """
         return self._put_gate(name, alias, rules, why=why)
 
