@@ -128,7 +128,9 @@ def test_a_gate_is_set_metric_by_metric_shown_and_taken_away(run: Run, name: str
     with pytest.raises(NotFound, match="no rule about 'accuracy'"):
         run("models", "gate", name, "production", "--metric", "accuracy", "--remove")
     assert rows(run, "models", "gate", name, "production", "--metric", "log_loss", "--remove") == []
-    run("models", "gate", name, "production", "--metric", "accuracy", "--at-least", "0.9")
+    mapped = ("--at-least", "0.9", "--map", "label=verdict", "--map", "sentence1=text")
+    [gate] = rows(run, "models", "gate", name, "production", "--metric", "accuracy", *mapped)
+    assert gate["rules"][0]["columns"] == {"label": "verdict", "sentence1": "text"}
     assert rows(run, "models", "gate", name, "production", "--remove") == []
     run("models", "alias", f"{name}:2", "production")
     with pytest.raises(WrongUse):
@@ -136,7 +138,8 @@ def test_a_gate_is_set_metric_by_metric_shown_and_taken_away(run: Run, name: str
 
 
 @pytest.mark.parametrize(
-    "given", [["--at-least", "0.9"], ["--at-most", "0"], ["--dataset", "tickets"], ["--not-worse"]]
+    "given",
+    [["--at-least", "0.9"], ["--at-most", "0"], ["--dataset", "tickets"], ["--map", "label=x"], ["--not-worse"]],
 )
 @pytest.mark.parametrize("about", [[], ["--remove"], ["--remove", "--metric", "accuracy"]])
 def test_a_bound_is_said_with_its_metric_and_not_of_what_is_taken_away(
