@@ -7,7 +7,6 @@ a request was sent, only GET and HEAD are sent again; anything else may have bee
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,17 +16,15 @@ import aiohttp
 from yarl import URL
 
 from bedplate_serving.asgi import CallerLeft, Message, Receive, Scope, Send, refuse_websocket, watch
+from bedplate_serving.handover import FORWARDED, named_file, send_file
 from bedplate_serving.peer import client_of, scheme_of
 from bedplate_serving.problems import Problem
-from bedplate_serving.upstream import RawHeaders, forwarded_headers, open_session, returned_headers
+from bedplate_serving.upstream import forwarded_headers, open_session, returned_headers
 
-__all__ = ["FILE_HEADER", "FORWARDED", "ControlProxy"]
+__all__ = ["ControlProxy"]
 
 CONNECT_SECONDS = 10.0
 RETRY_SECONDS = 0.05
-PIECE_BYTES = 1 << 20
-FORWARDED = b"x-bedplate-forwarded"
-FILE_HEADER = b"x-bedplate-file"  # of an answer: the file that is its body, from the control plane alone
 OURS = (FORWARDED, b"x-bedplate-client", b"x-bedplate-scheme", b"x-request-id")
 HANDSHAKE = tuple(f"sec-websocket-{name}".encode() for name in ("key", "version", "extensions", "protocol", "accept"))
 T = TypeVar("T")
@@ -53,13 +50,11 @@ class ControlProxy:
     async def _pass(self, scope: Scope, body: _Body, send: Send, request_id: str) -> None:
         async with await self._patiently(lambda: self._request(scope, body, request_id), scope, body) as response:
             headers = returned_headers(response.raw_headers)
-            path = dict(headers).get(FILE_HEADER)
-            if path is not None:
-                headers = [(key, value) for key, value in headers if key not in (FILE_HEADER, b"content-length")]
+            path = named_file(headers)
             if not any(key == b"x-request-id" for key, _ in headers):
                 headers.append((b"x-request-id", request_id.encode("latin-1")))
             if path is not None:
-                await _send_file(path, response.status, headers, send)
+                await send_file(path, response.status, headers, send)
                 return
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             async for chunk in response.content.iter_any():
@@ -194,16 +189,6 @@ async def _downward(upstream: aiohttp.ClientWebSocketResponse, send: Send) -> No
     code = upstream.close_code
     # 1006 means that the connection broke; on the wire only 1012, "service restart", may say so.
     await send({"type": "websocket.close", "code": 1012 if code in (None, 1006) else code})
-
-
-async def _send_file(path: bytes, status: int, headers: RawHeaders, send: Send) -> None:
-    """A file that the control plane names instead of sending it. It never changes."""
-    with Path(os.fsdecode(path)).open("rb", buffering=0) as file:
-        length = (b"content-length", str(os.fstat(file.fileno()).st_size).encode())
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
 
 
 def _has_body(scope: Scope) -> bool:

@@ -11,7 +11,7 @@ import aiohttp
 from bedplate_serving.routes import ReplicaAddress
 from bedplate_serving.unix_sockets import short_path
 
-__all__ = ["HOP_BY_HOP", "Pool", "Pools", "RawHeaders", "forwarded_headers", "open_session", "returned_headers"]
+__all__ = ["HOP_BY_HOP", "Pool", "Pools", "forwarded_headers", "open_session", "returned_headers"]
 
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"

@@ -13,12 +13,11 @@ from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.hubregistry import RegistryDatasets, RegistryModels
 from bedplate_registry.hubserver import create_hub_app, error_headers
-from bedplate_serving.asgi import App, Message, Receive, Scope, Send
-from bedplate_serving.control_proxy import FILE_HEADER, FORWARDED
+from bedplate_serving.asgi import App, Receive, Scope, Send
+from bedplate_serving.handover import handing_over
 
 __all__ = ["hub_of"]
 
-PATH_SEND = "http.response.pathsend"  # ASGI's own name for it
 WRONG_KEY = "Invalid credentials in Authorization header"  # by these words a client tells it from what is not there
 
 
@@ -50,33 +49,10 @@ class _Guarded:
             await _refuse(exc, scope, receive, send)
             return
         scope["state"]["caller"] = caller
-        if FORWARDED in dict(scope["headers"]):
-            scope, send = {**scope, "extensions": {PATH_SEND: {}}}, _handing_over(send)
         # Links to the next page are whole addresses: as the caller reached the gateway.
         scheme = dict(scope["headers"]).get(SCHEME_HEADER.encode(), b"http").decode("latin-1")
+        scope, send = handing_over(scope, send)
         await self._app({**scope, "scheme": scheme}, receive, send)
-
-
-def _handing_over(send: Send) -> Send:
-    """A whole file is named to the gateway, which sends it by itself: through both processes it would be far slower."""
-    head: Message = {}
-
-    async def hand_over(message: Message) -> None:
-        nonlocal head
-        if message["type"] == "http.response.start":
-            head = message
-        elif message["type"] == PATH_SEND:
-            kept = [(key, value) for key, value in head["headers"] if key != b"content-length"]
-            path = str(message["path"]).encode()
-            await send({**head, "headers": [*kept, (b"content-length", b"0"), (FILE_HEADER, path)]})
-            await send({"type": "http.response.body", "body": b""})
-        else:
-            if head:
-                await send(head)
-                head = {}
-            await send(message)
-
-    return hand_over
 
 
 async def _refuse(error: BedplateError, scope: Scope, receive: Receive, send: Send) -> None:
