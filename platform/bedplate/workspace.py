@@ -41,6 +41,7 @@ from bedplate.users import LOCAL, UserStore
 from bedplate_registry.errors import Conflict, NotFound, Refused, Unavailable
 from bedplate_registry.models import ModelVersion, in_use
 from bedplate_registry.registry import Registry
+from bedplate_registry.search import Query
 
 __all__ = ["Workspace"]
 
@@ -214,7 +215,7 @@ class Workspace:
         if options.get("sample") is not None:
             check_sample(options["sample"])
         device = choose_device(self.machine, options.pop("device", None))
-        demand = replica_demand(version, device, options.pop("gpu_memory_gb", None))
+        demand = replica_demand(self.registry, self.machine, version, device, options.pop("gpu_memory_gb", None))
         self._check_fits(version.ref, demand, int(options.get("instances", 1)))
         if self.gateway.address is None:
             self._address.check_free()
@@ -336,6 +337,14 @@ class Workspace:
         self.reconciler.write_routes()
         self._wake.set()
 
+    def _look_once(self) -> None:
+        """Have the search index made, or every folder looked at, before anybody has to wait for that."""
+        try:
+            if any(self.registry.models.refs()):
+                self.registry.search.find(Query(), limit=1)
+        except Exception:  # the first search tries again, and says what is wrong
+            log.exception("the search index is not ready")
+
     def _run(self) -> None:
         """Work until `stop()`. Endpoints go before jobs: what they need is theirs first.
 
@@ -343,6 +352,7 @@ class Workspace:
         """
         self.graphs.clear()
         threading.Thread(target=self.graphs.clean, name="graphs", daemon=True).start()
+        threading.Thread(target=self._look_once, name="search", daemon=True).start()
         pause = TICK_SECONDS
         while not self._stop.is_set():
             self._wake.wait(pause)

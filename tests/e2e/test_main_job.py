@@ -229,7 +229,8 @@ def test_a_model_is_evaluated_against_its_base_on_the_same_rows(
     assert report["against"]["kind"] == "probe"
     assert report["against"]["model"] == base
     assert "accuracy" in report["difference"]
-    assert report["data"] == {"sha256": digest_of(data).sha256, "filename": "data.csv", "dataset": None, "rows": 40}
+    about = {"sha256": digest_of(data).sha256, "filename": "data.csv", "dataset": None, "columns": COLUMNS}
+    assert report["data"] == {**about, "rows": 40}
 
 
 def test_a_single_text_a_list_and_a_pair_are_scored(endpoint: bedplate.client.Endpoint) -> None:
