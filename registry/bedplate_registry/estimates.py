@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from .model_versions import ModelFacts
+from .tasks import architecture_of, task_of
 
 __all__ = [
     "CACHE_SHARE",
@@ -33,6 +34,7 @@ __all__ = [
     "estimate",
     "precision_for",
     "recommend",
+    "rough_facts",
     "serving_bytes",
 ]
 
@@ -93,8 +95,15 @@ class Estimate:
     finetune_lora: Memory | None
     cache_token_bytes: int | None
 
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        served = f"{_gib(self.serve_cpu.size_bytes)} to serve on a CPU, {_gib(self.serve_gpu.size_bytes)} on a GPU"
+        trained = f"; {_gib(self.finetune_full.size_bytes)} to fine-tune" if self.finetune_full else ""
+        return f"About {self.parameters / 1e6:,.1f} million parameters: {served}{trained}"
+
     def to_json(self) -> dict[str, Any]:
-        return _plain(asdict(self))
+        return _plain_dict(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ class Recommendation:
     reasons: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return _plain(asdict(self))
+        return _plain_dict(asdict(self))
 
 
 def estimate(facts: ModelFacts, config: Mapping[str, Any] | None = None) -> Estimate:
@@ -130,6 +139,20 @@ def estimate(facts: ModelFacts, config: Mapping[str, Any] | None = None) -> Esti
         finetune_full=None if images else _training(facts, shape, "full", "bf16", 1),
         finetune_lora=None if images else _training(facts, shape, "lora", "bf16", 1),
         cache_token_bytes=2 * shape.cached if writes else None,
+    )
+
+
+def rough_facts(config: Mapping[str, Any], weights_bytes: int, task: str | None) -> ModelFacts:
+    """What is known before the weights are there: their size in bytes, and the type that config.json claims."""
+    dtype = str(config.get("dtype") or config.get("torch_dtype"))
+    each = {"float16": 2, "bfloat16": 2, "float64": 8}.get(dtype, 4)
+    return ModelFacts(
+        task=task or task_of(config),
+        architecture=architecture_of(config),
+        model_type=None,
+        parameters=weights_bytes // each,
+        dtype=dtype,
+        size_bytes=weights_bytes,
     )
 
 
@@ -287,7 +310,12 @@ def _gib(size_bytes: int) -> str:
     return f"{size_bytes / (1 << 30):.1f} GiB"
 
 
+def _plain_dict(value: Mapping[str, Any]) -> dict[str, Any]:
+    """With lists for tuples, as JSON has them."""
+    return {key: _plain(item) for key, item in value.items()}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return _plain_dict(value)
+    return list(value) if isinstance(value, tuple) else value

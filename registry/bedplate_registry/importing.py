@@ -35,6 +35,7 @@ from .adapters import (
 from .blobs import lease
 from .cards import CardFacts
 from .errors import NotFound, Refused, Unavailable
+from .estimates import estimate, rough_facts
 from .fetch import fetch_files
 from .hub import Hub, HubFile, HubModel
 from .import_folders import copy_files, list_folder
@@ -239,10 +240,22 @@ class _Bringer:
         configs = fetch_files(hub, plan.model, plan.configs, self.registry.blobs, SILENT)
         adapter = self.read_configs(configs, plan.is_adapter)
         base = self._base_on_hub(hub, plan.model.model_id, adapter) if adapter else None
+        if adapter is None:
+            self._say_what_it_takes(configs, plan)
         self.reporter.message(f"Fetching {len(plan.files)} files, {plan.size_bytes / 1e6:,.1f} MB, from {hub.url}")
         rest = [file for file in plan.files if file not in plan.configs]
         files = configs + fetch_files(hub, plan.model, rest, self.registry.blobs, self.reporter)
         return _sorted(files), adapter, base
+
+    def _say_what_it_takes(self, configs: Iterable[FileEntry], plan: ImportPlan) -> None:
+        """The memory that it will take, before gigabytes are fetched."""
+        weights = sum(
+            file.size_bytes for file in plan.files if is_pickle(file.path) or file.path.endswith(".safetensors")
+        )
+        with self._staged(configs) as folder:
+            config = read_config(folder) if (folder / "config.json").is_file() else {}
+        facts = rough_facts(config, weights, plan.task if config else "text-to-image")
+        self.reporter.message(estimate(facts, config).summary)
 
     def _base_on_hub(self, hub: Hub, model_id: str, adapter: AdapterConfig) -> Base:
         """The base of an adapter: here, or imported now."""

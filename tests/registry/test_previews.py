@@ -46,6 +46,15 @@ def test_the_facts_are_those_that_the_import_finds(
     assert preview.config["model_type"] == "bert"
 
 
+def test_an_import_says_what_it_will_take_before_it_fetches(
+    serve: Serve, model_folder: Path, registry: Registry, recorder: Any
+) -> None:
+    imported(registry, serve(model_folder).hub, recorder)
+    [says] = [at for at, text in enumerate(recorder.messages) if "to serve on a CPU" in text]
+    [fetches] = [at for at, text in enumerate(recorder.messages) if text.startswith("Fetching")]
+    assert says < fetches
+
+
 def test_nothing_is_kept_and_of_the_weights_only_the_header_is_sent(
     serve: Serve, make_model: Callable[..., Path], tmp_path: Path, registry: Registry
 ) -> None:
