@@ -99,7 +99,7 @@ class JobProcesses:
             log=folder.log,
             env={**lease.environment(), **command.env, REQUEST_ID: job.request_id or ""},
             network=kind.network,
-            secrets=kind.secrets(self._context),
+            secrets=kind.secrets(self._context, job.spec),
             read_only=[*_kept_from_change(home, kind), *command.visible],
             hidden=home.private_folders,
             visible=[home.registry, *command.visible],

@@ -13,6 +13,8 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Literal
 
+from bedplate_serving.leased_memory import GPU_MEMORY_BYTES
+
 __all__ = [
     "GIB",
     "Demand",
@@ -141,9 +143,10 @@ class Lease:
         return {**asdict(self), "gpus": list(self.gpus)}
 
     def environment(self) -> dict[str, str]:
-        """What the worker is told: it sees the cards of its lease and no other; without one it sees none."""
+        """What the worker is told: it sees the cards of its lease and no other, and how much of a shared one is its."""
         threads = {"OMP_NUM_THREADS": str(self.cores)} if self.cores > 0 else {}
-        return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus), **threads}
+        share = {} if self.gpu_memory_bytes is None else {GPU_MEMORY_BYTES: str(self.gpu_memory_bytes)}
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus), **threads, **share}
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,8 @@ def test_a_worker_sees_the_cards_of_its_lease_and_no_other() -> None:
     two = Lease(4, GIB, ("GPU-a", "GPU-b"))
     assert two.environment() == {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b", "OMP_NUM_THREADS": "4"}
     assert Lease(0, 0).environment() == {"CUDA_VISIBLE_DEVICES": ""}
+    share = Lease(0, 0, ("GPU-a",), 5 * GIB).environment()
+    assert share == {"CUDA_VISIBLE_DEVICES": "GPU-a", "BEDPLATE_GPU_MEMORY_BYTES": str(5 * GIB)}
 
 
 def test_demands_and_leases_survive_json() -> None:

@@ -21,7 +21,7 @@ from bedplate.compute import GIB, Inventory, Lease
 from bedplate.endpoints import Deployment
 from bedplate.jobs import Job
 from bedplate.kinds.base import replica_demand
-from bedplate.machine import SimulatedMachine
+from bedplate.machine import SimulatedMachine, simulated
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Refused
@@ -323,8 +323,10 @@ def test_a_queued_job_does_not_keep_its_model_from_being_deleted_and_goes_with_i
 
 
 def test_a_replica_on_the_cpu_asks_for_the_memory_of_float32_weights(workspace: Workspace) -> None:
+    registry, machine = workspace.registry, simulated("1xV100-32GB")
     half = published(workspace, "half", parameters=1_000_000_000, size_bytes=2_000_000_000)
-    assert replica_demand(half, "cpu").memory_bytes == 4_800_000_000 + GIB
-    assert replica_demand(half, "cuda").gpu_memory_bytes == 2_400_000_000 + GIB
+    assert replica_demand(registry, machine, half, "cpu").memory_bytes == 4_800_000_000 + GIB
+    assert replica_demand(registry, machine, half, "cuda").gpu_memory_bytes == 2_400_000_000 + GIB
     full = published(workspace, "full", parameters=1_000_000_000, size_bytes=4_100_000_000)
-    assert replica_demand(full, "cpu").memory_bytes == 4_920_000_000 + GIB
+    assert replica_demand(registry, machine, full, "cpu").memory_bytes == 4_920_000_000 + GIB
+    assert replica_demand(registry, machine, full, "cuda").gpu_memory_bytes == 2_400_000_000 + GIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +13,10 @@ from bedplate.home import Home
 from bedplate.jobs import Job
 from bedplate.kinds.requests import JobRequest
 from bedplate.machine import Machine
+from bedplate.model_needs import config_of
 from bedplate.settings import Settings
 from bedplate_registry.errors import Conflict, Refused, nearest
+from bedplate_registry.estimates import PRECISION_BYTES, cache_bytes, precision_for, serving_bytes
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.registry import Registry
 
@@ -112,7 +114,7 @@ class Kind:
     network: bool = False  # the worker may go out
     stores_blobs: bool = False  # the worker adds files to the registry's store, which others only read
     preemptible: bool = False  # may make room for an endpoint unless its request says otherwise
-    secrets: Callable[[Context], dict[str, str]] = lambda context: {}
+    secrets: Callable[[Context, Mapping[str, Any]], dict[str, str]] = lambda context, spec: {}
 
 
 def worker(module: str, context: Context, folder: Path, epoch: int, visible: Iterable[Path] = ()) -> Command:
@@ -207,25 +209,42 @@ def host_cores(context: Context) -> int:
 
 
 def scoring_demand(context: Context, version: ModelVersion, device: str) -> Demand:
-    """What a worker needs that loads a model and runs it forward over many rows."""
+    """What a worker needs that loads a model and runs it forward over many rows, which take a GiB."""
     if device == "cuda":
         return Demand(cores=1, memory_bytes=3 * GIB, gpus=1)
-    return Demand(cores=host_cores(context), memory_bytes=int(version.facts.size_bytes * 1.3) + 2 * GIB)
+    memory_bytes = _memory_to_serve(context.registry, context.machine, version, "cpu") + GIB
+    return Demand(cores=host_cores(context), memory_bytes=memory_bytes)
 
 
-def replica_demand(version: ModelVersion, device: str, gpu_memory_gb: object = None) -> Demand:
+def replica_demand(
+    registry: Registry, machine: Machine, version: ModelVersion, device: str, gpu_memory_gb: object = None
+) -> Demand:
     """What one replica needs: a share of a card, or of the host's memory. It computes only while it is asked.
 
-    `gpu_memory_gb` overrides the estimate. Raises Refused where it is not a size or the replica runs on the CPU.
+    `gpu_memory_gb` overrides the estimate; a model that writes texts then takes what is left of it for its cache.
+    Raises Refused where it is not a size or the replica runs on the CPU.
     """
     if gpu_memory_gb is not None and (
         device == "cpu" or isinstance(gpu_memory_gb, bool) or not isinstance(gpu_memory_gb, int | float)
     ):
         raise Refused(f"gpu_memory_gb={gpu_memory_gb!r} is not accepted.", hint="Give GiB, with --device cuda.")
-    facts = version.facts
-    weights = facts.size_bytes if device == "cuda" else max(facts.size_bytes, 4 * facts.parameters)  # float32 on a CPU
-    estimate = int(weights * 1.2) + GIB
-    if device == "cuda":
-        share = estimate if gpu_memory_gb is None else int(float(str(gpu_memory_gb)) * GIB)
-        return Demand(memory_bytes=2 * GIB, gpus=1, gpu_memory_bytes=share)
-    return Demand(memory_bytes=estimate)
+    if device == "cpu":
+        return Demand(memory_bytes=_memory_to_serve(registry, machine, version, device))
+    if gpu_memory_gb is None:
+        share = _memory_to_serve(registry, machine, version, device)
+    else:
+        share = int(float(str(gpu_memory_gb)) * GIB)
+    return Demand(memory_bytes=2 * GIB, gpus=1, gpu_memory_bytes=share)
+
+
+def _memory_to_serve(registry: Registry, machine: Machine, version: ModelVersion, device: str) -> int:
+    """Bytes of the device for a loaded model and, where it writes texts, the cache that it keeps."""
+    facts, inventory = replace(version.facts, size_bytes=version.loaded_bytes), machine.inventory()
+    on_gpu = device == "cuda"
+    each = PRECISION_BYTES[precision_for(inventory.usable_gpus)] if on_gpu else 4
+    loaded = serving_bytes(facts, device, each)
+    if facts.task != "text-generation":
+        return loaded
+    cards = [gpu.memory_bytes for gpu in inventory.usable_gpus]
+    device_bytes = max(cards, default=0) if on_gpu else inventory.memory_bytes
+    return loaded + cache_bytes(facts, config_of(registry, version), device, each, device_bytes - loaded)

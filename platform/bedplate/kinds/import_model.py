@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field
 
 from bedplate.compute import GIB, Demand, Lease
+from bedplate.hub_token import hub_token_for
 from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
 from bedplate.kinds.requests import Device, File, JobRequest, names_of
 from bedplate.licensing import check_license
+from bedplate_registry.adapters import check_base
 from bedplate_registry.errors import Refused, Unavailable
 from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
@@ -43,15 +45,20 @@ class ImportRequest(JobRequest):
     files: Annotated[list[File] | None, Field(description="In place of `model_id`.")] = None
     name: Annotated[str | None, Field(description="What it is called here; needed with `files`.")] = None
     task: Annotated[str | None, Field(description="Where its files do not tell.")] = None
+    base: Annotated[str | None, Field(description="Of an adapter: the version here that it is laid over.")] = None
+    convert_weights: Annotated[
+        bool | None, Field(description="Weights that are pickles are converted to safetensors, in a cage.")
+    ] = None
     device: Device = None
 
 
 OPTIONAL = names_of(ImportRequest)[1] - {"model_id", "files"}
+OF_FILES = OPTIONAL - {"name", "revision", "hub"}
 
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     if "files" in request:
-        check_keys("import", request, required={"files", "name"}, optional={"task", "device", "accept_license"})
+        check_keys("import", request, required={"files", "name"}, optional=OF_FILES)
         return {
             **_common(context, request),
             "files": _files(context, request["files"]),
@@ -79,11 +86,25 @@ def _common(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     task = request.get("task") or None
     if task is not None:
         get_task(str(task))
-    accepts = request.get("accept_license") or False
-    if not isinstance(accepts, bool):
-        raise Refused(f"accept_license={accepts!r} is not accepted.", hint="Give true or false.")
     device = choose_device(context.machine, request.get("device"), prefer="cpu")
-    return {"task": task, "device": device, "accept_license": accepts}
+    flags = {name: _flag(request, name) for name in ("accept_license", "convert_weights")}
+    return {"task": task, "device": device, "base": _base(context, request.get("base")), **flags}
+
+
+def _flag(request: Mapping[str, Any], name: str) -> bool:
+    value = request.get(name) or False
+    if not isinstance(value, bool):
+        raise Refused(f"{name}={value!r} is not accepted.", hint="Give true or false.")
+    return value
+
+
+def _base(context: Context, ref: object) -> str | None:
+    """The version that an adapter is to be laid over."""
+    if ref in (None, ""):
+        return None
+    version = context.registry.models.get(str(ref))
+    check_base(version)
+    return version.ref
 
 
 def _files(context: Context, files: Any) -> list[dict[str, Any]]:
@@ -133,8 +154,9 @@ def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int
     return replace(command, env={**command.env, **way, **policy, "HF_HUB_OFFLINE": "0"})
 
 
-def _secrets(context: Context) -> dict[str, str]:
-    return {"hf_token": context.settings.hf_token} if context.settings.hf_token else {}
+def _secrets(context: Context, spec: Mapping[str, Any]) -> dict[str, str]:
+    token = hub_token_for(context.settings, spec["hub"]) if "hub" in spec else None
+    return {"hf_token": token} if token else {}
 
 
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +166,8 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
         _check_license(context, job_id, spec, version)
         return {"model": version.ref, "already_imported": True}
     draft = ModelDraft.from_json(result["draft"])
-    _check_license(context, job_id, spec, draft)
+    for each in filter(None, (draft.base_draft, draft)):
+        _check_license(context, job_id, spec, each)
     version = models.publish(draft)
     return {"model": version.ref, "task": version.facts.task, "already_imported": False}
 

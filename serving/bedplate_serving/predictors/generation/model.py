@@ -16,7 +16,9 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from bedplate_registry.errors import BedplateError, Refused
+from bedplate_registry.estimates import CACHE_SHARE, MOST_CACHED_TOKENS, cache_room
 from bedplate_serving.halving import outcomes
+from bedplate_serving.leased_memory import leased_gpu_bytes
 from bedplate_serving.predictors.base import BadItems, ItemError
 from bedplate_serving.predictors.generation.chat_template import ChatTemplate
 from bedplate_serving.predictors.generation.control_tokens import ControlTokens
@@ -38,8 +40,6 @@ __all__ = ["CausalModel"]
 
 log = logging.getLogger("bedplate_serving.predictors")
 
-MEMORY_SHARE = {"cpu": 0.125, "cuda": 0.5}  # of what is free when the model is loaded, for the cache of its texts
-MOST_CACHED_TOKENS = {"cpu": 8 * 1024, "cuda": 512 * 1024}  # more would serve nobody: so much is written in minutes
 LEAST_CACHED_TOKENS = 256
 MOST_ROWS = {"cpu": 32, "cuda": 128}  # texts written at once
 DEFAULT_CONTEXT = 2048  # of a model whose config does not name one
@@ -246,11 +246,15 @@ class CausalModel:
         return bool((plain - paged).abs().max() <= tolerance)
 
     def _cached_tokens(self) -> int:
-        """How many tokens the cache of all texts may hold: a share of the device's free memory, and a bound."""
+        """How many tokens the cache of all texts may hold: a share of the device's free memory, what is left of the
+        share of a card that this process was lent, and a bound."""
         bytes_a_token = _bytes_a_token(self._model.config.get_text_config(), self._model.dtype)
         on_gpu = self._kind == "cuda"
         free = int(torch.cuda.mem_get_info(self.device)[0] if on_gpu else psutil.virtual_memory().available)
-        fitting = int(free * MEMORY_SHARE[self._kind]) // bytes_a_token
+        room = int(free * CACHE_SHARE[self._kind])
+        if on_gpu and (leased := leased_gpu_bytes()) is not None:
+            room = min(room, cache_room(leased, torch.cuda.memory_allocated(self.device)))
+        fitting = room // bytes_a_token
         return max(min(fitting, MOST_CACHED_TOKENS[self._kind]), LEAST_CACHED_TOKENS)
 
 
