@@ -148,9 +148,14 @@ def import_(
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Accept its license, where the server asks for that.")
     ] = False,
+    base: Annotated[str | None, typer.Option(help="Of an adapter: the version here that it is laid over.")] = None,
+    convert_weights: Annotated[
+        bool, typer.Option("--convert-weights", help="Convert weights that are pickles, in a cage.")
+    ] = False,
     device: DeviceOption = "auto",
     priority: PriorityOption = None,
     need: NeedOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would take, and fetch nothing.")] = False,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
@@ -164,8 +169,19 @@ def import_(
     if source is not None and (revision is not None or hub is not None):
         raise WrongUse("--revision and --hub belong to a Hub, and --from to a folder.", hint="Leave them out.")
     line: dict[str, Any] = {"priority": priority, "needs": parse_needs(need)}
-    line["accept_license"] = accept_license or None
+    line |= {"base": base, "accept_license": accept_license or None, "convert_weights": convert_weights or None}
     ws = connect(home, url)
+    if dry_run:
+        from bedplate.cli.import_plan import show_import_plan
+
+        if source is not None:
+            plan = ws.plan_import_folder(source, str(name), task=task, convert_weights=convert_weights)
+        else:
+            wanted = {key: line[key] for key in ("base", "accept_license", "convert_weights")}
+            where: dict[str, Any] = {"revision": revision, "task": task, "name": name, "hub": hub}
+            plan = ws.plan_import(str(model_id), **where, **wanted)
+        show_import_plan(plan, format)
+        return
     if source is not None:
         assert name is not None
         job = ws.submit_import_folder(source, name, task=task, device=device, **line)

@@ -74,7 +74,8 @@ class RemoteWorkspace:
         """Import a model of the Hub by its MODEL_ID and wait for it.
 
         `name`: its name here, where it is not to be the MODEL_ID. `watch` is called with the job at every look.
-        Options: device, accept_license, priority, needs.
+        Options: base (the version that an adapter is laid over), convert_weights (take pickles), device,
+        accept_license, priority, needs.
         """
         job = self.submit_import(model_id, revision=revision, task=task, name=name, hub=hub, **options)
         return job.wait(watch=watch).model
@@ -97,13 +98,40 @@ class RemoteWorkspace:
     def submit_import_folder(self, folder: str | Path, name: str, *, task: str | None = None, **options: Any) -> Job:
         """Import a folder of the caller's own disk. Hidden files stay there.
 
-        Options: device, accept_license, priority, needs.
+        Options: base, convert_weights, device, accept_license, priority, needs.
         """
         files = []
         for path, file in to_thread(files_of, Path(folder)):
             digest = self.connection.upload(file)
             files.append({"path": path, "sha256": digest, "size_bytes": file.stat().st_size})
         return self.submit("import", {"files": files, "name": name, "task": task, **options})
+
+    def plan_import(
+        self,
+        model_id: str,
+        *,
+        revision: str | None = None,
+        task: str | None = None,
+        name: str | None = None,
+        hub: str | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """What `import_model` would bring and take: files, bytes, license, memory, and the problem it would end with.
+
+        Nothing is fetched but small files of the model. Options: base, convert_weights, accept_license.
+        """
+        where = hub_of_caller(hub) if self.connection.is_local else hub
+        request = {"model_id": model_id, "revision": revision, "task": task, "name": name, "hub": where}
+        return self.connection.post(url_path("import-plans"), given({**request, **options}))
+
+    def plan_import_folder(
+        self, folder: str | Path, name: str, *, task: str | None = None, convert_weights: bool = False
+    ) -> dict[str, Any]:
+        """As `plan_import`, for a folder of the caller's own disk. Nothing is uploaded."""
+        from bedplate.import_plans import plan_folder
+
+        compute = self.compute()
+        return to_thread(plan_folder, Path(folder), compute, name=name, task=task, convert=convert_weights)
 
     # --- fine-tune, evaluate, batch ---
 
