@@ -91,7 +91,7 @@ def _print(report: dict[str, Any]) -> bool:
             say(f"{each['code']}: {detail}")
     counted = ", ".join(_many(found, severity) for severity in ("error", "warning", "note"))
     total = sum(split["rows"] for split in report["splits"].values())
-    say(f"{total} rows: {counted}.")
+    say(f"{total} row{'' if total == 1 else 's'}: {counted}.")
     return any(each["fixable"] for each in found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,14 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
 
     if spec["names"] is None:
         return {"report": check(splits, lambda checked: None).to_json(), "fixed": None}
-    with tempfile.TemporaryDirectory(dir=folder.path) as made:
-        with Mender(splits, Path(made)) as mender:
-            report = check(splits, mender.take)
-        return {"report": report.to_json(), "fixed": _fixed(registry, refs, splits, report, mender, check)}
+    made = folder.path / "fixed"
+    shutil.rmtree(made, ignore_errors=True)  # of an attempt that was killed
+    made.mkdir()
+    with Mender(splits, made) as mender:
+        report = check(splits, mender.take)
+    fixed = _fixed(registry, refs, splits, report, mender, check)
+    shutil.rmtree(made)
+    return {"report": report.to_json(), "fixed": fixed}
 
 
 def _measure(registry: Registry, spec: Mapping[str, Any]) -> Measure | None:

@@ -27,7 +27,7 @@ class Finding:
     code: str
     severity: str  # error | warning | note
     key: str | None  # the task's key it concerns
-    count: int  # rows
+    count: int  # rows; labels, where it is about labels
     rows: dict[str, list[int]]  # the first ones by split, counted from 1 without the header
     message: str
     details: list[str]  # of the first rows
