@@ -193,8 +193,13 @@ def test_entities_of_given_words_are_those_of_transformers_own_pipeline(strategy
 
 def test_a_word_that_a_tokenizer_sees_nothing_in_gets_a_tag_too(load: Load) -> None:
     predictor, _ = load("bert")
-    [answer] = predictor.predict([{"tokens": ["my", "\u200b", "", "card"]}])
-    assert answer["tags"][1:3] == ["O", "O"] and answer["scores"][1:3] == [0.0, 0.0]
+    words = ["my", "\u200b", "", "card"]
+    [answer] = predictor.predict([{"tokens": words}])
+    [known] = predictor.predict([{"tokens": ["my", "[UNK]", "[UNK]", "card"]}])
+    assert (answer["tags"], answer["scores"]) == (known["tags"], known["scores"])
+    tagged, alone = predictor.tag_words([words, ["\u200b"]])
+    assert tagged == answer
+    assert alone["tags"] == predictor.tag_words([["[UNK]"]])[0]["tags"]
     assert predictor.predict(["\u200b"]) == [[]]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, cast
 
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on
 
-from bedplate_serving.predictors.base import ItemError
+from bedplate_serving.predictors.base import ItemError, predict_sorted
 from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head
 from bedplate_serving.predictors.encoders.windows import (
@@ -29,6 +28,7 @@ from bedplate_serving.predictors.encoders.windows import (
     shares,
     snip,
 )
+from bedplate_serving.predictors.encoders.words import WordTokenizer, WordTokens
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import keys_of, kind_of, shown_key
 
@@ -106,7 +106,7 @@ class TokenItem(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenWindows(Windows):
     item: TokenItem
-    encoding: Any  # of the whole text
+    encoding: Any  # of the whole text; of words, WordTokens
 
 
 class Unit(NamedTuple):
@@ -141,8 +141,7 @@ class TokenClassifier(EncoderPredictor):
         self.labels = encoder.labels
         self._room = encoder.context_length - self._windowed.frame.size
         self._prefix = getattr(self._windowed.tokenizer.model, "continuing_subword_prefix", None)
-        self._spaced = _wants_spaces(self._windowed.tokenizer)
-        self._outside = "O" if "O" in self.labels else self.labels[0]
+        self._tokenize_words = WordTokenizer(self._windowed.tokenizer)
 
     def parameters(self, raw: Mapping[str, Any]) -> TokenParameters:
         return read_parameters(TokenParameters, raw, self.task)
@@ -161,12 +160,8 @@ class TokenClassifier(EncoderPredictor):
 
     def encode(self, items: Sequence[TokenItem]) -> list[TokenWindows]:
         texts = iter(self._windowed.tokenize([item.text for item in items if item.words is None]))
-        words = [self._spaced_words(item.words) for item in items if item.words is not None]
-        lists = iter(self._windowed.tokenize(words, words=True))
+        lists = iter(self._tokenize_words([item.words for item in items if item.words is not None]))
         return [self._windows(item, next(texts) if item.words is None else next(lists)) for item in items]
-
-    def _spaced_words(self, words: Sequence[str]) -> list[str]:
-        return [words[0], *(f" {word}" for word in words[1:])] if self._spaced else list(words)
 
     def _windows(self, item: TokenItem, encoding: Any) -> TokenWindows:
         ids, frame = encoding.ids, self._windowed.frame
@@ -189,7 +184,7 @@ class TokenClassifier(EncoderPredictor):
         item, scores = encoded.item, scores_of(np.concatenate(rows), "softmax")
         if item.words is None:
             return self._entities(item, self._units(item, encoding=encoded.encoding, scores=scores))
-        units = self._tagged_words(item, encoded.encoding.word_ids, scores)
+        units = self._tagged_words(item, encoded.encoding, scores)
         tags, values = [unit.label for unit in units], [unit.score for unit in units]
         return {"tags": tags, "scores": values, "entities": self._entities(item, units)}
 
@@ -210,17 +205,13 @@ class TokenClassifier(EncoderPredictor):
             for group in groups
         ]
 
-    def _tagged_words(self, item: TokenItem, word_ids: Sequence[int], scores: Rows) -> list[Unit]:
-        """One for each given word; one of which the tokenizer sees nothing is outside of all entities."""
-        words = cast(Sequence[str], item.words)
-        tokens = {
-            word: [place for place, _ in group] for word, group in groupby(enumerate(word_ids), lambda one: one[1])
-        }
+    def _tagged_words(self, item: TokenItem, tokens: WordTokens, scores: Rows) -> list[Unit]:
+        """One for each given word."""
+        words, firsts = cast(Sequence[str], item.words), tokens.first_places
         units, start = [], 0
-        for index, word in enumerate(words):
-            own = tokens.get(index)
-            labeled = self._label(scores[own], item.parameters.aggregation_strategy) if own else (self._outside, 0.0)
-            units.append(Unit(*labeled, Span(start, start + len(word)), index))
+        for index, (word, first, end) in enumerate(zip(words, firsts, [*firsts[1:], len(scores)], strict=True)):
+            label = self._label(scores[first:end], item.parameters.aggregation_strategy)
+            units.append(Unit(*label, Span(start, start + len(word)), index))
             start += len(word) + 1
         return units
 
@@ -243,6 +234,11 @@ class TokenClassifier(EncoderPredictor):
 
     def answer(self, raw: Answer, parameters: TokenParameters | None = None) -> Answer:
         return raw
+
+    def tag_words(self, rows: Sequence[Sequence[str]]) -> list[TaggedWords]:
+        """A tag for each word of each row (of at least one), whatever it holds. Raises ItemError: too many windows."""
+        items = [TokenItem(" ".join(words), words, DEFAULT) for words in rows]
+        return [cast(TaggedWords, answer) for answer in predict_sorted(self, items)]
 
     def azure_parameters(self, raw: Mapping[str, Any]) -> TokenParameters:
         return read_parameters(AzureParameters, raw, self.task)
@@ -293,14 +289,6 @@ def _words_item(words: list[Any], parameters: TokenParameters) -> TokenItem:
         if not isinstance(word, str):
             raise ItemError(f"tokens[{index}] must be a string, not {kind_of(word)}")
     return TokenItem(check_long_text(" ".join(words), "tokens"), words, parameters)
-
-
-def _wants_spaces(tokenizer: Any) -> bool:
-    """Whether the tokenizer tells a new word by the blank in front of it, and adds none by itself to given words."""
-    text = tokenizer.encode("a b", add_special_tokens=False).ids
-    bare = tokenizer.encode(["a", "b"], is_pretokenized=True, add_special_tokens=False).ids
-    spaced = tokenizer.encode(["a", " b"], is_pretokenized=True, add_special_tokens=False).ids
-    return bool(bare != text and spaced == text)
 
 
 def _words_of(text: str, encoding: Any, prefix: str | None) -> Iterator[Span]:

@@ -77,9 +77,9 @@ class WindowedEncoder:
                 code="bad-config",
             )
 
-    def tokenize(self, texts: Sequence[Any], *, words: bool = False) -> list[Any]:
-        """Encodings (of the library tokenizers) without special tokens: of texts, or of lists of `words`."""
-        return self.tokenizer.encode_batch(texts, is_pretokenized=words, add_special_tokens=False)  # type: ignore[no-any-return]
+    def tokenize(self, texts: Sequence[str]) -> list[Any]:
+        """Encodings (of the library tokenizers) without special tokens."""
+        return self.tokenizer.encode_batch(texts, add_special_tokens=False)  # type: ignore[no-any-return]
 
     def run(self, batch: Sequence[Windows]) -> list[list[Rows]]:
         """The outputs of every window of every item, [tokens taken, n] each. Raises BedplateError: non-finite."""
