@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bedplate.api.bodies import Page
-from bedplate.api.datasets import Dataset, DatasetVerification
+from bedplate.api.dataset_bodies import Dataset, DatasetVerification
 from bedplate.api.model_bodies import FileOfModel
 from bedplate.cli.app import app
 from bedplate.cli.output import WrongUse

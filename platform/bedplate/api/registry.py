@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from bedplate.api.access import Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, RequestBody, json_answer
-from bedplate.api.datasets import DatasetVerification
+from bedplate.api.dataset_bodies import DatasetVerification
 from bedplate.api.model_bodies import Verification
 from bedplate.api.problems import codes
 from bedplate.needed import needed_by_jobs
