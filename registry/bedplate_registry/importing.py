@@ -109,8 +109,9 @@ def prepare_hub_import(
     if task is not None:
         get_task(task)
     bringer = _Bringer(registry, task, base, convert, check, reporter)
+    model = bringer.resolve(hub, model_id, revision)
     with lease(registry.blobs):
-        return bringer.from_hub(hub, model_id, revision, name)
+        return bringer.from_hub(hub, model, name or Name.parse(model.model_id))
 
 
 def prepare_folder_import(
@@ -160,10 +161,11 @@ class _Bringer:
     reporter: Reporter
     is_base: bool = False  # of an adapter that is imported
 
-    def from_hub(self, hub: Hub, model_id: str, revision: str | None, name: Name | None) -> ModelDraft | ModelVersion:
+    def resolve(self, hub: Hub, model_id: str, revision: str | None) -> HubModel:
         self.reporter.message(f"Asking {hub.url} for {model_id}")
-        model = hub.resolve(model_id, revision)
-        name = name or Name.parse(model.model_id)
+        return hub.resolve(model_id, revision)
+
+    def from_hub(self, hub: Hub, model: HubModel, name: Name) -> ModelDraft | ModelVersion:
         source = Source("hub", model.model_id, model.commit, hub.url)
         if (version := self.already(name, source)) is not None:
             self._repair(hub, model, version)
@@ -174,8 +176,7 @@ class _Bringer:
         plan = plan_import(model, self.task, convert=self.convert is not None)
         check_room(self.registry.root, self._missing_bytes(plan))
         files, adapter, base = self._fetch(hub, plan)
-        card = model.card
-        return self.draft(name, files, source, card, adapter, base)
+        return self.draft(name, files, source, model.card, adapter, base)
 
     def already(self, name: Name, source: Source) -> ModelVersion | None:
         """The version made from this source: for the task and on the base asked for, or any where none was."""
@@ -270,7 +271,8 @@ class _Bringer:
                 return found
             self.reporter.message(f"Its base {adapter.base_id} is imported first")
             bringer = replace(self, task=None, base=None, is_base=True)
-            found = bringer.from_hub(hub, str(adapter.base_id), commit, None)
+            model = self.resolve(hub, str(adapter.base_id), commit)
+            found = bringer.from_hub(hub, model, Name.parse(model.model_id))
         except NotFound as exc:
             raise no_base(adapter, exc.message.rstrip(".")) from exc
         check_base(found)

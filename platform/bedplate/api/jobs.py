@@ -154,7 +154,7 @@ class MetricsLine(Answer):
         200: {"model": Plan, "description": "With `dry_run`: what would be queued."},
         **codes(
             *("unknown-kind", "idempotency-mismatch", "does-not-fit", "base-model", "not-finetunable"),
-            *("adapter-not-trained", "no-gpu", "server-only"),
+            *("adapter-not-trained", "bad-base", "no-gpu", "server-only"),
         ),
     },
 )

@@ -111,7 +111,7 @@ def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> Non
 
 
 def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
-    largest = max(_versions(context, spec), key=lambda version: version.facts.size_bytes)
+    largest = max(_versions(context, spec), key=lambda version: version.loaded_bytes)
     return scoring_demand(context, largest, spec["device"])
 
 

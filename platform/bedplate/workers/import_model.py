@@ -11,6 +11,7 @@ from typing import Any
 
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate.settings import Settings
+from bedplate.workers.conversion import convert_weights
 from bedplate.workers.load_check import load_check
 from bedplate_registry.durable import make_folder
 from bedplate_registry.errors import Unavailable
@@ -34,7 +35,8 @@ class LicensedHub(Hub):
     def resolve(self, model_id: str, revision: str | None = None) -> HubModel:
         """Raises Conflict where the policy denies the license, or asks for an acceptance and there is none."""
         model = super().resolve(model_id, revision)
-        name = Name.parse(self._spec["name"] or model.model_id)
+        named = self._spec["name"] if model_id == self._spec["model_id"] else None  # else it is the base of an adapter
+        name = Name.parse(named or model.model_id)
         before = self._registry.models.licenses.find([(name, model.model_id)], model.license)
         accepted = self._spec.get("accept_license", False) or before is not None
         self._policy.check(model.model_id, model.license, accepted=accepted)
@@ -45,6 +47,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     spec = folder.spec
     registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
     check = partial(load_check, device=spec["device"])
+    convert = partial(convert_weights, registry=registry.root) if spec.get("convert_weights") else None
     if "files" in spec:
         with tempfile.TemporaryDirectory(dir=make_folder(registry.root / "staging")) as staging:
             _lay_out(registry, spec["files"], Path(staging))
@@ -53,6 +56,8 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
                 Path(staging),
                 name=Name.parse(spec["name"]),
                 task=spec["task"],
+                base=spec.get("base"),
+                convert=convert,
                 check=check,
                 reporter=reporter,
             )
@@ -65,6 +70,8 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
             revision=spec["revision"],
             task=spec["task"],
             name=Name.parse(spec["name"]) if spec["name"] else None,
+            base=spec.get("base"),
+            convert=convert,
             check=check,
             reporter=reporter,
         )
