@@ -10,6 +10,7 @@ HERE = Path(__file__).resolve().parent
 RUNS = (
     ("realtime.py", "--rounds", "5", "--peers", "pipeline,litserve,bentoml"),
     ("control_plane.py",),
+    ("import.py",),
     ("finetune.py", "--set", "tweeteval_emotion"),
     ("finetune.py", "--set", "sick_pairs"),
     ("finetune.py", "--set", "banking77"),
