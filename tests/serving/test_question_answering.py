@@ -20,7 +20,7 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.progress import SILENT
 from bedplate_serving.batch import score_file
 from bedplate_serving.predictors import BadItems, ItemError, load_predictor
-from bedplate_serving.predictors.question_answering import QuestionAnswerer
+from bedplate_serving.predictors.question_answering import PARAMETERS_KEY, QuestionAnswerer
 from bedplate_serving.testing import FAMILIES, WORDS, tiny_masked_lm, tiny_question_answerer
 
 Load = Callable[[str], tuple[QuestionAnswerer, Path]]
@@ -343,7 +343,57 @@ def test_a_context_of_29000_characters_is_read_to_its_end(shared_data: Path, tmp
     predictor = QuestionAnswerer(tiny_question_answerer(tmp_path / "m", max_positions=512), device="cpu", threads=1)
     [encoded] = predictor.encode([predictor.parse(item)])
     assert max(window.length for window in encoded.windows) == 384
-    assert len(item["context"]) > 29_000 and encoded.parts[-1].end == len(encoded.encoding.ids)
+    assert len(item["context"]) > 29_000 and encoded.cut.parts[-1].end == len(encoded.cut.offsets)
     [found] = predictor.predict([item], {"top_k": 20})
     assert len(found) == 20
     assert all(one["answer"] == item["context"][one["start"] : one["end"]] for one in found)
+
+
+def with_own(folder: Path, parameters: Any) -> Path:
+    """The model says in its config how it is to be asked."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {PARAMETERS_KEY: parameters}))
+    return folder
+
+
+def test_a_model_is_asked_as_its_config_says_and_a_request_may_say_otherwise(tmp_path: Path) -> None:
+    own = {"max_seq_len": 24, "doc_stride": 5, "max_answer_len": 2, "handle_impossible_answer": True}
+    folder = with_own(tiny_question_answerer(tmp_path / "m"), own | {"null_score_diff_threshold": -1e9})
+    predictor = QuestionAnswerer(folder, device="cpu", threads=1)
+    item = {"question": "card?", "context": " ".join(WORDS)}
+    assert max(window.length for window in predictor.encode([predictor.parse(item)])[0].windows) == 24
+    assert predictor.predict([item]) == [
+        {"answer": "", "score": predictor.predict([item])[0]["score"], "start": 0, "end": 0}
+    ]
+    [found] = predictor.predict([item], {"handle_impossible_answer": False, "top_k": 9, "doc_stride": None})
+    assert all(one["answer"] and len(one["answer"].split()) <= 2 for one in found)
+    assert predictor.schemas()["parameters"]["properties"]["max_answer_len"]["default"] == 15
+
+
+def test_the_empty_answer_comes_first_where_it_passes_the_threshold(load: Load) -> None:
+    predictor, _ = load("bert")
+    [item] = questions(1, 9, seed=3)
+    asked = {"handle_impossible_answer": True, "top_k": 100}
+    [plain] = predictor.predict([item], asked)
+    place = next(place for place, one in enumerate(plain) if not one["answer"])
+    best, none = next(one for one in plain if one["answer"]), plain[place]
+    passed_by = math.log(none["score"] / best["score"])
+    for threshold, is_first in ((passed_by - 0.01, True), (passed_by + 0.01, False)):
+        [found] = predictor.predict([item], asked | {"null_score_diff_threshold": threshold})
+        assert (found[0]["answer"] == "") is is_first
+        assert sorted(one["score"] for one in found) == sorted(one["score"] for one in plain)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"max_answer_length": 3}, "no parameter 'max_answer_length'"),
+        ({"max_seq_len": 65}, "max_seq_len is 65; this model reads at most 64 tokens"),
+        ([], "not an object"),
+    ],
+)
+def test_a_config_that_asks_wrongly_is_refused_at_loading(own: Any, message: str, tmp_path: Path) -> None:
+    folder = with_own(tiny_question_answerer(tmp_path / "m"), own)
+    with pytest.raises(Refused, match=message) as caught:
+        QuestionAnswerer(folder, device="cpu", threads=1)
+    assert caught.value.code == "bad-config"
