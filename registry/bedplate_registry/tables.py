@@ -1,4 +1,5 @@
-"""Rows in and rows out, for all floors: JSONL, JSON, CSV, TSV and Parquet, read as a stream.
+"""Rows in and rows out, for all floors: JSONL, JSON, CSV, TSV and Parquet, read as a stream. (JSON may have SQuAD's
+nested layout, too: see `squad`.)
 
 Cells of CSV and TSV are strings; what they mean is the business of `columns`. A row that cannot be read is named by its
 number, counted from 1 without the header.
@@ -18,6 +19,7 @@ from typing import Any
 import orjson
 
 from .errors import Refused
+from .squad import is_nested, question_rows
 from .writers import RowWriter, open_writer
 
 __all__ = ["FORMATS", "BadRow", "RowWriter", "columns_of", "count_rows", "format_of", "open_writer", "read_rows"]
@@ -131,6 +133,9 @@ def _read_json(path: Path) -> Iterator[dict[str, Any]]:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as exc:
         raise _bad_table(f"The file is not JSON ({exc}).", "A .json file is one list of objects.") from None
+    if is_nested(rows):
+        yield from question_rows(rows)
+        return
     if not isinstance(rows, list):
         hint = "A .json file is one list of objects; for one object a line use the suffix .jsonl."
         raise _bad_table(f"The file holds {_kind(rows)}, not a list.", hint)
