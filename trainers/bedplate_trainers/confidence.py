@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["compare", "intervals", "row_counts"]
+__all__ = ["compare", "draw", "interval", "intervals", "row_counts"]
 
 Array = np.ndarray[Any, Any]
 LEVEL = (2.5, 97.5)
@@ -28,8 +28,8 @@ def row_counts(targets: Array, chosen: Array, labels: int) -> Array:
 
 def intervals(counts: Array, draws: int, seed: int) -> dict[str, list[float]]:
     """95 % intervals of accuracy and macro F1."""
-    drawn = _draw(counts, draws, seed)
-    return {name: _range(values) for name, values in _figures(drawn, len(counts)).items()}
+    drawn = draw(counts, draws, seed)
+    return {name: interval(values) for name, values in _figures(drawn, len(counts)).items()}
 
 
 def compare(mine: Array, other: Array, draws: int, seed: int) -> dict[str, dict[str, float]]:
@@ -37,16 +37,16 @@ def compare(mine: Array, other: Array, draws: int, seed: int) -> dict[str, dict[
     width, rows = mine.shape[1], len(mine)
     sums = np.concatenate([mine, other], axis=1).sum(axis=0, keepdims=True, dtype=np.float64)
     value = _difference(sums, width, rows)
-    drawn = _difference(_draw(np.concatenate([mine, other], axis=1), draws, seed), width, rows)
+    drawn = _difference(draw(np.concatenate([mine, other], axis=1), draws, seed), width, rows)
     report = {}
     for name in value:
-        low, high = _range(drawn[name])
+        low, high = interval(drawn[name])
         report[name] = {"value": float(value[name][0]), "low": low, "high": high}
     report["accuracy"]["p_value"] = _mcnemar(mine[:, 0] > 0, other[:, 0] > 0)
     return report
 
 
-def _draw(counts: Array, draws: int, seed: int) -> Array:
+def draw(counts: Array, draws: int, seed: int) -> Array:
     """Sums of counts over each draw: [draws, columns]."""
     kinds, places = np.unique(counts, axis=0, return_inverse=True)
     kinds = kinds.astype(np.float64)
@@ -72,7 +72,8 @@ def _difference(sums: Array, width: int, rows: int) -> dict[str, Array]:
     return {name: mine[name] - other[name] for name in mine}
 
 
-def _range(values: Array) -> list[float]:
+def interval(values: Array) -> list[float]:
+    """The middle 95 % of what was drawn."""
     low, high = np.percentile(values, LEVEL)
     return [float(low), float(high)]
 

@@ -62,6 +62,14 @@ class Choice:
     reason: str
 
 
+ACCURACY = Choice("accuracy", "the share of right answers is what most users look at")
+BEST_METRICS = {
+    "token-classification": Choice(
+        "f1_score_micro", "whole entities; most tokens are in none, so accuracy says little"
+    ),
+}
+
+
 def choose(at: Situation, given: Mapping[str, Any]) -> dict[str, Choice]:
     """A choice for every setting that is not in `given` and has an automatic value."""
     chosen: dict[str, Choice] = {}
@@ -81,7 +89,8 @@ def choose(at: Situation, given: Mapping[str, Any]) -> dict[str, Choice]:
     total = at.max_steps if at.max_steps > 0 else math.ceil(steps * value("num_train_epochs"))
     offer("max_seq_length", _max_seq_length(at))
     offer("precision", _precision(at))
-    offer("metric_for_best_model", Choice("accuracy", "the share of right answers is what most users look at"))
+    offer("doc_stride", Choice(value("max_seq_length") // 4, "a quarter of a window, as where it is served"))
+    offer("metric_for_best_model", BEST_METRICS.get(at.task, ACCURACY))
     offer("logging_steps", Choice(min(max(1, total // LOGS), 50), f"about {LOGS} points over {total} steps"))
     offer("eval_steps", Choice(max(1, min(steps, total)), "once an epoch"))
     offer("save_steps", _save_steps(steps))

@@ -24,6 +24,7 @@ __all__ = ["EvaluateSettings", "FinetuneSettings", "ModelFigures", "Resolved", "
 
 Auto = Literal["auto"]
 CLASSIFIERS = ("text-classification", "token-classification")
+WINDOWED = ("token-classification", "question-answering")  # read long texts in windows
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class FinetuneSettings:
     precision: str = choice("auto", ("auto", "fp32", "bf16", "fp16"), "auto: the best the device is built for")
     activation_checkpointing: bool = flag(False, "less memory for about a third more time")
     max_seq_length: int | Auto = integer(AUTO, 8, 1_000_000, "longer texts are cut to this many tokens", auto=True)
+    doc_stride: int | Auto = integer(
+        AUTO, 0, 1_000_000, "tokens that two windows of a long text share", auto=True, tasks=WINDOWED
+    )
     ignore_mismatched_sizes: bool = flag(True, "a head for other labels is replaced; false: refuse it")
     class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …", tasks=CLASSIFIERS)
     validation_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for validation where it is automatic")

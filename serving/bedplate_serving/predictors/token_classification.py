@@ -166,7 +166,7 @@ class TokenClassifier(EncoderPredictor):
     def _windows(self, item: TokenItem, encoding: Any) -> TokenWindows:
         ids, frame = encoding.ids, self._windowed.frame
         given = item.parameters.stride
-        stride = self._room // 4 if given is None else min(given, self._room // 2)
+        stride = self.context_length // 4 if given is None else min(given, self._room // 2)
         parts = ranges(len(ids), self._room, stride)
         windows = [
             frame.window(ids[part.start : part.end], take=_places(own, frame.lead - part.start))

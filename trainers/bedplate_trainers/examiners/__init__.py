@@ -13,7 +13,10 @@ from bedplate_trainers.examiners.base import Examiner, Setup
 __all__ = ["EXAMINERS", "Examiner", "Setup", "get_examiner"]
 
 # Each module has a class Examiner, which fulfills base.Examiner.
-EXAMINERS = {"text-classification": "text_classification"}
+EXAMINERS = {
+    "text-classification": "text_classification",
+    "token-classification": "token_classification",
+}
 
 
 def get_examiner(setup: Setup) -> Examiner:

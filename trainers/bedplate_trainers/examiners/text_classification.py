@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,8 @@ from bedplate_registry.progress import Reporter
 from bedplate_trainers.data import Examples, check_pairs, read_examples
 from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.examiners.class_report import Judged, difference, make_report
-from bedplate_trainers.labels import LabelSet, label_names, learn_labels, some, sorted_labels
+from bedplate_trainers.examiners.numbered import numbers_stand_for_names
+from bedplate_trainers.labels import LabelSet, label_names, learn_labels, sorted_labels
 from bedplate_trainers.linear import baselines, fit_linear, linear_probabilities, targets_of
 from bedplate_trainers.messages import DataFile
 
@@ -129,27 +130,12 @@ def _check_kind(examples: Examples, what: str, labels: LabelSet | Examples, of: 
 
 
 def _in_words_of(labels: LabelSet, examples: Examples, what: str, reporter: Reporter) -> Examples:
-    """Data that numbers its labels from 0, for a model that names them: number n is the model's n-th."""
+    """With the names of the model where the data has their numbers."""
     found = {name for row in examples for name in row.labels}
-    if not found or found & set(labels.names) or not all(name.isdecimal() for name in found):
+    if not numbers_stand_for_names(labels.names, found, what, reporter):
         return examples
-    if max(map(int, found)) >= len(labels.names):
-        return examples
-    if "0" not in found:
-        raise _not_from_zero(labels, found, what)
-    names = some([f"{number} {name}" for number, name in enumerate(labels.names)])
-    reporter.message(f"{what} numbers its labels; the model's names were taken in order: {names}.")
     rows = tuple(replace(row, labels=label_names(row.labels, labels.names)) for row in examples)
     return replace(examples, rows=rows)
-
-
-def _not_from_zero(labels: LabelSet, found: Iterable[str], what: str) -> Refused:
-    """Ratings from 1 to 4 would all be read one too high."""
-    return Refused(
-        f"{what} has the labels {some(sorted_labels(found))} and no 0, and the model has names for its labels.",
-        hint=f"Known labels: {some(labels.names)}. If the numbers count from 0, say so: class_names with these labels.",
-        code="unknown-label",
-    )
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -7,4 +7,7 @@ from __future__ import annotations
 
 __all__ = ["RECIPES"]
 
-RECIPES = {"text-classification": "text_classification"}
+RECIPES = {
+    "text-classification": "text_classification",
+    "token-classification": "token_classification",
+}

@@ -1,0 +1,142 @@
+"""The report on a tagger: one shape for a fine-tune's test and for an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bedplate_trainers.confidence import draw, interval
+from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.labels import LabelSet
+from bedplate_trainers.metrics.token_classification import Predictions, entities, score, score_what_applies
+from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.tagged import TaggedRow, TaggedRows, entity_tags
+
+__all__ = ["Judged", "difference", "make_report"]
+
+TASK = "token-classification"
+Array = np.ndarray[Any, Any]
+WORST_ROWS = 20
+WORST_WORDS = 60  # of a row, from a little before its first wrong word
+WORDS_BEFORE = 10
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's tags for rows of words, how sure it was of each, and how long that took."""
+
+    labels: LabelSet
+    rows: TaggedRows
+    tags: Sequence[Sequence[str]]
+    scores: Sequence[Sequence[float]]
+    seconds: float
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        return Predictions(self.for_metrics(self.tags), self.references)
+
+    @property
+    def references(self) -> list[list[str]]:
+        return self.for_metrics([row.tags for row in self.rows])
+
+    def for_metrics(self, rows: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Tags as metrics of entities read them."""
+        as_read = dict(zip(self.labels.names, entity_tags(self.labels.names), strict=True))
+        return [[as_read.get(tag, tag) for tag in tags] for tags in rows]
+
+    @property
+    def counts(self) -> Array:
+        """[rows, 5]: words right, words, entities right, said, and in the references."""
+        return np.array([_counts(*both) for both in zip(self.predictions.predictions, self.references, strict=True)])
+
+
+def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
+    """The report of one tagger."""
+    if settings.metrics:
+        metrics, missing = score(judged.predictions, settings.metrics), dict[str, str]()
+    else:
+        metrics, missing = score_what_applies(judged.predictions)
+    draws = settings.confidence_draws
+    drawn = _figures(draw(judged.counts, draws, settings.seed)) if draws else {}
+    return report_of(
+        TASK,
+        kind="model",
+        rows=len(judged.rows),
+        seconds=judged.seconds,
+        metrics=metrics,
+        missing=missing,
+        worst=_worst(judged),
+        words=sum(len(row.tokens) for row in judged.rows),
+        confidence={name: interval(values) for name, values in drawn.items()},
+        classes=[_class(asdict(one)) for one in judged.predictions.types],
+        confusion=_confusion(judged),
+    )
+
+
+def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
+    """How far `mine` is from `other` on the same rows, with intervals."""
+    counts = np.concatenate([mine.counts, other.counts], axis=1)
+    value = _difference(counts.sum(axis=0, keepdims=True))
+    drawn = _difference(draw(counts, max(settings.confidence_draws, 1), settings.seed))
+    ends = {name: interval(values) for name, values in drawn.items()}
+    return {name: {"value": float(value[name][0]), "low": ends[name][0], "high": ends[name][1]} for name in value}
+
+
+def _counts(said: Sequence[str], right: Sequence[str]) -> tuple[int, int, int, int, int]:
+    mine, theirs = set(entities(said)), set(entities(right))
+    words = sum(a == b for a, b in zip(said, right, strict=True))
+    return words, len(right), len(mine & theirs), len(mine), len(theirs)
+
+
+def _figures(sums: Array) -> Mapping[str, Array]:
+    """Accuracy of words and micro F1 of entities; 0 where there are none."""
+    words_right, words, hits, said, there = sums.T.astype(np.float64)
+    f1 = np.divide(2 * hits, said + there, out=np.zeros_like(hits), where=said + there > 0)
+    return {"accuracy": words_right / words, "f1_score_micro": f1}
+
+
+def _difference(sums: Array) -> dict[str, Array]:
+    first, second = _figures(sums[:, :5]), _figures(sums[:, 5:])
+    return {name: first[name] - second[name] for name in first}
+
+
+def _class(score: dict[str, Any]) -> dict[str, Any]:
+    return {"label": score.pop("type"), **score}
+
+
+def _confusion(judged: Judged) -> dict[str, Any]:
+    """Words: rows are right tags, columns what was said."""
+    index, count = judged.labels.index, len(judged.labels.names)
+    pairs = zip(judged.rows, judged.tags, strict=True)
+    cells = [index[a] * count + index[b] for row, said in pairs for a, b in zip(row.tags, said, strict=True)]
+    matrix = np.bincount(cells, minlength=count * count).reshape(count, count)
+    return {"labels": list(judged.labels.names), "matrix": matrix.tolist()}
+
+
+def _worst(judged: Judged) -> list[dict[str, Any]]:
+    """Rows with the most wrong words; of equally wrong ones those that the model was surer of."""
+    found = []
+    for row, said, sure in zip(judged.rows, judged.tags, judged.scores, strict=True):
+        wrong = [place for place, (a, b) in enumerate(zip(row.tags, said, strict=True)) if a != b]
+        if wrong:
+            found.append((-len(wrong), -max(sure[place] for place in wrong), row.row, row, said, wrong[0]))
+    found.sort(key=lambda one: one[:3])
+    return [_wrong_row(row, said, first, -count, -sure) for count, sure, _, row, said, first in found[:WORST_ROWS]]
+
+
+def _wrong_row(row: TaggedRow, said: Sequence[str], first_wrong: int, count: int, sure: float) -> dict[str, Any]:
+    start = max(first_wrong - WORDS_BEFORE, 0) if len(row.tokens) > WORST_WORDS else 0
+    shown = slice(start, start + WORST_WORDS)
+    return {
+        "row": row.row,
+        "first_word": start,  # counted from 0: of a long row a part is shown
+        "tokens": list(row.tokens[shown]),
+        "tags": list(row.tags[shown]),
+        "predicted": list(said[shown]),
+        "wrong_words": count,
+        "confidence": round(sure, 6),
+    }

@@ -1,0 +1,107 @@
+"""Token classification: a tagger's tags for given words, by the predictor that also serves it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.progress import Reporter
+from bedplate_trainers.examiners.base import Setup, in_chunks
+from bedplate_trainers.examiners.numbered import numbers_stand_for_names
+from bedplate_trainers.examiners.tag_report import Judged, difference, make_report
+from bedplate_trainers.labels import LabelSet, label_names
+from bedplate_trainers.messages import DataFile
+from bedplate_trainers.metrics.token_classification import Predictions, score_what_applies
+from bedplate_trainers.tagged import TaggedRows, read_tagged
+
+__all__ = ["Examiner"]
+
+TASK: Final = "token-classification"
+BASELINE_METRICS = ("accuracy", "precision_score_micro", "recall_score_micro", "f1_score_micro")
+Tags = list[list[str]]
+
+
+class Examiner:
+    """examiners.base.Examiner for taggers."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    def read(self, file: DataFile, what: str) -> TaggedRows:
+        return read_tagged(file, self._setup.columns, what, self._setup.settings.class_names)
+
+    def judge(self, folder: Path, rows: TaggedRows, phase: str = "evaluate", derived: Path | None = None) -> Judged:
+        """Tags that the model does not have are refused by name."""
+        from bedplate_serving.predictors import ItemError, load_predictor
+
+        predictor = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
+        labels = LabelSet(predictor.labels, multi_label=False)
+        rows = _in_words_of(labels, rows, "The data", self._setup.reporter)
+        labels.check(rows.found_labels, "The data", "the model")
+
+        def tag(chunk: list[Any]) -> Sequence[Any]:
+            try:
+                return predictor.tag_words([row.tokens for row in chunk])
+            except ItemError as error:
+                raise Refused(f"A row {error.message}.", hint="Divide such rows.", code="bad-rows") from error
+
+        start = time.perf_counter()
+        found = in_chunks(rows.rows, lambda row: len(row.tokens), tag, self._setup.reporter, phase)
+        seconds = time.perf_counter() - start
+        return Judged(labels, rows, [one["tags"] for one in found], [one["scores"] for one in found], seconds)
+
+    def probe(self, folder: Path, rows: TaggedRows, train: TaggedRows) -> Judged:
+        raise Refused(
+            f"The model is a base, and {TASK} has no probe for one.",
+            hint="Fine-tune it, and evaluate what comes of it.",
+            code="no-probe",
+        )
+
+    def report(self, judged: Judged) -> dict[str, Any]:
+        return make_report(judged, self._setup.settings)
+
+    def difference(self, mine: Judged, other: Judged) -> dict[str, dict[str, float]]:
+        return difference(mine, other, self._setup.settings)
+
+    def baselines(self, mine: Judged, train: TaggedRows | None) -> dict[str, dict[str, float]]:
+        """`majority` says the commonest tag of all words, `word` the commonest of each word that training rows have."""
+        if train is None:
+            return {}
+        reporter = self._setup.reporter
+        reporter.progress("baselines", 0, 1)
+        train = _in_words_of(mine.labels, train, "The training data", reporter)
+        commonest, by_word = _commonest_tags(train)
+        said: dict[str, Tags] = {
+            "majority": [[commonest] * len(row.tokens) for row in mine.rows],
+            "word": [[by_word.get(token, commonest) for token in row.tokens] for row in mine.rows],
+        }
+        found = {
+            name: score_what_applies(Predictions(mine.for_metrics(tags), mine.references), BASELINE_METRICS)[0]
+            for name, tags in said.items()
+        }
+        reporter.progress("baselines", 1, 1)
+        return found
+
+
+def _commonest_tags(train: TaggedRows) -> tuple[str, dict[str, str]]:
+    """Over all words, and of each word; of equally common ones the first."""
+    every, by_word = Counter[str](), defaultdict[str, Counter[str]](Counter)
+    for row in train:
+        every.update(row.tags)
+        for token, tag in zip(row.tokens, row.tags, strict=True):
+            by_word[token][tag] += 1
+    return every.most_common(1)[0][0], {word: tags.most_common(1)[0][0] for word, tags in by_word.items()}
+
+
+def _in_words_of(labels: LabelSet, rows: TaggedRows, what: str, reporter: Reporter) -> TaggedRows:
+    """With the names of the model where the data has their numbers."""
+    found = {tag for row in rows for tag in row.labels}
+    if not numbers_stand_for_names(labels.names, found, what, reporter):
+        return rows
+    names = {tag: label_names(tag, labels.names)[0] for tag in found}
+    return TaggedRows(tuple(replace(row, tags=tuple(names[tag] for tag in row.tags)) for row in rows))
