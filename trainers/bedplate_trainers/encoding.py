@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 
 from .data import Example
 
-__all__ = ["EncodedRows", "encode_texts", "same"]
+__all__ = ["EncodedRows", "encode_texts", "library_tokenizer", "same"]
 
 CHUNK_ROWS = 1000
 Batch = dict[str, torch.Tensor]
@@ -40,7 +41,7 @@ class EncodedRows:
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._flat = {name: np.concatenate(rows) for name, rows in columns.items()}
         self.targets = {name: torch.from_numpy(values) for name, values in targets.items()}
-        self._pads, self._multiple, self._pads_left = pads, multiple, pads_left
+        self._pads, self._multiple, self.pads_left = pads, multiple, pads_left
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -55,7 +56,7 @@ class EncodedRows:
         padded = {name: np.full(mask.shape, self._pads[name], dtype=np.int64) for name in self._flat}
         for place, row in enumerate(rows):
             start, end = self._starts[row], self._starts[row + 1]
-            first = longest - (end - start) if self._pads_left else 0
+            first = longest - (end - start) if self.pads_left else 0
             taken = slice(first, first + end - start)
             mask[place, taken] = 1
             for name, flat in self._flat.items():
@@ -90,6 +91,24 @@ def _tokenize(tokenizer: Any, examples: Sequence[Example], limit: int) -> dict[s
         return_attention_mask=False,
     )
     return {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
+
+
+def library_tokenizer(tokenizer: Any) -> Any:
+    """The `tokenizers` one inside of a tokenizer of transformers, as a copy that cuts and pads nothing: it tells where
+    in a text each token is. Raises Refused: no-fast-tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    if not getattr(tokenizer, "is_fast", False):
+        raise Refused(
+            "The model's tokenizer cannot tell which token is of which word.",
+            hint="Choose a model with a tokenizer.json.",
+            code="no-fast-tokenizer",
+        )
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
 
 
 def same(batch: Batch) -> Batch:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .plan import Batch, Objective
 
-__all__ = ["ClassLoss", "LabelsLoss", "mean_loss"]
+__all__ = ["ClassLoss", "LabelsLoss", "SpanLoss", "mean_loss"]
 
 
 class ClassLoss:
@@ -59,6 +59,37 @@ class LabelsLoss:
 
     def items(self, batch: Batch) -> torch.Tensor:
         return torch.tensor(len(batch["labels"]))
+
+
+class SpanLoss:
+    """The mean of the cross entropies of an answer's first and last token, each over all tokens of its window but
+    padding: what stands beside a window in a batch does not change its loss. Windows with the target -100 do not count.
+    """
+
+    IGNORED = -100
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
+
+    def total(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        return self.each(outputs, batch).sum()
+
+    def items(self, batch: Batch) -> torch.Tensor:
+        return (batch["start_positions"] != self.IGNORED).sum()
+
+    def each(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """The loss of each window, float32; 0 where it does not count."""
+        is_token = batch["attention_mask"].to(outputs.start_logits.device) > 0
+        first = self._of_one(outputs.start_logits, batch["start_positions"], is_token)
+        return (first + self._of_one(outputs.end_logits, batch["end_positions"], is_token)) / 2
+
+    def _of_one(self, logits: torch.Tensor, targets: torch.Tensor, is_token: torch.Tensor) -> torch.Tensor:
+        targets = targets.to(logits.device)
+        believed = logits.float().masked_fill(~is_token, -torch.inf).log_softmax(dim=1)
+        right = believed.gather(1, targets.clamp(min=0)[:, None])[:, 0]
+        every = believed.masked_fill(~is_token, 0.0).sum(dim=1) / is_token.sum(dim=1)
+        loss = -(1 - self.smoothing) * right - self.smoothing * every
+        return loss.masked_fill(targets == self.IGNORED, 0.0)
 
 
 def mean_loss(objective: Objective, logits: Sequence[Any] | np.ndarray[Any, Any], targets: torch.Tensor) -> float:

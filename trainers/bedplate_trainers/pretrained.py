@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from .labels import LabelSet
 __all__ = [
     "Figures",
     "figures_of",
+    "load_answerer",
     "load_classifier",
     "load_tokenizer",
     "packages",
@@ -74,15 +76,22 @@ def load_classifier(
     if keeps_head:
         labels = LabelSet(known, labels.multi_label)
     set_seed(seed)
-    model = _load(folder, labels, get_task(task))
+    about = {"num_labels": len(labels.names), "id2label": dict(enumerate(labels.names)), "label2id": labels.index}
+    if task == "text-classification":
+        about["problem_type"] = f"{'multi' if labels.multi_label else 'single'}_label_classification"
+    model = _load(folder, get_task(task), about)
     if known and not keeps_head and len(known) == len(labels.names):
         _renew_head(model)
     return model, labels
 
 
-def _load(folder: Path, labels: LabelSet, task: Task) -> Any:
-    of_texts = task.name == "text-classification"
-    kind = "multi_label_classification" if labels.multi_label else "single_label_classification"
+def load_answerer(folder: Path, seed: int) -> Any:
+    """The model that finds where an answer starts and ends. Its head is a new one where it has none."""
+    set_seed(seed)
+    return _load(folder, get_task("question-answering"), {"num_labels": 2})  # whatever the labels of another head were
+
+
+def _load(folder: Path, task: Task, about: Mapping[str, Any]) -> Any:
     try:
         return getattr(transformers, task.auto_class).from_pretrained(
             folder,
@@ -90,11 +99,8 @@ def _load(folder: Path, labels: LabelSet, task: Task) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
-            num_labels=len(labels.names),
-            id2label=dict(enumerate(labels.names)),
-            label2id=labels.index,
-            **({"problem_type": kind} if of_texts else {}),
             ignore_mismatched_sizes=True,
+            **about,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise Refused(f"The model could not be loaded: {_first_line(error)}", code="load-failed") from error

@@ -1,0 +1,143 @@
+"""Rows of questions with their contexts and answers: read from a table, checked, refused by row number. No torch.
+
+An answer stands in its context at `answer_start`, counted in Unicode code points. No answers at all (empty lists) mean
+that the context does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from bedplate_registry.columns import map_columns
+from bedplate_registry.errors import Refused
+from bedplate_registry.progress import Reporter
+from bedplate_registry.same_input import input_key
+from bedplate_registry.tables import columns_of, read_rows
+
+from .data import bad_rows
+from .messages import DataFile
+
+__all__ = ["TASK", "QuestionRow", "QuestionRows", "RightAnswer", "read_questions"]
+
+TASK: Final = "question-answering"
+SHOWN_CHARACTERS = 40
+
+
+class RightAnswer(NamedTuple):
+    """`context[start:end] == text`"""
+
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRow:
+    """A question and all its right answers. `row` counts from 1 in the file it came from."""
+
+    row: int
+    question: str
+    context: str
+    answers: tuple[RightAnswer, ...]
+
+    @property
+    def input(self) -> dict[str, str]:
+        """As a predictor takes it."""
+        return {"question": self.question, "context": self.context}
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What any of is right to say; none where the context does not say."""
+        return tuple(answer.text for answer in self.answers)
+
+    @property
+    def key(self) -> str:
+        """Equal for inputs that differ at most in case and blanks."""
+        return input_key(self.question, self.context)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A split is stratified by whether there is an answer."""
+        return ("answer" if self.answers else "no answer",)
+
+
+@dataclass(frozen=True)
+class QuestionRows:
+    """The rows of one file."""
+
+    rows: tuple[QuestionRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[QuestionRow]:
+        return iter(self.rows)
+
+    @property
+    def without_answer(self) -> int:
+        return sum(not row.answers for row in self.rows)
+
+
+def read_questions(file: DataFile, columns: Mapping[str, str], what: str, reporter: Reporter) -> QuestionRows:
+    """All rows of a file. `what` names the file in messages: "The training data".
+
+    An answer that is not at its answer_start, and only once in its context, is taken from there; the reporter is told
+    how many. Any other is refused. Raises Refused: bad-rows, no-rows.
+    """
+    mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
+    rows, problems, moved = list[QuestionRow](), list[tuple[int, Refused]](), 0
+    for number, row in enumerate(read_rows(file.path, file.format), 1):
+        try:
+            found, count = _question(number, mapping.pick(row))
+            rows.append(found)
+            moved += count
+        except Refused as problem:
+            problems.append((number, problem))
+    if problems:
+        raise bad_rows(what, problems)
+    if not rows:
+        raise Refused(f"{what} has no rows.", hint="Check the file.", code="no-rows")
+    if moved:
+        reporter.message(
+            f"{what}: {moved} answers are not at their answer_start. Each is in its context once, and taken from there."
+        )
+    return QuestionRows(tuple(rows))
+
+
+def _question(number: int, picked: Mapping[str, Any]) -> tuple[QuestionRow, int]:
+    """The row, and how many of its answers are elsewhere than it says."""
+    for name in ("question", "context"):
+        if not picked[name].strip():
+            raise Refused(f"has an empty {name}", code="bad-value")
+    texts, starts = picked["answers"].get("text"), picked["answers"].get("answer_start")
+    if not isinstance(texts, list | tuple) or not isinstance(starts, list | tuple):
+        raise Refused("has answers that are not {text: […], answer_start: […]}", code="bad-value")
+    if len(texts) != len(starts):
+        raise Refused(f"has {len(texts)} texts of answers and {len(starts)} starts", code="bad-value")
+    answers = tuple(_placed(text, start, picked["context"]) for text, start in zip(texts, starts, strict=True))
+    moved = sum(answer.start != start for answer, start in zip(answers, starts, strict=True))
+    return QuestionRow(number, picked["question"], picked["context"], answers), moved
+
+
+def _placed(text: Any, start: Any, context: str) -> RightAnswer:
+    if not isinstance(text, str) or not text.strip():
+        raise Refused(f"has the answer {text!r:.40}, which is no text", code="bad-value")
+    if isinstance(start, bool) or not isinstance(start, int):
+        raise Refused(f"has the answer_start {start!r:.40}, which is no whole number", code="bad-value")
+    if start >= 0 and context.startswith(text, start):
+        return RightAnswer(text, start)
+    place = context.find(text)
+    if place < 0 or place != context.rfind(text):
+        shown = repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")
+        where = "is not in the context" if place < 0 else f"is in several places, and not at {start}"
+        raise Refused(
+            f"has the answer {shown}, which {where}",
+            hint="bedplate datasets check --fix corrects what has one right place, and takes out the rest.",
+            code="bad-value",
+        )
+    return RightAnswer(text, place)
