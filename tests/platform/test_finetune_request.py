@@ -32,7 +32,9 @@ def publish(workspace: Workspace, *paths: str) -> str:
         source.write_text(path)
         blob = workspace.registry.blobs.put_file(source)
         files.append(FileEntry(path, blob.size_bytes, blob.sha256))
-    facts = ModelFacts(TASK, "BertModel", "bert", 1000, "float32", 4000, finetunable_tasks=(TASK,))
+    facts = ModelFacts(
+        TASK, "BertModel", "bert", 1000, "float32", 4000, finetunable_tasks=(TASK, "token-classification")
+    )
     draft = ModelDraft(Name.parse("intents"), tuple(files), facts, Source("folder", "intents"))
     return workspace.registry.models.publish(draft).ref
 
@@ -49,3 +51,13 @@ def test_a_model_with_an_adapter_is_refused_since_the_adapter_would_be_left_out(
         workspace.plan(kind, request)
     assert caught.value.code == "adapter-not-trained"
     assert "merge_and_unload" in caught.value.hint
+
+
+def test_a_base_is_not_evaluated_for_a_task_that_has_no_probe(workspace: Workspace, tmp_path: Path) -> None:
+    model = publish(workspace, "config.json", "model.safetensors")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"tokens": ["a"], "tags": ["O"]}\n')
+    data = workspace.registry.datasets.add(Name.parse("rows"), rows, rows.name).ref
+    with pytest.raises(Conflict, match="intents:1 has no head for token-classification") as caught:
+        workspace.plan("evaluate", {"model": model, "task": "token-classification", "data": data, "train": data})
+    assert caught.value.code == "no-probe"

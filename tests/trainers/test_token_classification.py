@@ -409,7 +409,7 @@ def test_only_the_metrics_asked_for_are_reported(tagger: Path, write_rows: Write
 
 def test_a_base_is_not_evaluated(base_dir: Path, write_rows: Writer) -> None:
     file = write_rows(tagged_rows(10))
-    with pytest.raises(Refused, match="has no probe"):
+    with pytest.raises(Refused, match="no head for token-classification, so there is nothing to evaluate"):
         report_on(base_dir, file, train=file)
 
 

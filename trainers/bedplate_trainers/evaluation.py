@@ -11,7 +11,7 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_registry.tasks import architecture_of, get_task
 
-from .examiners import Examiner, Setup, get_examiner
+from .examiners import PROBED, Examiner, Setup, get_examiner
 from .messages import EvaluateRequest
 from .settings import EvaluateSettings
 
@@ -54,7 +54,15 @@ def _judge(examiner: Examiner, task: str, folder: Path, derived: Path | None, ro
 
 def _check_bases(folders: Sequence[Path], request: EvaluateRequest) -> None:
     for folder in folders:
-        if request.train is None and not has_head(folder, request.task):
+        if has_head(folder, request.task):
+            continue
+        if request.task not in PROBED:
+            raise Refused(
+                f"The model is a base: it has no head for {request.task}, so there is nothing to evaluate.",
+                hint="Fine-tune it, and evaluate what comes of it.",
+                code="no-probe",
+            )
+        if request.train is None:
             raise Refused(
                 "The model is a base: it has no head to answer with, so there is nothing to evaluate as it is.",
                 hint="Give training data with --train: a probe on its frozen features is then evaluated.",

@@ -28,6 +28,7 @@ from bedplate.kinds.requests import Columns, Data, Device, JobRequest, SettingVa
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.tasks import get_task
+from bedplate_trainers.examiners import PROBED
 from bedplate_trainers.settings import EvaluateSettings
 
 __all__ = ["KIND"]
@@ -102,6 +103,12 @@ def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> Non
     if task not in version.facts.finetunable_tasks:
         does = version.facts.task or "nothing by itself"
         raise Conflict(f"{version.ref} does {does}, not {task}.", hint="Choose another model or another --task.")
+    if task not in PROBED:
+        raise Conflict(
+            f"{version.ref} has no head for {task}, so there is nothing to evaluate.",
+            hint=f"Fine-tune it first: bedplate finetune {version.ref} --task {task} …",
+            code="no-probe",
+        )
     if train is None:
         raise Refused(
             f"{version.ref} has no head for {task}: evaluating it as a base fits a probe, which needs training data.",

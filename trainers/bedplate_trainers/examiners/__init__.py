@@ -10,13 +10,18 @@ from importlib import import_module
 from bedplate_registry.errors import Refused
 from bedplate_trainers.examiners.base import Examiner, Setup
 
-__all__ = ["EXAMINERS", "Examiner", "Setup", "get_examiner"]
+__all__ = ["EXAMINERS", "PROBED", "Examiner", "Setup", "get_examiner"]
 
 # Each module has a class Examiner, which fulfills base.Examiner.
 EXAMINERS = {
     "text-classification": "text_classification",
     "token-classification": "token_classification",
+    "summarization": "summarization",
+    "translation": "translation",
 }
+
+# Tasks for which a base without a head can be evaluated, by a probe.
+PROBED = ("text-classification",)
 
 
 def get_examiner(setup: Setup) -> Examiner:

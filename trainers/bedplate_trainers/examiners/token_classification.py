@@ -56,11 +56,7 @@ class Examiner:
         return Judged(labels, rows, [one["tags"] for one in found], [one["scores"] for one in found], seconds)
 
     def probe(self, folder: Path, rows: TaggedRows, train: TaggedRows) -> Judged:
-        raise Refused(
-            f"The model is a base, and {TASK} has no probe for one.",
-            hint="Fine-tune it, and evaluate what comes of it.",
-            code="no-probe",
-        )
+        raise NotImplementedError(f"{TASK} has no probe: examiners.PROBED")
 
     def report(self, judged: Judged) -> dict[str, Any]:
         return make_report(judged, self._setup.settings)
