@@ -45,6 +45,7 @@ class FinetuneRequest:
     output_dir: Path  # the final model
     device: str = AUTO  # auto | cpu | cuda
     processes: int = 1
+    model_name: str = ""  # what an adapter calls its base
 
     def to_json(self) -> dict[str, Any]:
         return {name: _plain(value) for name, value in vars(self).items()}

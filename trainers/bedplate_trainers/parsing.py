@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from bedplate_registry.errors import Refused, nearest
 
-__all__ = ["AUTO", "choice", "flag", "integer", "names", "of_task", "parse_settings", "real", "text"]
+__all__ = ["AUTO", "choice", "flag", "integer", "names", "of_task", "parse_settings", "real", "text", "words"]
 
 AUTO = "auto"
 T = TypeVar("T")
@@ -45,8 +45,13 @@ def text(default: str, doc: str, *, tasks: Tasks = ()) -> Any:
     return _field(default, kind="text", doc=doc, tasks=tasks)
 
 
-def names(doc: str, *, tasks: Tasks = ()) -> Any:
-    return _field((), kind="names", doc=doc, tasks=tasks)
+def words(default: str, doc: str, *, tasks: Tasks = ()) -> Any:
+    """A text that is taken as it is: blanks at its ends count, and it may be empty."""
+    return _field(default, kind="words", doc=doc, tasks=tasks)
+
+
+def names(doc: str, *, auto: bool = False, tasks: Tasks = ()) -> Any:
+    return _field(AUTO if auto else (), kind="names", auto=auto, doc=doc, tasks=tasks)
 
 
 def _field(default: Any, **about: Any) -> Any:
@@ -146,6 +151,12 @@ def _text(name: str, value: Any, about: Mapping[str, Any]) -> str:
     return value.strip()
 
 
+def _words(name: str, value: Any, about: Mapping[str, Any]) -> str:
+    if not isinstance(value, str):
+        _wrong(name, value, "a text, in quotes where it ends with a colon or a blank", about)
+    return value
+
+
 def _names(name: str, value: Any, about: Mapping[str, Any]) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
@@ -162,6 +173,7 @@ _PARSERS = {
     "choice": _choice,
     "flag": _flag,
     "text": _text,
+    "words": _words,
     "names": _names,
 }
 

@@ -9,8 +9,7 @@ __all__ = ["RENAMED", "RENAMED_METRICS", "UNSUPPORTED"]
 
 _BY_COLUMN_MAP = "columns are mapped with --map, for example --map sentence1=text --map label=intent"
 _BY_DEVICE = "the device is chosen with --device and --gpus"
-_NO_LORA = "adapters come with a later release: this one trains all weights"
-_NO_DEEPSPEED = "DeepSpeed comes with a later release"
+_BY_ROWS = "rows without an answer are learned as such, and the threshold for it is tuned on the validation rows"
 _DEAD = "it never had an effect where it comes from; a test-set report is part of every fine-tune here"
 
 # Another program's name -> what to write instead.
@@ -31,23 +30,39 @@ RENAMED: dict[str, str] = {
     "scheduler": "lr_scheduler_type",
     "label_smoothing": "label_smoothing_factor",
     "max_length": "max_seq_length",
+    "max_answer_length_in_tokens": "max_answer_length",
+    "max_answer_len": "max_answer_length",
+    "max_seq_len": "max_seq_length",
+    "n_best": "n_best_size",
     "patience": "early_stopping_patience",
     "apply_early_stopping": "early_stopping_patience (0 switches it off)",
     "data_seed": "seed",
+    "predict_with_generate": "eval_generate_rows (0: the loss alone)",
+    "generation_num_beams": "num_beams",
+    "generation_max_length": "max_target_length",
+    "val_max_target_length": "max_target_length",
+    "max_input_length": "max_source_length",
+    "max_new_tokens": "max_target_length",
+    "src_lang": "source_lang",
+    "tgt_lang": "target_lang",
+    "summarization_lang": "source_lang",
+    "forced_bos_token": "target_lang",
+    "use_lora": "apply_lora",
+    "lora_rank": "lora_r",
+    "r": "lora_r",
+    "target_modules": "lora_target_modules",
+    "use_flash_attention_2": "attn_implementation=flash_attention_2",
+    "apply_deepspeed": "deepspeed_stage=2",
+    "zero_stage": "deepspeed_stage",
 }
 
 # Another program's name -> why there is none here.
 UNSUPPORTED: dict[str, str] = {
-    "apply_lora": _NO_LORA,
-    "merge_lora_weights": _NO_LORA,
-    "lora_alpha": _NO_LORA,
-    "lora_r": _NO_LORA,
-    "lora_dropout": _NO_LORA,
-    "lora_algo": _NO_LORA,
-    "lora_target_modules": _NO_LORA,
-    "apply_deepspeed": _NO_DEEPSPEED,
-    "deepspeed": _NO_DEEPSPEED,
-    "deepspeed_stage": _NO_DEEPSPEED,
+    "lora_algo": "LoRA is the one way of adapters here",
+    "load_in_8bit": "frozen weights are kept in 4 bits (load_in_4bit=true) or whole",
+    "deepspeed": "the configuration of DeepSpeed is written for you; choose its stage with deepspeed_stage",
+    "fsdp_config": "the configuration of FSDP is written for you: fsdp=true",
+    "torch_compile_backend": "torch_compile=true takes torch's own backend, inductor",
     "apply_ort": "ONNX Runtime training is not used: PyTorch trains",
     "auto_find_batch_size": "it comes with a later release; give a smaller per_device_train_batch_size",
     "pad_to_max_length": "batches are padded to their own longest row, which gives the same result faster",
@@ -68,7 +83,7 @@ UNSUPPORTED: dict[str, str] = {
     "compute_preprocess": _BY_DEVICE,
     "compute_finetune": _BY_DEVICE,
     "shm_size_finetune": _BY_DEVICE,
-    "num_nodes_finetune": "several machines come with a later release",
+    "num_nodes_finetune": "a server trains on its own machine; docs/fine-tuning.md says how several train one model",
     "number_of_gpu_to_use_finetuning": "the number of GPUs is given with --gpus",
     "use_cpu": _BY_DEVICE,
     "no_cuda": _BY_DEVICE,
@@ -85,6 +100,16 @@ UNSUPPORTED: dict[str, str] = {
     "sentence1_key": _BY_COLUMN_MAP,
     "sentence2_key": _BY_COLUMN_MAP,
     "label_key": _BY_COLUMN_MAP,
+    "question_key": _BY_COLUMN_MAP,
+    "context_key": _BY_COLUMN_MAP,
+    "answers_key": _BY_COLUMN_MAP,
+    "answer_start_key": _BY_COLUMN_MAP,
+    "answer_text_key": _BY_COLUMN_MAP,
+    "version_2_with_negative": _BY_ROWS,
+    "handle_impossible_answer": _BY_ROWS,
+    "null_score_diff_threshold": _BY_ROWS,
+    "document_key": _BY_COLUMN_MAP,
+    "summary_key": _BY_COLUMN_MAP,
     "trust_remote_code": "Python files of a model are never run",
     "output_dir": "the result goes to the registry, under the name given with --output",
     "report_to": "metrics are kept with the job: bedplate jobs show ID",
@@ -95,6 +120,7 @@ UNSUPPORTED: dict[str, str] = {
 RENAMED_METRICS: dict[str, str] = {
     "f1_macro": "f1_score_macro",
     "f1": "f1_score_macro",
+    "exact": "exact_match",
     "mcc": "matthews_correlation",
     "precision_macro": "precision_score_macro",
     "recall_macro": "recall_score_macro",

@@ -9,7 +9,7 @@ checks settings with this module before any job is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -17,14 +17,19 @@ from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.tasks import get_task
 
 from .defaults import Choice, Situation, choose
-from .parsing import AUTO, choice, flag, integer, names, of_task, parse_settings, real, text
+from .needs import check_needs
+from .parsing import AUTO, choice, flag, integer, names, of_task, parse_settings, real, text, words
 from .setting_names import RENAMED, RENAMED_METRICS, UNSUPPORTED
 
 __all__ = ["EvaluateSettings", "FinetuneSettings", "ModelFigures", "Resolved", "check_metric", "resolve"]
 
 Auto = Literal["auto"]
 CLASSIFIERS = ("text-classification", "token-classification")
+HEADED = (*CLASSIFIERS, "question-answering")  # a new head on an encoder
+WRITERS = ("summarization", "translation")
 WINDOWED = ("token-classification", "question-answering")  # read long texts in windows
+
+LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "merge_lora_weights", "load_in_4bit")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,11 @@ class FinetuneSettings:
     per_device_train_batch_size: int | Auto = integer(AUTO, 1, 65_536, "rows per step and device", auto=True)
     per_device_eval_batch_size: int | Auto = integer(AUTO, 1, 65_536, "rows per evaluation step", auto=True)
     gradient_accumulation_steps: int = integer(1, 1, 65_536, "batches summed before one optimizer step")
-    optim: str = choice("adamw_torch_fused", ("adamw_torch_fused", "adamw_torch", "adafactor"), "the optimizer")
+    optim: str = choice(
+        "adamw_torch_fused",
+        ("adamw_torch_fused", "adamw_torch", "adafactor", "adamw_bnb_8bit"),
+        "the optimizer; adamw_bnb_8bit needs bitsandbytes and a GPU",
+    )
     weight_decay: float = real(0.01, 0.0, 10.0, "decoupled weight decay, not on biases and layer norms")
     adam_beta1: float = real(0.9, 0.0, 0.999999, "decay of Adam's first moment")
     adam_beta2: float = real(0.999, 0.0, 0.99999999, "decay of Adam's second moment")
@@ -56,12 +65,51 @@ class FinetuneSettings:
     seed: int = integer(42, 0, 2**32 - 1, "the seed of weights, order and dropout")
     enable_full_determinism: bool = flag(False, "deterministic kernels; slower on a GPU")
     precision: str = choice("auto", ("auto", "fp32", "bf16", "fp16"), "auto: the best the device is built for")
+    tf32: bool = flag(True, "float32 products of matrices as TF32, where the card has it")
     activation_checkpointing: bool = flag(False, "less memory for about a third more time")
-    max_seq_length: int | Auto = integer(AUTO, 8, 1_000_000, "longer texts are cut to this many tokens", auto=True)
+    torch_compile: bool = flag(False, "compile the model; minutes at the start, then faster steps on a GPU")
+    attn_implementation: str = choice(
+        "default",
+        ("default", "eager", "sdpa", "flash_attention_2"),
+        "how attention is computed; flash_attention_2 needs flash-attn and a GPU",
+    )
+    apply_lora: bool = flag(False, "train a LoRA adapter and the head, and leave the other weights as they are")
+    lora_r: int = integer(8, 1, 4096, "the rank of the adapter")
+    lora_alpha: float = real(16, 1e-3, 1e5, "the adapter is scaled by lora_alpha / lora_r")
+    lora_dropout: float = real(0.0, 0.0, 0.99, "dropout before the adapter")
+    lora_target_modules: tuple[str, ...] | Auto = names(
+        "the layers that get one, by the ends of their names", auto=True
+    )
+    merge_lora_weights: bool = flag(True, "register a plain model; false: the adapter alone, on its base")
+    load_in_4bit: bool = flag(False, "QLoRA: the frozen weights in 4 bits; needs bitsandbytes and a GPU")
+    deepspeed_stage: str = choice("none", ("none", "2", "3"), "the stage of ZeRO; needs deepspeed and GPUs")
+    fsdp: bool = flag(False, "shard weights, gradients and moments over the GPUs (FSDP2)")
+    max_seq_length: int | Auto = integer(
+        AUTO, 8, 1_000_000, "longer texts are cut to this many tokens", auto=True, tasks=HEADED
+    )
+    max_source_length: int | Auto = integer(
+        AUTO, 8, 1_000_000, "longer sources are cut to this many tokens", auto=True, tasks=WRITERS
+    )
+    max_target_length: int | Auto = integer(
+        AUTO, 2, 1024, "longer targets are cut to this many tokens; the model writes no more", auto=True, tasks=WRITERS
+    )
+    source_prefix: str = words(AUTO, "words before each source; auto: those of the model", tasks=WRITERS)
+    source_lang: str = words("", "the language of the sources, in the model's codes", tasks=WRITERS)
+    target_lang: str = words("", "the language that is written, in the model's codes", tasks=WRITERS)
+    num_beams: int = integer(4, 1, 16, "beams of the search for a text, here and where it is served", tasks=WRITERS)
+    length_penalty: float = real(1.0, -10.0, 10.0, "above 0 beams prefer longer texts, below shorter", tasks=WRITERS)
+    no_repeat_ngram_size: int | Auto = integer(
+        AUTO, 0, 100, "no run of this many tokens comes twice; 0: any may", auto=True, tasks=WRITERS
+    )
+    eval_generate_rows: int = integer(
+        200, 0, 1_000_000, "validation rows that are written at each evaluation; 0: the loss alone", tasks=WRITERS
+    )
     doc_stride: int | Auto = integer(
         AUTO, 0, 1_000_000, "tokens that two windows of a long text share", auto=True, tasks=WINDOWED
     )
-    ignore_mismatched_sizes: bool = flag(True, "a head for other labels is replaced; false: refuse it")
+    max_answer_length: int = integer(30, 1, 512, "the longest answer, in tokens", tasks=("question-answering",))
+    n_best_size: int = integer(20, 1, 100, "answers that a report shows of a wrong row", tasks=("question-answering",))
+    ignore_mismatched_sizes: bool = flag(True, "a head for other labels is replaced; false: refuse it", tasks=HEADED)
     class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …", tasks=CLASSIFIERS)
     validation_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for validation where it is automatic")
     test_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for the test where it is automatic")
@@ -97,6 +145,12 @@ class EvaluateSettings:
 
     metrics: tuple[str, ...] = names("the metrics wanted; all that apply where none is given")
     class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …")
+    source_lang: str = words("", "the language of the sources, in the model's codes", tasks=("translation",))
+    target_lang: str = words("", "the language that is written, in the model's codes", tasks=("translation",))
+    max_answer_length: int | Auto = integer(
+        AUTO, 1, 512, "the longest answer, in tokens; auto: as served", auto=True, tasks=("question-answering",)
+    )
+    n_best_size: int = integer(20, 1, 100, "answers that a report shows of a wrong row", tasks=("question-answering",))
     confidence_draws: int = integer(1000, 0, 100_000, "bootstrap draws for the 95 % intervals; 0: none")
     seed: int = integer(42, 0, 2**32 - 1, "the seed of the bootstrap")
 
@@ -127,6 +181,12 @@ class Resolved:
     reasons: dict[str, str]
     task: str = "text-classification"
 
+    def sources(self, given: Iterable[str]) -> dict[str, str]:
+        """Where each value comes from: `given`, `default`, or `chosen: ` and why."""
+        chosen = {name: f"chosen: {reason}" for name, reason in self.reasons.items()}
+        named = dict.fromkeys(given, "given") | chosen  # what was given as auto was chosen
+        return {name: named.get(name, "default") for name in of_task(FinetuneSettings, self.task)}
+
     def to_json(self) -> dict[str, Any]:
         return {"values": self.settings.to_json(self.task), "reasons": dict(self.reasons)}
 
@@ -139,10 +199,15 @@ def resolve(
     *,
     task: str = "text-classification",
     labels: int | None = None,
+    target_tokens: int | None = None,
     processes: int = 1,
 ) -> Resolved:
-    """Every `auto` replaced by a value. `rows` are the training rows; `labels` is how many there are, if known."""
-    _check_length(settings.max_seq_length, facts.context_length)
+    """Every `auto` replaced by a value. `rows` are the training rows; `labels` is how many there are, if known, and
+    `target_tokens` how many tokens the longest texts to be written have.
+    """
+    for name in ("max_seq_length", "max_source_length"):
+        _check_length(name, getattr(settings, name), facts.context_length)
+    check_needs(asdict(settings), device, processes)
     given = {name: value for name, value in asdict(settings).items() if value != AUTO}
     situation = Situation(
         task=task,
@@ -151,6 +216,7 @@ def resolve(
         context_length=facts.context_length,
         rows=rows,
         labels=labels,
+        target_tokens=target_tokens,
         on_gpu=device.startswith("cuda"),
         processes=processes,
         max_steps=settings.max_steps,
@@ -166,7 +232,8 @@ def check_metric(name: str, task: str, also: tuple[str, ...] = ()) -> None:
     known = (*get_task(task).metrics, *also)
     if name in known:
         return
-    hint = f"Here it is {RENAMED_METRICS[name]}." if name in RENAMED_METRICS else nearest(name, known)
+    renamed = RENAMED_METRICS.get(name)
+    hint = f"Here it is {renamed}." if renamed in known else nearest(name, known)
     raise Refused(f"{task} has no metric {name!r}.", hint=hint, code="unknown-metric")
 
 
@@ -178,20 +245,44 @@ def _means_auto(name: str, value: Any) -> bool:
     return name == "max_seq_length" and value in (-1, "-1")
 
 
-def _check_length(asked: int | Auto, context_length: int | None) -> None:
+def _check_length(name: str, asked: int | Auto, context_length: int | None) -> None:
     if asked != AUTO and context_length is not None and int(asked) > context_length:
         raise Refused(
-            f"max_seq_length is {asked}, and the model takes at most {context_length} tokens.",
+            f"{name} is {asked}, and the model takes at most {context_length} tokens.",
             hint=f"Set it to {context_length} or less, or to auto.",
             code="bad-setting",
         )
 
 
+def _check_lora(settings: FinetuneSettings) -> None:
+    """Refused where a setting of adapters is given and no adapter is trained: it would have no effect."""
+    if settings.apply_lora:
+        return
+    defaults = FinetuneSettings()
+    for name in LORA_SETTINGS:
+        if getattr(settings, name) != getattr(defaults, name):
+            raise Refused(
+                f"{name} is for LoRA, and apply_lora is false.",
+                hint="Set apply_lora to true, or leave it out.",
+                code="bad-setting",
+            )
+
+
 def _check_together(settings: FinetuneSettings) -> None:
+    _check_lora(settings)
+    if settings.fsdp and settings.deepspeed_stage != "none":
+        raise Refused("fsdp and deepspeed_stage both shard the model.", hint="Set one of the two.", code="bad-setting")
     if settings.early_stopping_patience and settings.eval_strategy == "no":
         raise Refused(
             "early_stopping_patience needs evaluations, and eval_strategy is 'no'.",
             hint="Set eval_strategy to epoch or steps.",
+            code="bad-setting",
+        )
+    if not settings.eval_generate_rows and settings.metric_for_best_model not in (AUTO, "loss"):
+        raise Refused(
+            f"metric_for_best_model is {settings.metric_for_best_model!r}, and with eval_generate_rows 0 no text is "
+            "written to measure it on.",
+            hint="Set metric_for_best_model to loss, or eval_generate_rows above 0.",
             code="bad-setting",
         )
     if settings.validation_fraction + settings.test_fraction > 0.9:

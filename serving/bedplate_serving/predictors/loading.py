@@ -50,9 +50,12 @@ def load_model(auto_class: Any, folder: Path, device: str, *, head: str = "") ->
             use_safetensors=True,
             dtype=dtype_for(device),
             output_loading_info=True,
+            # A head of another size than the base's comes with the adapter.
+            ignore_mismatched_sizes=adapter is not None,
         )
     brought = adapter.whole() if adapter else frozenset()
-    missing = sorted(name for name in info["missing_keys"] if name not in brought and ("pooler" not in name or head))
+    lost = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    missing = sorted(name for name in lost if name not in brought and ("pooler" not in name or head))
     if missing:
         raise _missing_weights(missing, head)
     return (adapter.merged(model) if adapter else model).eval().to(device)
