@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -53,6 +54,16 @@ def test_the_python_sample_runs(env: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / "scored.parquet").stat().st_size > 0
 
 
+def test_the_sample_of_token_classification_runs(env: dict[str, str], tmp_path: Path) -> None:
+    script = ROOT / "samples" / "token_classification.sh"
+    done = subprocess.run(["bash", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "tagged.jsonl").read_text().splitlines()]
+    assert len(rows) == 50
+    assert all(len(row["tags"]) == len(row["tokens"]) for row in rows)
+    assert "word f1_score_micro" in done.stdout, "its baseline stands beside it"
+
+
 def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -79,12 +90,11 @@ def test_every_setting_that_is_read_is_in_the_docs() -> None:
 
 
 def test_every_training_setting_is_in_the_docs_with_its_default() -> None:
-    from dataclasses import fields
-
+    from bedplate_trainers.parsing import of_task
     from bedplate_trainers.settings import FinetuneSettings
 
     documented = (ROOT / "docs/text-classification.md").read_text()
-    for setting in fields(FinetuneSettings):
+    for setting in of_task(FinetuneSettings, "text-classification").values():
         default = "none" if setting.default == () else str(setting.default)
         default = default.lower() if isinstance(setting.default, bool) else default
         assert f"| `{setting.name}` | {default} |" in documented

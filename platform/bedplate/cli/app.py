@@ -42,6 +42,12 @@ from bedplate_registry.errors import Refused
 
 __all__ = ["app"]
 
+# What is shown of the metrics of a fine-tune, the one that matters most first.
+HEADLINES = {
+    "text-classification": ("accuracy", "f1_score_macro"),
+    "token-classification": ("f1_score_micro", "accuracy"),
+}
+
 app = typer.Typer(
     name="bedplate",
     help="A self-hosted foundation-model platform: import, evaluate, fine-tune, deploy, score.",
@@ -233,7 +239,7 @@ def finetune(
         return
     job = follow(ws.finetune(model, **request), detach=detach, format=format)
     if not detach:
-        show(_finetuned(job.result) if format is Format.table else job.result, format)
+        show(_finetuned(job.result, str(request["task"])) if format is Format.table else job.result, format)
 
 
 def _config(path: Path | None) -> dict[str, Any]:
@@ -254,10 +260,13 @@ def _show_plan(spec: dict[str, Any], format: Format) -> None:
     show(rows, format, columns=("setting", "value", "from"))
 
 
-def _finetuned(result: dict[str, Any]) -> dict[str, Any]:
+def _finetuned(result: dict[str, Any], task: str) -> dict[str, Any]:
+    """The metrics that matter most, and the first of them of the baselines."""
     metrics = result["test_metrics"] or result["metrics"]
-    figures = {f"test {name}": metrics[name] for name in ("accuracy", "f1_score_macro") if name in metrics}
-    baselines = {f"{name} accuracy": values["accuracy"] for name, values in (result["baselines"] or {}).items()}
+    names = [name for name in HEADLINES.get(task, tuple(metrics)[:2]) if name in metrics]
+    figures = {f"test {name}": metrics[name] for name in names}
+    known = result["baselines"] or {}
+    baselines = {f"{kind} {name}": each[name] for name in names[:1] for kind, each in known.items() if name in each}
     return {"model": result["model"], **figures, **baselines, "steps": result["steps"], "seconds": result["seconds"]}
 
 
