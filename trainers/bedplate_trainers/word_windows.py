@@ -16,7 +16,7 @@ from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.encoders.windows import Frame, ranges, shares
 from bedplate_serving.predictors.encoders.words import WordTokenizer, WordTokens
 
-from .encoding import CHUNK_ROWS, EncodedRows, Vector
+from .encoding import CHUNK_ROWS, EncodedRows, Vector, library_tokenizer
 from .labels import LabelSet
 from .objectives import ClassLoss
 from .tagged import TaggedRow, TaggedRows
@@ -31,7 +31,7 @@ class WindowEncoder:
 
     def __init__(self, tokenizer: Any, labels: LabelSet, limit: int, stride: int, multiple: int = 1) -> None:
         """`tokenizer` is of transformers, and not changed. Raises Refused: no-fast-tokenizer, bad-setting."""
-        backend = _backend_of(tokenizer)
+        backend = library_tokenizer(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
         self._words, self._frame = WordTokenizer(backend), Frame(backend, wants_type_ids=self._has_type_ids)
         self._room, self._stride = limit - self._frame.size, stride
@@ -76,22 +76,6 @@ class WindowEncoder:
             columns["input_ids"].append(np.asarray(window.ids, dtype=np.int32))
             if window.type_ids is not None:
                 columns["token_type_ids"].append(np.asarray(window.type_ids, dtype=np.int32))
-
-
-def _backend_of(tokenizer: Any) -> Any:
-    """A copy that cuts and pads nothing. Raises Refused: no-fast-tokenizer."""
-    from tokenizers import Tokenizer
-
-    if not getattr(tokenizer, "is_fast", False):
-        raise Refused(
-            "The model's tokenizer cannot tell which token is of which word.",
-            hint="Choose a model with a tokenizer.json.",
-            code="no-fast-tokenizer",
-        )
-    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
 
 
 def _bad_window(limit: int, stride: int, special: int) -> Refused:

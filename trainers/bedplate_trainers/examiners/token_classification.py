@@ -38,8 +38,10 @@ class Examiner:
     def judge(self, folder: Path, rows: TaggedRows, phase: str = "evaluate", derived: Path | None = None) -> Judged:
         """Tags that the model does not have are refused by name."""
         from bedplate_serving.predictors import ItemError, load_predictor
+        from bedplate_serving.predictors.token_classification import TokenClassifier
 
         predictor = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
+        assert isinstance(predictor, TokenClassifier)
         labels = LabelSet(predictor.labels, multi_label=False)
         rows = _in_words_of(labels, rows, "The data", self._setup.reporter)
         labels.check(rows.found_labels, "The data", "the model")
