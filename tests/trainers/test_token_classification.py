@@ -24,6 +24,7 @@ from bedplate_trainers.examiners.token_classification import Examiner
 from bedplate_trainers.finetune import DataFile, FinetuneRequest, FinetuneResult, finetune
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.pretrained import load_tokenizer
+from bedplate_trainers.settings import FinetuneSettings
 from bedplate_trainers.splits import split_off
 from bedplate_trainers.tagged import TaggedRow, TaggedRows, learn_tags, read_tagged, sorted_tags
 from bedplate_trainers.word_windows import WindowEncoder
@@ -148,6 +149,22 @@ def test_validation_rows_without_an_entity_are_refused_before_training(make: Mak
         tuned(make(validation=plain))
     result = tuned(make(validation=plain, settings={"metric_for_best_model": "loss", "max_steps": 2}))
     assert "f1_score_micro" not in result.metrics and result.metrics["accuracy"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"token_key": "words"}, "--map"),
+        ({"label_all_tokens": True}, "labeled at its first"),
+        ({"stride": 64}, "Here it is doc_stride"),
+        ({"metric_for_best_model": "overall_f1"}, "Here it is f1_score_micro"),
+        ({"max_target_length": 8}, "It is one of summarization"),
+    ],
+)
+def test_names_of_other_programs_are_told_apart(settings: dict[str, Any], hint: str) -> None:
+    with pytest.raises(Refused) as caught:
+        FinetuneSettings.from_mapping(settings, TASK)
+    assert hint in caught.value.hint
 
 
 # --- windows
