@@ -14,6 +14,7 @@ trained on, and whether and when it answers "there is none". These are the defau
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from bedplate_serving.predictors.text import kind_of, shown_key
 __all__ = ["PARAMETERS_KEY", "FoundAnswer", "QuestionAnswerer", "QuestionParameters", "answers_of", "load"]
 
 PARAMETERS_KEY = "bedplate_question_answering"  # of config.json
+LEAST = 1e-300  # a probability that is as good as none
 USUAL_WINDOW = 384  # tokens; what models for SQuAD were trained with
 IGNORED_KEYS = ("answers", "id")  # of a mapped row
 
@@ -199,6 +201,18 @@ class QuestionAnswerer(EncoderPredictor):
     def azure_answer(self, answers: Sequence[Answer], parameters: QuestionParameters) -> list[str]:
         """`["John"]`: the text of the best answer to each question."""
         return [_best(answer)["answer"] for answer in answers]
+
+    def weigh_no_answer(self, items: Sequence[Any]) -> list[tuple[str, float]]:
+        """Of each question the best answer that is not empty, and by how much the logits of the empty one pass its:
+        what `null_score_diff_threshold` is held against. ("", infinity) where the context has no other answer.
+        """
+        empty_first = {"handle_impossible_answer": True, "null_score_diff_threshold": -1e9, "top_k": 2}
+        weighed = []
+        for answers in self.predict(items, empty_first):
+            none, best = answers[0], answers[1] if len(answers) > 1 else None
+            logits = [math.log(max(one["score"], LEAST)) for one in (none, best) if one]
+            weighed.append((best["answer"], logits[0] - logits[1]) if best else ("", math.inf))
+        return weighed
 
     def sample(self) -> Question:
         return {"question": "Where do I live?", "context": "My name is Sarah and I live in London."}

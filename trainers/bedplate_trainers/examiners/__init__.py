@@ -16,6 +16,7 @@ __all__ = ["EXAMINERS", "PROBED", "Examiner", "Setup", "get_examiner"]
 EXAMINERS = {
     "text-classification": "text_classification",
     "token-classification": "token_classification",
+    "question-answering": "question_answering",
     "summarization": "summarization",
     "translation": "translation",
 }

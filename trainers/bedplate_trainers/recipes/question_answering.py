@@ -1,0 +1,218 @@
+"""Question answering: the part of a context that answers a question, or none where the context does not say.
+
+read -> split -> cut into windows -> train -> save -> tune the threshold of "no answer" -> test with the predictor that
+will serve the model -> baselines
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from bedplate_registry.progress import Reporter
+from bedplate_serving.predictors.answer_search import find_answers
+from bedplate_serving.predictors.encoders.windows import Span
+from bedplate_serving.predictors.question_answering import PARAMETERS_KEY, QuestionAnswerer
+from bedplate_trainers.examiners.base import in_chunks
+from bedplate_trainers.messages import DataFile, FinetuneRequest, FinetuneResult
+from bedplate_trainers.metrics.question_answering import Predictions, score
+from bedplate_trainers.no_answer import best_threshold
+from bedplate_trainers.objectives import SpanLoss
+from bedplate_trainers.plan import Plan, inputs_of
+from bedplate_trainers.pretrained import figures_of, load_answerer, load_tokenizer, pick_device
+from bedplate_trainers.question_windows import EncodedQuestions, QuestionEncoder
+from bedplate_trainers.questions import QuestionRows, read_questions
+from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
+from bedplate_trainers.sets import Sets, read_sets
+from bedplate_trainers.settings import FinetuneSettings, Resolved, resolve
+
+__all__ = ["prepare", "run"]
+
+# Scored at each evaluation while training; the report has them all.
+RUNNING_METRICS = ("exact_match", "f1_score")
+
+
+def run(request: FinetuneRequest, reporter: Reporter, *, resume: bool) -> FinetuneResult | None:
+    return run_recipe(prepare, request, reporter, resume=resume)
+
+
+def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
+    """From files to tensors. The same request gives the same result, in every process of a run."""
+    settings = FinetuneSettings.from_mapping(request.settings, request.task)
+    sets = _read_sets(request, settings, reporter)
+    reporter.progress("load", 1, 3)
+    tokenizer = load_tokenizer(request.model_dir)
+    model = load_answerer(request.model_dir, settings.seed)
+    reporter.progress("load", 2, 3)
+    device = pick_device(request.device)
+
+    def resolved_for(count: int) -> Resolved:
+        figures = figures_of(model, tokenizer)
+        return resolve(settings, figures, count, device, task=request.task, processes=request.processes)
+
+    cut = resolved_for(len(sets.train)).settings
+    multiple = 8 if device == "cuda" else 1  # tensor cores
+    encoder = QuestionEncoder(tokenizer, int(cut.max_seq_length), int(cut.doc_stride), multiple)
+    reporter.progress("load", 3, 3)
+    train = encoder.to_learn(sets.train, reporter)
+    resolved = with_precision(resolved_for(len(train)), device)  # epochs and steps are of windows
+    chosen = resolved.settings
+    objective = SpanLoss(chosen.label_smoothing_factor)
+    judge = None
+    if sets.validation:
+        judge = _Judge(sets.validation, encoder.to_judge(sets.validation, reporter), objective, chosen)
+    plan = Plan(
+        model=model,
+        train=train,
+        judge=judge,
+        objective=objective,
+        settings=chosen,
+        work_dir=request.work_dir,
+        device=device,
+        processes=request.processes,
+    )
+    settle = partial(_settle, sets=sets, settings=chosen, device=device, reporter=reporter)
+    return Prepared(plan, tokenizer, resolved, sets, settle=settle)
+
+
+def _read_sets(request: FinetuneRequest, settings: FinetuneSettings, reporter: Reporter) -> Sets[QuestionRows]:
+    def read(file: DataFile, what: str) -> QuestionRows:
+        return read_questions(file, request.columns, what, reporter)
+
+    sets = read_sets(request, settings, read, reporter)
+    if sets.train.without_answer:
+        reporter.message(f"{sets.train.without_answer} of {len(sets.train)} questions to train on have no answer.")
+    return sets
+
+
+# --- figures
+
+
+class _Said(NamedTuple):
+    """Of one question: the best answer that is not empty, by how much "no answer" passes it, and the loss."""
+
+    answer: str
+    difference: float
+    loss: float  # the sum over its windows that have a target
+    items: int
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Loss and metrics of the validation rows, each answered over all its windows, with the threshold that is best for
+    them: the one that would be kept.
+    """
+
+    rows: QuestionRows
+    encoded: EncodedQuestions
+    objective: SpanLoss
+    settings: FinetuneSettings
+
+    def __post_init__(self) -> None:
+        if self._wanted:  # a metric that these rows cannot have is refused before anything is trained
+            score(Predictions([""] * len(self.rows), self._references), self._wanted)
+
+    @property
+    def lengths(self) -> Any:
+        return self.encoded.lengths
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        wanted = self.settings.metric_for_best_model
+        return tuple(dict.fromkeys((*RUNNING_METRICS, *(() if wanted == "loss" else (wanted,)))))
+
+    @property
+    def _references(self) -> list[tuple[str, ...]]:
+        return [row.texts for row in self.rows]
+
+    def predict(self, model: Any, rows: Sequence[int], device: torch.device) -> list[_Said]:
+        logits, losses = self._logits(
+            model, [number for row in rows for number in self.encoded.windows_of(row)], device
+        )
+        return [self._said(row, logits, losses) for row in rows]
+
+    def _logits(
+        self, model: Any, numbers: Sequence[int], device: torch.device
+    ) -> tuple[dict[int, Any], dict[int, float]]:
+        """Of each window by its number: [tokens, 2], and its loss. A question may have many: not all go at once."""
+        windows, logits, losses = self.encoded.windows, dict[int, Any](), dict[int, float]()
+        order, size = sorted(numbers, key=lambda number: windows.lengths[number]), self._batch_size
+        for chunk in (order[at : at + size] for at in range(0, len(order), size)):
+            batch = windows.__getitems__(chunk)
+            outputs = model(**inputs_of(batch, device))
+            losses.update(zip(chunk, self.objective.each(outputs, batch).tolist(), strict=True))
+            both = torch.stack((outputs.start_logits, outputs.end_logits), dim=-1).double().cpu().numpy()
+            for number, line, mask in zip(chunk, both, batch["attention_mask"].numpy(), strict=True):
+                logits[number] = line[mask > 0]
+        return logits, losses
+
+    @property
+    def _batch_size(self) -> int:
+        return int(self.settings.per_device_eval_batch_size)
+
+    def _said(self, row: int, logits: Mapping[int, Any], losses: Mapping[int, float]) -> _Said:
+        numbers = self.encoded.windows_of(row)
+        taken = self.encoded.taken(row, [logits[number] for number in numbers])
+        cut = self.encoded.cuts[row]
+        found = find_answers(cut, taken, longest=self.settings.max_answer_length, keep=1)
+        span, best = found.spans[0] if found.spans else (Span(0, 0), -math.inf)
+        difference = math.inf if best == -math.inf else found.none - best
+        targets = self.encoded.windows.targets["start_positions"][numbers.start : numbers.stop]
+        items = int((targets != SpanLoss.IGNORED).sum())
+        return _Said(cut.context[slice(*span)], difference, sum(losses[number] for number in numbers), items)
+
+    def scores(self, predictions: Sequence[_Said]) -> Mapping[str, float]:
+        """With `null_score_diff_threshold` where some of the questions have no answer."""
+        answers, differences = [said.answer for said in predictions], [said.difference for said in predictions]
+        tuned: dict[str, float] = {}
+        if self.rows.without_answer:
+            threshold = best_threshold(differences, answers, self._references)
+            tuned = {"null_score_diff_threshold": threshold}
+            answers = ["" if none > threshold else said for said, none in zip(answers, differences, strict=True)]
+        loss = sum(said.loss for said in predictions) / max(sum(said.items for said in predictions), 1)
+        return {"loss": loss, **score(Predictions(answers, self._references), self._wanted), **tuned}
+
+
+# --- how the model is asked
+
+
+def _settle(
+    folder: Path, sets: Sets[QuestionRows], settings: FinetuneSettings, device: str, reporter: Reporter
+) -> None:
+    """Keeps in config.json how the model is to be asked: as it was trained, and with the threshold of "no answer" that
+    is best for the validation rows (0 where all or none of them have an answer).
+    """
+    own: dict[str, Any] = {
+        "max_seq_len": settings.max_seq_length,
+        "doc_stride": settings.doc_stride,
+        "max_answer_len": settings.max_answer_length,
+        "handle_impossible_answer": sets.train.without_answer > 0,
+    }
+    _keep(folder, own)
+    held = sets.validation
+    if held is not None and own["handle_impossible_answer"] and 0 < held.without_answer < len(held):
+        own["null_score_diff_threshold"] = round(_tuned(folder, held, device, reporter), 6)
+        _keep(folder, own)
+
+
+def _keep(folder: Path, own: Mapping[str, Any]) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {PARAMETERS_KEY: own}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _tuned(folder: Path, rows: QuestionRows, device: str, reporter: Reporter) -> float:
+    predictor = QuestionAnswerer(folder, device)
+
+    def weigh(chunk: list[Any]) -> Sequence[tuple[str, float]]:
+        return predictor.weigh_no_answer([row.input for row in chunk])
+
+    found = in_chunks(rows.rows, lambda row: len(row.context), weigh, reporter, "threshold")
+    return best_threshold([one[1] for one in found], [one[0] for one in found], [row.texts for row in rows])
