@@ -184,10 +184,30 @@ def test_too_few_rows_are_refused(make_request: Maker, synthetic: Synthetic) -> 
 
 
 def test_a_task_without_a_recipe_is_refused_by_name(make_request: Maker) -> None:
-    with pytest.raises(Refused, match="translation cannot be fine-tuned by this release"):
-        tuned(make_request(task="translation"))
+    with pytest.raises(Refused, match="fill-mask cannot be fine-tuned by this release"):
+        tuned(make_request(task="fill-mask"))
 
 
 def test_a_request_survives_json(make_request: Maker) -> None:
     request = make_request()
     assert FinetuneRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
+
+
+def test_a_metric_that_the_validation_rows_give_no_value_is_refused_before_training(
+    make_request: Maker, recorder: Any
+) -> None:
+    with pytest.raises(Refused, match="f1_score_binary"):
+        finetune(make_request(settings={"metric_for_best_model": "f1_score_binary"}), recorder, resume=False)
+    assert "train" not in {phase for phase, *_ in recorder.phases}
+
+
+def test_a_label_that_every_row_has_still_has_a_loss() -> None:
+    from bedplate_trainers.data import Example, Examples
+    from bedplate_trainers.labels import LabelSet
+    from bedplate_trainers.recipes.text_classification import make_objective
+    from bedplate_trainers.settings import FinetuneSettings
+
+    rows = tuple(Example(n, "text", None, labels) for n, labels in enumerate([("a", "b"), ("a",), ("a",)], 1))
+    settings = FinetuneSettings.from_mapping({"class_weights": "balanced"})
+    objective = make_objective(Examples(rows, True, False), LabelSet(("a", "b"), True), settings)
+    assert objective.weights.min() > 0  # type: ignore[attr-defined]

@@ -71,6 +71,7 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
         work_dir=request.work_dir,
         device=device,
         processes=request.processes,
+        row_numbers=[row.row for row in sets.train],
     )
     return Prepared(plan, tokenizer, resolved, sets, labels.names)
 
@@ -129,7 +130,8 @@ def _balanced(rows: Examples, labels: LabelSet) -> torch.Tensor:
     targets = targets_of(rows, labels)
     if labels.multi_label:
         having = np.maximum(targets.sum(axis=0), 1)
-        return torch.tensor((len(targets) - having) / having, dtype=torch.float32)
+        lacking = np.maximum(len(targets) - having, 1)  # a label that all rows have is learned all the same
+        return torch.tensor(lacking / having, dtype=torch.float32)
     having = np.bincount(targets, minlength=len(labels.names))
     return torch.tensor(len(targets) / (len(labels.names) * having), dtype=torch.float32)
 
@@ -145,6 +147,8 @@ class _Judge:
         self._names = tuple(dict.fromkeys((*RUNNING_METRICS, *(() if wanted == "loss" else (wanted,)))))
         self._rows, self._objective, self._many = rows, objective, labels.multi_label
         self.lengths = rows.lengths
+        # What these rows give no value is refused now, and not after an epoch.
+        self._score(np.full((len(rows), len(labels.names)), 1 / len(labels.names)))
 
     def predict(self, model: Any, rows: Sequence[int], device: torch.device) -> list[Any]:
         """The logits of each row."""
@@ -152,10 +156,13 @@ class _Judge:
         return [*logits.float().cpu().numpy()]
 
     def scores(self, predictions: Sequence[Any]) -> Mapping[str, float]:
-        logits, targets = np.stack(predictions), self._rows.targets["labels"]
-        probabilities = _probabilities(logits, self._many)
-        found = score(Predictions(probabilities, targets.numpy().astype(np.int64)), self._names)
-        return {"loss": mean_loss(self._objective, logits, targets), **found}
+        logits = np.stack(predictions)
+        found = self._score(_probabilities(logits, self._many))
+        return {"loss": mean_loss(self._objective, logits, self._rows.targets["labels"]), **found}
+
+    def _score(self, probabilities: Any) -> dict[str, float]:
+        targets = self._rows.targets["labels"].numpy().astype(np.int64)
+        return score(Predictions(probabilities, targets), self._names)
 
 
 def _probabilities(logits: Any, multi_label: bool) -> Any:
