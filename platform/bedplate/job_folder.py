@@ -24,6 +24,7 @@ import shutil
 import stat
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -151,13 +152,17 @@ class LogReader:
 
 
 class JobReporter:
-    """The worker's side: a `bedplate_registry.progress.Reporter` that appends to the job's folder."""
+    """The worker's side: a `bedplate_registry.progress.Reporter` that appends to the job's folder.
+
+    A full disk does not end the work: figures and messages wait until there is room, progress is left out meanwhile.
+    """
 
     def __init__(self, folder: JobFolder, epoch: int) -> None:
         self.folder, self.epoch = folder, epoch
         for path in (folder.events_file, folder.metrics_file):
             _end_line(path)
         self._seq = sum(1 for _ in _lines(folder.events_file))
+        self._waiting: deque[tuple[Path, dict[str, Any]]] = deque()
         self._last_progress = float("-inf")
         self._phase = ""
         self._phase_started = time.monotonic()
@@ -182,7 +187,7 @@ class JobReporter:
         )
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        _append(self.folder.metrics_file, {"attempt": self.epoch, "step": step, **values})
+        self._write(self.folder.metrics_file, {"attempt": self.epoch, "step": step, **values})
         self._event("metrics", step=step, values=dict(values))
 
     def message(self, text: str) -> None:
@@ -194,11 +199,28 @@ class JobReporter:
         return round(spent / gained * (total - done), 1) if gained > 0 and spent > 0.5 else None
 
     def _event(self, kind: str, **fields: Any) -> None:
+        if kind == "progress" and self._waiting:
+            return
         self._seq += 1
-        _append(
+        self._write(
             self.folder.events_file,
             {"seq": self._seq, "epoch": self.epoch, "time": round(time.time(), 3), "type": kind, **fields},
         )
+
+    def _write(self, path: Path, line: dict[str, Any]) -> None:
+        """After the lines that wait. What a full disk took of a line is closed off, and the line written again."""
+        is_again = bool(self._waiting)
+        self._waiting.append((path, line))
+        try:
+            while self._waiting:
+                path, line = self._waiting[0]
+                if is_again:
+                    _end_line(path)
+                _append(path, line)
+                self._waiting.popleft()
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
 
 
 def run_worker(work: Callable[[JobFolder, JobReporter, dict[str, Any]], Mapping[str, Any]]) -> None:

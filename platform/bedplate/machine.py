@@ -22,6 +22,7 @@ from bedplate.nvml import Cards
 from bedplate.spawn import ATTEMPT
 from bedplate.torch_wheel import TorchWheel, installed_wheel
 from bedplate_registry.errors import BedplateError, Refused
+from bedplate_registry.limits import limits
 
 __all__ = ["LocalMachine", "Machine", "MachineForJobs", "SimulatedMachine", "limits", "simulated"]
 
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0  # NVML has been seen to hang for good on a broken card
 WHEEL_RETRY_SECONDS = 600.0  # an import of torch costs seconds of a core
-UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" by a number near 2**63
 SIMULATED_CARDS = {"H100": (9, 0), "A100": (8, 0), "T4": (7, 5), "V100": (7, 0)}
 
 
@@ -192,44 +192,6 @@ def simulated(cards: str = "", *, cores: int = 8, memory_gb: int = 64) -> Simula
         for index, (name, size_gb) in enumerate(models)
     )
     return SimulatedMachine(Inventory(cores, memory_gb * GIB, memory_gb * GIB, gpus))
-
-
-def limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> tuple[int | None, int | None]:
-    """Cores and bytes of memory that the cgroups of this process allow; None for no limit. Versions 1 and 2."""
-    cores: list[int] = []
-    sizes: list[int] = []
-    for folder in _cgroups(root, own):
-        quota, period = _number(folder, "cpu.max", 0), _number(folder, "cpu.max", 1)
-        quota, period = quota or _number(folder, "cpu.cfs_quota_us"), period or _number(folder, "cpu.cfs_period_us")
-        if quota and period:
-            cores.append(max(1, quota // period))
-        if size := _number(folder, "memory.max") or _number(folder, "memory.limit_in_bytes"):
-            sizes.append(size)
-    return min(cores, default=None), min((size for size in sizes if size < UNLIMITED_BYTES), default=None)
-
-
-def _cgroups(root: Path, own: Path) -> list[Path]:
-    """The cgroups of this process and those around them; a container often shows its own as the root."""
-    folders = []
-    for line in _read(own).splitlines():
-        _, controllers, path = line.split(":", 2)
-        top = root / controllers if controllers else root
-        inner = top / path.lstrip("/")
-        folders += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(top)]
-    return folders
-
-
-def _number(folder: Path, name: str, position: int = 0) -> int | None:
-    """A positive number of a cgroup's file; "max" and -1 stand for no limit."""
-    words = _read(folder / name).split()
-    return int(words[position]) if len(words) > position and words[position].isdecimal() else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def _narrowed(gpus: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bedplate.job_folder import DamagedFolder, EventReader, JobFolder, JobReporter
+from full_disk import fill, small_disk
 
 
 def made(path: Path) -> JobFolder:
@@ -137,3 +138,23 @@ def test_a_note_is_not_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"):
         folder.note("hello")
     assert (tmp_path / "routes").read_text() == "{}"
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 200) as disk:
+        folder = JobFolder(disk / "j1")
+        folder.create({})
+        reporter = JobReporter(folder, 1)
+        reporter.metrics(1, {"loss": 1.0})
+        ballast = fill(disk, leave_kilobytes=0)
+        for step in range(2, 200):  # more than what is left of the files' last blocks takes
+            reporter.metrics(step, {"loss": 1.0})
+            reporter.progress("train", step, 200)
+        reporter.message("The disk is full.")
+        assert len(folder.metrics()) < 199
+        ballast.unlink()
+        reporter.metrics(200, {"loss": 1.0})
+        assert [row["step"] for row in folder.metrics()] == list(range(1, 201))
+        events = EventReader(folder).read()
+        assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
+        assert [event["text"] for event in events if event["type"] == "message"] == ["The disk is full."]
