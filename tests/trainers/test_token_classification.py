@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -303,6 +304,20 @@ def test_its_losses_are_those_of_a_plain_loop(make: Maker, weights: str) -> None
     tuned(request, figures)
     expected = losses_of_a_plain_loop(request.model_dir, rows, steps, balanced=weights == "balanced")
     assert figures.losses == pytest.approx(expected, abs=1e-4)
+
+
+def test_two_processes_have_the_losses_of_one_though_their_rows_have_unlike_numbers_of_words(
+    make: Maker, start_worker: Callable[..., Any], result_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings = {"max_steps": 6, "logging_steps": 1, "per_device_train_batch_size": 8}
+    figures = Figures()
+    request = make(tagged_rows(100), validation=None, test=None, settings=settings)
+    tuned(request, figures)
+    halves = request.settings | {"per_device_train_batch_size": 4}
+    two = replace(request, processes=2, settings=halves, work_dir=tmp_path / "two", output_dir=tmp_path / "both")
+    result_of(start_worker(two))
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert [line["loss"] for line in lines if "loss" in line] == pytest.approx(figures.losses, abs=1e-4)
 
 
 def losses_of_a_plain_loop(folder: Path, rows: list[dict[str, Any]], steps: int, *, balanced: bool) -> list[float]:
