@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "AdapterConfig",
     "adapted_config",
     "check_base",
+    "choose_base",
     "find_base",
     "kept_path",
     "no_base",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 CONFIG = "adapter_config.json"
+OURS = "bedplate_"  # how a model is asked, as it was trained
 _PREFIX = "base_model.model."  # of every name in the weights
 _HOMES = {PurePosixPath(path).name: path for path in ADAPTER_FILES}
 _CLASS_END = re.compile(r"(?:For[A-Z]\w+|(?:With)?LMHeadModel|Model)$")
@@ -70,6 +72,7 @@ class AdapterConfig:
     revision: str | None
     kind: Kind | None  # None where it does not say: then it has the head of its base
     labels: Mapping[str, Any]  # id2label and its kin, of a config.json beside it
+    ours: Mapping[str, Any] = field(default_factory=dict)  # what a fine-tune wrote there, by keys that begin so
 
     @property
     def base_id(self) -> str | None:
@@ -96,7 +99,9 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
             raise _bad(f"names its base wrongly ({str(value)[:80]})")
     own = read_json(folder / "config.json", "config.json") if (folder / "config.json").is_file() else {}
     labels = {key: own[key] for key in ("id2label", "label2id", "problem_type") if key in own} if own else {}
-    return AdapterConfig(base or "", None if revision == "main" else revision or None, KINDS.get(name or ""), labels)
+    ours = {key: value for key, value in (own or {}).items() if key.startswith(OURS)}
+    commit = None if revision == "main" else revision or None
+    return AdapterConfig(base or "", commit, KINDS.get(name or ""), labels, ours)
 
 
 def kept_path(path: str) -> str:
@@ -113,6 +118,24 @@ def find_base(models: Models, base_id: str, commit: str | None) -> ModelVersion 
         if able:
             return able[-1]
     return None
+
+
+def choose_base(models: Models, config: AdapterConfig, commit: str | None, given: str | None) -> ModelVersion | None:
+    """The version that an adapter is laid over: the one that is `given`, else that it names; None if it is not here.
+
+    Raises Refused (no-base, bad-base), NotFound for a given one, Conflict where it is archived, and Unavailable where
+    it is not whole.
+    """
+    if given is not None:
+        found: ModelVersion | None = models.get(given)
+    elif config.base_id is None:
+        raise no_base(config)
+    else:
+        found = find_base(models, config.base_id, commit)
+    if found is not None:
+        check_base(found)
+        models.check_sound(found)
+    return found
 
 
 def check_base(version: ModelDraft) -> None:
@@ -158,7 +181,7 @@ def no_head(config: AdapterConfig) -> Refused:
 
 def adapted_config(config: AdapterConfig, base: Mapping[str, Any], tensors: Sequence[Tensor]) -> bytes | None:
     """The config.json of the two together, or None where it is the base's own. Raises Refused: no-head."""
-    changed = dict(base)
+    changed = {**base, **config.ours}
     kind, architecture = config.kind, architecture_of(base)
     fits = kind is None or (any(TASKS[task].fits(architecture) for task in kind.tasks) if kind.tasks else False)
     if kind is not None and not fits:

@@ -10,7 +10,7 @@ import pytest
 
 from bedplate.settings import Settings
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import Conflict
+from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Source
 from bedplate_registry.names import Name
 from bedplate_registry.plans import ADAPTER_FILES
@@ -23,6 +23,13 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     made = Workspace(Settings.from_environment({"BEDPLATE_HOME": str(tmp_path / "home")}), address=None)
     yield made
     made.database.close()
+
+
+@pytest.fixture
+def rows(workspace: Workspace, tmp_path: Path) -> str:
+    path = tmp_path / "tickets.csv"
+    path.write_text("sentence1,label\n" + "my parcel is late,parcel\nlog me in,access\n" * 10)
+    return workspace.registry.datasets.add(Name.parse("tickets"), path, path.name).ref
 
 
 def publish(workspace: Workspace, *paths: str) -> str:
@@ -39,25 +46,32 @@ def publish(workspace: Workspace, *paths: str) -> str:
     return workspace.registry.models.publish(draft).ref
 
 
-@pytest.mark.parametrize("kind", ["finetune", "sweep"])
-def test_a_model_with_an_adapter_is_refused_since_the_adapter_would_be_left_out(
-    workspace: Workspace, kind: str
-) -> None:
+def test_an_adapter_on_a_model_with_an_adapter_is_refused_since_it_would_have_no_base(workspace: Workspace) -> None:
     model = publish(workspace, "config.json", "model.safetensors", *ADAPTER_FILES)
+    settings = {"apply_lora": True, "merge_lora_weights": False}
     request: dict[str, Any] = {"model": model, "task": TASK, "train": "tickets", "output": "better"}
+    with pytest.raises(Conflict, match="intents:1 is an adapter, or a model with one") as caught:
+        workspace.plan("finetune", request | {"settings": settings})
+    assert caught.value.code == "bad-base"
+
+
+@pytest.mark.parametrize("kind", ["finetune", "sweep"])
+def test_what_needs_a_gpu_is_refused_before_there_is_a_job(workspace: Workspace, rows: str, kind: str) -> None:
+    model = publish(workspace, "config.json", "model.safetensors")
+    request: dict[str, Any] = {"model": model, "task": TASK, "train": rows, "output": "better", "device": "cpu"}
+    request["settings"] = {"apply_lora": True, "load_in_4bit": True}
     if kind == "sweep":
         request |= {"search": {"seed": [1, 2]}}
-    with pytest.raises(Conflict, match="intents:1 is a base with an adapter") as caught:
+    with pytest.raises(Refused, match="load_in_4bit=true needs a GPU, and the device is cpu") as caught:
         workspace.plan(kind, request)
-    assert caught.value.code == "adapter-not-trained"
-    assert "merge_and_unload" in caught.value.hint
+    assert caught.value.code == "setting-needs"
 
 
-def test_a_base_is_not_evaluated_for_a_task_that_has_no_probe(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_plan_says_of_each_setting_where_it_comes_from(workspace: Workspace, rows: str) -> None:
     model = publish(workspace, "config.json", "model.safetensors")
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"tokens": ["a"], "tags": ["O"]}\n')
-    data = workspace.registry.datasets.add(Name.parse("rows"), rows, rows.name).ref
-    with pytest.raises(Conflict, match="intents:1 has no head for token-classification") as caught:
-        workspace.plan("evaluate", {"model": model, "task": "token-classification", "data": data, "train": data})
-    assert caught.value.code == "no-probe"
+    request: dict[str, Any] = {"model": model, "task": TASK, "train": rows, "output": "better", "device": "cpu"}
+    plan = workspace.plan("finetune", request | {"settings": {"seed": 42, "num_train_epochs": "auto"}})
+    sources, values = plan.spec["forecast"]["sources"], plan.spec["forecast"]["values"]
+    assert sources.keys() == values.keys()
+    assert (sources["seed"], sources["weight_decay"]) == ("given", "default")
+    assert sources["num_train_epochs"].startswith("chosen: about")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -17,16 +16,6 @@ from bedplate_trainers.recipes.text_classification import prepare
 from bedplate_trainers.training import train
 
 Maker = Callable[..., FinetuneRequest]
-
-
-def test_two_processes_train_one_model(
-    make_request: Maker, start_worker: Callable[..., Any], result_of: Callable[..., Any]
-) -> None:
-    request = make_request(processes=2, settings={"per_device_train_batch_size": 16})
-    result = result_of(start_worker(request))
-    # 16 rows in each of two processes make the steps of 32 rows in one.
-    assert result["steps"] == 12 * -(-result["train_rows"] // 32)
-    assert result["report"]["metrics"]["accuracy"] > 0.8
 
 
 def test_a_worker_that_runs_alone_where_two_were_asked_for_stops(make_request: Maker) -> None:

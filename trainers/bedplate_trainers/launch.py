@@ -10,36 +10,100 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from bedplate_registry.errors import BedplateError
+from bedplate_registry.errors import BedplateError, Refused
 
-__all__ = ["check_device", "check_world", "launch_command", "launch_environment", "rank"]
+__all__ = ["Machines", "check_device", "check_world", "launch_command", "launch_environment", "rank"]
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The machines that train one model together, and which of them this is. Machine 0 is where the others meet."""
+
+    count: int = 1
+    rank: int = 0
+    address: str = ""  # of machine 0
+    port: int = 0
+
+    def check(self, processes: int) -> None:
+        """Raises Refused where `processes` on all machines cannot be dealt to them."""
+        if self.count < 1 or not 0 <= self.rank < self.count:
+            raise Refused(
+                f"There is no machine {self.rank} of {self.count}.",
+                hint="Machines are numbered from 0: with --num_machines 2 the ranks are 0 and 1.",
+                code="bad-machine",
+            )
+        if self.count > 1 and not self.address:
+            raise Refused(
+                "Several machines need to know where they meet.",
+                hint="Give the address of machine 0: --main_process_address",
+                code="bad-machine",
+            )
+        if processes % self.count:
+            raise Refused(
+                f"{processes} processes cannot be dealt to {self.count} machines evenly.",
+                hint=f"Give a multiple of {self.count}.",
+                code="bad-machine",
+            )
+
+
+ONE_MACHINE = Machines()
 
 
 def launch_command(
-    module: str, args: Sequence[str], *, device: str, processes: int, threads: int | None = None
+    module: str,
+    args: Sequence[str],
+    *,
+    device: str,
+    processes: int,
+    threads: int | None = None,
+    machines: Machines = ONE_MACHINE,
+    config: Path | None = None,
 ) -> list[str]:
-    """The command that runs `python -m module args` in `processes` processes. Use it with `launch_environment`."""
+    """The command that runs `python -m module args` in `processes` processes. Use it with `launch_environment`.
+
+    Of several machines, `processes` is the number on all of them, and each runs the command. `config` is a file of
+    accelerate's that says how a model is sharded (sharding.py).
+    """
+    machines.check(processes)
     on_cpu = not device.startswith("cuda")
-    spread = ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"] if on_cpu else []
+    if config is not None:
+        spread = ["--config_file", str(config)]
+    else:
+        spread = ["--multi_gpu"] if processes > 1 else ["--cpu"] if on_cpu else []
     return [
         sys.executable,
         "-m",
         "accelerate.commands.launch",
         *spread,
-        *("--num_processes", str(processes), "--num_machines", "1"),
+        *("--num_processes", str(processes), "--num_machines", str(machines.count)),
+        *_meeting(machines, processes),
         *("--mixed_precision", "no", "--dynamo_backend", "no"),  # precision is the trainer's business
-        *("--num_cpu_threads_per_process", str(threads or _threads_each(processes))),
+        *("--num_cpu_threads_per_process", str(threads or _threads_each(processes // machines.count))),
         *("-m", module, *args),
     ]
 
 
-def launch_environment(*, device: str, processes: int, threads: int | None = None) -> dict[str, str]:
+def _meeting(machines: Machines, processes: int) -> list[str]:
+    """Where processes find each other: at any free port of this machine, or at machine 0."""
+    if machines.count == 1:
+        return ["--main_process_port", "0"] if processes > 1 else []
+    return [
+        *("--machine_rank", str(machines.rank), "--main_process_ip", machines.address),
+        *("--main_process_port", str(machines.port), "--rdzv_backend", "static"),
+    ]
+
+
+def launch_environment(
+    *, device: str, processes: int, threads: int | None = None, machines: Machines = ONE_MACHINE
+) -> dict[str, str]:
     """What the command needs in its environment beside what is there."""
     several_on_cpu = processes > 1 and not device.startswith("cuda")
     return {
         "OMP_WAIT_POLICY": "passive",  # the default spins: 7 to 35 times slower beside any other busy process
-        "OMP_NUM_THREADS": str(threads or _threads_each(processes)),
+        "OMP_NUM_THREADS": str(threads or _threads_each(processes // machines.count)),
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_OFFLINE": "1",  # a worker reads its model from disk, never from the network
         **({"ACCELERATE_USE_CPU": "true"} if several_on_cpu else {}),

@@ -26,6 +26,7 @@ from bedplate_registry.progress import Reporter
 
 from .checkpoints import mark_complete, prune
 from .encoding import same
+from .lora import save_adapter
 from .plan import Batch, Judge, Objective, Plan, inputs_of
 from .sampling import LengthGroupedBatches, deal
 from .settings import FinetuneSettings
@@ -48,6 +49,7 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
             callbacks=[flow],
         )
         self.control: Any
+        self.plan = plan
         self.objective: Objective = plan.objective
         self.judge: Judge | None = plan.judge
         self.flow = flow
@@ -130,9 +132,14 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         self.flow.seconds_aside += time.perf_counter() - start
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Weights and config only: the Trainer's own would add pickled arguments."""
-        if self.args.should_save:
-            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+        """Weights and config only: the Trainer's own would add pickled arguments. Of an adapted model the adapter."""
+        if not self.args.should_save:
+            return
+        folder = output_dir or self.args.output_dir
+        if self.plan.settings.apply_lora:
+            save_adapter(self.model, Path(folder), self.plan.base_name, state_dict)
+        else:
+            self.model.save_pretrained(folder, state_dict=state_dict)
 
     def take_best_of(self, checkpoint: Path) -> None:
         """The state and the best weights of a run whose training was over when it died."""

@@ -19,8 +19,8 @@ import torch
 import transformers
 from transformers.pytorch_utils import Conv1D
 
+from bedplate_registry.adapters import kept_path
 from bedplate_registry.errors import Refused, nearest
-from bedplate_registry.plans import ADAPTER_FILES
 from bedplate_registry.tasks import get_task
 from bedplate_serving.predictors.adapters import find_adapter
 from bedplate_serving.predictors.loading import load_model
@@ -77,20 +77,21 @@ def save_adapter(adapted: Any, folder: Path, base_name: str = "", state_dict: An
     model = adapted.get_base_model()
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
+    if model.can_generate():
+        model.generation_config.save_pretrained(folder)
 
 
 @contextmanager
 def over_base(base: Path, adapter: Path) -> Iterator[Path]:
     """A view of a model as the registry keeps an adapter over its base; a predictor merges the two when it loads."""
-    with tempfile.TemporaryDirectory(prefix="bedplate-adapted-") as name:
-        view = Path(name)
-        for path in base.iterdir():
-            if path.name != "config.json":
-                (view / path.name).symlink_to(path.resolve())
-        (view / "config.json").symlink_to((adapter / "config.json").resolve())
-        for kept in map(Path, ADAPTER_FILES):
-            (view / kept).parent.mkdir(exist_ok=True)
-            (view / kept).symlink_to((adapter / kept.name).resolve())
+    with tempfile.TemporaryDirectory(prefix="bedplate-adapted-") as made:
+        view = Path(made)
+        files = {path.name: path for path in base.iterdir()} | {
+            kept_path(path.name): path for path in adapter.iterdir()
+        }
+        for name, path in files.items():
+            (view / name).parent.mkdir(exist_ok=True)
+            (view / name).symlink_to(path.resolve())
         yield view
 
 

@@ -75,6 +75,7 @@ class FinetuneResult:
     samples_per_second: float
     resolved: dict[str, Any]  # settings.Resolved.to_json()
     packages: dict[str, str] = field(default_factory=dict)
+    forecast: dict[str, Any] | None = None  # preflight.Forecast.to_json(), where the run was long enough to measure
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"labels": list(self.labels)}

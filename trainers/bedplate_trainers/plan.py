@@ -5,7 +5,7 @@ A recipe fills these in for its task; the loop (`training`, `loop`) is the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,11 +70,12 @@ class Plan:
     work_dir: Path
     device: str
     processes: int
+    base_name: str = ""  # what an adapter calls its base
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Where training ended. The plan's model holds the best weights."""
+    """Where training ended."""
 
     steps: int
     epochs: float
@@ -82,6 +83,7 @@ class Trained:
     seconds: float  # of this process; a resumed run counts from its resumption
     samples_per_second: float
     is_writer: bool
+    save: Callable[[Path], None]  # writes the best weights, or the adapter; called in every process
 
 
 def inputs_of(batch: Batch, device: torch.device | None = None) -> Batch:

@@ -70,7 +70,8 @@ def training_arguments(plan: Plan) -> TrainingArguments:
         full_determinism=settings.enable_full_determinism,
         bf16=settings.precision == "bf16",
         fp16=settings.precision == "fp16",
-        tf32=True if on_gpu and torch.cuda.get_device_capability()[0] >= 8 else None,
+        tf32=settings.tf32 if on_gpu and torch.cuda.get_device_capability()[0] >= 8 else None,
+        torch_compile=settings.torch_compile,
         activation_checkpointing=settings.activation_checkpointing,
         eval_strategy=strategy,
         eval_steps=every,
@@ -125,4 +126,5 @@ def _outcome(trainer: BedplateTrainer, plan: Plan, seconds: float) -> Trained:
         seconds=seconds,
         samples_per_second=trained / busy,
         is_writer=arguments.process_index == 0,
+        save=lambda folder: trainer.save_model(str(folder)),
     )

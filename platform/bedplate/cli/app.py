@@ -255,8 +255,8 @@ def _show_plan(spec: dict[str, Any], format: Format) -> None:
         return
     show({key: spec[key] for key in ("model", "task", "rows", "columns", "output", "device", "processes")}, format)
     print()
-    values, reasons = spec["forecast"]["values"], spec["forecast"]["reasons"]
-    rows = [{"setting": k, "value": v, "from": reasons.get(k, "given or default")} for k, v in values.items()]
+    values, sources = spec["forecast"]["values"], spec["forecast"]["sources"]
+    rows = [{"setting": name, "value": value, "from": sources[name]} for name, value in values.items()]
     show(rows, format, columns=("setting", "value", "from"))
 
 

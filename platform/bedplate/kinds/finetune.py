@@ -29,9 +29,10 @@ from bedplate_registry.models import ModelDraft, ModelVersion
 from bedplate_registry.names import Name
 from bedplate_registry.plans import ADAPTER_FILES
 from bedplate_registry.tables import count_rows
-from bedplate_registry.tasks import get_task
+from bedplate_registry.tasks import get_task, joins_for
 from bedplate_trainers.launch import launch_command, launch_environment
 from bedplate_trainers.settings import FinetuneSettings, resolve
+from bedplate_trainers.sharding import write_accelerate_config
 
 __all__ = ["EXAMPLE", "KIND", "TrainingRequest", "drop_weights", "register"]
 
@@ -84,6 +85,9 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     task = get_task(str(request["task"])).name
     model = context.registry.models.get(str(request["model"]))
     _check_finetunable(model, task)
+    given = mapping_of(request, "settings")
+    settings = FinetuneSettings.from_mapping(given, task)
+    _check_adapter(model, settings)
     data = {part: _data(context, request.get(part), part) for part in ("train", "validation", "test")}
     columns = columns_given(request)
     for part, ref in data.items():
@@ -91,7 +95,6 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             ref.check_columns(context.registry, task, columns, need_label=True, what=part)
     train = data["train"]
     assert isinstance(train, DataRef)
-    settings = FinetuneSettings.from_mapping(mapping_of(request, "settings"), task)
     device = choose_device(context.machine, request.get("device"))
     trial = mapping_of(request, "trial")
     counted = trial.get("rows")
@@ -105,7 +108,8 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         **{part: ref.to_json() if isinstance(ref, DataRef) else ref for part, ref in data.items()},
         "columns": columns,
         "settings": settings.to_json(task),
-        "forecast": forecast.to_json(),  # the worker resolves again, knowing the split and the labels
+        # The worker resolves again, knowing the split and the labels.
+        "forecast": {**forecast.to_json(), "sources": forecast.sources(given)},
         "output": str(_output(context, str(request["output"]))),
         "device": device,
         "processes": processes,
@@ -116,18 +120,22 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_finetunable(model: ModelVersion, task: str) -> None:
     model.check_active()
-    if task not in model.facts.finetunable_tasks:
+    if task not in model.facts.finetunable_tasks and not joins_for(model.facts.model_type, task):
         able = ", ".join(model.facts.finetunable_tasks) or "nothing"
         raise Conflict(
             f"{model.ref} cannot be fine-tuned for {task}.",
             hint=f"It can be fine-tuned for: {able}.",
             code="not-finetunable",
         )
-    if ADAPTER_FILES[0] in {file.path for file in model.files}:
+
+
+def _check_adapter(model: ModelVersion, settings: FinetuneSettings) -> None:
+    """A model with an adapter is merged before it is trained, so an adapter on it would have no base here."""
+    if not settings.merge_lora_weights and ADAPTER_FILES[0] in {file.path for file in model.files}:
         raise Conflict(
-            f"{model.ref} is a base with an adapter, and a fine-tune would begin with the base alone.",
-            hint="Merge the adapter into its base where it was trained (merge_and_unload), and import the result.",
-            code="adapter-not-trained",
+            f"{model.ref} is an adapter, or a model with one, and cannot be the base of another.",
+            hint="Leave merge_lora_weights=false out, or begin with its base.",
+            code="bad-base",
         )
 
 
@@ -154,12 +162,16 @@ def _processes(value: object) -> int:
 
 
 def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
-    """Weights, gradients and the two moments of Adam, four bytes each; on a GPU the host holds the weights only."""
+    """Weights, gradients and the two moments of Adam, four bytes each; on a GPU the host holds the weights only.
+
+    With LoRA the weights, and a second time where the two are merged.
+    """
     parameters, processes = context.registry.models.get(spec["model"]).facts.parameters, spec["processes"]
+    bytes_each = 8 if spec["settings"].get("apply_lora") else 16
     if spec["device"] == "cuda":
         each = parameters * 4 + 3 * GIB
         return Demand(cores=2 * processes, memory_bytes=processes * each, gpus=processes)
-    return Demand(cores=host_cores(context), memory_bytes=processes * (parameters * 16 + 2 * GIB))
+    return Demand(cores=host_cores(context), memory_bytes=processes * (parameters * bytes_each + 2 * GIB))
 
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
@@ -167,7 +179,8 @@ def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int
     models.files_dir(models.get(spec["model"]))  # the worker may only read it
     each = {"device": spec["device"], "processes": spec["processes"]}
     each["threads"] = max(1, lease.cores // spec["processes"])
-    argv = launch_command("bedplate.workers.finetune", [str(folder), str(epoch)], **each)
+    config = write_accelerate_config(spec["settings"], folder)
+    argv = launch_command("bedplate.workers.finetune", [str(folder), str(epoch)], config=config, **each)
     return Command(argv, {"BEDPLATE_HOME": str(context.home.path), **launch_environment(**each)})
 
 

@@ -43,6 +43,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         output_dir=folder.path / "model",
         device=spec["device"],
         processes=spec["processes"],
+        model_name=str(base.name),
     )
     result = finetune(request, reporter if is_first else SILENT, resume=reporter.epoch > 1)
     if result is None:  # not the first process
@@ -80,15 +81,18 @@ def _draft(
 ) -> ModelDraft:
     """The trained folder as blobs and a draft, with where it comes from: enough to make it again."""
     spec = folder.spec
+    is_adapter = (request.output_dir / "adapter_config.json").is_file()
     prepared = prepare_folder_import(
         registry,
         request.output_dir,
         name=Name.parse(spec["output"]),
         task=spec["task"],
+        base=base.ref if is_adapter else None,
         check=lambda view, facts: load_check(view, facts, device=spec["device"]),
         reporter=reporter,
     )
     lineage = {
+        **prepared.lineage,
         "job": folder.path.name,
         "base": base.ref,
         "base_digest": base.digest,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bedplate_registry.progress import Reporter
 from bedplate_trainers.examiners import Setup, get_examiner
+from bedplate_trainers.lora import add_adapter, merge, over_base, starting_point
 from bedplate_trainers.messages import FinetuneRequest, FinetuneResult
-from bedplate_trainers.plan import Plan
+from bedplate_trainers.plan import Plan, Trained
 from bedplate_trainers.pretrained import packages, pick_precision, quiet
 from bedplate_trainers.sets import Sets
 from bedplate_trainers.settings import EvaluateSettings, Resolved
@@ -28,6 +31,7 @@ class Prepared:
     resolved: Resolved
     sets: Sets[Any]
     labels: tuple[str, ...] = ()
+    settle: Callable[[Path], None] = lambda folder: None  # what is left to do to the saved model, before it is judged
 
 
 def run_recipe(
@@ -38,19 +42,24 @@ def run_recipe(
     resume: bool,
 ) -> FinetuneResult | None:
     """One fine-tune; None in every process but the first."""
+    with starting_point(request.model_dir) as folder:
+        return _run(prepare, replace(request, model_dir=folder), reporter, resume)
+
+
+def _run(
+    prepare: Callable[[FinetuneRequest, Reporter], Prepared], request: FinetuneRequest, reporter: Reporter, resume: bool
+) -> FinetuneResult | None:
     start = time.perf_counter()
     quiet()
     reporter.progress("load", 0, 3)
-    prepared = prepare(request, reporter)
+    prepared = _adapted(prepare(request, reporter), request)
     trained = train(prepared.plan, reporter, resume=resume)
-    if not trained.is_writer:
-        return None
-
     reporter.progress("save", 0, 1)
-    prepared.plan.model.save_pretrained(request.output_dir)
-    prepared.tokenizer.save_pretrained(request.output_dir)
-    reporter.progress("save", 1, 1)
-    metrics, report = _judge(prepared, request, reporter)
+    with _saved(prepared, trained, request) as model:
+        if not trained.is_writer:
+            return None
+        reporter.progress("save", 1, 1)
+        metrics, report = _judge(prepared, request, model, reporter)
     counts = prepared.sets.counts
     return FinetuneResult(
         metrics=metrics,
@@ -70,8 +79,46 @@ def run_recipe(
     )
 
 
+def _adapted(prepared: Prepared, request: FinetuneRequest) -> Prepared:
+    """With an adapter to train instead of the model, if so set."""
+    plan = prepared.plan
+    if plan.settings.attn_implementation != "default":
+        plan.model.set_attn_implementation(plan.settings.attn_implementation)
+    if not plan.settings.apply_lora:
+        return prepared
+    model = add_adapter(plan.model, request.task, plan.settings)
+    return replace(prepared, plan=replace(plan, model=model, base_name=request.model_name))
+
+
+@contextmanager
+def _saved(prepared: Prepared, trained: Trained, request: FinetuneRequest) -> Iterator[Path]:
+    """Writes `output_dir`, and gives the folder that a predictor loads: an adapter alone is laid over its base.
+
+    Every process takes part, since each has a part of a model that is sharded.
+    """
+    settings = prepared.plan.settings
+    if settings.apply_lora and not settings.merge_lora_weights:
+        trained.save(request.output_dir)
+        with over_base(request.model_dir, request.output_dir) if trained.is_writer else nullcontext(Path()) as view:
+            if trained.is_writer:
+                prepared.settle(view)  # its config.json is a link to the one that is kept
+            yield view
+        return
+    if settings.apply_lora:
+        adapter = request.work_dir / "adapter"
+        trained.save(adapter)
+        if trained.is_writer:
+            merge(request.model_dir, adapter, request.output_dir, request.task)
+    else:
+        trained.save(request.output_dir)
+    if trained.is_writer:
+        prepared.tokenizer.save_pretrained(request.output_dir)
+        prepared.settle(request.output_dir)
+    yield request.output_dir
+
+
 def _judge(
-    prepared: Prepared, request: FinetuneRequest, reporter: Reporter
+    prepared: Prepared, request: FinetuneRequest, model: Path, reporter: Reporter
 ) -> tuple[dict[str, float], dict[str, Any] | None]:
     """Validation metrics and the test report, by the saved model and the predictor that will serve it."""
     sets, device = prepared.sets, prepared.plan.device
@@ -80,10 +127,10 @@ def _judge(
     if sets.validation is not None:
         setup = Setup(request.task, request.columns, device, reporter, replace(settings, confidence_draws=0))
         examiner = get_examiner(setup)
-        metrics = examiner.report(examiner.judge(request.output_dir, sets.validation))["metrics"]
+        metrics = examiner.report(examiner.judge(model, sets.validation))["metrics"]
     if sets.test is not None:
         examiner = get_examiner(Setup(request.task, request.columns, device, reporter, settings))
-        judged = examiner.judge(request.output_dir, sets.test, "test")
+        judged = examiner.judge(model, sets.test, "test")
         report = {**examiner.report(judged), "baselines": examiner.baselines(judged, sets.train)}
     return metrics, report
 
