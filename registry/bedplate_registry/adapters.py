@@ -30,11 +30,12 @@ __all__ = [
     "kept_path",
     "no_base",
     "no_head",
+    "not_an_adapter",
     "read_adapter_config",
 ]
 
 CONFIG = "adapter_config.json"
-OURS = "bedplate_"  # how a model is asked, as it was trained
+OURS = ("bedplate_", "task_specific_params")  # how a model is asked, as it was trained
 _PREFIX = "base_model.model."  # of every name in the weights
 _HOMES = {PurePosixPath(path).name: path for path in ADAPTER_FILES}
 _CLASS_END = re.compile(r"(?:For[A-Z]\w+|(?:With)?LMHeadModel|Model)$")
@@ -167,6 +168,11 @@ def no_base(config: AdapterConfig, why: str = "") -> Refused:
         hint=f"Import the base ({first}), then the adapter with --base REF, where REF is what the base is called here.",
         code="no-base",
     )
+
+
+def not_an_adapter() -> Refused:
+    """That a base was given for a model that needs none."""
+    return Refused("The model is no adapter, and is laid over no base.", hint="Leave --base out.", code="not-an-adapter")
 
 
 def no_head(config: AdapterConfig) -> Refused:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,20 @@ import torch
 from safetensors.torch import load_file
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.importing import prepare_folder_import
+from bedplate_registry.models import ModelVersion
+from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
+from bedplate_registry.registry import Registry
+from bedplate_serving import testing
 from bedplate_serving.predictors import load_predictor
+from bedplate_serving.testing import seq2seq
 from bedplate_trainers.checkpoints import complete_checkpoints
 from bedplate_trainers.finetune import FinetuneRequest, FinetuneResult, finetune
 from bedplate_trainers.lora import add_adapter, over_base
 from bedplate_trainers.recipes.text_classification import prepare
+from question_rows import question_rows
+from tagged_rows import tagged_rows
 
 Maker = Callable[..., FinetuneRequest]
 LORA = {"apply_lora": True, "learning_rate": 7e-3}
@@ -70,6 +79,48 @@ def test_an_adapter_alone_is_served_over_its_base_and_names_no_path(make_request
     assert str(request.model_dir) not in json.dumps(config)
     with over_base(request.model_dir, request.output_dir) as view:
         assert np.allclose(answers(view), answers(merged.output_dir), atol=1e-6)
+
+
+def of_task(task: str, folder: Path) -> tuple[Path, list[dict[str, Any]], Any]:
+    """A base, rows to train it on, and what the trained model is asked."""
+    if task == "token-classification":
+        return testing.tiny_encoder(folder), tagged_rows(40), [TEXTS[0]]
+    if task == "question-answering":
+        return (
+            testing.tiny_encoder(folder),
+            question_rows(40, without=0.3),
+            [{"question": "which thing ?", "context": TEXTS[0]}],
+        )
+    names = ("document", "summary") if task == "summarization" else ("source", "target")
+    rows = [dict(zip(names, (text, "money"), strict=True)) for text in TEXTS * 15]
+    maker = seq2seq.tiny_t5 if task == "summarization" else partial(seq2seq.tiny_marian, languages=())
+    return maker(folder), rows, TEXTS
+
+
+@pytest.mark.parametrize("task", ["token-classification", "question-answering", "summarization", "translation"])
+def test_an_adapter_of_any_task_is_registered_and_answers_as_it_was_trained(
+    task: str, make_request: Maker, tmp_path: Path
+) -> None:
+    base, rows, asked = of_task(task, tmp_path / "base")
+    registry = Registry(tmp_path / "registry")
+    settings = {"apply_lora": True, "merge_lora_weights": False, "max_steps": 2, "eval_strategy": "no"}
+    request = make_request(rows, task=task, model_dir=base, columns={}, test=None, settings=settings)
+    tuned(request)
+
+    def publish(folder: Path, name: str, **more: Any) -> ModelVersion:
+        draft = prepare_folder_import(
+            registry, folder, name=Name.parse(name), check=lambda *_: {}, reporter=SILENT, **more
+        )
+        return registry.models.publish(draft)
+
+    on = publish(base, "base").ref
+    version = publish(request.output_dir, "adapter", task=task, base=on)
+    assert version.adapter_base == on
+    assert version.facts.size_bytes < (base / "model.safetensors").stat().st_size / 2
+    predictor = load_predictor(registry.models.files_dir(version), task, device="cpu")
+    with over_base(base, request.output_dir) as view:
+        expected = load_predictor(view, task, device="cpu")
+        assert predictor.predict(asked) == expected.predict(asked)
 
 
 def test_a_head_of_another_size_comes_with_the_adapter(make_request: Maker, tmp_path: Path) -> None:
