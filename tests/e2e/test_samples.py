@@ -64,6 +64,16 @@ def test_the_sample_of_token_classification_runs(env: dict[str, str], tmp_path: 
     assert "word f1_score_micro" in done.stdout, "its baseline stands beside it"
 
 
+def test_the_sample_of_question_answering_runs(env: dict[str, str], tmp_path: Path) -> None:
+    script = ROOT / "samples" / "question_answering.sh"
+    done = subprocess.run(["bash", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "answered.jsonl").read_text().splitlines()]
+    assert len(rows) == 50
+    assert all(row["answer"] == row["context"][row["start"] : row["end"]] for row in rows)
+    assert "whole_context f1_score" in done.stdout, "its baseline stands beside it"
+
+
 def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -46,6 +46,7 @@ __all__ = ["app"]
 HEADLINES = {
     "text-classification": ("accuracy", "f1_score_macro"),
     "token-classification": ("f1_score_micro", "accuracy"),
+    "question-answering": ("f1_score", "exact_match"),
 }
 
 app = typer.Typer(
