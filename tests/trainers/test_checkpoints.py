@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,20 @@ from bedplate_trainers.checkpoints import (
     complete_checkpoints,
     discard_incomplete,
     is_complete,
+    is_sound,
+    keep_resumable,
     mark_complete,
     prune,
 )
 
 
-def checkpoint(work: Path, step: int, *, mark: bool = True) -> Path:
+def checkpoint(work: Path, step: int, *, best: int | None = None, mark: bool = True) -> Path:
     folder = work / f"checkpoint-{step}"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"w" * 100)
     (folder / "optimizer.pt").write_bytes(b"o" * 50)
+    named = f"/elsewhere/checkpoint-{best}" if best else None
+    (folder / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": named}))
     if mark:
         mark_complete(folder)
     return folder
@@ -64,3 +69,42 @@ def test_the_best_and_the_latest_are_kept(tmp_path: Path, limit: int, best: int 
         checkpoint(tmp_path, step)
     prune(tmp_path, limit, f"checkpoint-{best}" if best else None)
     assert {int(path.name[11:]) for path in complete_checkpoints(tmp_path)} == kept
+
+
+def flip(checkpoint: Path) -> None:
+    """One bit, in the middle of a file."""
+    path = checkpoint / "optimizer.pt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_found_by_the_digests(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, 10)
+    assert is_sound(folder)
+    flip(folder)
+    assert is_complete(folder)
+    assert not is_sound(folder)
+
+
+@pytest.mark.parametrize(
+    ("bests", "damaged", "kept"),
+    [
+        ({10: None, 20: None}, (), {10, 20}),
+        ({10: None, 20: None}, (20,), {10}),
+        ({10: 10, 20: 10, 30: 30}, (30,), {10, 20}),
+        ({10: 10, 20: 20, 30: 20}, (20,), {10}),  # 20 comes again, and 30 after it
+        ({20: 10, 30: 30}, (30,), {20}),  # the best is gone whatever we do
+        ({10: 10}, (10,), set()),
+    ],
+)
+def test_a_run_goes_on_from_the_latest_whose_best_is_sound_too(
+    tmp_path: Path, bests: dict[int, int | None], damaged: tuple[int, ...], kept: set[int]
+) -> None:
+    for step, best in bests.items():
+        folder = checkpoint(tmp_path, step, best=best)
+        if step in damaged:
+            flip(folder)
+    removed = keep_resumable(tmp_path)
+    assert {int(path.name[11:]) for path in complete_checkpoints(tmp_path)} == kept
+    assert removed == sorted(f"checkpoint-{step}" for step in bests.keys() - kept)

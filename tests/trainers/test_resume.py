@@ -79,20 +79,23 @@ def test_a_killed_run_resumes_to_the_same_weights_and_misses_no_step(
     assert repeated * SETTINGS["logging_steps"] <= SETTINGS["save_steps"] + SETTINGS["logging_steps"]
 
 
-def test_a_truncated_checkpoint_is_left_out_and_the_one_before_taken(make_request: Maker, recorder: Any) -> None:
+def test_damaged_checkpoints_are_left_out_and_the_one_before_them_taken(make_request: Maker, recorder: Any) -> None:
     request = make_request(settings=SETTINGS)
     finetune(request, SILENT, resume=False)
     expected = digest(request.output_dir)
-    latest, before, *_ = complete_checkpoints(request.work_dir)
+    latest, before, first = complete_checkpoints(request.work_dir)
     path = latest / "optimizer.pt"
     path.write_bytes(path.read_bytes()[:-10])
+    data = bytearray((before / "optimizer.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (before / "optimizer.pt").write_bytes(data)
     shutil.rmtree(request.output_dir)
 
     finetune(request, recorder, resume=True)
-    assert recorder.messages[:2] == [
-        f"{latest.name} is incomplete and was left out.",
-        f"Resuming from {before.name}.",
-    ]
+    cut, flipped, resuming, *_ = recorder.messages
+    assert cut == f"{latest.name} is incomplete and was left out."
+    assert flipped.startswith(f"{before.name} was left out: ")
+    assert resuming.startswith(f"Resuming from {first.name}. The best one so far, checkpoint-40, is gone")
     assert digest(request.output_dir) == expected
 
 

@@ -3,41 +3,49 @@
 * batches come from our own sampler, so that a resumed run draws what the undisturbed one would have drawn
 * the loss is the recipe's, averaged over the items of the whole optimizer step
 * validation rows are dealt to the processes and judged by the recipe, in any way the task wants
-* a checkpoint is marked complete when all of it is on disk; no pickled arguments are written
+* the rows of a step go through the model in as many parts as memory allows, without a change of the result
+* a checkpoint is marked complete when all of it is on disk; no pickled arguments are written; a full disk is waited for
+* a run whose loss is no number stops, and names the rows
 * figures and progress go to the reporter
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerState, TrainingArguments
 
-from bedplate_registry.progress import Reporter
+from bedplate_registry.errors import BedplateError
 
-from .checkpoints import mark_complete, prune
+from .checkpoints import best_of, mark_complete, prune
 from .encoding import same
+from .flow import Flow
+from .ladder import Ladder, is_out_of_memory
 from .lora import save_adapter
 from .plan import Batch, Judge, Objective, Plan, inputs_of
+from .preflight import Forecast, check_disk, estimated_checkpoint, forecast_of, is_worth_it, raw_optimizer
+from .room import PATIENCE_SECONDS, save_with_patience
 from .sampling import LengthGroupedBatches, deal
-from .settings import FinetuneSettings
+from .steps import Step, StepRows
+from .watch import LossWatch
 
-__all__ = ["BedplateTrainer", "Flow", "has_stalled", "wait_for_all"]
+__all__ = ["BedplateTrainer", "wait_for_all"]
 
 
 class BedplateTrainer(Trainer):  # type: ignore[misc]
     """The Trainer with our batches, our loss, our judge and our mark on checkpoints."""
 
     loss_is_scaled_for_ga = True  # by `_get_num_items_in_batch`
+    forecast: Forecast | None = None
 
     def __init__(self, plan: Plan, arguments: TrainingArguments, flow: Flow) -> None:
         super().__init__(
@@ -53,6 +61,11 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         self.objective: Objective = plan.objective
         self.judge: Judge | None = plan.judge
         self.flow = flow
+        self.ladder = Ladder(plan.settings, plan.work_dir)
+        self.watch = LossWatch(plan.settings, plan.row_numbers)
+        self._steps = StepRows(plan.train, self.ladder)
+        self._is_trying = False
+        self._most_judged = plan.settings.per_device_eval_batch_size  # rows at once
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Not prepared by accelerate, whose wrapper loses `set_epoch` after a resume; our sampler knows the ranks."""
@@ -65,14 +78,93 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
             arguments.process_index,
         )
         self.flow.batches = batches
-        self.flow.steps_per_epoch = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
+        self.flow.steps_per_epoch = len(batches)
         return DataLoader(
-            self.train_dataset,
+            self._steps,
             batch_sampler=batches,
             collate_fn=same,
             pin_memory=arguments.device.type == "cuda",
             generator=torch.Generator().manual_seed(arguments.seed),  # leaves the global generator to dropout
         )
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
+        """Once model and optimizer are ready, the whole run is forecast; a resumed one was already."""
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        if self.state.best_model_checkpoint is None:  # nothing can be worse than a best that is gone
+            self.state.best_metric = self.state.best_global_step = None
+        self.ladder.apply(self.model)
+        is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if resume_from_checkpoint is None and not is_sharded:
+            start = time.perf_counter()
+            if is_worth_it(self):
+                self.forecast = forecast_of(self, self.flow.reporter)
+            elif self.args.should_save:
+                check_disk(self, estimated_checkpoint(self))
+            self.flow.seconds_aside += time.perf_counter() - start
+        return prepared
+
+    def training_step(self, model: Any, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward of the rows of a step; where memory runs out, once more in smaller parts."""
+        while True:
+            try:
+                loss = self._forward_backward(model, inputs, num_items_in_batch)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                message = f"{error}".partition("\n")[0]
+            # Not in the handler above, where the error's traceback still holds what took the memory.
+            model.zero_grad()
+            self.step_down(message)
+            inputs = self._steps.__getitems__(inputs.rows)
+        self.watch.add(self.state.global_step + 1, inputs.rows, loss)
+        return loss
+
+    def _forward_backward(self, model: Any, step: Step, items: Any) -> torch.Tensor:
+        """The loss of the step. Processes exchange gradients with the last part only."""
+        losses = []
+        for part, batch in enumerate(step.batches, 1):
+            is_last = part == len(step.batches)
+            self.accelerator.gradient_state._set_sync_gradients(is_last)
+            with nullcontext() if is_last else self.accelerator.no_sync(model=model):
+                losses.append(super().training_step(model, batch, items))
+        return torch.stack(losses).sum()
+
+    def try_step(self, rows: Sequence[int]) -> None:
+        """A whole step with these rows, by this process alone, that is not counted: for a forecast."""
+        step = self._steps.__getitems__(rows)
+        items = torch.stack([self.objective.items(batch).float() for batch in step.batches]).sum()
+        self._is_trying = True
+        try:
+            self.training_step(self.model, step, items.clamp(min=1e-9).to(self.args.device))
+        finally:
+            self._is_trying = False
+        self.watch.forget()
+        raw_optimizer(self).step()
+        self.model.zero_grad()
+
+    def step_down(self, message: str = "") -> None:
+        """The ladder's next rung. Several processes, which wait for each other, begin on it when they are resumed."""
+        told = self.ladder.step_down(self.model)
+        if self.args.world_size > 1 and not self._is_trying:
+            raise BedplateError(
+                f"Process {self.args.process_index} of {self.args.world_size} ran out of memory: {message}",
+                hint="Resume the job: it goes on from its last checkpoint with fewer rows at once.",
+                code="out-of-memory",
+            )
+        if self.flow.reporter is not None:
+            self.flow.reporter.message(told)
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        self.watch.add_norm(norm)
+        return norm
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing that has gone wrong is logged, judged or kept."""
+        if self.watch.is_full or self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            self.watch.check(self.state.log_history)
+        super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -81,9 +173,10 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         total = self.objective.total(model(**inputs_of(inputs)), inputs)
         return total / num_items_in_batch * self.args.world_size
 
-    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
-        """The items of all micro-batches of a step, in all processes."""
-        items = torch.stack([self.objective.items(batch).float() for batch in batch_samples]).sum().to(device)
+    def _get_num_items_in_batch(self, batch_samples: list[Step], device: torch.device) -> torch.Tensor:
+        """The items of all parts of a step, in all processes."""
+        batches = [batch for step in batch_samples for batch in step.batches]
+        items = torch.stack([self.objective.items(batch).float() for batch in batches]).sum().to(device)
         if self.args.world_size > 1:
             items = self.accelerator.gather(items.reshape(1)).sum()
         return items.clamp(min=1e-9)
@@ -111,15 +204,42 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
             for number, rows in enumerate(batches, 1):
-                found += zip(rows, judge.predict(self.model, rows, arguments.device), strict=True)
+                found += zip(rows, self._predict(judge, rows), strict=True)
                 self.flow.report("evaluate", number, len(batches), "batches")
         self.model.train(was_training)
         by_row = dict(gather_object(found) if arguments.world_size > 1 else found)
         return [by_row[row] for row in range(len(judge.lengths))]
 
+    def judge_batch(self, judge: Judge, rows: Sequence[int]) -> None:
+        """Judges these rows, and forgets it: for a forecast."""
+        self.model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            self._predict(judge, rows)
+        self.model.train()
+
+    def _predict(self, judge: Judge, rows: Sequence[int]) -> list[Any]:
+        """Predictions of these rows, in fewer at once where memory runs out."""
+        found: list[Any] = []
+        while len(found) < len(rows):
+            part = rows[len(found) : len(found) + int(self._most_judged)]
+            try:
+                found += judge.predict(self.model, part, self.args.device)
+            except (MemoryError, RuntimeError) as error:
+                if len(part) == 1 or not is_out_of_memory(error):
+                    raise
+                self._most_judged = (len(part) + 1) // 2
+        return found
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         start = time.perf_counter()
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self._save_patiently(partial(self._write_checkpoint, folder, model, trial), folder)
+        if self.args.should_save:
+            best = self.state.best_model_checkpoint
+            prune(folder.parent, self.flow.settings.save_total_limit, Path(best).name if best else None)
+        self.flow.seconds_aside += time.perf_counter() - start
+
+    def _write_checkpoint(self, folder: Path, model: Any, trial: Any) -> None:
         if self.args.should_save and folder.exists():  # an old mark must not vouch for new files
             shutil.rmtree(folder)
         wait_for_all(self.args)
@@ -127,9 +247,15 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         wait_for_all(self.args)
         if self.args.should_save:
             mark_complete(folder)
-            best = self.state.best_model_checkpoint
-            prune(folder.parent, self.flow.settings.save_total_limit, Path(best).name if best else None)
-        self.flow.seconds_aside += time.perf_counter() - start
+
+    def write_model(self, folder: Path) -> None:
+        """The weights as they are now, or the adapter. Called in every process."""
+        self._save_patiently(lambda: self.save_model(str(folder)), folder)
+
+    def _save_patiently(self, save: Callable[[], None], folder: Path) -> None:
+        """Several processes do not wait for room on the disk, since those that have nothing to write would give up."""
+        patience = PATIENCE_SECONDS if self.args.world_size == 1 else 0.0
+        save_with_patience(save, folder, self.flow.reporter, patience_seconds=patience)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Weights and config only: the Trainer's own would add pickled arguments. Of an adapted model the adapter."""
@@ -145,75 +271,11 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         """The state and the best weights of a run whose training was over when it died."""
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         self.flow.first_step = self.state.global_step
-        best = self.state.best_model_checkpoint if self.args.load_best_model_at_end else None
-        self.state.best_model_checkpoint = best or str(checkpoint)
+        best = checkpoint.parent / best_of(checkpoint) if self.args.load_best_model_at_end else checkpoint
+        self.state.best_model_checkpoint = str(best if best.exists() else checkpoint)
         self._load_best_model()
-
-
-class Flow(TrainerCallback):  # type: ignore[misc]
-    """Epochs to the sampler, figures and progress to the reporter, extra checkpoints, early stopping."""
-
-    def __init__(self, settings: FinetuneSettings, reporter: Reporter | None) -> None:
-        self.settings, self._reporter = settings, reporter
-        self.batches: LengthGroupedBatches | None = None
-        self.steps_per_epoch = 1
-        self.first_step = 0
-        self.seconds_aside = 0.0  # spent on evaluation and checkpoints
-
-    def report(self, phase: str, done: float, total: float, unit: str) -> None:
-        if self._reporter is not None:
-            self._reporter.progress(phase, done, total, unit)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.first_step = state.global_step
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.batches is not None:
-            self.batches.set_epoch(state.global_step // self.steps_per_epoch)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        ends_epoch = state.global_step % self.steps_per_epoch == 0
-        every = int(self.settings.save_steps) if self.settings.save_steps != "auto" else 0
-        if every and not ends_epoch and state.global_step % every == 0:
-            control.should_save = True
-        if state.global_step >= state.max_steps:
-            control.should_log = True
-        self.report("train", state.global_step, state.max_steps, "steps")
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if has_stalled(state.log_history, self.settings):
-            control.should_training_stop = True
-            if self._reporter is not None:
-                self._reporter.message(
-                    f"Stopped early at step {state.global_step}: {self.settings.metric_for_best_model} did not rise"
-                    f" for {self.settings.early_stopping_patience} evaluations."
-                )
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        figures = {name: float(value) for name, value in (logs or {}).items() if _is_kept(name, value)}
-        if self._reporter is not None and figures.keys() - {"epoch"}:
-            self._reporter.metrics(state.global_step, figures)
-
-
-def has_stalled(log: Sequence[dict[str, float]], settings: FinetuneSettings) -> bool:
-    """Early stopping read off the log, which checkpoints keep, so that a resumed run stops where it would have."""
-    if not settings.early_stopping_patience:
-        return False
-    name = f"eval_{settings.metric_for_best_model}"
-    sign = -1.0 if name.endswith("loss") else 1.0
-    best, waited = -math.inf, 0
-    for value in (sign * entry[name] for entry in log if name in entry):
-        waited = 0 if value > best + settings.early_stopping_threshold else waited + 1
-        best = max(best, value)
-    return waited >= settings.early_stopping_patience
 
 
 def wait_for_all(arguments: TrainingArguments) -> None:
     if arguments.world_size > 1:
         torch.distributed.barrier()
-
-
-def _is_kept(name: str, value: Any) -> bool:
-    """The Trainer's own timings and sums are left out."""
-    timing = name.endswith(("_runtime", "_per_second", "_time")) or name.startswith(("train_", "total_"))
-    return isinstance(value, int | float | np.floating) and not timing

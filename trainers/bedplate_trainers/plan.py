@@ -71,6 +71,7 @@ class Plan:
     device: str
     processes: int
     base_name: str = ""  # what an adapter calls its base
+    row_numbers: Sequence[int] | None = None  # in the file of the training data, of each of `train`, from 1
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Trained:
     samples_per_second: float
     is_writer: bool
     save: Callable[[Path], None]  # writes the best weights, or the adapter; called in every process
+    changed: Mapping[str, Any]  # the settings that had to give way where memory ran out, as they are now
+    forecast: Mapping[str, Any] | None  # what a pre-flight measured, by the first attempt
 
 
 def inputs_of(batch: Batch, device: torch.device | None = None) -> Batch:

@@ -14,9 +14,11 @@ from transformers.trainer_callback import PrinterCallback
 
 from bedplate_registry.progress import Reporter
 
-from .checkpoints import complete_checkpoints, discard_incomplete, read_state
+from .checkpoints import best_of, complete_checkpoints, discard_incomplete, keep_resumable, read_state
+from .flow import Flow, has_stalled
+from .ladder import Ladder, is_out_of_memory, out_of_memory
 from .launch import check_device, check_world
-from .loop import BedplateTrainer, Flow, has_stalled, wait_for_all
+from .loop import BedplateTrainer, wait_for_all
 from .plan import Plan, Trained
 from .settings import FinetuneSettings
 
@@ -38,8 +40,8 @@ def train(plan: Plan, reporter: Reporter, *, resume: bool) -> Trained:
         trainer.take_best_of(checkpoint)
     else:
         if checkpoint is not None:
-            reporter.message(f"Resuming from {checkpoint.name}.")
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            reporter.message(f"Resuming from {checkpoint.name}.{_lost_best(checkpoint)}")
+        _train(trainer, checkpoint)
     return _outcome(trainer, plan, time.perf_counter() - start)
 
 
@@ -55,9 +57,9 @@ def training_arguments(plan: Plan) -> TrainingArguments:
         learning_rate=settings.learning_rate,
         num_train_epochs=settings.num_train_epochs,
         max_steps=settings.max_steps,
-        per_device_train_batch_size=settings.per_device_train_batch_size,
+        per_device_train_batch_size=settings.per_device_train_batch_size * settings.gradient_accumulation_steps,
         per_device_eval_batch_size=settings.per_device_eval_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        gradient_accumulation_steps=1,  # the Trainer is given whole steps, which `loop` takes in parts
         optim=settings.optim,
         weight_decay=settings.weight_decay,
         adam_beta1=settings.adam_beta1,
@@ -101,10 +103,28 @@ def is_finished(state: Mapping[str, Any], settings: FinetuneSettings) -> bool:
 def _prepare_folder(work_dir: Path, resume: bool, reporter: Reporter) -> None:
     work_dir.mkdir(parents=True, exist_ok=True)
     if not resume:
+        Ladder.forget(work_dir)
         for checkpoint in work_dir.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     for name in discard_incomplete(work_dir):
         reporter.message(f"{name} is incomplete and was left out.")
+    for name in keep_resumable(work_dir):
+        reporter.message(f"{name} was left out: it, or the best checkpoint that it goes with, is damaged.")
+
+
+def _train(trainer: BedplateTrainer, checkpoint: Path | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory("The weights, gradients and moments alone do not fit into memory.") from error
+        raise
+
+
+def _lost_best(checkpoint: Path) -> str:
+    best = best_of(checkpoint)
+    lost = " The best one so far, {}, is gone: the best from now on is taken."
+    return "" if (checkpoint.parent / best).exists() else lost.format(best)
 
 
 def _trainer(plan: Plan, arguments: TrainingArguments, reporter: Reporter) -> BedplateTrainer:
@@ -116,7 +136,7 @@ def _trainer(plan: Plan, arguments: TrainingArguments, reporter: Reporter) -> Be
 
 def _outcome(trainer: BedplateTrainer, plan: Plan, seconds: float) -> Trained:
     state, arguments = trainer.state, trainer.args
-    rows = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    rows = arguments.train_batch_size * arguments.world_size
     trained = (state.global_step - trainer.flow.first_step) * rows
     busy = max(seconds - trainer.flow.seconds_aside, 1e-9)
     return Trained(
@@ -126,5 +146,7 @@ def _outcome(trainer: BedplateTrainer, plan: Plan, seconds: float) -> Trained:
         seconds=seconds,
         samples_per_second=trained / busy,
         is_writer=arguments.process_index == 0,
-        save=lambda folder: trainer.save_model(str(folder)),
+        save=trainer.write_model,
+        changed=trainer.ladder.changed,
+        forecast=trainer.forecast.to_json() if trainer.forecast else None,
     )

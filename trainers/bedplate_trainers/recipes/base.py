@@ -74,7 +74,8 @@ def _run(
         test_rows=counts["test"],
         seconds=round(time.perf_counter() - start, 3),
         samples_per_second=round(trained.samples_per_second, 2),
-        resolved=prepared.resolved.to_json(),
+        resolved=prepared.resolved.to_json() | ({"changed": dict(trained.changed)} if trained.changed else {}),
+        forecast=dict(trained.forecast) if trained.forecast else None,
         packages=packages(),
     )
 
@@ -122,7 +123,8 @@ def _judge(
 ) -> tuple[dict[str, float], dict[str, Any] | None]:
     """Validation metrics and the test report, by the saved model and the predictor that will serve it."""
     sets, device = prepared.sets, prepared.plan.device
-    settings = EvaluateSettings(seed=prepared.plan.settings.seed)
+    trained = prepared.plan.settings
+    settings = EvaluateSettings(seed=trained.seed, n_best_size=trained.n_best_size)
     metrics, report = dict[str, float](), None
     if sets.validation is not None:
         setup = Setup(request.task, request.columns, device, reporter, replace(settings, confidence_draws=0))
