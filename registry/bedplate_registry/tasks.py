@@ -9,7 +9,20 @@ from typing import Any
 from .errors import Refused, nearest
 from .timm_models import WRAPPER, is_timm
 
-__all__ = ["ENCODERS", "SEQ2SEQ", "TASKS", "Key", "Task", "architecture_of", "finetunable_tasks", "get_task", "task_of"]
+__all__ = [
+    "ENCODERS",
+    "JOINABLE",
+    "SEQ2SEQ",
+    "TASKS",
+    "Key",
+    "Task",
+    "architecture_of",
+    "contradicts",
+    "finetunable_tasks",
+    "get_task",
+    "joins_for",
+    "task_of",
+]
 
 
 @dataclass(frozen=True)
@@ -203,6 +216,10 @@ SEQ2SEQ = frozenset(
         *("t5", "umt5"),
     )
 )
+# Encoders of which two can be joined to an encoder-decoder, one of them reading and one writing.
+JOINABLE = frozenset(("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"))
+# Tags that the Hub gives to models of several heads: no contradiction of any of them.
+_LOOSE_TAGS = frozenset(("zero-shot-classification", "text-ranking", "text2text-generation", "conversational"))
 _TRANSLATORS = frozenset(("fsmt", "m2m_100", "marian", "mbart", "nllb-moe"))
 
 
@@ -232,6 +249,21 @@ def task_of(config: Mapping[str, Any], pipeline_tag: str | None = None) -> str |
     return found[0] if found else None
 
 
+def contradicts(tag: str | None, config: Mapping[str, Any]) -> str | None:
+    """The task that the head is for, where the Hub's tag names another one of the nine; else None.
+
+    Not where the tag is none of ours (`sentence-similarity`) or fits several heads, or where there is no head.
+    """
+    architecture = architecture_of(config)
+    tagged = {task.name for task in _DESCRIBED if tag in task.pipeline_tags and tag not in _LOOSE_TAGS}
+    heads = {task.name for task in _DESCRIBED if task.fits(architecture)}
+    if architecture is None or architecture.endswith("ForPreTraining"):
+        return None  # those of a pre-training are fine-tuned for all that they are tagged with
+    if tag == "text-generation" and "summarization" in heads:
+        return None  # the Hub calls encoder-decoders so, too
+    return task_of(config) if tagged and heads and not tagged & heads else None
+
+
 def finetunable_tasks(model_type: str | None) -> tuple[str, ...]:
     """The tasks a model of this type can be fine-tuned for."""
     if model_type in ENCODERS:
@@ -239,6 +271,11 @@ def finetunable_tasks(model_type: str | None) -> tuple[str, ...]:
     if model_type in SEQ2SEQ:
         return _names(("summarization", "translation"))
     return ()
+
+
+def joins_for(model_type: str | None, task: str) -> bool:
+    """Whether a model of this type is fine-tuned for the task as both halves of an encoder-decoder."""
+    return model_type in JOINABLE and task in ("summarization", "translation")
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:

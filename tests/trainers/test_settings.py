@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bedplate_registry.errors import Refused
+from bedplate_trainers.parsing import of_task
 from bedplate_trainers.setting_names import RENAMED, UNSUPPORTED
 from bedplate_trainers.settings import EvaluateSettings, FinetuneSettings, resolve
 
@@ -130,9 +131,50 @@ def test_smaller_models_get_larger_rates_and_more_epochs(
 def test_nothing_stays_automatic_on_a_cpu_and_every_choice_has_a_reason() -> None:
     resolved = resolve(FinetuneSettings(), Facts(22_700_000), 1000, "cpu")
     assert "auto" not in resolved.to_json()["values"].values()
-    automatic = {field.name for field in fields(FinetuneSettings) if field.default == "auto"}
-    assert set(resolved.reasons) == automatic
+    known = of_task(FinetuneSettings, "text-classification").items()
+    assert set(resolved.reasons) == {name for name, field in known if field.default == "auto"}
     assert all(resolved.reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "model_type", "parameters", "rate", "metric", "ngram"),
+    [
+        ("summarization", "t5", 60_000_000, 3e-4, "rougeL", 3),
+        ("summarization", "bart", 400_000_000, 3e-5, "rougeL", 3),
+        ("summarization", "bert", 110_000_000, 3e-5, "rougeL", 3),
+        ("translation", "marian", 75_000_000, 5e-5, "bleu", 0),
+        ("translation", "marian", 3_000_000, 5e-4, "bleu", 0),
+    ],
+)
+def test_a_writing_model_has_lengths_of_its_own_and_rates_of_its_family(
+    task: str, model_type: str, parameters: int, rate: float, metric: str, ngram: int
+) -> None:
+    facts = Facts(parameters, model_type)
+    resolved = resolve(FinetuneSettings(), facts, 1000, "cpu", task=task, target_tokens=37)
+    values = resolved.to_json()["values"]
+    assert (values["learning_rate"], values["metric_for_best_model"]) == (rate, metric)
+    assert (values["max_source_length"], values["max_target_length"]) == (512, 40)
+    assert values["no_repeat_ngram_size"] == ngram
+    assert "max_seq_length" not in values
+    assert "ignore_mismatched_sizes" not in values
+    assert "99 of 100" in resolved.reasons["max_target_length"]
+
+
+def test_a_prefix_is_taken_as_it_is_and_may_be_empty() -> None:
+    for prefix in ("summarize: ", ""):
+        settings = FinetuneSettings.from_mapping({"source_prefix": prefix}, "summarization")
+        again = FinetuneSettings.from_mapping(settings.to_json("summarization"), "summarization")
+        assert again.source_prefix == prefix
+    with pytest.raises(Refused, match="in quotes"):  # YAML reads `summarize: ` so
+        FinetuneSettings.from_mapping({"source_prefix": {"summarize": None}}, "summarization")
+
+
+def test_a_metric_of_texts_needs_texts_to_be_written() -> None:
+    with pytest.raises(Refused, match="no text is written"):
+        FinetuneSettings.from_mapping({"eval_generate_rows": 0, "metric_for_best_model": "rouge1"}, "summarization")
+    alone = FinetuneSettings.from_mapping({"eval_generate_rows": 0}, "summarization")
+    resolved = resolve(alone, Facts(60_000_000, "t5"), 1000, "cpu", task="summarization").settings
+    assert resolved.metric_for_best_model == "loss"
 
 
 def test_what_is_given_is_kept() -> None:

@@ -7,7 +7,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
-from bedplate_serving.predictors.seq2seq.languages import prefixes_of
+from bedplate_serving.predictors.seq2seq.languages import prefixes_of, summary_prefix
 from bedplate_serving.predictors.seq2seq.predictor import CutShort, Seq2SeqItem, Seq2SeqPredictor, text_of
 from bedplate_serving.predictors.seq2seq.settings import Seq2SeqParameters
 
@@ -45,16 +45,13 @@ class Summarizer(Seq2SeqPredictor):
 
     def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
         super().__init__(folder, device, threads)
-        prefixes = prefixes_of(self._engine.config)
-        self._prefix = prefixes.get(self.task, "")
-        self._known_prefixes = tuple(prefixes.values())
+        self._prefixes = prefixes_of(self._engine.config)
 
     def parse(self, item: Any, parameters: Any = None) -> Seq2SeqItem:
         if isinstance(item, Seq2SeqItem):
             return item
         text = text_of(item, ("document", "text", "input_string"), ignored=("summary",))
-        prefix = "" if self._known_prefixes and text.startswith(self._known_prefixes) else self._prefix
-        return self._item(prefix + text, parameters or DEFAULT)
+        return self._item(summary_prefix(self._prefixes, text) + text, parameters or DEFAULT)
 
     def sample(self) -> Any:
         return (

@@ -10,4 +10,7 @@ __all__ = ["RECIPES"]
 RECIPES = {
     "text-classification": "text_classification",
     "token-classification": "token_classification",
+    "question-answering": "question_answering",
+    "summarization": "summarization",
+    "translation": "translation",
 }

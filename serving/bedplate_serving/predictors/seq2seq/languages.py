@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from bedplate_registry.errors import Refused, nearest
 
-__all__ = ["Direction", "Languages", "direction_of", "languages_of", "prefixes_of"]
+__all__ = ["Direction", "Languages", "direction_of", "languages_of", "prefixes_of", "summary_prefix"]
 
 DIRECTION = re.compile(r"translation_([A-Za-z]{2,3}(?:_[A-Za-z]{2,4})?)_to_([A-Za-z]{2,3}(?:_[A-Za-z]{2,4})?)")
 MARK = re.compile(r">>([^<>\s]+)<<")
@@ -29,7 +29,8 @@ class Direction:
     """What two languages come to for one text."""
 
     prefix: str = ""  # stands before the text
-    source: str | None = None  # the language the tokenizer is set to
+    source: str | None = None  # the languages the tokenizer is set to
+    target: str | None = None
     forced: tuple[tuple[str, int], ...] = ()  # tokens of the target, by their names in a GenerationConfig
 
 
@@ -47,13 +48,14 @@ def languages_of(tokenizer: Any, config: Any, generation_config: Any) -> Languag
     """What the files of a model say of its languages."""
     if codes := _coded(tokenizer):
         return CodedLanguages(tokenizer, codes, generation_config)
+    own = prefixes_of(config).get("translation", "")  # of a model that was trained for one direction of several
     marks = [mark[1] for token in getattr(tokenizer, "supported_language_codes", ()) if (mark := MARK.fullmatch(token))]
     if marks:
-        return MarkedLanguages(marks, getattr(tokenizer, "source_lang", None))
+        return MarkedLanguages(marks, getattr(tokenizer, "source_lang", None), own)
     prefixes = {pair: prefix for name, prefix in prefixes_of(config).items() if (pair := direction_of(name))}
     if prefixes:
-        return PrefixedLanguages(prefixes)
-    return OneDirection(getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
+        return PrefixedLanguages(prefixes, own)
+    return OneDirection(getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None), own)
 
 
 def prefixes_of(config: Any) -> dict[str, str]:
@@ -61,6 +63,12 @@ def prefixes_of(config: Any) -> dict[str, str]:
     tasks = getattr(config, "task_specific_params", None)
     found = {name: task.get("prefix") for name, task in (tasks or {}).items() if isinstance(task, Mapping)}
     return {name: prefix for name, prefix in found.items() if isinstance(prefix, str) and prefix}
+
+
+def summary_prefix(prefixes: Mapping[str, str], text: str) -> str:
+    """What stands before a text that is to be summarized, of the `prefixes_of` a model; a text may bring its own."""
+    known = tuple(prefixes.values())
+    return "" if known and text.startswith(known) else prefixes.get("summarization", "")
 
 
 def direction_of(task: str) -> tuple[str, str] | None:
@@ -78,9 +86,10 @@ class CodedLanguages:
         self._slot = "decoder_start_token_id" if starts_with_it else "forced_bos_token_id"
         self._codes = codes
         self._source = str(tokenizer.src_lang)
-        has_target = getattr(generation_config, self._slot, None) in codes.values()
-        self._target = None if has_target else getattr(tokenizer, "tgt_lang", None)
-        self._asks = not has_target and self._target is None
+        own = getattr(generation_config, self._slot, None)
+        self._own = next((code for code, token in codes.items() if token == own), None)
+        self._target = None if self._own else getattr(tokenizer, "tgt_lang", None)
+        self._asks = self._own is None and self._target is None
 
     def direction(self, source: str | None, target: str | None, text: str) -> Direction:
         spoken = _find("src_lang", source, self._codes) if source else self._source
@@ -88,7 +97,7 @@ class CodedLanguages:
         if wanted is None and self._asks:
             raise _no_language(self._codes)
         forced = () if wanted is None else ((self._slot, self._codes[wanted]),)
-        return Direction(source=spoken, forced=forced)
+        return Direction(source=spoken, target=wanted or self._own, forced=forced)
 
     def example(self) -> tuple[str, str] | None:
         target = next((code for code in self._codes if code.startswith("fr")), None)
@@ -99,9 +108,9 @@ class CodedLanguages:
 class MarkedLanguages:
     """A mark before the text, which callers may also write themselves."""
 
-    def __init__(self, codes: Iterable[str], source: str | None = None) -> None:
+    def __init__(self, codes: Iterable[str], source: str | None = None, own: str = "") -> None:
         self._codes = sorted(codes)
-        self._source = source
+        self._source, self._own = source, own
 
     def direction(self, source: str | None, target: str | None, text: str) -> Direction:
         if source:
@@ -109,6 +118,8 @@ class MarkedLanguages:
         if target:
             return Direction(prefix=f">>{_find('tgt_lang', target.strip('<>'), self._codes)}<< ")
         mark = MARK.match(text)
+        if mark is None and self._own:
+            return Direction(prefix=self._own)
         if mark is None:
             raise _no_language(self._codes)
         _find("The mark of the text", mark[1], self._codes)
@@ -131,24 +142,23 @@ class MarkedLanguages:
 
 
 class PrefixedLanguages:
-    """Words before the text: those of the model's config. Without languages the text is taken as it is: a model that
-    was trained further may know other words.
+    """Words before the text: those of the model's config. Without languages they are its own, if it was trained for one
+    direction, or none: a model that was trained further may know other words.
     """
 
-    def __init__(self, prefixes: Mapping[tuple[str, str], str]) -> None:
-        self._prefixes = prefixes
+    def __init__(self, prefixes: Mapping[tuple[str, str], str], own: str = "") -> None:
+        self._prefixes, self._own = prefixes, own
 
     def direction(self, source: str | None, target: str | None, text: str) -> Direction:
         if source is None and target is None:
-            return Direction()
+            return _with_prefix(self._own, text)
         wanted = _find("tgt_lang", target, {pair[1] for pair in self._prefixes}) if target else None
         found = [pair for pair in self._prefixes if wanted in (None, pair[1])]
         spoken = _find("src_lang", source, {pair[0] for pair in found}) if source else None
         found = [pair for pair in found if spoken in (None, pair[0])]
         if len(found) != 1:
             raise _no_language([f"{one} to {other}" for one, other in self._prefixes])
-        prefix = self._prefixes[found[0]]
-        return Direction(prefix="" if text.startswith(prefix) else prefix)
+        return _with_prefix(self._prefixes[found[0]], text)
 
     def example(self) -> tuple[str, str] | None:
         return next(iter(self._prefixes))
@@ -157,8 +167,8 @@ class PrefixedLanguages:
 class OneDirection:
     """Nothing to choose. Languages may be given where the model names its own."""
 
-    def __init__(self, source: str | None, target: str | None) -> None:
-        self._known = {"src_lang": source, "tgt_lang": target}
+    def __init__(self, source: str | None, target: str | None, own: str = "") -> None:
+        self._known, self._own = {"src_lang": source, "tgt_lang": target}, own
 
     @property
     def has_names(self) -> bool:
@@ -175,10 +185,14 @@ class OneDirection:
                     hint="Leave src_lang and tgt_lang out.",
                     code="unknown-language",
                 )
-        return Direction()
+        return _with_prefix(self._own, text)
 
     def example(self) -> tuple[str, str] | None:
         return None
+
+
+def _with_prefix(prefix: str, text: str) -> Direction:
+    return Direction(prefix="" if text.startswith(prefix) else prefix)
 
 
 def _coded(tokenizer: Any) -> dict[str, int]:

@@ -1,0 +1,55 @@
+"""Translations of labeled rows: BLEU and chrF, the rows with the lowest chrF, and beside them the source as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bedplate_trainers.examiners.writing import WritingExaminer, Written
+from bedplate_trainers.text_pairs import TextPairs
+
+__all__ = ["Examiner"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Examiner(WritingExaminer):
+    """examiners.base.Examiner for translations."""
+
+    task = "translation"
+
+    def parameters(self) -> dict[str, Any]:
+        """The languages, where a model must be told."""
+        settings = self._setup.settings
+        given = {"src_lang": settings.source_lang, "tgt_lang": settings.target_lang}
+        return {name: code for name, code in given.items() if code}
+
+    def counts(self, judged: Written) -> Array:
+        """Of each row: n-grams that are right and all of them, for n = 1 … 4, then its length and the reference's."""
+        from sacrebleu.metrics import BLEU
+
+        metric = BLEU(tokenize=judged.predictions.tokenizer, effective_order=True)
+        rows = zip(judged.texts, judged.rows, strict=True)
+        scores = [metric.sentence_score(text, [row.target]) for text, row in rows]
+        return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.float64)
+
+    def figures(self, sums: Array) -> Mapping[str, Array]:
+        from sacrebleu.metrics import BLEU
+
+        found = [
+            BLEU.compute_bleu(row[:4], row[4:8], row[8], row[9], smooth_method="exp").score
+            for row in sums.astype(int).tolist()
+        ]
+        return {"bleu": np.minimum(np.array(found), 100.0)}
+
+    def row_scores(self, judged: Written) -> tuple[str, Array]:
+        from sacrebleu.metrics import CHRF
+
+        metric, rows = CHRF(), zip(judged.texts, judged.rows, strict=True)
+        return "chrf", np.array([metric.sentence_score(text, [row.target]).score for text, row in rows])
+
+    def without_model(self, rows: TextPairs, train: TextPairs | None) -> tuple[str, list[str]]:
+        """The source as it is: names and numbers are often right."""
+        return "copy", [row.source for row in rows]
