@@ -8,7 +8,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Answer", "Liar", "Lie", "on_bytes", "on_info", "on_tree"]
+__all__ = ["Answer", "Liar", "Lie", "on_bytes", "on_info"]
 
 
 @dataclass
@@ -72,13 +72,8 @@ class Liar:
 
 
 def on_info(change: Callable[[Answer], None]) -> Lie:
-    """Lie about what the model is."""
-    return _on(lambda path: path.startswith("/api/models/") and "/tree/" not in path, change)
-
-
-def on_tree(change: Callable[[Answer], None]) -> Lie:
-    """Lie about the files it has."""
-    return _on(lambda path: "/tree/" in path, change)
+    """Lie about what the model is, and about the files it has."""
+    return _on(lambda path: path.startswith("/api/models/"), change)
 
 
 def on_bytes(change: Callable[[Answer], None], name: str = "") -> Lie:

@@ -19,10 +19,11 @@ from . import durable
 from .blobs import CHUNK_BYTES, Blob, Blobs
 from .errors import Forbidden, Refused, Unavailable
 from .hub import Hub, HubFile, HubModel
+from .hubguard import Guard
 from .models import FileEntry
 from .progress import Reporter
 
-__all__ = ["fetch_file", "fetch_files", "key_of"]
+__all__ = ["fetch_file", "fetch_files", "is_here", "key_of"]
 
 THREADS = 4
 ATTEMPTS = 5
@@ -89,6 +90,12 @@ def fetch_file(
 def key_of(hub: Hub, model: HubModel, file: HubFile) -> str:
     """What a file is called in the store before its SHA-256 is known."""
     return f"sha256:{file.sha256}" if file.sha256 else f"git:{hub.url}/{model.model_id}:{file.git_sha1}"
+
+
+def is_here(blobs: Blobs, hub: Hub, model: HubModel, file: HubFile) -> bool:
+    """By digest and size, for a plan. That the bytes are sound is looked at when the file is fetched."""
+    sha256 = file.sha256 or blobs.known(key_of(hub, model, file))
+    return sha256 is not None and blobs.has(sha256, file.size_bytes)
 
 
 def _here(blobs: Blobs, key: str, file: HubFile) -> Blob | None:
@@ -287,7 +294,8 @@ def _report_until_done(futures: list[Future[Blob]], counter: _Counter, total: in
 
 def _client(hub: Hub) -> httpx.Client:
     timeout = httpx.Timeout(hub.timeout_seconds, connect=min(CONNECT_SECONDS, hub.timeout_seconds))
-    return httpx.Client(follow_redirects=True, timeout=timeout, max_redirects=5)
+    hooks = {"request": [Guard(hub).check]}
+    return httpx.Client(follow_redirects=True, timeout=timeout, max_redirects=5, event_hooks=hooks)
 
 
 def _first_byte(response: httpx.Response) -> int:

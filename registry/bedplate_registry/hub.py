@@ -1,29 +1,30 @@
-"""The Hugging Face Hub as a source of models: resolve, list and authenticate through the released client.
+"""The Hugging Face Hub as a source of models: its address, its token, what it lists, and what its errors mean.
 
-Bytes are not fetched here but by `fetch`. The token stays in this object: it is in no message, manifest or log.
+It is asked by `hubpeek`, and bytes are fetched by `fetch`. The token stays in this object: it is in no message,
+manifest or log.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from .cards import CardFacts, card_facts
+from .cards import CardFacts
 from .errors import BedplateError, Forbidden, NotFound, Refused, Unavailable
-from .names import Name, check_file_path
+from .names import check_file_path
 
-__all__ = ["Hub", "HubFile", "HubModel", "is_commit", "listed_file"]
+__all__ = ["Hub", "HubFile", "HubModel", "hub_url", "is_commit", "listed_file"]
 
 TIMEOUT_SECONDS = 20.0
 BACKOFF_SECONDS = 1.0
+MAX_URL = 500  # characters
 MAX_FILES = 20_000  # the largest repositories of models have a few thousand; a list may have no end
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# A name of at most 253 characters in labels of at most 63, or an address of IPv6.
+_HOST = re.compile(rb"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 
 
@@ -73,14 +74,7 @@ class Hub:
         backoff_seconds: float = BACKOFF_SECONDS,
     ) -> None:
         """It is given up on when it is silent for `timeout_seconds`; a failed request is sent again after `backoff`."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refused(f"{_shown(url)!r} is not the address of a Hub.", hint="Give it as https://huggingface.co.")
-        if parts.username or parts.password:
-            raise Refused(
-                "The address of the Hub holds a user name or a password.", hint="Give the token as HF_TOKEN instead."
-            )
-        self.url = url.rstrip("/")
+        self.url = hub_url(url)
         self.offline = offline
         self.timeout_seconds, self.backoff_seconds = timeout_seconds, backoff_seconds
         self._token = token
@@ -98,14 +92,9 @@ class Hub:
 
     def resolve(self, model_id: str, revision: str | None = None) -> HubModel:
         """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now."""
-        name = str(Name.parse(model_id))
-        self.check_revision(revision)
-        self.check_online()
-        with self._explained(name, revision):
-            info = self._api().model_info(name, revision=revision, timeout=self.timeout_seconds)
-            commit = self._commit(info)
-            tree = self._api().list_repo_tree(str(Name.parse(info.id)), revision=commit, recursive=True)
-            return self._model(info, commit, list(islice(tree, MAX_FILES + 1)))
+        from .hubpeek import find_model  # which knows this module
+
+        return find_model(self, model_id, revision)[0]
 
     def refusal(self, name: str, status: int, code: str | None = None, revision: str | None = None) -> BedplateError:
         """What another answer than 200 to a question about a model means; `code` is its X-Error-Code."""
@@ -133,59 +122,6 @@ class Hub:
                 code="offline",
             )
 
-    def _api(self) -> Any:
-        from huggingface_hub import HfApi
-
-        # False, not None: None would send whatever token lies in the user's cache to this address.
-        return HfApi(endpoint=self.url, token=self._token or False, library_name="bedplate")
-
-    def _commit(self, info: Any) -> str:
-        if not is_commit(info.sha):
-            raise self._no_hub("named no commit for the model")
-        return str(info.sha)
-
-    def _model(self, info: Any, commit: str, tree: list[Any]) -> HubModel:
-        if len(tree) > MAX_FILES:
-            raise self._no_hub(f"lists more than {MAX_FILES} files")
-        card = card_facts(info.card_data.to_dict() if info.card_data is not None else {})
-        tag = info.pipeline_tag if isinstance(info.pipeline_tag, str) else None
-        name = Name.parse(info.id)
-        author = info.author if isinstance(info.author, str) else name.org
-        return HubModel(
-            model_id=str(name),
-            commit=commit,
-            files=tuple(_file(entry) for entry in tree if hasattr(entry, "size")),
-            gated=bool(info.gated),
-            card=replace(card, pipeline_tag=tag or card.pipeline_tag, author=card.author or author),
-        )
-
-    @contextmanager
-    def _explained(self, name: str, revision: str | None) -> Iterator[None]:
-        """Turn the client's errors into ours. Only its type and the status are kept: its text may hold the URL."""
-        import httpx2
-        from huggingface_hub import errors
-
-        try:
-            yield
-        except errors.GatedRepoError:
-            raise self._gated(name) from None
-        except errors.RepositoryNotFoundError as exc:
-            raise self._missing(name, exc.response.status_code) from None
-        except errors.RevisionNotFoundError:
-            raise self._no_revision(name, revision) from None
-        except errors.OfflineModeIsEnabled:
-            raise Unavailable(
-                "The Hub's client is set to work offline.", hint="Unset HF_HUB_OFFLINE to import.", code="offline"
-            ) from None
-        except errors.HFValidationError:
-            raise Refused(f"The Hub's client refuses the name '{name}'.", hint="Check the MODEL_ID.") from None
-        except errors.HfHubHTTPError as exc:
-            raise self._failed(name, exc.response.status_code) from None
-        except (httpx2.HTTPError, OSError):
-            raise self._no_connection() from None
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-            raise self._no_hub("did not answer as a Hub does") from None
-
     def _gated(self, name: str) -> BedplateError:
         return Forbidden(
             f"The model '{name}' is gated: its owner grants access to each reader.",
@@ -209,16 +145,32 @@ class Hub:
             return Forbidden(f"{self.url} refuses the token (status {status}).", hint="Check HF_TOKEN.", code="token")
         return Unavailable(f"{self.url} answered {status} when asked for '{name}'.", hint="Try again in a while.")
 
-    def _no_hub(self, what: str) -> BedplateError:
-        return Unavailable(f"{self.url} {what}.", hint="Is this the address of a Hub?", code="hub-inconsistent")
 
-    def _no_connection(self) -> BedplateError:
-        return Unavailable(
-            f"No connection to {self.url}.",
-            hint="Check the network, a proxy (HTTPS_PROXY) or the address (BEDPLATE_HUB_URL). "
-            "Without a Hub: bedplate import --from DIR --name N",
-            code="no-connection",
+def hub_url(text: str) -> str:
+    """The address of a Hub as it is used. Raises Refused for what is none, and where there is more in it."""
+    import httpx
+
+    try:
+        url = httpx.URL(text)
+        is_url = url.scheme in ("http", "https") and (url.port is None or 0 < url.port < 1 << 16)
+        is_url = is_url and len(text) <= MAX_URL and _HOST.fullmatch(url.raw_host) is not None
+    except httpx.InvalidURL:
+        is_url = False
+    if not is_url:
+        raise Refused(
+            f"{_shown(text)!r} is not the address of a Hub.", hint="Give it as https://huggingface.co.", code="bad-hub"
         )
+    if "@" in urlsplit(text).netloc:
+        raise Refused(
+            "The address of the Hub holds a user name or a password.",
+            hint="Give the token as HF_TOKEN instead.",
+            code="bad-hub",
+        )
+    if "?" in text or "#" in text:
+        raise Refused(
+            f"The address {_shown(text)!r} of the Hub has a '?' or a '#'.", hint="Give it without.", code="bad-hub"
+        )
+    return text.rstrip("/")
 
 
 def is_commit(value: object) -> bool:
@@ -246,7 +198,10 @@ def _is_digest(pattern: re.Pattern[str], value: object) -> bool:
 
 def _shown(text: str) -> str:
     """A URL without user and password, anything else cut short."""
-    parts = urlsplit(text) if "://" in text else None
-    if parts and "@" in parts.netloc:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "it"
+    if "@" in parts.netloc:
         text = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return text[:100]

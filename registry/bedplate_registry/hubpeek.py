@@ -6,7 +6,7 @@ Asked within bounds (hubreading.py). A header is asked for with `Range`; of a Hu
 from __future__ import annotations
 
 import asyncio
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from threading import BoundedSemaphore
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .cards import card_facts
-from .errors import Unavailable
+from .errors import Refused, Unavailable
 from .hub import MAX_FILES, Hub, HubFile, HubModel, is_commit, listed_file
-from .hubreading import ask, read_body
+from .hubreading import ask, read_answer, read_body
 from .names import Name
+from .safe_json import count_values
 from .safetensors_header import MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["find_model", "read_starts"]
 
-SECONDS = 20.0  # for all that one question takes
 AT_ONCE = 4  # questions
 MOST_LIST_BYTES = 16 << 20
+MOST_VALUES = 300_000  # of all JSON that is read of one model: not a second, nor 100 MB
+MOST_STARTS_BYTES = 32 << 20  # of all that is read of one model
 FIRST_BYTES = 128 << 10  # holds most headers
 REQUESTS = 8  # of one question, at a time
 WITHOUT_HUB = "A folder on this disk needs no Hub: bedplate import --from DIR --name NAME"
@@ -36,9 +38,10 @@ _turns = BoundedSemaphore(AT_ONCE)
 
 
 def find_model(hub: Hub, model_id: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:
-    """The model at the commit that `revision` means now, as `Hub.resolve` has it, and all that the Hub says of it.
+    """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now, and all
+    that the Hub says of it.
 
-    Raises Refused, NotFound, Forbidden or Unavailable, as `Hub.resolve` does.
+    Raises Refused, NotFound, Forbidden or Unavailable; within `hub.timeout_seconds`, whatever the Hub does.
     """
     name = str(Name.parse(model_id))
     hub.check_revision(revision)
@@ -49,36 +52,61 @@ def find_model(hub: Hub, model_id: str, revision: str | None = None) -> tuple[Hu
         async with client.stream("GET", url, params={"blobs": "true"}, follow_redirects=True) as response:
             if response.status_code != 200:
                 raise hub.refusal(name, response.status_code, response.headers.get("X-Error-Code"), revision)
-            said = json.loads(await read_body(hub, response, MOST_LIST_BYTES))
+            said = await read_answer(hub, response, MOST_LIST_BYTES)
         if not isinstance(said, dict):
             raise ValueError("no object")
         return _model(said), said
 
-    return ask(hub, exchange, turns=_turns, seconds=SECONDS, hint=WITHOUT_HUB)
+    return ask(hub, exchange, turns=_turns, seconds=hub.timeout_seconds, hint=WITHOUT_HUB)
 
 
 def read_starts(hub: Hub, model: HubModel, files: Sequence[HubFile]) -> dict[str, bytes]:
-    """The bytes of each of these, by path; of safetensors the header alone, with its length before it.
+    """The bytes of each of these, by path; of safetensors the header alone, with its length before it, and
+    nothing of those of the very largest models.
 
-    Raises Forbidden where the model is gated and the token has no access, and Unavailable.
+    Raises Forbidden where the model is gated and the token has no access, Refused where the bytes have another digest
+    than listed or are too many to be looked at, and Unavailable.
     """
 
     async def exchange(client: httpx.AsyncClient) -> dict[str, bytes]:
         turn = asyncio.Semaphore(REQUESTS)
+        left = MOST_STARTS_BYTES
 
         async def one(file: HubFile) -> bytes:
+            nonlocal left
             async with turn:
-                return await _start(hub, client, model, file)
+                data = await _start(hub, client, model, file)
+            left -= len(data)
+            if left < 0:
+                raise _too_much(model)
+            return data
 
         found = await asyncio.gather(*(one(file) for file in files))
         return {file.path: data for file, data in zip(files, found, strict=True)}
 
-    return ask(hub, exchange, turns=_turns, seconds=SECONDS, hint=WITHOUT_HUB)
+    return _of_bounded_cost(ask(hub, exchange, turns=_turns, seconds=hub.timeout_seconds, hint=WITHOUT_HUB))
+
+
+def _of_bounded_cost(starts: dict[str, bytes]) -> dict[str, bytes]:
+    """Without the headers and their index where all would take long to read, as of the largest models."""
+    costs = {path: 0 if path == "README.md" else count_values(data) for path, data in starts.items()}
+    if sum(costs.values()) <= MOST_VALUES:
+        return starts
+    small = {path: data for path, data in starts.items() if ".safetensors" not in path}
+    if sum(costs[path] for path in small) > MOST_VALUES:
+        raise Refused(
+            f"The JSON files of the model have more than {MOST_VALUES:,} values.",
+            hint="No model needs so many, and it is not looked at before its import.",
+            code="bad-json",
+        )
+    return small
 
 
 async def _start(hub: Hub, client: httpx.AsyncClient, model: HubModel, file: HubFile) -> bytes:
     if not file.path.endswith(".safetensors"):
-        return await _first(hub, client, model, file, file.size_bytes)
+        data = await _first(hub, client, model, file, file.size_bytes)
+        _check_digest(hub, file, data)
+        return data
     data = await _first(hub, client, model, file, min(FIRST_BYTES, file.size_bytes))
     wanted = 8 + int.from_bytes(data[:8], "little")
     if len(data) < wanted <= min(8 + MAX_HEADER_BYTES, file.size_bytes):
@@ -104,14 +132,39 @@ async def _first(hub: Hub, client: httpx.AsyncClient, model: HubModel, file: Hub
         return await read_body(hub, response, count, cut=True)
 
 
+def _check_digest(hub: Hub, file: HubFile, data: bytes) -> None:
+    """Of a whole file, as `fetch` checks it."""
+    if file.sha256 is not None:
+        is_right = hashlib.sha256(data).hexdigest() == file.sha256
+    else:
+        start = b"blob %d\0" % len(data)
+        is_right = hashlib.sha1(start + data, usedforsecurity=False).hexdigest() == file.git_sha1
+    if not is_right:
+        raise Refused(
+            f"The bytes of {file.path} that {hub.url} sent have not the digest it lists for them.",
+            hint="Try again; if it happens twice, tell the Hub's owner.",
+            code="digest-mismatch",
+        )
+
+
+def _too_much(model: HubModel) -> Refused:
+    return Refused(
+        f"The small files and headers of {model.model_id} have more than {MOST_STARTS_BYTES >> 20} MiB.",
+        hint="Such a model cannot be looked at before its import.",
+        code="too-large",
+    )
+
+
 def _model(said: Mapping[str, Any]) -> HubModel:
     """Raises ValueError where it is not what a Hub says, and Refused for a file that may not be kept."""
     siblings = said.get("siblings")
     if not is_commit(said.get("sha")) or not isinstance(siblings, list) or len(siblings) > MAX_FILES:
         raise ValueError("no commit or no files")
-    name = Name.parse(str(said.get("id")))
-    card_data, tag, author = said.get("cardData"), said.get("pipeline_tag"), said.get("author")
-    card = card_facts(card_data if isinstance(card_data, dict) else {})
+    model_id, card_data = said.get("id"), said.get("cardData") or {}
+    if not isinstance(model_id, str) or not isinstance(card_data, dict):
+        raise ValueError("no id, or no card")
+    name, card = Name.parse(model_id), card_facts(card_data)
+    tag, author = said.get("pipeline_tag"), said.get("author")
     author = card.author or (author if isinstance(author, str) else name.org)
     return HubModel(
         model_id=str(name),

@@ -5,7 +5,6 @@ One request, GET /api/models, within bounds (hubreading.py).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +14,7 @@ from .cards import card_facts
 from .catalog import CatalogEntry, Wanted, shipped_catalog
 from .errors import BedplateError, Forbidden, Refused, Unavailable
 from .hub import Hub
-from .hubreading import IS_IT_A_HUB, ask, read_body
+from .hubreading import IS_IT_A_HUB, ask, read_answer
 from .names import Name
 from .tasks import TASKS, finetunable_tasks
 
@@ -76,7 +75,7 @@ async def _page(hub: Hub, client: httpx.AsyncClient, parameters: Parameters) -> 
     async with client.stream("GET", f"{hub.url}/api/models", params=parameters) as response:
         if response.status_code != 200:
             raise _refused(hub, response.status_code)
-        items = json.loads(await read_body(hub, response, MOST_BYTES))
+        items = await read_answer(hub, response, MOST_BYTES)
         if not isinstance(items, list):
             raise ValueError("no list")
         return items, _cursor(response.links.get("next", {}).get("url"))

@@ -7,16 +7,21 @@ files too large or too deep to be a configuration are refused by name.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .errors import Refused
 
-__all__ = ["check_config", "load_json", "read_json"]
+__all__ = ["MAX_VALUES", "check_config", "count_values", "load_json", "read_json"]
 
 # The index of a model in hundreds of shards is the largest there is, at some 10 MiB.
 MAX_CONFIG_BYTES = 32 << 20
+# The headers of a hundred thousand tensors are the most that is read. A million values take some 100 MB, and a second.
+MAX_VALUES = 1_000_000
+_MARKS = (b"[", b"{", b",")  # there is one before each value, so none can be there that is not counted
+_MOST_PATH = 200  # characters
 # Keys that make a loader run code from the model's repository, at any depth and in any case.
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "custom_generate")
 # Names the file the weights are read from, whatever its format: what was checked here would not be what is loaded.
@@ -45,13 +50,21 @@ def read_json(path: Path, name: str) -> Any:
 
 
 def load_json(data: bytes, name: str) -> Any:
-    """The value that `data` spells, or Refused: not JSON, a key twice in one object, not a finite number, too deep."""
+    """The value that `data` spells, or Refused: not JSON, a key twice in one object, not a finite number, too deep, or
+    more than a million values."""
+    if count_values(data) > MAX_VALUES:
+        raise _bad(name, f"has more than {MAX_VALUES:,} values", "A configuration has some thousands.")
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Pairs(name), parse_constant=_no_constant)
     except RecursionError:
         raise _bad(name, "is nested too deep", "A configuration is a few levels deep.") from None
     except ValueError as exc:
         raise _bad(name, f"is not JSON ({exc})", "Get the file again from where the model came from.") from None
+
+
+def count_values(data: bytes) -> int:
+    """At least as many as JSON has values, without reading it: what it can take to read it."""
+    return 1 + sum(data.count(mark) for mark in _MARKS)
 
 
 def check_config(value: Any, name: str, *, internal_keys: bool = True) -> None:
@@ -88,8 +101,7 @@ class _Pairs:
     def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
             raise Refused(
                 f"{self.name} has the key {twice[:80]!r} twice in one object.",
                 hint="Readers differ in which one they take. Fix a copy and import that with --from DIR.",
@@ -99,17 +111,23 @@ class _Pairs:
 
 
 def _keys(value: Any) -> Iterator[tuple[str, str, Any]]:
-    """Every key at any depth: its path, itself, its value. No recursion: depth is the file's to choose."""
+    """Every key at any depth: the end of its path, itself, its value. No recursion: depth is the file's to choose."""
     waiting = [("", value)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, dict):
             for key, item in value.items():
-                here = f"{path}.{key}" if path else key
-                yield here[-200:], key, item
-                waiting.append((here, item))
+                here = _cut(f"{path}.{_cut(key)}" if path else key)
+                yield here, key, item
+                if isinstance(item, dict | list):
+                    waiting.append((here, item))
         elif isinstance(value, list):
-            waiting.extend((f"{path}[{number}]", item) for number, item in enumerate(value))
+            numbered = ((number, item) for number, item in enumerate(value) if isinstance(item, dict | list))
+            waiting.extend((_cut(f"{path}[{number}]"), item) for number, item in numbered)
+
+
+def _cut(path: str) -> str:
+    return path[-_MOST_PATH:]
 
 
 def _remote_code(name: str, path: str) -> Refused:

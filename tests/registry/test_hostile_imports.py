@@ -22,7 +22,7 @@ from bedplate_registry.importing import prepare_folder_import, prepare_hub_impor
 from bedplate_registry.names import Name
 from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
-from lying_hub import Answer, Liar, Lie, on_bytes, on_info, on_tree
+from lying_hub import Answer, Liar, Lie, on_bytes, on_info
 
 pytestmark = pytest.mark.timeout(60)  # a case takes some milliseconds; one that hangs is told by name
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer_config.json"
@@ -311,28 +311,26 @@ def said(body: bytes, **fields: Any) -> Callable[[Answer], None]:
     return change
 
 
+def listed(change: Callable[[list[Any]], list[Any]]) -> Callable[[Answer], None]:
+    def changed_list(answer: Answer) -> None:
+        answer.value = {**answer.value, "siblings": change(answer.value["siblings"])}
+
+    return changed_list
+
+
 def files(**keys: Any) -> Callable[[Answer], None]:
     """The weights are listed with something else."""
-
-    def change(answer: Answer) -> None:
-        answer.value = [{**file, **keys} if file["path"] == WEIGHTS else file for file in answer.value]
-
-    return change
+    return listed(lambda files: [{**file, **keys} if file["rfilename"] == WEIGHTS else file for file in files])
 
 
 def weights_lfs(**keys: Any) -> Callable[[Answer], None]:
-    def change(answer: Answer) -> None:
-        answer.value = [{**file, "lfs": {**file["lfs"], **keys}} if "lfs" in file else file for file in answer.value]
-
-    return change
+    return listed(
+        lambda files: [{**file, "lfs": {**file["lfs"], **keys}} if file.get("lfs") else file for file in files]
+    )
 
 
 def more(*paths: str) -> Callable[[Answer], None]:
-    def change(answer: Answer) -> None:
-        listed = answer.value
-        answer.value = [*listed, *({**listed[0], "path": path} for path in paths)]
-
-    return change
+    return listed(lambda files: [*files, *({**files[0], "rfilename": path} for path in paths)])
 
 
 def headed(**headers: str) -> Callable[[Answer], None]:
@@ -348,12 +346,6 @@ def answered(status: int, **headers: str) -> Callable[[Answer], None]:
         answer.headers = {name.replace("_", "-"): item for name, item in headers.items()}
 
     return change
-
-
-def endless(answer: Answer) -> None:
-    """Every page says that there is another one."""
-    answer.value = answer.value * 500
-    answer.headers["link"] = f'<http://{answer.host}/api/models/acme/intents/tree/main?recursive=1>; rel="next"'
 
 
 def flipped(answer: Answer) -> None:
@@ -393,11 +385,13 @@ LIES: dict[str, dict[str, Lie]] = {
         "an abyss": on_info(said(b"[" * 200_000)),
         "files that are no list": on_info(changed(siblings={"a": 1})),
         "a card that is text": on_info(changed(cardData="x")),
-        "a tree that is an object": on_tree(said(b'{"error": "x"}')),
-        "a tree of numbers": on_tree(said(b"[1, 2]")),
-        "a tree that is no JSON": on_tree(said(b"\x00")),
-        "a file without a path": on_tree(files(path=None, type="file")),
-        "a tree without end": on_tree(endless),
+        "files that are an error": on_info(changed(siblings={"error": "x"})),
+        "files that are numbers": on_info(changed(siblings=[1, 2])),
+        "bytes that are no JSON": on_info(said(b"\x00")),
+        "a file without a path": on_info(files(rfilename=None)),
+        "files without end": on_info(listed(lambda files: files[:1] * 20_001)),
+        "more values than are read": on_info(said(b"[" + b"[]," * 600_000 + b"[]]")),
+        "another Hub without end": on_info(answered(302, location="/api/models/acme/intents")),
         "another commit": on_bytes(headed(x_repo_commit="f" * 40)),
         "another commit at the weights": on_bytes(headed(x_repo_commit="f" * 40), WEIGHTS),
         "more than it lists": on_bytes(longer, WEIGHTS),
@@ -422,38 +416,43 @@ LIES: dict[str, dict[str, Lie]] = {
         "other weights than listed": on_bytes(flipped, WEIGHTS),
         "another vocabulary than listed": on_bytes(flipped, "vocab.txt"),
         "another config than listed": on_bytes(flipped, "config.json"),
-        "a digest of other weights": on_tree(weights_lfs(oid="0" * 64)),
+        "a digest of other weights": on_info(weights_lfs(sha256="0" * 64)),
     },
     "bad-digest": {
-        "a digest that is a path": on_tree(weights_lfs(oid="../../../etc/passwd")),
-        "a digest in capitals": on_tree(weights_lfs(oid="A" * 64)),
-        "a digest that is short": on_tree(weights_lfs(oid="a" * 63)),
-        "a size below nothing": on_tree(files(size=-1)),
-        "a size that is text": on_tree(files(size="9")),
-        "a size that is a truth": on_tree(files(size=True)),
-        "a git digest that is a path": on_tree(files(oid="../../x")),
-        "a git digest that is a number": on_tree(files(oid=7)),
+        "a digest that is a path": on_info(weights_lfs(sha256="../../../etc/passwd")),
+        "a digest in capitals": on_info(weights_lfs(sha256="A" * 64)),
+        "a digest that is short": on_info(weights_lfs(sha256="a" * 63)),
+        "a size below nothing": on_info(files(size=-1)),
+        "a size that is text": on_info(files(size="9")),
+        "a size that is a truth": on_info(files(size=True)),
+        "a git digest that is a path": on_info(files(blobId="../../x")),
+        "a git digest that is a number": on_info(files(blobId=7)),
     },
     "bad-path": {
-        "a path out": on_tree(more("../../../evil.json")),
-        "an absolute path": on_tree(more("/etc/evil.json")),
-        "a path of Windows": on_tree(more("..\\evil.json")),
-        "a path with NUL": on_tree(more("a\x00.json")),
-        "a path without end": on_tree(more("x/" * 40 + "y.json")),
-        "an empty path": on_tree(more("")),
-        "a drive": on_tree(more("c:/evil.json")),
+        "a path out": on_info(more("../../../evil.json")),
+        "an absolute path": on_info(more("/etc/evil.json")),
+        "a path of Windows": on_info(more("..\\evil.json")),
+        "a path with NUL": on_info(more("a\x00.json")),
+        "a path without end": on_info(more("x/" * 40 + "y.json")),
+        "an empty path": on_info(more("")),
+        "a drive": on_info(more("c:/evil.json")),
     },
-    "duplicate-file": {"a file listed twice": on_tree(more("config.json"))},
-    "case-twin": {"files that differ in case": on_tree(more("Config.json"))},
-    "disk-full": {"larger than any disk": on_tree(files(size=1 << 60))},
+    "duplicate-file": {"a file listed twice": on_info(more("config.json"))},
+    "case-twin": {"files that differ in case": on_info(more("Config.json"))},
+    "disk-full": {"larger than any disk": on_info(files(size=1 << 60))},
     "gated": {
         "weights for others only": on_bytes(answered(403), WEIGHTS),
         "a gate": on_info(answered(403, x_error_code="GatedRepo")),
     },
     "not-found": {"a repository that is gone": on_info(answered(404, x_error_code="RepoNotFound"))},
-    "unavailable": {"a Hub that fails": on_info(answered(500))},
+    "unavailable": {
+        "a Hub that fails": on_info(answered(500)),
+        "a Hub that is busy for a day": on_info(answered(429, retry_after="90000")),
+        "silence at the list": on_info(said(b"{" * 10, silent_after=5)),
+        "a list a byte at a time": on_info(said(b" " * 4000, seconds_a_byte=0.05)),
+    },
 }
-IMPATIENT = ("a byte now and then", "silence at the weights")
+IMPATIENT = ("a byte now and then", "silence at the weights", "silence at the list", "a list a byte at a time")
 TOLD = [(code, what, lie) for code, lies in LIES.items() for what, lie in lies.items()]
 
 

@@ -1,4 +1,4 @@
-"""The Hub through its real client: what is resolved, and what each failure is called."""
+"""The Hub: what is resolved, and what each failure is called."""
 
 from __future__ import annotations
 
@@ -140,23 +140,20 @@ def test_an_address_that_is_no_hub_is_refused_without_showing_a_password(url: st
 @pytest.mark.parametrize(
     "entry",
     [
-        {"path": "../../evil"},
+        {"rfilename": "../../evil"},
         {"size": -1},
-        {"oid": "xyz"},
-        {"lfs": {"oid": "../x", "size": 1, "pointerSize": 1}},
+        {"blobId": "xyz"},
+        {"lfs": {"sha256": "../x", "size": 1, "pointerSize": 1}},
     ],
 )
 def test_a_listing_that_could_lead_elsewhere_is_refused(
     serve: Serve, model_folder: Path, entry: dict[str, Any]
 ) -> None:
     loopback = serve(model_folder)
-    app = loopback.faults.app
 
     async def hostile(scope: Any, receive: Any, send: Any) -> None:
-        if "/tree/" not in scope["path"]:
-            await app(scope, receive, send)
-            return
-        body = json.dumps([{"type": "file", "path": "x", "size": 1, "oid": "0" * 40} | entry]).encode()
+        listed = {"rfilename": "x", "size": 1, "blobId": "0" * 40} | entry
+        body = json.dumps({"id": "acme/intents", "sha": COMMIT, "siblings": [listed]}).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 

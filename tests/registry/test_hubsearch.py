@@ -193,7 +193,7 @@ def test_no_more_than_a_few_searches_run_at_once(scripted: ScriptedHub) -> None:
     for _ in range(hubsearch.AT_ONCE):
         assert hubsearch._turns.acquire(timeout=5)
     try:
-        with pytest.raises(Unavailable, match="Too many searches"):
+        with pytest.raises(Unavailable, match="Too many questions to Hubs"):
             search_hub(Hub(scripted.url), Wanted())
     finally:
         hubsearch._turns.release(hubsearch.AT_ONCE)

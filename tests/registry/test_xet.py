@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ XET = "ab" * 32
 
 
 class XetHub:
-    """The Hub's routes around another app: trees name Xet hashes, and weights are redirected to a bridge."""
+    """The Hub's routes around another app: weights are redirected to a bridge."""
 
     def __init__(self, app: Any, bridge: str) -> None:
         self.app, self.bridge = app, bridge
@@ -31,7 +30,7 @@ class XetHub:
         path = scope["path"]
         if "/resolve/" in path and path.endswith(".safetensors"):
             return await self._redirect(path, send)
-        return await self.app(scope, receive, _Tree(send) if "/tree/" in path else send)
+        return await self.app(scope, receive, send)
 
     async def _redirect(self, path: str, send: Any) -> None:
         token = path.partition("/resolve/")[0] + "/xet-read-token/main"
@@ -44,26 +43,6 @@ class XetHub:
         raw = [(key.encode(), value.encode()) for key, value in headers.items()]
         await send({"type": "http.response.start", "status": 302, "headers": raw})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class _Tree:
-    """Takes the list of files and gives it on with a Xet hash for each that is kept in LFS."""
-
-    def __init__(self, send: Any) -> None:
-        self._send, self._start, self._body = send, {}, b""
-
-    async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self._start = dict(message)
-            return
-        self._body += message["body"]
-        if message.get("more_body"):
-            return
-        entries = [{**each, **({"xetHash": XET} if "lfs" in each else {})} for each in json.loads(self._body)]
-        body = json.dumps(entries).encode()
-        headers = [item for item in self._start["headers"] if item[0] != b"content-length"]
-        await self._send({**self._start, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 @pytest.fixture
