@@ -156,6 +156,8 @@ def written(data: bytes) -> Callable[[Path], None]:
         (saved({"a": torch.ones(2, 2).to_sparse()}), "bad-pickle", "sparse"),
         (saved({"a": torch.empty(2, device="meta")}), "bad-pickle", "without data"),
         (saved({}), "bad-pickle", "no tensors"),
+        (saved({"a": torch.zeros(1).expand(10**11)}), "bad-pickle", "tensors that would take 400000000000"),
+        (saved({f"{n}": torch.zeros(1).expand(10**4) for n in range(9)}), "bad-pickle", "would take 360000"),
         (saved({"a": {"b": torch.ones(1)}}), "bad-pickle", "holds a dict under 'a'"),
     ],
 )

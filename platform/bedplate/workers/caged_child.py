@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from bedplate.spawn import worker_environment
@@ -48,8 +49,8 @@ def run_caged(
         raise _refused(failed, f"its process was ended by signal {-done.returncode}", code)
     answer = _last_json(done.stdout)
     if answer is None:
-        raise _refused(failed, (done.stderr.strip().splitlines() or ["it printed no answer"])[-1], code)
-    if not answer.get("ok"):
+        raise _refused(failed, (done.stderr.strip().splitlines() or ["it printed no answer"])[-1][:300], code)
+    if not answer["ok"]:
         error = answer["error"]
         raise Refused(error["message"], hint=error["hint"] or "Nothing was published.", code=error["code"])
     return answer
@@ -60,8 +61,18 @@ def _refused(failed: str, why: str, code: str) -> Refused:
 
 
 def _last_json(text: str) -> dict[str, Any] | None:
-    for line in reversed(text.strip().splitlines()):
-        if line.startswith("{"):
-            parsed: dict[str, Any] = json.loads(line)
-            return parsed
+    """The last line that is an answer. A stranger's files may have had other lines printed."""
+    for line in reversed(text.splitlines()):
+        with suppress(ValueError, RecursionError):
+            parsed = json.loads(line)
+            if _is_answer(parsed):
+                return dict(parsed)
     return None
+
+
+def _is_answer(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("ok"), bool):
+        return False
+    error = value.get("error")
+    parts = ("message", "hint", "code")
+    return bool(value["ok"]) or (isinstance(error, dict) and all(isinstance(error.get(part), str) for part in parts))

@@ -46,7 +46,7 @@ class LicensedHub(Hub):
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
     spec = folder.spec
     registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
-    check = partial(load_check, device=spec["device"])
+    check = partial(load_check, device=spec["device"], registry=registry.root)
     convert = partial(convert_weights, registry=registry.root) if spec.get("convert_weights") else None
     if "files" in spec:
         with tempfile.TemporaryDirectory(dir=make_folder(registry.root / "staging")) as staging:

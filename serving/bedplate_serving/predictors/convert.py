@@ -26,12 +26,16 @@ from bedplate_registry.safe_json import read_json
 __all__ = ["convert", "main"]
 
 MAX_SHARD_BYTES = 5 * 10**9
+# Tensors may share memory, as tied ones do; written apart they take some times what the pickles have, and no more.
+MOST_GROWTH = 4
+SPARE_BYTES = 4 << 30  # of memory, beside the tensors: torch itself
 INSIDE = ("state_dict", "model")  # where a training may have put the weights
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # how torch's reader names what it refuses
 
 
 def main(arguments: list[str] | None = None) -> int:
     folder, target = map(Path, sys.argv[1:] if arguments is None else arguments)
+    _limit_memory(folder)
     try:
         report: dict[str, Any] = {"ok": True, "tools": convert(folder, target)}
     except BedplateError as error:
@@ -49,15 +53,42 @@ def convert(folder: Path, target: Path) -> dict[str, str]:
     from huggingface_hub import save_torch_state_dict
 
     state: dict[str, Any] = {}
-    for path in sorted(path for path in folder.iterdir() if is_pickle(path.name)):
+    for path in _pickles(folder):
         for name, tensor in _tensors(path):
             if name in state:
                 raise _bad(path.name, f"holds the tensor {name[:80]!r}, which another file holds as well")
             state[name] = tensor
     if not state:
         raise _bad("The pickle", "holds no tensors")
+    _check_growth(folder, state)
     save_torch_state_dict(_apart(state, _tied(folder)), target, max_shard_size=MAX_SHARD_BYTES)
     return _versions(torch)
+
+
+def _pickles(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if is_pickle(path.name))
+
+
+def _pickle_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in _pickles(folder))
+
+
+def _check_growth(folder: Path, state: Mapping[str, Any]) -> None:
+    """A few bytes can be seen as a tensor of any size. It would be written as that."""
+    size, most = sum(tensor.numel() * tensor.element_size() for tensor in state.values()), _pickle_bytes(folder)
+    if size > MOST_GROWTH * most:
+        raise _bad("The pickle", f"has {most} bytes, and tensors that would take {size}")
+
+
+def _limit_memory(folder: Path) -> None:
+    """What a pickle may have torch allocate, where the platform limits that: a bomb ends this process alone."""
+    try:
+        import resource
+
+        most = SPARE_BYTES + MOST_GROWTH * _pickle_bytes(folder)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    except (ImportError, OSError, ValueError, OverflowError) as error:
+        print(f"without a limit of memory ({error})", file=sys.stderr)
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
