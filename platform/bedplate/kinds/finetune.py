@@ -203,6 +203,8 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
         "best_step": result["best_step"],
         "seconds": result["seconds"],
         "samples_per_second": result["samples_per_second"],
+        "changed": result.get("changed", {}),  # where memory ran out
+        "forecast": result.get("forecast"),
     }
 
 
