@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +22,7 @@ import pytest
 from bedplate_registry.progress import SILENT
 from bedplate_trainers.checkpoints import complete_checkpoints
 from bedplate_trainers.finetune import FinetuneRequest, finetune
+from bedplate_trainers.launch import launch_environment
 
 Maker = Callable[..., FinetuneRequest]
 SETTINGS = {
@@ -77,6 +81,33 @@ def test_a_killed_run_resumes_to_the_same_weights_and_misses_no_step(
     assert sorted(set(steps)) == logged(calm)
     repeated = len(steps) - len(set(steps))
     assert repeated * SETTINGS["logging_steps"] <= SETTINGS["save_steps"] + SETTINGS["logging_steps"]
+
+
+def test_a_run_killed_ten_times_at_random_steps_ends_like_an_undisturbed_one(
+    make_request: Maker, tmp_path: Path
+) -> None:
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    request = make_request(test=None, settings=SETTINGS | {"logging_steps": 1})
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed", seed)  # shown where it fails
+    for folder, kills in ((calm, 0), (killed, 10)):
+        folder.mkdir()
+        path = folder / "request.json"
+        one = replace(request, work_dir=folder / "work", output_dir=folder / "model")
+        path.write_text(json.dumps(one.to_json() | {"seconds_per_step": 0.02}))
+        command = [sys.executable, "-m", "killed_worker", str(path), str(kills), str(seed)]
+        environment = os.environ | launch_environment(device="cpu", processes=1, threads=1)
+        environment["PYTHONPATH"] = str(Path(__file__).parent)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1]) == {"killed": kills}, done.stdout
+
+    assert digest(killed / "model") == digest(calm / "model")
+    steps = logged(killed)
+    assert logged(calm) == list(range(1, 61))
+    assert sorted(set(steps)) == logged(calm)
+    again = [before - step + 1 for before, step in itertools.pairwise(steps) if step <= before]
+    assert max(again, default=0) <= SETTINGS["save_steps"]  # no attempt repeats more than an interval
 
 
 def test_damaged_checkpoints_are_left_out_and_the_one_before_them_taken(make_request: Maker, recorder: Any) -> None:

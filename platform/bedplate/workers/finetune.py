@@ -58,6 +58,8 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         "best_step": result.best_step,
         "seconds": result.seconds,
         "samples_per_second": result.samples_per_second,
+        "changed": result.resolved.get("changed", {}),
+        "forecast": result.forecast,
     }
 
 
