@@ -146,6 +146,16 @@ def test_what_the_judge_says_is_what_the_predictor_says_of_the_same_weights(
             assert one.difference == pytest.approx(math.log(none["score"] / best["score"]), abs=1e-3)
 
 
+def test_the_last_validation_has_the_figures_of_the_saved_model(asking: Maker, recorder: Any) -> None:
+    """One epoch, so that its only checkpoint is the best one: judge and predictor tune the same threshold."""
+    request = asking(question_rows(200, without=0.4), settings={"num_train_epochs": 1})
+    result = tuned(request, recorder)
+    [figures] = [values for _, values in recorder.figures if "eval_loss" in values]
+    assert result.metrics["f1_score"] == pytest.approx(figures["eval_f1_score"])
+    own = json.loads((request.output_dir / "config.json").read_text())[PARAMETERS_KEY]
+    assert own["null_score_diff_threshold"] == pytest.approx(figures["eval_null_score_diff_threshold"], abs=1e-3)
+
+
 def test_each_step_has_the_loss_of_a_plain_loop(asking: Maker, recorder: Any) -> None:
     """The same batches through a plain loop over transformers' own model and AdamW, without dropout."""
     settings = {"max_steps": 8, "eval_strategy": "no", "logging_steps": 1, "weight_decay": 0.0, "save_steps": 0}

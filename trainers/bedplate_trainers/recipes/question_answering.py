@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +66,7 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     objective = SpanLoss(chosen.label_smoothing_factor)
     judge = None
     if sets.validation:
-        judge = _Judge(sets.validation, encoder.to_judge(sets.validation, reporter), objective, chosen)
+        judge = _Judge(sets, encoder.to_judge(sets.validation, reporter), objective, chosen)
     plan = Plan(
         model=model,
         train=train,
@@ -104,37 +103,28 @@ class _Said(NamedTuple):
     items: int
 
 
-@dataclass(frozen=True)
 class _Judge:
-    """Loss and metrics of the validation rows, each answered over all its windows, with the threshold that is best for
-    them: the one that would be kept.
+    """Loss and metrics of the validation rows, each answered over all its windows, and with the threshold that would be
+    kept.
     """
 
-    rows: QuestionRows
-    encoded: EncodedQuestions
-    objective: SpanLoss
-    settings: FinetuneSettings
-
-    def __post_init__(self) -> None:
-        if self._wanted:  # a metric that these rows cannot have is refused before anything is trained
-            score(Predictions([""] * len(self.rows), self._references), self._wanted)
-
-    @property
-    def lengths(self) -> Any:
-        return self.encoded.lengths
-
-    @property
-    def _wanted(self) -> tuple[str, ...]:
-        wanted = self.settings.metric_for_best_model
-        return tuple(dict.fromkeys((*RUNNING_METRICS, *(() if wanted == "loss" else (wanted,)))))
-
-    @property
-    def _references(self) -> list[tuple[str, ...]]:
-        return [row.texts for row in self.rows]
+    def __init__(
+        self, sets: Sets[QuestionRows], encoded: EncodedQuestions, objective: SpanLoss, settings: FinetuneSettings
+    ) -> None:
+        assert sets.validation is not None
+        wanted = settings.metric_for_best_model
+        self._names = tuple(dict.fromkeys((*RUNNING_METRICS, *(() if wanted == "loss" else (wanted,)))))
+        self._encoded, self._objective, self._settings = encoded, objective, settings
+        self._references = [row.texts for row in sets.validation]
+        self._may_be_empty = sets.train.without_answer + sets.validation.without_answer > 0
+        self._is_tuned = _is_tuned(sets)
+        self.lengths = encoded.lengths
+        # A metric that these rows cannot have is refused before anything is trained.
+        score(Predictions([""] * len(self._references), self._references), self._names)
 
     def predict(self, model: Any, rows: Sequence[int], device: torch.device) -> list[_Said]:
         logits, losses = self._logits(
-            model, [number for row in rows for number in self.encoded.windows_of(row)], device
+            model, [number for row in rows for number in self._encoded.windows_of(row)], device
         )
         return [self._said(row, logits, losses) for row in rows]
 
@@ -142,12 +132,12 @@ class _Judge:
         self, model: Any, numbers: Sequence[int], device: torch.device
     ) -> tuple[dict[int, Any], dict[int, float]]:
         """Of each window by its number: [tokens, 2], and its loss. A question may have many: not all go at once."""
-        windows, logits, losses = self.encoded.windows, dict[int, Any](), dict[int, float]()
+        windows, logits, losses = self._encoded.windows, dict[int, Any](), dict[int, float]()
         order, size = sorted(numbers, key=lambda number: windows.lengths[number]), self._batch_size
         for chunk in (order[at : at + size] for at in range(0, len(order), size)):
             batch = windows.__getitems__(chunk)
             outputs = model(**inputs_of(batch, device))
-            losses.update(zip(chunk, self.objective.each(outputs, batch).tolist(), strict=True))
+            losses.update(zip(chunk, self._objective.each(outputs, batch).tolist(), strict=True))
             both = torch.stack((outputs.start_logits, outputs.end_logits), dim=-1).double().cpu().numpy()
             for number, line, mask in zip(chunk, both, batch["attention_mask"].numpy(), strict=True):
                 logits[number] = line[mask > 0]
@@ -155,29 +145,28 @@ class _Judge:
 
     @property
     def _batch_size(self) -> int:
-        return int(self.settings.per_device_eval_batch_size)
+        return int(self._settings.per_device_eval_batch_size)
 
     def _said(self, row: int, logits: Mapping[int, Any], losses: Mapping[int, float]) -> _Said:
-        numbers = self.encoded.windows_of(row)
-        taken = self.encoded.taken(row, [logits[number] for number in numbers])
-        cut = self.encoded.cuts[row]
-        found = find_answers(cut, taken, longest=self.settings.max_answer_length, keep=1)
+        numbers = self._encoded.windows_of(row)
+        taken = self._encoded.taken(row, [logits[number] for number in numbers])
+        cut = self._encoded.cuts[row]
+        found = find_answers(cut, taken, longest=self._settings.max_answer_length, keep=1)
         span, best = found.spans[0] if found.spans else (Span(0, 0), -math.inf)
         difference = math.inf if best == -math.inf else found.none - best
-        targets = self.encoded.windows.targets["start_positions"][numbers.start : numbers.stop]
+        targets = self._encoded.windows.targets["start_positions"][numbers.start : numbers.stop]
         items = int((targets != SpanLoss.IGNORED).sum())
         return _Said(cut.context[slice(*span)], difference, sum(losses[number] for number in numbers), items)
 
     def scores(self, predictions: Sequence[_Said]) -> Mapping[str, float]:
-        """With `null_score_diff_threshold` where some of the questions have no answer."""
+        """With `null_score_diff_threshold` where it is tuned."""
         answers, differences = [said.answer for said in predictions], [said.difference for said in predictions]
-        tuned: dict[str, float] = {}
-        if self.rows.without_answer:
-            threshold = best_threshold(differences, answers, self._references)
-            tuned = {"null_score_diff_threshold": threshold}
+        threshold = best_threshold(differences, answers, self._references) if self._is_tuned else 0.0
+        if self._may_be_empty:
             answers = ["" if none > threshold else said for said, none in zip(answers, differences, strict=True)]
+        tuned = {"null_score_diff_threshold": threshold} if self._is_tuned else {}
         loss = sum(said.loss for said in predictions) / max(sum(said.items for said in predictions), 1)
-        return {"loss": loss, **score(Predictions(answers, self._references), self._wanted), **tuned}
+        return {"loss": loss, **score(Predictions(answers, self._references), self._names), **tuned}
 
 
 # --- how the model is asked
@@ -196,10 +185,15 @@ def _settle(
         "handle_impossible_answer": sets.train.without_answer > 0,
     }
     _keep(folder, own)
-    held = sets.validation
-    if held is not None and own["handle_impossible_answer"] and 0 < held.without_answer < len(held):
-        own["null_score_diff_threshold"] = round(_tuned(folder, held, device, reporter), 6)
+    if sets.validation is not None and _is_tuned(sets):
+        own["null_score_diff_threshold"] = round(_tuned(folder, sets.validation, device, reporter), 6)
         _keep(folder, own)
+
+
+def _is_tuned(sets: Sets[QuestionRows]) -> bool:
+    """Whether questions without an answer were learned, and the validation rows have both kinds to tune on."""
+    held = sets.validation
+    return held is not None and sets.train.without_answer > 0 and 0 < held.without_answer < len(held)
 
 
 def _keep(folder: Path, own: Mapping[str, Any]) -> None:
