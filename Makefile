@@ -50,7 +50,7 @@ faults: $(READY)
 	$(BIN)/python tests/faults/run.py --schedules 10000 --real 100
 	$(BIN)/python tests/faults/registry_disk.py kills errors cuts
 	$(BIN)/python tests/faults/registry_random.py --kills 1000
-	$(BIN)/python -m pytest -m faults tests/e2e/test_kill_matrix.py
+	$(BIN)/python -m pytest -m faults tests/e2e/test_kill_matrix.py tests/trainers/test_resume.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

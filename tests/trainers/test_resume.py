@@ -83,6 +83,8 @@ def test_a_killed_run_resumes_to_the_same_weights_and_misses_no_step(
     assert repeated * SETTINGS["logging_steps"] <= SETTINGS["save_steps"] + SETTINGS["logging_steps"]
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(1200)
 def test_a_run_killed_ten_times_at_random_steps_ends_like_an_undisturbed_one(
     make_request: Maker, tmp_path: Path
 ) -> None:
@@ -104,8 +106,7 @@ def test_a_run_killed_ten_times_at_random_steps_ends_like_an_undisturbed_one(
 
     assert digest(killed / "model") == digest(calm / "model")
     steps = logged(killed)
-    assert logged(calm) == list(range(1, 61))
-    assert sorted(set(steps)) == logged(calm)
+    assert sorted(set(steps)) == logged(calm) == list(range(1, logged(calm)[-1] + 1))
     again = [before - step + 1 for before, step in itertools.pairwise(steps) if step <= before]
     assert max(again, default=0) <= SETTINGS["save_steps"]  # no attempt repeats more than an interval
 
