@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,25 @@ def test_the_sample_of_question_answering_runs(env: dict[str, str], tmp_path: Pa
     assert "whole_context f1_score" in done.stdout, "its baseline stands beside it"
 
 
+@pytest.mark.parametrize(
+    ("task", "answer", "baseline"),
+    [("summarization", "summary", "lead rougeL"), ("translation", "translation", "copy")],
+)
+def test_the_samples_of_models_that_write_run_on_an_encoder(
+    env: dict[str, str], tmp_path: Path, task: str, answer: str, baseline: str
+) -> None:
+    """Two of it are joined to a model that writes, registered, deployed and scored."""
+    script = ROOT / "samples" / f"{task}.sh"
+    few = {"ROWS": "60", "SETTINGS": "--set max_steps=3 --set num_beams=1"}
+    done = subprocess.run(["bash", script], env=env | few, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    written = tmp_path / ("summaries.jsonl" if task == "summarization" else "translated.jsonl")
+    rows = [json.loads(line) for line in written.read_text().splitlines()]
+    assert len(rows) == 12
+    assert all(isinstance(row[answer], str) for row in rows)
+    assert baseline in done.stdout, "its baseline stands beside it"
+
+
 def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -99,12 +119,13 @@ def test_every_setting_that_is_read_is_in_the_docs() -> None:
     assert {name for name in read if name not in documented} == set()
 
 
-def test_every_training_setting_is_in_the_docs_with_its_default() -> None:
-    from bedplate_trainers.parsing import of_task
+def test_every_training_setting_is_in_the_docs_with_its_default_and_why() -> None:
     from bedplate_trainers.settings import FinetuneSettings
 
-    documented = (ROOT / "docs/text-classification.md").read_text()
-    for setting in of_task(FinetuneSettings, "text-classification").values():
-        default = "none" if setting.default == () else str(setting.default)
+    documented = (ROOT / "docs/fine-tuning.md").read_text()
+    for setting in fields(FinetuneSettings):
+        default = str(setting.default or "none") if setting.default in ((), "") else str(setting.default)
         default = default.lower() if isinstance(setting.default, bool) else default
-        assert f"| `{setting.name}` | {default} |" in documented
+        tasks = ", ".join(setting.metadata["tasks"]) or "all"
+        row = f"| `{setting.name}` | {default} | {tasks} | {setting.metadata['doc']} | "
+        assert re.search(re.escape(row) + r"\w.+ \|$", documented, re.MULTILINE), row
