@@ -166,7 +166,10 @@ class _Sweep:
         yield from self._each("blob", blobs.glob("sha256/*/*"), self._remove_blob)
         yield from self._each("damaged", blobs.glob("damaged/*"), durable.remove_file)
         yield from self._each("partial", blobs.glob("incoming/*.part"), self._remove_partial)
-        yield from self._each("partial", blobs.glob("incoming/*.tmp"), durable.remove_file)
+        for unfinished in ("incoming/*.tmp", "incoming/.tmp-*"):
+            yield from self._each("partial", blobs.glob(unfinished), durable.remove_file)
+        unused = (path for path in blobs.glob("incoming/*.lock") if not path.with_suffix(".part").exists())
+        yield from self._each("partial", unused, self._remove_lock)
         idle = (path for path in blobs.glob("incoming/*.known") if not self._is_note_of_a_blob(path))
         yield from self._each("partial", idle, durable.remove_file)
         yield from self._each("staging", (self._root / "staging").glob("*"), _remove)
@@ -188,6 +191,13 @@ class _Sweep:
 
     def _remove_blob(self, path: Path) -> bool:
         return self._blobs.discard(path.name, unused_since=self._cutoff)
+
+    def _remove_lock(self, path: Path) -> bool:
+        """That of a file which came in whole. Not while somebody holds it."""
+        with suppress(BlockingIOError), locked(path, wait=False):
+            path.unlink()
+            return True
+        return False
 
     def _remove_partial(self, path: Path) -> bool:
         """Also what was noted beside it. Not while somebody receives it."""

@@ -5,11 +5,17 @@ Each act is one thing that a user asks for. It may be cut off anywhere; done aga
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from io import BytesIO
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 from unittest.mock import patch
 
@@ -19,12 +25,16 @@ from bedplate_registry import durable
 from bedplate_registry.blobs import Blobs, lease
 from bedplate_registry.errors import NotFound
 from bedplate_registry.gc import collect
+from bedplate_registry.hub import Hub
+from bedplate_registry.importing import prepare_folder_import, prepare_hub_import
 from bedplate_registry.model_files import ModelFiles
-from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Source
+from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, ModelVersion, Source
 from bedplate_registry.names import Name
+from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
+from bedplate_registry.search import Query
 
-__all__ = ["ACTS", "DEFECTS", "litter_of", "make_base", "publish", "state_of"]
+__all__ = ["ACTS", "DEFECTS", "LONG", "litter_of", "make_base", "publish", "state_of"]
 
 FACTS = ModelFacts("text-classification", "BertForSequenceClassification", "bert", 10, "float32", 8)
 SHARED = {"config.json": b"{}"}
@@ -115,6 +125,59 @@ def show(registry: Registry) -> None:
     assert (registry.models.files_dir(version) / "config.json").read_bytes() == b"{}"
 
 
+def make_model(folder: Path) -> Path:
+    """A masked language model of one tensor: what an import looks at, and no more."""
+    folder.mkdir(exist_ok=True)
+    config = {"architectures": ["BertForMaskedLM"], "model_type": "bert", "max_position_embeddings": 16}
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = {"cls.predictions.bias": {"dtype": "F32", "shape": [500], "data_offsets": [0, 2000]}}
+    header = json.dumps(tensors).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2000))
+    return folder
+
+
+def publish_found(registry: Registry, found: ModelDraft | ModelVersion) -> None:
+    if isinstance(found, ModelDraft):
+        registry.models.publish(found)
+
+
+def import_a_folder(registry: Registry) -> None:
+    folder = make_model(registry.root.parent / "folder")
+    options: dict[str, Any] = {"name": Name.parse("acme/masked"), "check": lambda folder, facts: {}}
+    with lease(registry.blobs):
+        publish_found(registry, prepare_folder_import(registry, folder, reporter=SILENT, **options))
+
+
+def import_from_a_hub(registry: Registry) -> None:
+    hub = Hub(hub_url())
+    with lease(registry.blobs):
+        found = prepare_hub_import(registry, hub, "acme/masked", check=lambda folder, facts: {}, reporter=SILENT)
+        publish_found(registry, found)
+
+
+@cache
+def hub_url() -> str:
+    """A Hub with one model, in a process of its own: acts are forked, which threads do not survive."""
+    context = get_context("fork")
+    mine, its = context.Pipe()
+    context.Process(target=_serve, args=(its,), daemon=True).start()
+    return str(mine.recv())
+
+
+def _serve(told: Connection) -> None:
+    from hub_server import serve_folders
+
+    with TemporaryDirectory() as folder, serve_folders({"acme/masked": make_model(Path(folder))}) as url:
+        told.send(url)
+        Event().wait()
+
+
+def search(registry: Registry) -> None:
+    """The index is made from the files, and finds what they say."""
+    found = [item["ref"] for item in registry.search.find(Query()).items]
+    assert found == [version.ref for version in registry.models.list()], found
+
+
 def gather(registry: Registry) -> None:
     collect(registry, clock=lambda: time.time() + DAYS)
 
@@ -133,7 +196,11 @@ ACTS: dict[str, Callable[[Registry], object]] = {
     "evaluate": evaluate,
     "repair": lambda registry: registry.blobs.put_bytes(HURT),
     "collect": gather,
+    "import a folder": import_a_folder,
+    "import from a Hub": import_from_a_hub,
+    "search": search,
 }
+LONG = ("import a folder", "import from a Hub")  # of many operations
 
 
 def state_of(registry: Registry) -> dict[str, Any]:
@@ -148,9 +215,10 @@ def state_of(registry: Registry) -> dict[str, Any]:
 
 
 def litter_of(registry: Registry) -> list[str]:
-    """What is left when all was done and collected, and should not be."""
+    """What is left when all was done and collected, and should not be. (What is known of a blob stays with it.)"""
     gather(registry)
-    left = [*registry.root.rglob(".tmp-*"), *registry.root.glob("staging/*"), *registry.root.glob("blobs/incoming/*")]
+    places = ("**/.tmp-*", "*.new", "staging/*", "blobs/incoming/*")
+    left = {path for place in places for path in registry.root.glob(place) if path.suffix != ".known"}
     return sorted(path.name for path in left)
 
 

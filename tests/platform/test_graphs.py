@@ -281,7 +281,7 @@ def test_the_loop_begins_while_the_registry_is_still_read_for_what_is_gone(
     os.mkfifo(slow)
     begun = workspace.last_round
     workspace.start()
-    wait_for(lambda: workspace.last_round > begun, seconds=20)
+    wait_for(lambda: workspace.last_round > begun, seconds=60)
     assert [path.name for path in derived_of(workspace, tiny).iterdir()] == ["graph"]
     slow.write_bytes(b"{}")  # who reads it goes on
 

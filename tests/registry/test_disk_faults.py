@@ -28,7 +28,7 @@ def campaign(*arguments: str, program: str = "registry_disk.py") -> Any:
 
 
 def test_a_kill_at_any_durable_operation_leaves_the_old_or_the_new_state() -> None:
-    figures = campaign("kills")
+    figures = campaign("kills", "--sparse")
     hits = Counter(figures["hits"]["kills"])
     print("killed at:", dict(hits))
     assert figures["broken"] == []
@@ -37,7 +37,7 @@ def test_a_kill_at_any_durable_operation_leaves_the_old_or_the_new_state() -> No
 
 
 def test_a_disk_that_is_full_or_fails_at_any_operation_is_said_and_work_goes_on_after() -> None:
-    figures = campaign("errors")
+    figures = campaign("errors", "--sparse")
     hits = Counter(figures["hits"]["errors"])
     print("failed at:", dict(hits))
     assert figures["broken"] == []
@@ -46,7 +46,7 @@ def test_a_disk_that_is_full_or_fails_at_any_operation_is_said_and_work_goes_on_
 
 
 def test_a_power_cut_at_any_operation_leaves_the_old_or_the_new_state() -> None:
-    figures = campaign("cuts")
+    figures = campaign("cuts", "--sparse")
     hits = Counter(figures["hits"]["cuts"])
     print("cut at:", dict(hits))
     assert figures["broken"] == []

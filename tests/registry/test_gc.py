@@ -142,6 +142,8 @@ def test_what_was_begun_and_given_up_goes_too(registry: Registry) -> None:
     with blobs.partial_lock("half a download") as partial:
         partial.write_bytes(b"half")
     blobs.partial("upload").with_suffix(".tmp").write_bytes(b"a part")
+    blobs.partial("upload").with_name(".tmp-note").write_bytes(b"a kill cut it off")
+    blobs.partial("came in whole").with_suffix(".lock").touch()
     for folder in ("staging/tmpabc", "models/acme/intents/.tmp-1", "evaluations/.tmp-2"):
         (registry.root / folder / "inner").mkdir(parents=True)
         (registry.root / folder / "inner" / "x").write_bytes(b"12345")
@@ -150,8 +152,10 @@ def test_what_was_begun_and_given_up_goes_too(registry: Registry) -> None:
     assert sorted((each.kind, each.size_bytes) for each in found.garbage) == [
         ("leftover", 5),
         ("leftover", 5),
+        ("partial", 0),
         ("partial", 4),
         ("partial", 6),
+        ("partial", 17),
         ("staging", 5),
     ]
     assert not [path for path in registry.root.rglob("*") if path.is_file() and path.name not in (".gc", ".use")]
