@@ -18,7 +18,8 @@ from .pipelines import Pipeline, is_pipeline, pipeline_tensors, prompt_length, r
 from .plans import ADAPTER_FILES
 from .safe_json import check_config, read_json
 from .safetensors_header import Tensor, read_header
-from .tasks import TASKS, Task, architecture_of, finetunable_tasks, get_task, task_of
+from .tasks import TASKS, Task, architecture_of, contradicts, finetunable_tasks, get_task, task_of
+from .texts import one_line
 from .timm_models import check_timm, is_timm, timm_labels
 from .weights import read_weights
 
@@ -60,8 +61,8 @@ def inspect_folder(
     """The facts of the model in `folder` (files or links), or Refused naming what is wrong.
 
     `task` is what the user asked for: the head must be there. Without it the task follows from the Hub's tag and the
-    architecture, and a model without a usable head is a base. `card` is what the Hub says; README.md fills the gaps,
-    and where the two name different licenses the model has both.
+    architecture, which may not contradict each other, and a model without a usable head is a base. `card` is what the
+    Hub says; README.md fills the gaps, and where the two name different licenses the model has both.
     """
     check_configs(folder)
     said = _merged(card or CardFacts(), read_card(folder / "README.md"))
@@ -69,12 +70,14 @@ def inspect_folder(
         return _pipeline_facts(folder, task, said)
     config = read_config(folder)
     tensors = read_weights(folder) + _read_adapter(folder)
-    task = _decide(config, pipeline_tag or said.pipeline_tag, tensors, task)
+    # An adapter's card tells of what it adds, and config.json of its base.
+    tag = None if (folder / ADAPTER_FILES[0]).is_file() else pipeline_tag or said.pipeline_tag
+    task = _decide(config, tag, tensors, task)
     model_type = "timm_wrapper" if is_timm(config) else config.get("model_type")
     return ModelFacts(
         task=task,
         architecture=architecture_of(config),
-        model_type=model_type if isinstance(model_type, str) else None,
+        model_type=one_line(model_type) if isinstance(model_type, str) else None,
         parameters=_count(tensors),
         dtype=_dtype(tensors),
         size_bytes=_size_bytes(folder),
@@ -96,14 +99,19 @@ def check_configs(folder: Path) -> None:
             check_config(read_json(path, name), name, internal_keys=path.name == "config.json")
 
 
-def check_architecture(folder: Path, task: str | None) -> None:
-    """Refuse a task that the architecture has no head for, and one that is not loaded here. Needs no weights either."""
+def check_architecture(folder: Path, task: str | None, tag: str | None = None) -> None:
+    """Refuse a task that the architecture has no head for, and one that is not loaded here. Needs no weights either.
+
+    Where no task was asked for, so is a `tag` of the Hub that names another task than the architecture.
+    """
     if _is_pipeline(folder):
         _pipeline_config(folder, task)
         return
     config = read_config(folder)
     if task is not None:
         _refuse_architecture(config, get_task(task))
+    else:
+        _refuse_contradiction(config, tag)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -186,7 +194,10 @@ def _decide(config: Mapping[str, Any], tag: str | None, tensors: Iterable[Tensor
             raise _no_head(config, asked, f"its weights hold none of a {architecture_of(config)}")
         return asked
     found = task_of(config, tag)
-    return found if found and _has_head(TASKS[found], tensors) else None
+    if found is None or not _has_head(TASKS[found], tensors):
+        return None
+    _refuse_contradiction(config, tag)
+    return found
 
 
 def _refuse_architecture(config: Mapping[str, Any], task: Task) -> None:
@@ -194,6 +205,15 @@ def _refuse_architecture(config: Mapping[str, Any], task: Task) -> None:
     if not task.fits(architecture):
         why = f"its architecture is {architecture}" if architecture else "config.json names no architecture"
         raise _no_head(config, task.name, why)
+
+
+def _refuse_contradiction(config: Mapping[str, Any], tag: str | None) -> None:
+    if (task := contradicts(tag, config)) is not None:
+        raise Refused(
+            f"The model is tagged {tag}, but its architecture {architecture_of(config)} is one for {task}.",
+            hint=f'Where the architecture is right, say so: --task {task} (REST: "task": "{task}").',
+            code="task-contradiction",
+        )
 
 
 def _has_head(task: Task, tensors: Iterable[Tensor]) -> bool:

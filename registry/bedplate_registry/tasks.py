@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Refused, nearest
+from .texts import one_line
 from .timm_models import WRAPPER, is_timm
 
 __all__ = [
@@ -234,7 +235,7 @@ def architecture_of(config: Mapping[str, Any]) -> str | None:
     """The model class that config.json names first. (timm's own files name none: they are read by the wrapper.)"""
     names = config.get("architectures")
     if isinstance(names, list) and names:
-        return str(names[0])
+        return one_line(str(names[0]))
     return WRAPPER if is_timm(config) else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bedplate_registry.errors import Refused
-from bedplate_registry.tasks import TASKS, finetunable_tasks, get_task, task_of
+from bedplate_registry.tasks import TASKS, contradicts, finetunable_tasks, get_task, task_of
 
 
 def test_there_are_nine_and_five_can_be_fine_tuned() -> None:
@@ -46,6 +46,35 @@ def test_the_task_follows_from_tag_and_architecture(
 ) -> None:
     config: dict[str, Any] = {"model_type": model_type} | ({"architectures": [architecture]} if architecture else {})
     assert task_of(config, tag) == task
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tag", "task"),
+    [
+        ("BertForSequenceClassification", "summarization", "text-classification"),
+        ("BertForMaskedLM", "text-classification", "fill-mask"),
+        ("MarianMTModel", "fill-mask", "translation"),
+        ("LlamaForCausalLM", "translation", "text-generation"),
+        ("BertForSequenceClassification", "zero-shot-classification", None),
+        ("BertForSequenceClassification", "sentence-similarity", None),
+        ("Qwen3ForCausalLM", "text-ranking", None),
+        ("GPT2LMHeadModel", "conversational", None),
+        ("GPT2LMHeadModel", "text2text-generation", None),
+        ("T5ForConditionalGeneration", "translation", None),
+        ("T5ForConditionalGeneration", "text-generation", None),
+        ("BertForPreTraining", "fill-mask", None),
+        ("ElectraForPreTraining", "text-classification", None),
+        ("BertModel", "text-classification", None),
+        ("BertForMaskedLM", None, None),
+        (None, "fill-mask", None),
+    ],
+)
+def test_a_tag_of_one_of_the_nine_tasks_may_contradict_the_architecture(
+    architecture: str | None, tag: str | None, task: str | None
+) -> None:
+    model_type = "marian" if architecture == "MarianMTModel" else "bert"
+    config: dict[str, Any] = {"model_type": model_type} | ({"architectures": [architecture]} if architecture else {})
+    assert contradicts(tag, config) == task
 
 
 def test_encoders_and_translators_can_be_fine_tuned() -> None:
