@@ -13,12 +13,15 @@ __all__ = ["LOOPBACK", "files_of", "hub_of_caller", "writable"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def hub_of_caller(hub: str | None) -> str:
-    """The Hub of the caller's environment, and not of whoever started the home's server. Raises Unavailable offline."""
+def hub_of_caller(hub: str | None) -> str | None:
+    """The Hub that the caller named, else that of the caller's environment; None leaves it to the server.
+
+    Raises Unavailable where the caller is offline.
+    """
     settings = Settings.from_environment()
-    chosen = str(hub or settings.hub_url)
+    chosen = hub or (settings.hub_url if settings.names_hub else None)
     try:
-        host = urlsplit(chosen).hostname
+        host = urlsplit(chosen or "").hostname
     except ValueError:
         host = None  # the server says what is wrong with it
     if settings.offline and host not in LOOPBACK:

@@ -41,6 +41,7 @@ class Settings:
     port: int = DEFAULT_PORT
     offline: bool = False
     hub_url: str = DEFAULT_HUB_URL
+    names_hub: bool = False  # whether hub_url was said, and is not the default
     hf_token: str | None = field(default=None, repr=False)
     hf_token_file: Path | None = None
     database_url: str | None = field(default=None, repr=False)
@@ -76,6 +77,7 @@ class Settings:
             port=_integer(env, "BEDPLATE_PORT", DEFAULT_PORT, 0, 65535),
             offline=_flag(env, "BEDPLATE_OFFLINE") or _flag(env, "HF_HUB_OFFLINE"),
             hub_url=(env.get("BEDPLATE_HUB_URL") or env.get("HF_ENDPOINT") or DEFAULT_HUB_URL).rstrip("/"),
+            names_hub=bool(env.get("BEDPLATE_HUB_URL") or env.get("HF_ENDPOINT")),
             hf_token=env.get("HF_TOKEN") or None,
             hf_token_file=_token_file(env),
             database_url=env.get("BEDPLATE_DATABASE_URL") or None,

@@ -202,6 +202,9 @@ def test_hidden_files_stay_here_and_links_that_lead_out_are_refused(tmp_path: Pa
 
 
 def test_the_callers_environment_says_which_hub_and_whether_one_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BEDPLATE_HUB_URL", raising=False)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    assert hub_of_caller(None) is None, "the server has one of its own"
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror:80/")
     assert hub_of_caller(None) == "http://mirror:80"
     assert hub_of_caller("http://other") == "http://other"
