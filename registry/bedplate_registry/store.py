@@ -261,10 +261,9 @@ class VersionStore:
 
     def _no_name(self, name: Name) -> NotFound:
         close = nearest(str(name), map(str, self.names())) if any(True for _ in self.names()) else ""
-        offer = f" {close}" if close.startswith("Did") else ""
-        return NotFound(
-            f"There is no {self.noun} '{name}' in the registry.", hint=f"{self.add_command.format(name=name)}{offer}"
-        )
+        offer = f"{close} " if close.startswith("Did") else ""
+        hint = f"{offer}{self.add_command.format(name=name)}"
+        return NotFound(f"There is no {self.noun} '{name}' in the registry.", hint=hint)
 
     def _no_version(self, name: Name, version: int | None) -> NotFound:
         numbers = self.numbers(name)

@@ -96,6 +96,52 @@ def test_verify_goes_through_archived_and_damaged_versions_and_its_code_says_tha
         gc.collect()
 
 
+def test_lists_are_filtered_by_size_in_human_units_and_come_in_pages(run: Run, server: Workspace) -> None:
+    for name in ("paged-a", "paged-b", "paged-c"):
+        publish_model(server, name)
+    size, parameters = (rows(run, "models", "show", "paged-a")[key] for key in ("size_bytes", "parameters"))
+
+    def found(*options: str) -> list[str]:
+        return [row["name"] for row in rows(run, "models", "list", "--query", "paged", "--sort", "name", *options)]
+
+    assert found("--limit", "2") == ["paged-a", "paged-b"] and found("--limit", "2", "--page", "2") == ["paged-c"]
+    assert "--page 2" in told(server, "list", "--query", "paged", "--limit", "2")
+    assert "no page 9" in told(server, "list", "--query", "paged", "--page", "9")
+    assert found("--min-size", "1TB") == found("--min-parameters", "5B") == []
+    assert len(found("--min-size", str(size), "--max-size", "500MB", "--max-parameters", str(parameters))) == 3
+    for option, text in (("--min-size", "big"), ("--max-parameters", "2GiB")):
+        with pytest.raises(WrongUse, match=text):
+            run("models", "list", option, text)
+    with pytest.raises(WrongUse, match="fits nothing"):
+        run("models", "list", "--min-size", "2GB", "--max-size", "1GB")
+
+
+def test_a_filter_whose_value_no_model_has_is_told_with_the_values_that_there_are(
+    server: Workspace, run: Run, name: str
+) -> None:
+    run("models", "alias", f"{name}:1", "production")
+    assert "No model has the license 'unknwn'. Did you mean 'unknown'?" in told(server, "list", "--license", "unknwn")
+    assert "No model has the alias 'prodution'. Did you mean 'production'?" in told(
+        server, "list", "--alias", "prodution"
+    )
+    assert told(server, "list", "--alias", "production", "--query", "nothing-is-called-so") == ""
+
+
+def test_show_tells_what_people_ask_for(server: Workspace, run: Run, name: str) -> None:
+    shown = dict(line.split("  ", 1) for line in run("models", "show", name).splitlines())
+    data = rows(run, "models", "show", name)
+    assert shown["digest"].strip() == data["digest"] and shown["size"].strip().endswith("B")
+    assert shown["fine-tunable for"].strip() == (", ".join(data["finetunable_tasks"]) or "-")
+    model = server.registry.models.get(name)
+    server.registry.models.licenses.accept(model.name, model.source.id, "mit", by="ana", where="job-1")
+    assert "mit, accepted by ana 20" in run("models", "show", name)
+
+
+def told(server: Workspace, *arguments: str) -> str:
+    """What a command says beside its answer."""
+    return str(CliRunner().invoke(app, ["models", *arguments, "--home", str(server.home.path)]).stderr)
+
+
 def test_an_alias_goes_forth_and_back_and_away(run: Run, name: str) -> None:
     for version in (1, 2):
         run("models", "alias", f"{name}:{version}", "production", "--why", f"try {version}")

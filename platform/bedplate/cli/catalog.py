@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import typer
 
-from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, WrongUse, connect, say, show
+from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, connect, say, show
+from bedplate.cli.quantities import parameters_of
 
 __all__ = ["catalog"]
 
 SHIPPED = ("model_id", "task", "license", "parameters", "here", "about")
 OF_HUB = ("model_id", "task", "license", "parameters", "downloads", "gated", "here")
-COUNT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([KMB]?)", re.IGNORECASE)
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
-
-
-def _count(text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = COUNT.fullmatch(text.strip())
-    if found is None:
-        raise WrongUse(f"{text!r} is no number of parameters.", hint="Write it as 500M, 1.5B or 66000000.")
-    return round(float(found[1]) * UNITS[found[2].upper()])
 
 
 def catalog(
@@ -43,7 +32,7 @@ def catalog(
     """Models that can be imported: a list of well-known ones, or the Hub's own search."""
     filters: dict[str, Any] = {"task": task, "license": license, "language": language}
     filters |= {"finetunable_for": finetunable_for}
-    filters |= {"min_parameters": _count(min_parameters), "max_parameters": _count(max_parameters)}
+    filters |= {"min_parameters": parameters_of(min_parameters), "max_parameters": parameters_of(max_parameters)}
     found = connect(home, url).catalog.search(query or "", hub=hub, limit=limit, **filters)
     rows = [model.data for model in found]
     if format is Format.table:

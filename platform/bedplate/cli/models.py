@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bedplate.cli.model_list import list_models
 from bedplate.cli.output import (
     Format,
     FormatOption,
@@ -16,51 +17,22 @@ from bedplate.cli.output import (
     pairs,
     say,
     show,
-    size_text,
 )
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.names import Ref
+from bedplate_registry.sizes import size_text
 
 __all__ = ["app", "show_model"]
 
 app = typer.Typer(name="models", help="What is in the registry.", no_args_is_help=True)
+app.command("list")(list_models)
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="org/name, org/name:3 or org/name@alias.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="org/name.")]
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="production, for one.")]
 WhyOption = Annotated[str, typer.Option(help="The reason, which is kept.")]
-FACTS = ("ref", "state", "task", "architecture", "parameters", "dtype", "size_bytes", "license", "context_length")
-SHOWN = (*FACTS, "author", "datasets", "library")
+FACTS = ("ref", "state", "task", "fine-tunable for", "architecture", "parameters", "dtype", "size", "license")
+SHOWN = (*FACTS, "context_length", "languages", "author", "datasets", "library", "digest")
 SERVED_ON = (("serve_cpu", "CPU"), ("serve_gpu", "GPU"))
-
-
-@app.command("list")
-def list_(
-    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    license: Annotated[str | None, typer.Option(help="Only this license.")] = None,
-    finetunable_for: Annotated[str | None, typer.Option(help="Only what can be fine-tuned for this task.")] = None,
-    query: Annotated[str | None, typer.Option(help="Words of its name, its facts or its card.")] = None,
-    language: Annotated[str | None, typer.Option(help="Only this language: en, de.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only what came so: hub, folder, job.")] = None,
-    author: Annotated[str | None, typer.Option(help="Only this author's, as the card or the Hub says.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only what names this dataset in its card.")] = None,
-    alias: Annotated[str | None, typer.Option(help="The versions that this alias means.")] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="The archived versions instead.")] = False,
-    sort: Annotated[str | None, typer.Option(help="name, created, size, parameters or relevance.")] = None,
-    descending: Annotated[bool, typer.Option("--descending", help="The other way round.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Models to show.")] = 100,
-    home: HomeOption = None,
-    url: UrlOption = None,
-    format: FormatOption = Format.table,
-) -> None:
-    """The newest version of each model; or all versions that are archived, or that an alias means."""
-    filters: dict[str, Any] = {"task": task, "license": license, "finetunable_for": finetunable_for, "query": query}
-    filters |= {"language": language, "source": source, "author": author, "dataset": dataset, "alias": alias}
-    filters |= {"archived": archived, "sort": sort, "descending": descending}
-    found = [model.data for model in connect(home, url).models.list(**filters, limit=limit + 1)]
-    rows = [{**row, "task": row["task"] or "(base)"} for row in found] if format is Format.table else found
-    show(rows[:limit], format, columns=("ref", "task", "parameters", "license", "created"))
-    if len(found) > limit:
-        say(f"There are more than these {limit}: give --limit or a filter.")
 
 
 @app.command("show")
@@ -69,7 +41,8 @@ def show_(
 ) -> None:
     """The facts of one version, what it takes of memory, and what it answered when it was checked."""
     model = connect(home, url).models.get(ref)
-    show_model({**model.data, **model.estimates()}, format)
+    accepted = {"license_acceptances": model.lineage()["license_acceptances"]}
+    show_model({**model.data, **model.estimates(), **accepted}, format)
 
 
 @app.command()
@@ -290,14 +263,26 @@ def show_model(data: dict[str, Any], format: Format) -> None:
     if format is Format.json:
         show(data, format)
         return
-    facts = {name: data.get(name) for name in SHOWN}
-    facts["task"] = (
-        facts["task"] or f"(base; can be fine-tuned for {', '.join(data['finetunable_tasks']) or 'nothing'})"
-    )
+    told = {
+        "task": data["task"] or "(base)",
+        "fine-tunable for": ", ".join(data["finetunable_tasks"]) or None,
+        "parameters": f"{data['parameters']:,}",
+        "size": size_text(data["size_bytes"]),
+        "license": _license(data),
+        "languages": ", ".join(data["languages"]) or None,
+    }
+    facts = {name: told[name] if name in told else data.get(name) for name in SHOWN}
     source = data["source"]
     where = f"@{source['commit']}" if source.get("commit") else ""
     facts |= {"source": f"{source['kind']} {source['id']}{where}", "aliases": data.get("aliases")}
     show({**facts, **_needs(data), "sample": brief(data.get("sample"))}, format)
+
+
+def _license(data: dict[str, Any]) -> str | None:
+    """Its license, and who accepted it when, the first time."""
+    for each in data.get("license_acceptances", ())[:1]:
+        return f"{each['license']}, accepted by {each['by']} {each['when'][:10]}"
+    return str(data["license"]) if data["license"] else None
 
 
 def _needs(data: dict[str, Any]) -> dict[str, Any]:

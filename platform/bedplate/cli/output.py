@@ -260,4 +260,10 @@ def _print_error(error: Mapping[str, str], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": dict(error)}))
     else:
-        say(f"Error: {error['message']} {error['hint']}".rstrip())
+        say(f"Error: {_sentence(error['message'])} {error['hint']}".rstrip())
+
+
+def _sentence(text: str) -> str:
+    """With a full stop, so that the hint after it can be told from it."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?", ":", "…")) else f"{text}."
