@@ -39,7 +39,9 @@ from bedplate.sessions import Links, SessionStore
 from bedplate.settings import Settings
 from bedplate.users import LOCAL, UserStore
 from bedplate_registry.errors import Conflict, NotFound, Refused, Unavailable
+from bedplate_registry.gates import Gate, parse_rules
 from bedplate_registry.models import ModelVersion, in_use
+from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
 from bedplate_registry.search import Query
 
@@ -75,7 +77,8 @@ class Workspace:
         self.endpoints = EndpointStore(self.database)
         self.machine = machine or LocalMachine(self.home.path)
         for_jobs = MachineForJobs(self.machine, settings.endpoint_gpus)
-        self.context = Context(settings, self.home, self.registry, self.endpoints, for_jobs, self.jobs)
+        is_shared = address is not None and not address.takes_token
+        self.context = Context(settings, self.home, self.registry, self.endpoints, for_jobs, self.jobs, is_shared)
         self.leases = Leases(self.machine, for_jobs, self.jobs, self.endpoints)
         self._deletions = threading.Lock()  # held where what is kept is deleted, and where something new uses it
         self.intake = Intake(self.context, self.jobs, self._deletions)
@@ -321,6 +324,12 @@ class Workspace:
                 raise in_use(ref, uses)
             self.registry.models.delete(ref, by=by, why=why)
         self.graphs.drop(ref, digest)
+
+    def set_gate(self, model: Name, alias: str, rules: Sequence[Mapping[str, Any]], **how: Any) -> Gate:
+        """The gate of an alias has these rules from now on; no dataset that they name is deleted meanwhile."""
+        with self._deletions:
+            parsed = parse_rules(rules, self.registry.datasets)
+            return self.registry.models.set_gate(model, alias, parsed, **how)
 
     def delete_dataset(self, ref: str, *, by: str, why: str = "") -> None:
         """As `delete_model`, of a dataset."""

@@ -20,6 +20,7 @@ from .hubreading import ask, read_answer, read_body
 from .names import Name
 from .safe_json import count_values
 from .safetensors_header import MAX_HEADER_BYTES
+from .texts import one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -164,14 +165,14 @@ def _model(said: Mapping[str, Any]) -> HubModel:
     if not isinstance(model_id, str) or not isinstance(card_data, dict):
         raise ValueError("no id, or no card")
     name, card = Name.parse(model_id), card_facts(card_data)
-    tag, author = said.get("pipeline_tag"), said.get("author")
-    author = card.author or (author if isinstance(author, str) else name.org)
+    tag = one_line(said["pipeline_tag"]) if isinstance(said.get("pipeline_tag"), str) else ""
+    author = one_line(said["author"]) if isinstance(said.get("author"), str) else ""
     return HubModel(
         model_id=str(name),
         commit=str(said["sha"]),
         files=tuple(_file(entry) for entry in siblings),
         gated=bool(said.get("gated")),
-        card=replace(card, pipeline_tag=tag if isinstance(tag, str) else card.pipeline_tag, author=author),
+        card=replace(card, pipeline_tag=tag or card.pipeline_tag, author=card.author or author or name.org),
     )
 
 

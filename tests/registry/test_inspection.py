@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bedplate_registry.cards import CardFacts, card_body, read_card
+from bedplate_registry.cards import CardFacts, card_body, card_facts, read_card
 from bedplate_registry.errors import Refused
 from bedplate_registry.inspection import check_configs, inspect_folder
 
@@ -250,11 +250,31 @@ def test_sharded_weights_are_read_through_their_index(
         "---\n- a list\n---\n",
         "---\nlicense: 3\nlanguage: {a: b}\n---\n",
         "---\nopen",
+        "---\na: " + "[" * 50_000 + "\n---\n",
+        "---\na: " + "[" * 50_000 + "]" * 50_000 + "\n---\n",
+        "---\n" + "- " * 20_000 + "\n---\n",
+        "---\na0: &a0 {x: 1}\n"
+        + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60))
+        + "---\n",
     ],
 )
 def test_a_card_that_says_nothing_readable_is_no_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "README.md").write_text(text)
     assert read_card(tmp_path / "README.md") == CardFacts()
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\x07", "\x9b", "\u202e", "\u200b", "\ud800"], ids=ascii)
+def test_what_strangers_wrote_is_one_line_without_what_a_terminal_would_obey(
+    make_model: MakeModel, tmp_path: Path, letter: str
+) -> None:
+    bad = f"a{letter}[31m{letter}b\n" + "c" * 5000
+    said = card_facts({"license": bad, "language": [bad] * 999, "pipeline_tag": bad, "author": bad, "datasets": bad})
+    folder = make_model(tmp_path / "model", config={"model_type": bad, "architectures": [bad]})
+    facts = inspect_folder(folder, card=said)
+    shown = [said.license, *facts.languages, said.pipeline_tag, facts.author, *facts.datasets]
+    for text in (*shown, facts.model_type, facts.architecture):
+        assert text is not None and text.isprintable() and text.startswith("a[31mb c") and len(text) <= 200
+    assert len(facts.languages) == 1
 
 
 TIMM = {

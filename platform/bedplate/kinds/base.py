@@ -62,6 +62,7 @@ class Context:
     endpoints: EndpointLookup
     machine: Machine
     jobs: JobLookup
+    is_shared: bool = False  # others than this machine's own programs may call
 
 
 @dataclass(frozen=True)
