@@ -18,6 +18,8 @@ from bedplate.kinds.requests import Device, File, JobRequest, names_of
 from bedplate.licensing import check_license
 from bedplate_registry.adapters import check_base
 from bedplate_registry.errors import Refused, Unavailable
+from bedplate_registry.hub import hub_url
+from bedplate_registry.hubguard import is_private, is_this_machine
 from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
 from bedplate_registry.tasks import get_task
@@ -65,7 +67,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             "name": str(Name.parse(str(request["name"]))),
         }
     check_keys("import", request, required={"model_id"}, optional=OPTIONAL)
-    hub = _hub_url(str(request.get("hub") or context.settings.hub_url))
+    hub = hub_url(str(request.get("hub") or context.settings.hub_url))
     if context.settings.offline and urlsplit(hub).hostname not in LOOPBACK:
         raise Unavailable(
             "BEDPLATE_OFFLINE is set: nothing is fetched from a Hub.",
@@ -73,6 +75,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             code="offline",
         )
     _refuse_own_hub(context, hub)
+    _refuse_inside(context, hub)
     return {
         **_common(context, request),
         "model_id": str(Name.parse(str(request["model_id"]))),
@@ -119,24 +122,24 @@ def _files(context: Context, files: Any) -> list[dict[str, Any]]:
     return [{key: file[key] for key in ("path", "sha256", "size_bytes")} for file in files]
 
 
-def _hub_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_url = False
-    if not is_url:
-        raise Refused(f"hub={text!r} is not the URL of a Hub.", hint="For example: --hub https://huggingface.co")
-    return text.rstrip("/")
-
-
 def _refuse_own_hub(context: Context, hub: str) -> None:
     parts = urlsplit(hub)
-    if parts.hostname in LOOPBACK and parts.port == context.settings.port and parts.path == "/hub":
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if parts.path == "/hub" and port == context.settings.port and is_this_machine(parts.hostname or ""):
         raise Refused(
             f"{hub} is this registry's own Hub: a model cannot be imported from itself.",
             hint="Give another --hub, or unset HF_ENDPOINT.",
             code="own-hub",
+        )
+
+
+def _refuse_inside(context: Context, hub: str) -> None:
+    """A caller from elsewhere must not have the server ask the machines behind it. Its own user may, and asks for it."""
+    if context.is_shared and hub != context.settings.hub_url and is_private(urlsplit(hub).hostname or ""):
+        raise Refused(
+            f"{hub} is at an address of a private network, and is not the Hub of this server.",
+            hint="Whoever runs the server can make it that: BEDPLATE_HUB_URL.",
+            code="private-address",
         )
 
 
