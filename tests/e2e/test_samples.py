@@ -89,7 +89,7 @@ def test_the_samples_of_models_that_write_run_on_an_encoder(
     assert done.returncode == 0, done.stderr
     written = tmp_path / ("summaries.jsonl" if task == "summarization" else "translated.jsonl")
     rows = [json.loads(line) for line in written.read_text().splitlines()]
-    assert len(rows) == 12
+    assert len(rows) == 20
     assert all(isinstance(row[answer], str) for row in rows)
     assert baseline in done.stdout, "its baseline stands beside it"
 
