@@ -15,11 +15,11 @@ from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from .blobs import Blob, Blobs, check_digest, lease
-from .errors import NotFound, Refused, Unavailable
+from .errors import Conflict, NotFound, Refused, Unavailable
 from .image_folders import TABLE, lay_out, table_of
 from .model_versions import FileEntry
 from .names import Name, Ref, check_file_path
-from .schemas import ColumnFacts, describe_rows
+from .schemas import ColumnFacts, check_columns, describe_rows
 from .store import ACTIVE, ARCHIVED, Record, VersionStore, now
 from .tables import columns_of, format_of, read_rows
 from .views import link_files, relink
@@ -88,8 +88,8 @@ class Datasets:
 
         The header of each image is read. Raises Refused, which names the file, and NotFound for one that is not here.
         """
+        layout = lay_out(entry.path for entry in files)
         by_path = {entry.path: entry for entry in files}
-        layout = lay_out(by_path)
         with lease(self.blobs):
             for entry in files:
                 self._check_there(entry.path, entry.sha256, entry.size_bytes)
@@ -124,13 +124,24 @@ class Datasets:
             )
 
     def get(self, ref: str | Ref) -> DatasetVersion:
-        """The version a reference means: where it names none, the newest that is not archived."""
-        name, version = self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref)
-        return self._version(self._store.read(name, version))
+        """The version a reference means: where it names none, the newest that is not archived.
+
+        Raises NotFound; Conflict where all are archived.
+        """
+        found = self.locate(ref)
+        return self._version(self._store.read(found.name, found.version or 0))
 
     def locate(self, ref: str | Ref) -> Ref:
-        """The name and number that a reference means, also where the manifest cannot be read. Raises NotFound."""
-        return Ref(*self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref))
+        """The name and number that a reference means, also where the manifest cannot be read. Raises as `get` does."""
+        asked = Ref.parse(ref) if isinstance(ref, str) else ref
+        found = Ref(*self._store.resolve(asked))
+        if asked == Ref(asked.name) and self._store.listed(asked.name) is None:
+            raise Conflict(
+                f"Every version of the dataset '{asked.name}' is archived.",
+                hint=f"Name one by its number, or bring it back: bedplate datasets restore {found}",
+                code="archived",
+            )
+        return found
 
     def list(self) -> _Versions:
         """The newest version of each name that is not archived, by name.
@@ -152,14 +163,26 @@ class Datasets:
     def _readable(self, name: Name) -> Iterator[DatasetVersion]:
         return self._store.readable(name, self._store.numbers(name), self._parser(name))
 
-    def refs(self) -> Iterator[Ref]:
-        """Every version that is there, archived ones and those with a damaged manifest too."""
+    def refs(self, name: Name | None = None) -> Iterator[Ref]:
+        """Every version that is there, of a name or of all, archived ones and those with a damaged manifest too."""
+        for each in self._store.names() if name is None else [name]:
+            yield from (Ref(each, number) for number in self._store.numbers(each))
+
+    def newest(self) -> Iterator[Ref]:
+        """The newest version of each name that is not archived, by name, whether it can be read or not."""
         for name in self._store.names():
-            yield from (Ref(name, number) for number in self._store.numbers(name))
+            if (number := self._store.listed(name)) is not None:
+                yield Ref(name, number)
 
     def path(self, version: DatasetVersion) -> Path:
         """Where its table lies. The path has no suffix: go by `version.format`."""
         return self.blobs.path(version.sha256)
+
+    def rows(self, version: DatasetVersion) -> Iterator[dict[str, Any]]:
+        """The rows of its table. Raises Unavailable where that is missing or damaged."""
+        if not self.blobs.is_sound(version.sha256, version.size_bytes):
+            raise _not_whole(version, [version.filename])
+        return read_rows(self.path(version), version.format)
 
     def folder(self, version: DatasetVersion) -> Path:
         """The folder in which the images of a version lie under their paths. Rebuilt where a link is missing or wrong.
@@ -168,18 +191,15 @@ class Datasets:
         """
         bad = [file.path for file in version.files if not self.blobs.is_sound(file.sha256, file.size_bytes)]
         if bad:
-            raise Unavailable(
-                f"The dataset {version.ref} is not whole. Damaged or missing: {', '.join(bad[:3])}.",
-                hint="Add the same folder again: bedplate datasets add NAME FOLDER",
-                code="damaged-dataset",
-            )
+            raise _not_whole(version, bad)
         return relink(self.blobs, version.files, self._files_path(version.name, version.version))
 
     def _files_path(self, name: Name, version: int) -> Path:
         return self._store.folder(name) / str(version) / "files"
 
     def preview(self, version: DatasetVersion, limit: int = 10) -> _Rows:
-        return [*islice(read_rows(self.path(version), version.format), limit)]
+        """Its first rows. Raises Unavailable where its table is missing or damaged."""
+        return [*islice(self.rows(version), limit)]
 
     def archive(self, ref: str | Ref, *, by: str, why: str = "") -> DatasetVersion:
         """Leave a version out of lists, and out of what its name alone means; by its number it is used as before."""
@@ -236,15 +256,25 @@ class Datasets:
         return lambda record: replace(_parse(record), state=states.get(record.version, ACTIVE))
 
 
+def _not_whole(version: DatasetVersion, bad: Sequence[str]) -> Unavailable:
+    return Unavailable(
+        f"The dataset {version.ref} is not whole. Damaged or missing: {', '.join(bad[:3])}.",
+        hint=f"Add the same {'folder' if version.files else 'file'} again: bedplate datasets add {version.name} PATH",
+        code="damaged-dataset",
+    )
+
+
 def _measured(path: Path, format: str, *, images: bool = False) -> dict[str, Any]:
     """What the manifest says of a table. The key `schema` of a manifest is the number of its own format."""
+    columns = columns_of(path, format)
     rows, schema = describe_rows(read_rows(path, format))
+    check_columns([*columns, *(column.name for column in schema)])
     if not rows:
         raise Refused("The file has no rows.", hint="Add a file with at least one row of data.", code="empty-table")
     facts = [asdict(column) for column in schema]
     if images:
         facts[0] |= {"type": "image", "looks_like": None}
-    return {"rows": rows, "columns": columns_of(path, format), "table_schema": facts}
+    return {"rows": rows, "columns": columns, "table_schema": facts}
 
 
 def _parse(record: Record) -> DatasetVersion:

@@ -17,8 +17,10 @@ the demo without a network, and tests). Who may read is the business of whoever 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -26,16 +28,18 @@ import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from . import hubshapes as shapes
-from .errors import BedplateError, Refused
+from .errors import BedplateError, Unavailable
+from .huberrors import LastHandler, NotServed, error_answer, refused
 from .hublists import limit_of, link_to, wanted_of
 from .hubsources import FolderSource, HubSource, Page, ServedFile, Snapshot
 
-__all__ = ["FolderSource", "HubSource", "create_hub_app", "error_headers"]
+__all__ = ["FolderSource", "HubSource", "create_hub_app"]
 
 _VERB = re.compile(
     r"(?P<id>[^/]+(?:/[^/]+)?)/(?P<verb>revision|tree|refs|commits|paths-info|auth-check)(?:/(?P<rest>.*))?"
@@ -44,6 +48,9 @@ _RESOLVE = re.compile(r"(?P<id>[^/]+(?:/[^/]+)?)/(?:resolve|raw)/(?P<revision>[^
 ONLY_READ = "This Hub is only read: nothing can be changed through it."
 BYTES = "application/octet-stream"
 MOST_BYTES = 1 << 20  # of a question about paths
+MOST_FIELDS = 100_000
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+log = logging.getLogger(__name__)
 
 
 def create_hub_app(
@@ -59,7 +66,7 @@ def create_hub_app(
             return _resolve(datasets, match, request)
         match = _RESOLVE.fullmatch(path)
         if match is None:  # of what is not kept here, such as spaces, there is none
-            raise _NotServed("RepoNotFound" if path.startswith("api/") else "NotFound", "No such page.")
+            raise NotServed("RepoNotFound" if path.startswith("api/") else "NotFound", "No such page.")
         return _resolve(models, match, request)
 
     def whoami(request: Request) -> Response:
@@ -77,10 +84,11 @@ def create_hub_app(
             Route("/{path:path}", files, methods=["GET", "HEAD"]),
         ],
         exception_handlers={
-            _NotServed: lambda request, exc: exc.response,
-            BedplateError: lambda request, exc: _refused(exc),
-            HTTPException: lambda request, exc: _error(exc.status_code, "", ONLY_READ, dict(exc.headers or {})),
+            NotServed: lambda request, exc: exc.response,
+            BedplateError: lambda request, exc: refused(exc),
+            HTTPException: lambda request, exc: error_answer(exc.status_code, "", ONLY_READ, dict(exc.headers or {})),
         },
+        middleware=[Middleware(LastHandler)],
     )
 
 
@@ -107,32 +115,6 @@ class _File(FileResponse):
     chunk_size = 1 << 20
 
 
-class _NotServed(Exception):
-    """Answered with the code that the Hub's clients go by."""
-
-    def __init__(self, code: str, message: str, commit: str | None = None, *, status: int = 404) -> None:
-        super().__init__(message)
-        # The commit lets the client remember that this file is not in it.
-        self.response = _error(status, code, message, {"X-Repo-Commit": commit} if commit else {})
-
-
-def error_headers(code: str, message: str) -> dict[str, str]:
-    """What the clients read of an error: its body they may not see."""
-    shown = message.encode("ascii", "backslashreplace").decode()
-    return {"X-Error-Message": shown, **({"X-Error-Code": code} if code else {})}
-
-
-def _error(status: int, code: str, message: str, headers: Mapping[str, str]) -> Response:
-    return JSONResponse({"error": message}, status, headers={**headers, **error_headers(code, message)})
-
-
-def _refused(error: BedplateError) -> Response:
-    """A search that makes no sense is the caller's fault; anything else is a version that cannot be read now."""
-    code = error.code or ""
-    is_callers = isinstance(error, Refused) and code != "bad-manifest"
-    return _error(400 if is_callers else 503, code, f"{error.message} {error.hint}".strip(), {})
-
-
 # --- what there is
 
 
@@ -141,9 +123,18 @@ def _search(source: HubSource, request: Request) -> Response:
     limit, wanted, expand = limit_of(asked), wanted_of(asked), asked.getlist("expand")
     page = Page([]) if wanted is None else source.find(wanted, limit=limit, after=asked.get("cursor"))
     with_files = _is_set(request, "full")
-    items = [shapes.info(each, with_files=with_files, expand=expand) for each in page.found]
+    items = [_listed(each, with_files=with_files, expand=expand) for each in page.found]
     headers = {} if page.next is None else {"Link": link_to(request.url, asked.multi_items(), page.next)}
     return _json(request, items, headers)
+
+
+def _listed(snapshot: Snapshot, *, with_files: bool, expand: list[str]) -> dict[str, Any]:
+    """One of a list. Where its files cannot be known now they are left out, and the others are listed."""
+    try:
+        return shapes.info(snapshot, with_files=with_files, expand=expand)
+    except Unavailable as exc:
+        log.error("%s", exc)
+        return shapes.info(replace(snapshot, make_files=dict), with_files=with_files, expand=expand)
 
 
 def _repository(source: HubSource, path: str, request: Request) -> Any:
@@ -164,35 +155,55 @@ def _repository(source: HubSource, path: str, request: Request) -> Any:
         commits = [each.commit for each in source.commits(repo_id)]
         return shapes.commit_list(source.commits(repo_id)[commits.index(snapshot.commit) :])
     if verb == "paths-info":
-        raise _NotServed("", "Paths are asked for by POST.", status=405)
+        raise NotServed("", "Paths are asked for by POST.", status=405)
     found = shapes.tree(snapshot, folder, recursive=_is_set(request, "recursive"))
     if found is None:
-        raise _NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
+        raise NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
     return found
 
 
 def _paths_info(source: HubSource, path: str, body: Mapping[str, list[str]]) -> Response:
     match = _VERB.fullmatch(path)
     if match is None or match["verb"] != "paths-info":
-        raise _NotServed("", ONLY_READ, status=405)
+        raise NotServed("", ONLY_READ, status=405)
     snapshot = _find(source, match["id"], match["rest"] or "main")
     return JSONResponse(shapes.paths_info(snapshot, body.get("paths", [])))
 
 
 async def _body(request: Request) -> dict[str, list[str]]:
-    """The fields of a form."""
-    data = b""
+    """The fields of a form, or of an object of JSON. Raises NotServed."""
+    kind, data = request.headers.get("content-type", FORM).partition(";")[0].strip().lower(), b""
+    if kind not in (FORM, JSON):
+        raise NotServed("", f"Paths are sent as {JSON} or {FORM}, not as {kind[:80]}.", status=415)
     async for piece in request.stream():
         data += piece
         if len(data) > MOST_BYTES:
-            raise _NotServed("", f"A list of paths has at most {MOST_BYTES >> 20} MiB here.", status=413)
-    return parse_qs(data.decode("utf-8", "replace"), max_num_fields=100_000)
+            raise NotServed("", f"A list of paths has at most {MOST_BYTES >> 20} MiB here.", status=413)
+    return _json_fields(data) if kind == JSON else _form_fields(data)
+
+
+def _form_fields(data: bytes) -> dict[str, list[str]]:
+    try:
+        return parse_qs(data.decode("utf-8", "replace"), max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise NotServed("", f"A list of paths has at most {MOST_FIELDS:,} fields here.", status=413) from None
+
+
+def _json_fields(data: bytes) -> dict[str, list[str]]:
+    try:
+        paths = orjson.loads(data)["paths"]
+    except (ValueError, KeyError, TypeError):
+        paths = None
+    given = [paths] if isinstance(paths, str) else paths
+    if not isinstance(given, list) or not all(isinstance(path, str) for path in given):
+        raise NotServed("", 'Paths are sent as {"paths": ["config.json"]}.', status=400)
+    return {"paths": given}
 
 
 def _auth_check(source: HubSource, repo_id: str, rest: str) -> dict[str, Any]:
     _refs(source, repo_id)
     if rest:
-        raise _NotServed("", ONLY_READ, status=403)
+        raise NotServed("", ONLY_READ, status=403)
     return {}
 
 
@@ -205,14 +216,14 @@ def _find(source: HubSource, repo_id: str, revision: str) -> Snapshot:
     snapshot = source.snapshot(repo_id, revision)
     if snapshot is None:
         _refs(source, repo_id)
-        raise _NotServed("RevisionNotFound", "Revision not found.")
+        raise NotServed("RevisionNotFound", "Revision not found.")
     return snapshot
 
 
 def _refs(source: HubSource, repo_id: str) -> dict[str, str]:
     refs = source.refs(repo_id)
     if refs is None:
-        raise _NotServed("RepoNotFound", "Repository not found.")
+        raise NotServed("RepoNotFound", "Repository not found.")
     return refs
 
 
@@ -230,15 +241,17 @@ def _resolve(source: HubSource, match: re.Match[str], request: Request) -> Respo
     snapshot = _find(source, match["id"], match["revision"])
     file = snapshot.file(match["path"])
     if file is None:
-        raise _NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
+        raise NotServed("EntryNotFound", "Entry not found.", snapshot.commit)
     headers = _file_headers(snapshot, file)
     if (unchanged := _unchanged(request, headers)) is not None:
         return unchanged
     if file.content is not None:
-        return _made(file.content, headers, request.headers.get("range", ""))
+        # Of a part of other bytes nobody could make a whole.
+        is_same = request.headers.get("if-range", headers["ETag"]) == headers["ETag"]
+        return _made(file.content, headers, request.headers.get("range", "") if is_same else "")
     if not source.is_sound(file):
         message = f"{file.path} is damaged or missing here. Import the model again on this server to repair it."
-        raise _NotServed("DamagedFile", message, status=503)  # a client would remember a 404
+        raise NotServed("DamagedFile", message, status=503)  # a client would remember a 404
     return _File(file.local, headers=headers, media_type=BYTES)
 
 

@@ -65,11 +65,14 @@ def tree(snapshot: Snapshot, folder: str, *, recursive: bool) -> list[dict[str, 
 
 def paths_info(snapshot: Snapshot, paths: Iterable[str]) -> list[dict[str, Any]]:
     """The files and folders among these paths, in their order; what is neither is left out."""
-    files = {file.path: file for file in snapshot.files}
-    folders = {path for file in files for path in _folders(file)}
-    known = {**{path: _folder(path) for path in folders}, **{path: _file(file) for path, file in files.items()}}
-    wanted = (path.strip("/") for path in paths)
-    return [known[path] for path in wanted if path in known]
+    folders = {path for file in snapshot.files for path in _folders(file.path)}
+    found = []
+    for path in (path.strip("/") for path in paths):
+        if (file := snapshot.file(path)) is not None:
+            found.append(_file(file))
+        elif path in folders:
+            found.append(_folder(path))
+    return found
 
 
 def _folders(path: str) -> Iterator[str]:

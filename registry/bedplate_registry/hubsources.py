@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from .blobs import digest_of
 from .cards import read_card
+from .errors import Refused
 
 __all__ = ["FolderSource", "HubSource", "Page", "ServedFile", "Snapshot", "Wanted", "page_by_name"]
 
@@ -50,15 +53,20 @@ class ServedFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository at one commit."""
+    """A repository at one commit. Its files are made when they are asked for: a list needs none of them."""
 
     repo_id: str
     commit: str
-    files: tuple[ServedFile, ...]
+    make_files: Callable[[], Mapping[str, ServedFile]]  # by their paths
     info: Mapping[str, Any] = field(default_factory=dict)  # more of what the Hub says: pipeline_tag, cardData, …
 
     def file(self, path: str) -> ServedFile | None:
-        return next((file for file in self.files if file.path == path), None)
+        return self.make_files().get(path)
+
+    @property
+    def files(self) -> Collection[ServedFile]:
+        """In their order. Raises Unavailable where they cannot be known now."""
+        return self.make_files().values()
 
     @property
     def author(self) -> str | None:
@@ -157,13 +165,31 @@ class FolderSource:
 
 
 def page_by_name(snapshots: Iterable[Snapshot], wanted: Wanted, limit: int, after: str | None) -> Page:
-    """A page of those whose names and facts fit, in their order; `after` is the last name of the page before."""
+    """A page of those whose names and facts fit, in their order; `after` is the place of the last of the page before.
+
+    That one need not be there any more. Raises Refused where it is no place.
+    """
     fitting = [each for each in snapshots if wanted.names(each.repo_id) and wanted.fits(each)]
     ordered = sorted(fitting, key=wanted.order, reverse=wanted.descending)
-    names = [each.repo_id for each in ordered]
-    start = names.index(after) + 1 if after in names else 0
-    page = ordered[start : start + limit]
-    return Page(page, page[-1].repo_id if start + limit < len(ordered) else None)
+    if after is not None:
+        last = _place(after)
+        follows = operator.lt if wanted.descending else operator.gt
+        ordered = [each for each in ordered if follows(wanted.order(each), last)]
+    page = ordered[:limit]
+    return Page(page, json.dumps(wanted.order(page[-1])) if len(ordered) > limit else None)
+
+
+def _place(after: str) -> tuple[str, str]:
+    """What `Wanted.order` said of the last one of a page."""
+    try:
+        key, name = json.loads(after)
+    except (ValueError, TypeError, RecursionError):
+        key = name = None
+    if not isinstance(key, str) or not isinstance(name, str):
+        raise Refused(
+            f"{after[:80]!r} is no place in a list.", hint="Give `next` of the page before.", code="bad-cursor"
+        )
+    return key, name
 
 
 def _read_folder(repo_id: str, folder: Path, commit: str, info: Mapping[str, Any]) -> Snapshot:
@@ -176,8 +202,9 @@ def _read_folder(repo_id: str, folder: Path, commit: str, info: Mapping[str, Any
         "tags": [],
     }
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = tuple(_served(path, path.relative_to(folder).as_posix()) for path in paths)
-    return Snapshot(repo_id, commit, files, {**given, **info})
+    served = (_served(path, path.relative_to(folder).as_posix()) for path in paths)
+    files = {file.path: file for file in served}
+    return Snapshot(repo_id, commit, lambda: files, {**given, **info})
 
 
 def _served(path: Path, name: str) -> ServedFile:

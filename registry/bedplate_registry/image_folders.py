@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +28,7 @@ __all__ = ["MAX_ASPECT", "MAX_BYTES", "MAX_PIXELS", "TABLE", "Layout", "check_im
 MAX_BYTES = 32 << 20  # of an image: as much as a request may hold
 MAX_PIXELS = 50_000_000  # a camera's largest; to decode and prepare one took 0.7 GB and 3 s (measured)
 MAX_ASPECT = 100  # scaled to a short edge of 224, a longer strip would become more pixels than it had
-MOST_IMAGES = 100_000
+MOST_IMAGES = 50_000  # their list is one request of 8 MiB, which has room for paths of 55 characters
 
 TABLE = "images.jsonl"
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -49,6 +50,7 @@ class Layout:
 def lay_out(paths: Iterable[str]) -> Layout:
     """The layout that the paths of a folder's files make. Raises Refused, which names the file that is in none."""
     paths = sorted(check_file_path(path) for path in paths)
+    _check_is_folder(paths)
     found = [path for path in paths if PurePosixPath(path).name in METADATA]
     images = tuple(path for path in paths if path not in found)
     for path in images:
@@ -64,6 +66,18 @@ def lay_out(paths: Iterable[str]) -> Layout:
     if found:
         raise _refused(f"There is metadata at {' and '.join(found[:2])}", f"Put one file, {METADATA[0]}, at the top.")
     return Layout(images, None, has_labels=_are_in_folders_of_labels(images))
+
+
+def _check_is_folder(paths: Sequence[str]) -> None:
+    """That every path can be a file beside the others. They are sorted."""
+    for path, following in pairwise(paths):
+        if path == following:
+            raise _refused(f"{path} is there twice", "Give each file once.")
+    files = set(paths)
+    for path in paths:
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in files:
+                raise _refused(f"{parent} is a file, and the folder of {path}", "Rename one of them.")
 
 
 def _check_no_splits(paths: Sequence[str]) -> None:

@@ -14,9 +14,12 @@ from typing import Any
 
 import orjson
 
-__all__ = ["MOST_COLUMNS", "MOST_DISTINCT", "ColumnFacts", "describe_rows"]
+from .errors import Refused
+
+__all__ = ["MOST_COLUMNS", "MOST_DISTINCT", "ColumnFacts", "check_columns", "describe_rows"]
 
 BATCH_ROWS = 1024
+BATCH_CHARACTERS = 1 << 24  # of a batch, after which it ends: cells may be long
 MOST_DISTINCT = 10_000  # values that are told apart; of more it is known that there are more
 MOST_COLUMNS = 1000  # that are described; objects of JSON may have new names in every row
 
@@ -59,13 +62,50 @@ def describe_rows(rows: Iterable[dict[str, Any]]) -> tuple[int, tuple[ColumnFact
     """How many rows there are, and what each of the first MOST_COLUMNS columns holds."""
     columns: dict[str, _Column] = {}
     count, remaining = 0, iter(rows)
-    while batch := [*islice(remaining, BATCH_ROWS)]:
+    while batch := _batch(remaining):
         for name in _new_names(batch, columns):
             columns[name] = _Column(missing=count)
         for name, column in columns.items():
             column.add([row.get(name) for row in batch])
         count += len(batch)
     return count, tuple(column.facts(name) for name, column in columns.items())
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Raises Refused where there are too many, or one whose name is no text."""
+    found = dict.fromkeys(names)
+    if len(found) > MOST_COLUMNS:
+        raise Refused(
+            f"The file has {len(found):,} columns, or more.",
+            hint=f"Keep at most {MOST_COLUMNS:,}: put what varies from row to row into one column, as an object.",
+            code="bad-table",
+        )
+    for name in found:
+        if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+            raise Refused(
+                f"The column {name[:80]!a} has half a surrogate pair in its name, which is no text.",
+                hint="Rename it.",
+                code="bad-table",
+            )
+
+
+def _batch(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The next rows, as many as may be held at a time."""
+    batch, held = [], 0
+    for row in islice(rows, BATCH_ROWS):
+        batch.append(row)
+        held += sum(map(_extent, row.values()))
+        if held > BATCH_CHARACTERS:
+            break
+    return batch
+
+
+def _extent(cell: Any) -> int:
+    """Characters or bytes of a cell, also of those that lie in it: lists of texts, images in objects."""
+    if isinstance(cell, str | bytes):
+        return len(cell)
+    inner = cell if isinstance(cell, list) else cell.values() if isinstance(cell, dict) else ()
+    return sum(len(item) for item in inner if isinstance(item, str | bytes))
 
 
 def _new_names(batch: Sequence[dict[str, Any]], known: dict[str, Any]) -> Iterator[str]:
@@ -102,7 +142,9 @@ class _Column:
         self.kinds |= {_KINDS.get(type(value), "other") for value in there}
         self._add_texts([value for value in there if isinstance(value, str)])
         self._add_nested([value for value in there if isinstance(value, list | dict)])
-        self._tell_apart(value for value in there if not isinstance(value, str | list | dict))
+        # Of bytes, as of texts, no more than a hash is kept.
+        plain = (value for value in there if not isinstance(value, str | list | dict))
+        self._tell_apart(hash(value) if isinstance(value, bytes) else value for value in plain)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
         unique = set(texts)

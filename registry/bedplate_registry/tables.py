@@ -26,6 +26,9 @@ __all__ = ["FORMATS", "BadRow", "RowWriter", "columns_of", "count_rows", "format
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
 BATCH_ROWS = 1024
+BATCH_BYTES = 1 << 26  # of a batch of Parquet, which may hold one value of a small file a thousand times
+LEAST_BATCH_ROWS = 32
+WIDE_BYTES = 1 << 23  # of a batch, whose rows are then made one at a time
 # Rows of a JSONL file that are looked at to learn its columns.
 COLUMN_SAMPLE_ROWS = 1000
 MAX_CELL_CHARACTERS = 1 << 24
@@ -204,11 +207,45 @@ def _header(lines: Iterator[list[str] | BadRow]) -> list[str]:
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
 
+    file, number = _open_parquet(path), 1
     try:
-        for batch in _open_parquet(path).iter_batches(batch_size=BATCH_ROWS):
-            yield from batch.to_pylist()
+        for group in range(file.metadata.num_row_groups):
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata.row_group(group)), row_groups=[group]):
+                _check_cells(batch, number)
+                step = 1 if batch.nbytes > WIDE_BYTES else BATCH_ROWS
+                for start in range(0, batch.num_rows, step):
+                    yield from batch.slice(start, step).to_pylist()
+                number += batch.num_rows
     except pa.ArrowException as exc:
         raise _bad_table(f"The Parquet file is damaged ({exc}).", "Write it again.") from None
+
+
+def _batch_rows(group: Any) -> int:
+    """How many rows are read at a time: no row can be wider than all that its group holds, each value once."""
+    held = sum(
+        chunk.total_uncompressed_size
+        for chunk in map(group.column, range(group.num_columns))
+        if chunk.physical_type == "BYTE_ARRAY"
+    )
+    return int(min(BATCH_ROWS, max(LEAST_BATCH_ROWS, BATCH_BYTES // max(held, 1))))
+
+
+def _check_cells(batch: Any, number: int) -> None:
+    """That no text of a batch, whose first row has this number, is longer than one of CSV may be."""
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    if batch.nbytes <= MAX_CELL_CHARACTERS:
+        return
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        is_encoded = types.is_dictionary(column.type)
+        texts = column.dictionary if is_encoded else column
+        if types.is_string(texts.type) or types.is_large_string(texts.type):
+            lengths = pc.utf8_length(texts)
+            for offset, length in enumerate((lengths.take(column.indices) if is_encoded else lengths).to_pylist()):
+                if (length or 0) > MAX_CELL_CHARACTERS:
+                    what = f"has {length:,} characters in the column {name!r}"
+                    raise _bad_row(number + offset, what, f"A cell has at most {MAX_CELL_CHARACTERS:,}.")
 
 
 def _open_parquet(path: Path) -> Any:

@@ -23,7 +23,7 @@ import orjson
 
 from .errors import Refused
 
-__all__ = ["RowWriter", "open_writer"]
+__all__ = ["RowWriter", "open_writer", "row_json"]
 
 # Rows held back before they go to the file together.
 GROUP_ROWS = 4096
@@ -95,7 +95,7 @@ class _JsonWriter(_Writer):
         self._is_list = bool(end)
 
     def _add(self, row: Mapping[str, Any]) -> None:
-        data = _json({column: row[column] for column in self.columns if column in row})
+        data = row_json({column: row[column] for column in self.columns if column in row})
         if self._is_list and not self._is_first:
             data = self._between + data
         self._file.write(data if self._is_list else data + self._between)
@@ -219,7 +219,8 @@ def _schema_of(path: Path) -> dict[str, Any]:
     return {field.name: field.type for field in pq.read_schema(path)}
 
 
-def _json(value: Any) -> bytes:
+def row_json(value: Any) -> bytes:
+    """A value of a table as JSON; NaN and infinities become null."""
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:  # an integer beyond 64 bits or half a surrogate pair, both of which JSON itself can spell
@@ -274,7 +275,7 @@ def _cell(value: Any) -> str:
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value and str(_utf8(value))
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _json(value).decode()
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else row_json(value).decode()
 
 
 def _harmless(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bedplate_registry import datasets
-from bedplate_registry.errors import NotFound, Refused
+from bedplate_registry.errors import Conflict, NotFound, Refused, Unavailable
 from bedplate_registry.gc import collect
 from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
@@ -213,3 +213,45 @@ def test_a_damaged_dataset_is_named_and_hides_no_other(
             registry.datasets.get("tickets")
         assert caught.value.code == "bad-manifest"
     assert caplog.text.count("tickets:1") == 3
+
+
+# --- what is refused, and what is said of what is not there
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b'{"a\\ud800": 1}\n', r"'a\\ud800' has half a surrogate pair"),
+        (b'{"a": 1}\n' * 2000 + b'{"b\\udc00": 1}\n', r"'b\\udc00' has half a surrogate pair"),
+        (json.dumps({f"c{n}": n for n in range(1001)}).encode(), "1,001 columns"),
+    ],
+    ids=["first row", "late row", "many"],
+)
+def test_columns_that_cannot_be_kept_are_refused(registry: Registry, tmp_path: Path, data: bytes, what: str) -> None:
+    (tmp_path / "upload").write_bytes(data)
+    with pytest.raises(Refused, match=what) as caught:
+        registry.datasets.add(TICKETS, tmp_path / "upload", "x.jsonl")
+    assert caught.value.code == "bad-table" and registry.datasets.list() == []
+
+
+def test_a_name_whose_versions_are_all_archived_means_none_and_says_how_to_bring_one_back(
+    registry: Registry, tickets: Path
+) -> None:
+    registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    registry.datasets.archive("tickets:1", by="olga")
+    with pytest.raises(Conflict, match="Every version of the dataset 'tickets' is archived") as caught:
+        registry.datasets.get("tickets")
+    assert (caught.value.code, "datasets restore tickets:1" in caught.value.hint) == ("archived", True)
+    assert [each.ref for each in registry.datasets.versions(TICKETS)] == ["tickets:1"]
+    assert registry.datasets.get("tickets:1").rows == 2
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_rows_of_a_damaged_table_are_not_read(registry: Registry, tickets: Path, is_there: bool) -> None:
+    version = registry.datasets.add(TICKETS, tickets, "tickets.csv")
+    path = registry.datasets.path(version)
+    path.chmod(0o644)
+    path.write_bytes(b"?") if is_there else path.unlink()
+    with pytest.raises(Unavailable, match=r"tickets:1 is not whole.*tickets\.csv") as caught:
+        registry.datasets.preview(version)
+    assert caught.value.code == "damaged-dataset"

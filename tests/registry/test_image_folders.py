@@ -169,3 +169,18 @@ def test_images_stay_while_a_version_names_them_and_go_with_the_last_one(registr
     assert registry.datasets.verify(second.ref) == []
     registry.datasets.delete(second.ref, by="olga")
     assert len(collect(registry, grace_seconds=-60).garbage) == 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "what"),
+    [
+        (["a.png", "b.png", "a.png"], r"a\.png is there twice"),
+        (["a.png", "a.png/b.png"], r"a\.png is a file, and the folder of a\.png/b\.png"),
+        (["a.png", "a.png.png", "a.png/b/c.png"], r"a\.png is a file, and the folder of a\.png/b/c\.png"),
+    ],
+)
+def test_paths_that_no_folder_can_have_are_refused(registry: Registry, paths: list[str], what: str) -> None:
+    blob = registry.blobs.put_bytes(RED)
+    with pytest.raises(Refused, match=what) as caught:
+        registry.datasets.add_images(PETS, [FileEntry(path, blob.size_bytes, blob.sha256) for path in paths])
+    assert caught.value.code == "bad-image-folder"

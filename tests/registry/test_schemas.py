@@ -62,6 +62,7 @@ def test_gaps_different_values_and_lengths_are_counted() -> None:
     assert (numbers.missing, numbers.distinct, numbers.min_characters) == (2, 2, None)
     lists = described([["a"], ["a"], [], ["b"]])
     assert (lists.empty, lists.distinct) == (1, 2)
+    assert described([b"x" * 100_000, b"x" * 100_000, b"y"]).distinct == 2
 
 
 def test_a_column_that_comes_late_or_goes_was_missing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +70,15 @@ def test_a_column_that_comes_late_or_goes_was_missing_elsewhere(monkeypatch: pyt
     count, facts = describe_rows([{"a": 1}, {"a": 1}, {"a": 2}, {"b": "x"}, {"b": "y"}])
     assert count == 5
     assert [(each.name, each.missing, each.distinct) for each in facts] == [("a", 2, 2), ("b", 3, 2)]
+
+
+def test_rows_with_long_cells_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "BATCH_CHARACTERS", 1000)
+    for cell in ("x" * 600, b"x" * 600, ["x" * 600], {"bytes": b"x" * 600}):
+        taken = list[int]()
+        rows = ({"a": taken.append(number) or cell} for number in range(5))
+        assert len(schemas._batch(rows)) == len(taken) == 2
+        assert describe_rows({"a": cell} for _ in range(5))[0] == 5
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bedplate_registry import tables
 from bedplate_registry.errors import Refused
 from bedplate_registry.tables import FORMATS, BadRow, columns_of, count_rows, format_of, open_writer, read_rows
 
@@ -277,3 +278,64 @@ def test_real_files_are_read_whole(name: str, format: str, rows: int, classes: i
     found = list(read_rows(path, format))
     assert len(found) == count_rows(path, format) == rows
     assert len({row[columns_of(path, format)[-1]] for row in found}) == classes
+
+
+# --- wide cells of Parquet
+
+
+def small_file_of_long_texts(path: Path, characters: int, rows: int) -> Path:
+    """One text in each row, kept once in the file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": ["x" * characters] * rows, "n": range(rows)}), path)
+    return path
+
+
+def test_a_small_parquet_file_of_long_texts_takes_no_memory_for_all_of_its_rows(tmp_path: Path) -> None:
+    file = small_file_of_long_texts(tmp_path / "x.parquet", 1 << 20, 256)
+    assert file.stat().st_size < 100_000
+    program = """
+import resource, sys
+from pathlib import Path
+from bedplate_registry.schemas import describe_rows
+from bedplate_registry.tables import read_rows
+list(read_rows(Path(sys.argv[2]), "parquet"))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows, (text, n) = describe_rows(read_rows(Path(sys.argv[1]), "parquet"))
+print(rows, text.max_characters, n.distinct, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    small = small_file_of_long_texts(tmp_path / "small.parquet", 10, 10)
+    command = [sys.executable, "-c", program, str(file), str(small)]
+    rows, longest, numbers, kilobytes = subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert (rows, longest, numbers) == ("256", str(1 << 20), "256")
+    assert int(kilobytes) < 200_000  # all rows are 262,144, and a second time where they are described
+
+
+def test_a_cell_of_parquet_is_as_long_as_one_of_csv_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(tables, "MAX_CELL_CHARACTERS", 1000)
+    texts = ["short", None, *["é" * 1000] * 40, "é" * 1001]
+    for number, column in enumerate((pa.array(texts), pa.array(texts).dictionary_encode())):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"text": column}), path)
+        with pytest.raises(Refused, match="Row 43 has 1,001 characters in the column 'text'") as caught:
+            [*read_rows(path, "parquet")]
+        assert caught.value.code == "bad-row"
+
+
+def test_rows_of_parquet_come_in_their_order_from_groups_wide_and_narrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(tables, "BATCH_BYTES", 2000)
+    monkeypatch.setattr(tables, "WIDE_BYTES", 1000)
+    rows = [{"n": n, "text": f"{n}" * (1 if n < 60 else 100)} for n in range(120)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet", row_group_size=60)
+    assert [*read_rows(tmp_path / "x.parquet", "parquet")] == rows

@@ -23,7 +23,6 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.model_versions import FileEntry
 from bedplate_registry.names import Name, Ref
 from bedplate_registry.store import ARCHIVED
-from bedplate_registry.tables import read_rows
 
 __all__ = ["routes"]
 
@@ -96,8 +95,7 @@ def preview_dataset(
 ) -> Response:
     """Show rows of a dataset, the first ones first."""
     version = workspace.registry.datasets.get(name)
-    rows = read_rows(workspace.registry.datasets.path(version), version.format)
-    found: list[dict[str, Any]] = [*islice(rows, after, after + limit)]
+    found = [*islice(workspace.registry.datasets.rows(version), after, after + limit)]
     following = str(after + limit) if after + limit < version.rows else None
     return json_answer({"items": found, "next": following})
 

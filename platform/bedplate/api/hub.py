@@ -11,8 +11,9 @@ from bedplate.api.problems import problem_of
 from bedplate.sessions import SCHEME_HEADER
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
+from bedplate_registry.huberrors import error_headers
 from bedplate_registry.hubregistry import RegistryDatasets, RegistryModels
-from bedplate_registry.hubserver import create_hub_app, error_headers
+from bedplate_registry.hubserver import create_hub_app
 from bedplate_serving.asgi import App, Receive, Scope, Send
 from bedplate_serving.handover import handing_over
 
