@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from io import FileIO
 from pathlib import Path
 
 from bedplate_serving.asgi import Message, Scope, Send
+from bedplate_serving.problems import Problem
 
 __all__ = ["FORWARDED", "handing_over", "named_file", "send_file"]
 
@@ -56,10 +58,20 @@ def named_file(headers: Headers) -> Path | None:
 
 
 async def send_file(path: Path, status: int, headers: Headers, send: Send) -> None:
-    """Answer with a file that never changes."""
-    with path.open("rb", buffering=0) as file:
+    """Answer with a file that never changes. Raises a Problem where it went in this moment."""
+    with _open(path) as file:
         length = (b"content-length", str(os.fstat(file.fileno()).st_size).encode())
         await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _open(path: Path) -> FileIO:
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        message = "This file is damaged or missing on the server."
+        hint = "Import the model, or add the dataset, again on this server to repair it."
+        said = (("x-error-code", "DamagedFile"), ("x-error-message", f"{message} {hint}"))  # a Hub's client reads these
+        raise Problem(503, "damaged-file", message, hint, headers=said) from None
