@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from bedplate import workspace
+from bedplate.api.app import MAX_BODY_BYTES
 from bedplate.api.bodies import Page
-from bedplate.api.dataset_bodies import Dataset, DatasetVerification
+from bedplate.api.dataset_bodies import MOST_FILES, Dataset, DatasetVerification
 from bedplate.api.model_bodies import FileOfModel
 from bedplate.cli.app import app
 from bedplate.cli.output import WrongUse
@@ -26,6 +28,7 @@ from bedplate.data_refs import DataRef
 from bedplate.kinds import KINDS
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError, Conflict, NotFound, Refused
+from bedplate_registry.gates import parse_rules
 from light_server import light_server
 from rest_server import CSV, Rest, publish_model, rest_server
 
@@ -213,6 +216,58 @@ def test_a_folder_of_images_is_a_dataset_whose_files_are_listed(rest: Rest) -> N
     assert [(row["image"], row["label"]) for row in rows] == [("cat/1.png", "cat"), ("dog/2.png", "dog")]
 
 
+def test_a_folder_of_more_than_a_thousand_images_is_a_dataset(rest: Rest) -> None:
+    data = picture("red")
+    one = {"sha256": rest.upload(data), "size_bytes": len(data)}
+    files = [{"path": f"cat/{number}.png", **one} for number in range(1001)]
+    added = rest.call("POST", DATASETS, json={"name": "acme/many", "files": files})
+    assert (added.status_code, added.json().get("images")) == (201, 1001), added.text
+    listed = ask(rest, "GET", "acme/many/files").json()
+    assert (len(listed["items"]), listed["next"]) == (1001, None)
+
+
+def test_a_folder_of_more_images_than_a_request_holds_is_refused(rest: Rest) -> None:
+    files = [{"path": "p", "sha256": "", "size_bytes": 0}] * (MOST_FILES + 1)
+    body = {"name": "acme/many", "files": files}
+    assert "50002 items" in problem(rest.call("POST", DATASETS, json=body), 422, "bad-request")
+    most = [{"path": f"{number:055}", "sha256": "0" * 64, "size_bytes": 1 << 20} for number in range(MOST_FILES)]
+    assert len(json.dumps({"name": "many", "files": most}, separators=(",", ":"))) < MAX_BODY_BYTES
+    assert "sha256" in problem(rest.call("POST", DATASETS, json={**body, "files": files[:2]}), 422, "bad-request")
+
+
+def test_rows_of_a_damaged_table_are_not_shown(rest: Rest, name: str) -> None:
+    datasets = rest.workspace.registry.datasets
+    datasets.path(datasets.get(f"{name}:2")).unlink()
+    assert f"{name}:2 is not whole" in problem(ask(rest, "GET", f"{name}:2/preview"), 503, "damaged-dataset")
+    assert len(ask(rest, "GET", f"{name}:1/preview").json()["items"]) == 2
+
+
+def test_a_dataset_whose_versions_are_all_archived_says_how_to_bring_one_back(rest: Rest, name: str) -> None:
+    for number in (1, 2):
+        assert ask(rest, "POST", f"{name}:{number}/archive", json={}).status_code == 200
+    refused = ask(rest, "GET", name)
+    assert "Every version" in problem(refused, 409, "archived")
+    assert f"datasets restore {name}:2" in refused.json()["hint"]
+    assert len(ask(rest, "GET", f"{name}/versions").json()["items"]) == 2
+
+
+def test_no_dataset_is_deleted_while_a_gate_comes_to_name_it(
+    rest: Rest, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    def noted(*values: Any) -> Any:
+        held.append(rest.workspace._deletions.locked())
+        return parse_rules(*values)
+
+    monkeypatch.setattr(workspace, "parse_rules", noted)
+    gate = "/api/v1/models/_/support-intent/gates/staging"
+    rules = [{"metric": "accuracy", "at_least": 0.9, "dataset": f"{name}:1"}]
+    assert rest.call("PUT", gate, json={"rules": rules}).status_code == 200
+    assert rest.call("DELETE", gate).status_code == 204
+    assert held == [True, True]
+
+
 def test_a_batch_job_finds_the_images_of_its_dataset(rest: Rest, tmp_path: Path) -> None:
     add_images(rest, "pets")
     workspace = rest.workspace
@@ -284,7 +339,7 @@ def test_a_table_is_added_shown_archived_and_deleted_by_commands(run: Run, tmp_p
     assert json.loads(run("list", "--format", "json")) == []
     for question in (("list", "--all"), ("list", "--archived"), ("versions", "tickets")):
         assert "tickets:1" in run(*question)
-    assert json.loads(run("verify", "tickets", "--format", "json")) == {"dataset": "tickets:1", "problems": []}
+    assert json.loads(run("verify", "tickets:1", "--format", "json")) == {"dataset": "tickets:1", "problems": []}
     assert len(json.loads(run("verify", "--format", "json"))) >= 1
     assert "active" in run("restore", "tickets:1")
     with pytest.raises(WrongUse):
@@ -309,6 +364,11 @@ def test_a_folder_of_images_is_added_by_a_command_and_one_in_no_layout_stays(run
     (tmp_path / "pets" / "cat" / "2.png").symlink_to(tmp_path / "out.png")
     with pytest.raises(Refused, match=r"cat/2\.png is a link that leads out"):
         run("add", "pets", tmp_path / "pets")
+
+
+def test_a_preview_of_no_rows_is_refused(run: Run) -> None:
+    with pytest.raises(WrongUse, match="--limit 0"):
+        run("preview", "tickets", "--limit", 0)
 
 
 def test_a_damaged_file_makes_verify_fail(run: Run, server: Workspace, tmp_path: Path) -> None:

@@ -44,15 +44,18 @@ class RequestBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_extent(cls, body: Any) -> Any:
-        """Raises Refused at the first name or list that cannot be right: pydantic would make an error of each."""
+        """Raises Refused at the first name or list that cannot be right: pydantic would make an error of each.
+
+        A list holds as many items as its field says, or else MOST_ITEMS.
+        """
         for name, value in body.items() if isinstance(body, dict) else ():
             if name not in cls.model_fields:
                 hint = nearest(name[:80], cls.model_fields)
                 raise Refused(f"There is no setting {name[:80]!r} here.", hint=hint, code="unknown-setting")
-            if isinstance(value, list | dict) and len(value) > MOST_ITEMS:
-                raise Refused(
-                    f"{name} holds {len(value)} items.", hint=f"Give at most {MOST_ITEMS}.", code="bad-request"
-                )
+            said = cls.model_fields[name].metadata
+            most = next((each.max_length for each in said if hasattr(each, "max_length")), MOST_ITEMS)
+            if isinstance(value, list | dict) and len(value) > most:
+                raise Refused(f"{name} holds {len(value)} items.", hint=f"Give at most {most}.", code="bad-request")
         return body
 
 

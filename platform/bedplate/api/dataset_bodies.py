@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, FailFast, Field
 from pydantic.config import JsonDict
 
 from bedplate.api.bodies import Answer, RequestBody
 from bedplate.api.uploads import EXAMPLE as UPLOADED
 from bedplate.api.uploads import EXAMPLE_SHA256
 from bedplate.kinds.requests import File
+from bedplate_registry.image_folders import MOST_IMAGES
 
 __all__ = ["MOST_FILES", "Dataset", "DatasetRow", "DatasetVerification", "NewDataset"]
 
-MOST_FILES = 100_000
+MOST_FILES = MOST_IMAGES + 1  # with what says something of them
 COLUMNS: list[Any] = [
     {
         "name": name,
@@ -60,7 +61,8 @@ class NewDataset(RequestBody):
     filename: Annotated[str | None, Field(description="Of the table: its ending tells the format.")] = None
     files: Annotated[
         list[File] | None,
-        Field(max_length=MOST_FILES + 1, description="In place of these two: images, and what metadata there is."),
+        FailFast(),
+        Field(max_length=MOST_FILES, description="In place of these two: images, and what metadata there is."),
     ] = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
@@ -19,7 +20,6 @@ from bedplate.workspace import Workspace
 from bedplate_registry.aliases import AliasChange, Look
 from bedplate_registry.errors import Changed, NotFound, Refused, nearest
 from bedplate_registry.gates import Gate as Row
-from bedplate_registry.gates import parse_rules
 from bedplate_registry.names import Name as ModelName
 
 __all__ = ["routes"]
@@ -302,9 +302,10 @@ def set_gate(
     if_match: IfMatch = None,
 ) -> Response:
     """Say what must have been measured on a version before the alias may mean it. The alias stays where it is."""
-    rules = parse_rules([rule.model_dump() for rule in body.rules], workspace.registry.datasets)
-    note(request, rules=[str(rule) for rule in rules], why=body.why)
-    return _set_gate(workspace, named(workspace, org, name), alias, caller.user, rules, body.why, if_match)
+    rules = [rule.model_dump() for rule in body.rules]
+    gate = _set_gate(workspace, named(workspace, org, name), alias, caller.user, rules, body.why, if_match)
+    note(request, rules=[str(rule) for rule in gate.rules], why=body.why)
+    return tagged(gate.to_json(), None)
 
 
 @routes.route("DELETE", "/{org}/{name}/gates/{alias}", "admin", status_code=204, responses=codes("bad-alias"))
@@ -327,15 +328,14 @@ def _set_gate(
     model: ModelName,
     alias: str,
     user: str,
-    rules: Any,
+    rules: Sequence[Mapping[str, Any]],
     why: str | None,
     if_match: str | None,
-) -> Response:
+) -> Row:
     def look(gate: Row) -> None:
         check_unchanged(if_match, gate.to_json())
 
-    gate = workspace.registry.models.set_gate(model, alias, rules, by=user, why=why or "", look=look)
-    return tagged(gate.to_json(), None)
+    return workspace.set_gate(model, alias, rules, by=user, why=why or "", look=look)
 
 
 def _look(if_match: str | None, model: ModelName, alias: str) -> Look:

@@ -79,6 +79,8 @@ def preview(
     format: FormatOption = Format.table,
 ) -> None:
     """Its first rows. In a table long cells are cut; JSON has all."""
+    if limit < 1:
+        raise WrongUse(f"--limit {limit} shows no row.", hint="Give at least 1.")
     rows = [*connect(home, url).datasets.preview(name, limit)]
     if format is Format.json:
         show(rows, format)
