@@ -19,6 +19,7 @@ from bedplate_registry.license_texts import license_texts
 from bedplate_registry.lineage import Relative, children, evaluations_of, parents
 from bedplate_registry.markdown import MAX_CHARACTERS, clean_markdown, code_block, code_span, plain, table
 from bedplate_registry.models import ModelVersion
+from bedplate_registry.sizes import size_text
 from bedplate_registry.store import ARCHIVED
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _facts(version: ModelVersion) -> str:
         ("library", facts.library),
         ("parameters", f"{facts.parameters:,}"),
         ("type of weights", facts.dtype),
-        ("size", _size(facts.size_bytes)),
+        ("size", size_text(facts.size_bytes)),
         ("context", facts.context_length and f"{facts.context_length:,} tokens"),
         ("labels", _some(facts.labels)),
         ("languages", _some(facts.languages)),
@@ -107,7 +108,7 @@ def _license(workspace: Workspace, version: ModelVersion) -> Iterator[str]:
     named = f"{plain(facts.license_spdx)}, on the Hub spelled {code_span(facts.license)}." if facts.license_spdx else ""
     yield named or "Its card and its Hub name no license."
     try:
-        paths = [text.path for text in license_texts(workspace.registry.blobs, version)]
+        paths = [text.path for text in license_texts(workspace.registry.models, version)]
     except BedplateError as exc:
         yield plain(exc.message)
         return
@@ -191,7 +192,7 @@ def _memory(version: ModelVersion, found: Estimate, recommended: Recommendation)
     if version.facts.finetunable_tasks and found.finetune_full and found.finetune_lora:
         rows += [("fine-tune all weights", found.finetune_full), ("fine-tune with LoRA", found.finetune_lora)]
     yield table(
-        ("to", "memory", "reckoned with"), [(to, _size(m.size_bytes), plain(_some(m.assumed))) for to, m in rows]
+        ("to", "memory", "reckoned with"), [(to, size_text(m.size_bytes), plain(_some(m.assumed))) for to, m in rows]
     )
     if version.facts.finetunable_tasks and recommended.batch_size:
         yield (
@@ -236,7 +237,3 @@ def _text(*parts: Any) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "-"
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"

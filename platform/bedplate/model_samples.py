@@ -14,7 +14,6 @@ from shlex import quote
 from typing import Any
 
 from bedplate_registry.models import ModelVersion
-from bedplate_registry.plans import ADAPTER_FILES
 from bedplate_registry.store import ACTIVE
 from bedplate_registry.tasks import get_task
 
@@ -50,7 +49,7 @@ def samples(version: ModelVersion, url: str) -> list[Sample]:
         return []
     is_of_images = version.task == "image-classification"
     found = _image_samples(version, url) if is_of_images else _scoring_samples(version, url)
-    return [*found, *(_finetune(version, task) for task in _finetunable(version))]
+    return [*found, *(_finetune(version, task) for task in version.facts.finetunable_tasks)]
 
 
 def brief(value: Any) -> Any:
@@ -67,11 +66,6 @@ def endpoint_name(version: ModelVersion) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", version.name.name.lower()).strip("-")
     name = name if name[:1].isalpha() and len(name) >= 3 else f"model-{name}"
     return name[:MOST_NAME].rstrip("-")
-
-
-def _finetunable(version: ModelVersion) -> tuple[str, ...]:
-    has_adapter = ADAPTER_FILES[0] in {file.path for file in version.files}
-    return () if has_adapter else version.facts.finetunable_tasks
 
 
 def _example(version: ModelVersion) -> Example:

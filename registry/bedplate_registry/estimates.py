@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from .model_versions import ModelFacts
+from .sizes import count_text, size_text
 from .tasks import architecture_of, task_of
 
 __all__ = [
@@ -98,9 +99,11 @@ class Estimate:
     @property
     def summary(self) -> str:
         """One line for people."""
-        served = f"{_gib(self.serve_cpu.size_bytes)} to serve on a CPU, {_gib(self.serve_gpu.size_bytes)} on a GPU"
-        trained = f"; {_gib(self.finetune_full.size_bytes)} to fine-tune" if self.finetune_full else ""
-        return f"About {self.parameters / 1e6:,.1f} million parameters: {served}{trained}"
+        served = (
+            f"{size_text(self.serve_cpu.size_bytes)} to serve on a CPU, {size_text(self.serve_gpu.size_bytes)} on a GPU"
+        )
+        trained = f"; {size_text(self.finetune_full.size_bytes)} to fine-tune" if self.finetune_full else ""
+        return f"About {count_text(self.parameters)} parameters: {served}{trained}"
 
     def to_json(self) -> dict[str, Any]:
         return _plain_dict(asdict(self))
@@ -191,7 +194,7 @@ def recommend(
                 (reason, *least, *chosen.assumed),
             )
     least_bytes = _training(facts, shape, "lora", precision, 1).size_bytes
-    why = f"one row with LoRA takes {_gib(least_bytes)}, and the device has {_gib(room)}"
+    why = f"one row with LoRA takes {size_text(least_bytes)}, and the device has {size_text(room)}"
     return Recommendation(device, precision, None, None, tokens, None, (reason, why))
 
 
@@ -304,10 +307,6 @@ def _reason(gpus: Sequence[GpuLike]) -> str:
         return "no GPU that can be used was found: on the CPU"
     major, minor = min(gpu.capability or (0, 0) for gpu in gpus)
     return f"compute capability {major}.{minor}" if major else "a GPU of unknown compute capability"
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 30):.1f} GiB"
 
 
 def _plain_dict(value: Mapping[str, Any]) -> dict[str, Any]:

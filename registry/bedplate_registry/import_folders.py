@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from .names import check_file_path
 from .plans import ADAPTER_FILES, is_adapter
 from .progress import Reporter
 
-__all__ = ["FolderFile", "copy_files", "list_folder"]
+__all__ = ["FolderFile", "copy_files", "folder_digest", "list_folder"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ def copy_files(blobs: Blobs, files: Iterable[FolderFile], reporter: Reporter) ->
         blob = blobs.put_file(file.real, on_bytes=count)
         taken.append(FileEntry(file.path, blob.size_bytes, blob.sha256))
     return taken
+
+
+def folder_digest(files: Iterable[FileEntry]) -> str:
+    """One digest for what a folder holds, whatever it is called and wherever it lies."""
+    lines = "".join(f"{entry.path}\0{entry.sha256}\n" for entry in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _with_adapter_apart(files: list[FolderFile]) -> list[FolderFile]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .blobs import Blobs
-from .model_versions import ModelVersion
+from .models import Models, ModelVersion
 
 __all__ = ["LicenseText", "license_texts"]
 
@@ -22,11 +21,22 @@ class LicenseText:
     text: str
 
 
-def license_texts(blobs: Blobs, version: ModelVersion) -> list[LicenseText]:
-    """The texts, by path; each to its first MiB. Raises Unavailable or NotFound where a file is damaged or gone."""
+def license_texts(models: Models, version: ModelVersion) -> list[LicenseText]:
+    """The texts, by path; each to its first MiB. Of an adapter its base's too, below the base's name.
+
+    Raises Unavailable or NotFound where a file is damaged or gone.
+    """
+    found = _own_texts(models, version)
+    if version.adapter_base is not None:
+        base = models.get(version.adapter_base)
+        found += [LicenseText(f"{base.ref}/{each.path}", each.text) for each in _own_texts(models, base)]
+    return found
+
+
+def _own_texts(models: Models, version: ModelVersion) -> list[LicenseText]:
     found = []
     for entry in version.files:
         if _NAMES.fullmatch(entry.path):
-            with blobs.open(entry.sha256) as file:
+            with models.blobs.open(entry.sha256) as file:
                 found.append(LicenseText(entry.path, file.read(MAX_BYTES).decode("utf-8", "replace")))
     return found

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import durable
 from .blobs import Blobs
 from .errors import BedplateError, NotFound, Refused, Unavailable
 from .model_versions import FileEntry, ModelDraft, ModelVersion, laid_over
 from .names import check_file_path
 from .store import VersionStore
+from .views import link_files, relink
 
 __all__ = ["ModelFiles"]
 
@@ -25,12 +24,7 @@ class ModelFiles:
     def folder(self, version: ModelVersion) -> Path:
         """Rebuilt where a link is missing or wrong. Raises Unavailable where a file is missing or damaged."""
         self.check_sound(version)
-        folder, files = self._path(version, version.version), self.whole(version)
-        if not self._is_linked(files, folder):
-            temp = durable.temp_beside(folder)
-            self._link(files, temp, folder)
-            durable.replace_folder(temp, folder)
-        return folder
+        return relink(self._blobs, self.whole(version), self._path(version, version.version))
 
     def check_there(self, draft: ModelDraft) -> None:
         """Raises NotFound where a file of a draft is not in the store; what is there no collector takes for a while."""
@@ -45,11 +39,11 @@ class ModelFiles:
 
     def make(self, draft: ModelDraft, folder: Path, version: int) -> None:
         """The view of a draft at `folder`, right once it is that version."""
-        self._link(self.whole(draft), folder, self._path(draft, version))
+        link_files(self._blobs, self.whole(draft), folder, self._path(draft, version))
 
     def stage(self, files: Iterable[FileEntry], folder: Path) -> Path:
         """The view of these files at any place."""
-        self._link(files, folder, folder)
+        link_files(self._blobs, tuple(files), folder, folder)
         return folder
 
     def whole(self, draft: ModelDraft) -> tuple[FileEntry, ...]:
@@ -83,18 +77,3 @@ class ModelFiles:
 
     def _path(self, draft: ModelDraft, version: int) -> Path:
         return self._store.folder(draft.name) / str(version) / "files"
-
-    def _link(self, files: Iterable[FileEntry], folder: Path, seen_from: Path) -> None:
-        """Make the view at `folder`, with links that are right once it lies at `seen_from`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for entry in files:
-            link = folder / check_file_path(entry.path)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(self._target(entry, seen_from))
-
-    def _target(self, entry: FileEntry, folder: Path) -> str:
-        return os.path.relpath(self._blobs.path(entry.sha256), (folder / entry.path).parent)
-
-    def _is_linked(self, files: Iterable[FileEntry], folder: Path) -> bool:
-        links = ((folder / entry.path, self._target(entry, folder)) for entry in files)
-        return folder.is_dir() and all(link.is_symlink() and str(link.readlink()) == target for link, target in links)

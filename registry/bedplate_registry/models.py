@@ -83,16 +83,22 @@ class Models:
         return Ref(*self._store.resolve(Ref.parse(ref) if isinstance(ref, str) else ref))
 
     def find_source(
-        self, name: Name, source: Source, *, task: str | None = None, adapter_base: str | None = None
+        self,
+        name: Name,
+        source: Source,
+        *,
+        task: str | None = None,
+        any_task: bool = False,
+        adapter_base: str | None = None,
     ) -> ModelVersion | None:
-        """The version of `name` that was made from `source` for that task (None: a base), if there is one.
+        """The newest version of `name` made from `source`, from whichever address, for that task (None: a base).
 
-        Of an adapter the one on `adapter_base`, where that is given.
+        With `any_task` for any; of an adapter the one on `adapter_base`, where that is given.
         """
         for version in reversed(self.versions(name, missing_ok=True)):
-            same = (version.source.kind, version.source.id, version.source.commit)
-            fits = version.task == task and adapter_base in (None, version.adapter_base)
-            if same == (source.kind, source.id, source.commit) and fits:
+            same = replace(version.source, url=None) == replace(source, url=None)
+            fits = (any_task or version.task == task) and adapter_base in (None, version.adapter_base)
+            if same and fits:
                 return version
         return None
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from .errors import Refused
 from .names import check_file_path
 from .pipelines import choose_weights, is_pipeline
+from .sizes import size_text
 from .weights import refuse_missing_shards
 
 __all__ = ["ADAPTER_FILES", "Listed", "check_room", "choose_files", "is_adapter", "is_pickle", "is_safetensors"]
@@ -101,7 +102,7 @@ def check_room(root: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(root).free
     if needed_bytes + SPARE_BYTES > free:
         raise Refused(
-            f"The model needs {_readable(needed_bytes)}, and the disk of BEDPLATE_HOME has {_readable(free)} free.",
+            f"The model needs {size_text(needed_bytes)}, and the disk of BEDPLATE_HOME has {size_text(free)} free.",
             hint="Make room, or set BEDPLATE_HOME to a folder on a larger disk.",
             code="disk-full",
         )
@@ -216,12 +217,3 @@ def _refuse_twins(paths: Iterable[str]) -> None:
                 code="case-twin",
             )
         seen[path.lower()] = path
-
-
-def _readable(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"

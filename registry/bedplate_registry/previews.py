@@ -7,32 +7,35 @@ folder would be, with holes for the tensors, and inspected as an import inspects
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
+from threading import BoundedSemaphore
 from typing import Any
 
-from .errors import BedplateError, Forbidden, Refused
-from .fetch import key_of
+from .adapter_previews import find_base_preview, guessed_delta, laid_over_base, read_adapter
+from .adapters import not_an_adapter, read_adapter_config
+from .errors import BedplateError, Conflict, Forbidden, NotFound, Refused, Unavailable
+from .estimates import rough_facts
+from .fetch import is_here
 from .hub import Hub, HubFile, HubModel
 from .hubpeek import find_model, read_starts
+from .hubreading import taken
 from .import_folders import list_folder
-from .inspection import DTYPES, check_architecture, check_configs, inspect_folder, read_config
-from .models import ModelFacts
+from .inspection import check_architecture, check_configs, inspect_folder, read_config
+from .model_versions import ModelFacts, ModelVersion, Source
 from .names import Name
-from .plans import Listed, check_room, choose_files, is_adapter
+from .plans import Listed, check_room, choose_files, is_adapter, is_pickle
+from .preview_folders import files_to_read, folder_of_starts, said_facts
 from .registry import Registry
-from .tasks import architecture_of, finetunable_tasks, get_task, task_of
+from .tasks import get_task
 
 __all__ = ["Preview", "PreviewFile", "preview_folder", "preview_hub"]
 
-MOST_SMALL_BYTES = 1 << 20  # of a JSON file or a card
-MOST_INDEX_BYTES = 16 << 20
-MOST_SMALL_FILES, MOST_HEADERS = 100, 256
-INDEX = ".safetensors.index"
+AT_ONCE = 4
+
+_turns = BoundedSemaphore(AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Preview:
     model: HubModel | None = None  # None for a folder
     here: str | None = None  # the version that was made of this very commit
     free_bytes: int | None = None
+    base: ModelVersion | Preview | None = None  # of an adapter: what it is laid over, here or on the Hub
+    starts: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # what was read of its files
 
     @property
     def size_bytes(self) -> int:
@@ -67,7 +72,9 @@ class Preview:
 
     @property
     def fetch_bytes(self) -> int:
-        return sum(file.size_bytes for file in self.files if not file.is_here)
+        """What is not here yet, of the base of an adapter too."""
+        base = self.base.fetch_bytes if isinstance(self.base, Preview) else 0
+        return base + sum(file.size_bytes for file in self.files if not file.is_here)
 
 
 def preview_hub(
@@ -78,6 +85,7 @@ def preview_hub(
     revision: str | None = None,
     task: str | None = None,
     name: Name | None = None,
+    base: str | None = None,
     convert: bool = False,
 ) -> Preview:
     """What `prepare_hub_import` would do. Nothing is fetched but small files and headers, and none of it is kept.
@@ -86,18 +94,9 @@ def preview_hub(
     """
     if task is not None:
         get_task(task)
-    model, said = find_model(hub, model_id, revision)
-    free = _free_bytes(registry.root)
-    here = _version_of(registry, name or Name.parse(model.model_id), model, task)
-    try:
-        chosen = choose_files(model.files, convert=convert)
-    except Refused as exc:
-        facts, config = _said_facts(model, said, model.files, task)
-        return Preview((), facts, config, False, exc, model, here, free)
-    files = tuple(PreviewFile(file.path, file.size_bytes, _is_here(registry, hub, model, file)) for file in chosen)
-    facts, config, is_exact, problem = _looked_at(registry, hub, model, said, chosen, task)
-    preview = Preview(files, facts, config, is_exact, problem, model, here, free)
-    if here is None:
+    with taken(_turns):
+        preview = _Look(registry, hub, task, base, convert).preview(model_id, revision, name)
+    if preview.here is None:
         try:
             check_room(registry.root, preview.fetch_bytes)
         except Refused as exc:
@@ -105,8 +104,13 @@ def preview_hub(
     return preview
 
 
-def preview_folder(folder: Path, *, task: str | None = None, convert: bool = False) -> Preview:
-    """The same for a folder on this machine, which is only read. Raises Refused where it is none."""
+def preview_folder(
+    folder: Path, *, task: str | None = None, base: ModelFacts | None = None, convert: bool = False
+) -> Preview:
+    """The same for a folder on this machine, which is only read. Raises Refused where it is none.
+
+    Of an adapter there are facts where those of its `base` are given.
+    """
     if task is not None:
         get_task(task)
     listed = list_folder(folder)
@@ -114,37 +118,103 @@ def preview_folder(folder: Path, *, task: str | None = None, convert: bool = Fal
         chosen = choose_files(listed, convert=convert)
     except Refused as exc:
         return Preview((), None, {}, False, exc)
-    files = tuple(PreviewFile(file.path, file.size_bytes, False) for file in chosen)
-
-    def lay_out(target: Path) -> None:
-        for file in chosen:
-            place = target / file.path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(file.real)
-
+    preview = Preview(tuple(PreviewFile(file.path, file.size_bytes, False) for file in chosen), None, {}, False, None)
     try:
-        with _folder(None, lay_out) as staged:
-            config, facts = _inspected(staged, chosen, task, None)
+        with TemporaryDirectory() as staged:
+            for file in chosen:
+                place = Path(staged) / file.path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(file.real)
+            if is_adapter([file.path for file in chosen]):
+                check_configs(Path(staged))
+                adapter = read_adapter_config(Path(staged))
+                return replace(preview, facts=guessed_delta(base, chosen, adapter, None) if base else None)
+            if base is not None:
+                raise not_an_adapter()
+            config, facts = _inspected(Path(staged), chosen, task, None)
     except Refused as exc:
-        return Preview(files, None, {}, False, exc)
-    return Preview(files, facts, config, facts is not None, None)
-
-
-def _looked_at(
-    registry: Registry, hub: Hub, model: HubModel, said: Mapping[str, Any], chosen: Sequence[HubFile], task: str | None
-) -> tuple[ModelFacts | None, Mapping[str, Any], bool, BedplateError | None]:
-    """Facts, config.json, whether they are exact, and the problem."""
-    guess, said_config = _said_facts(model, said, chosen, task)
-    try:
-        starts = read_starts(hub, model, _read(chosen))
-        sizes = {file.path: file.size_bytes for file in chosen}
-        with _folder(registry.root / "staging", lambda folder: _lay_out(folder, starts, sizes)) as folder:
-            config, facts = _inspected(folder, [file for file in chosen if file.path in starts], task, model)
-    except (Refused, Forbidden) as exc:
-        return guess, said_config, False, exc
+        return replace(preview, problem=exc)
     if facts is None:
-        return guess, config or said_config, False, None
-    return replace(facts, size_bytes=sum(sizes.values())), config, True, None
+        weights = sum(file.size_bytes for file in chosen if is_pickle(file.path))
+        return replace(preview, facts=rough_facts(config, weights, task), config=config)
+    return replace(preview, facts=facts, config=config, is_exact=True)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at a model of a Hub, and at the base where it is an adapter."""
+
+    registry: Registry
+    hub: Hub
+    task: str | None
+    base: str | None
+    convert: bool
+    is_base: bool = False  # of an adapter that is looked at
+
+    def preview(self, model_id: str, revision: str | None, name: Name | None = None) -> Preview:
+        model, said = find_model(self.hub, model_id, revision)
+        preview = Preview((), None, {}, False, None, model, self._here(model, name), _free_bytes(self.registry.root))
+        try:
+            chosen = choose_files(model.files, convert=self.convert)
+        except Refused as exc:
+            facts, config = said_facts(model, said, model.files, self.task)
+            return replace(preview, facts=facts, config=config, problem=exc)
+        blobs = self.registry.blobs
+        files = (PreviewFile(file.path, file.size_bytes, is_here(blobs, self.hub, model, file)) for file in chosen)
+        preview = replace(preview, files=tuple(files))
+        if is_adapter([file.path for file in chosen]):
+            if self.is_base:  # which no adapter is: it is not looked at any further
+                return preview
+            return self._adapter(preview, model, chosen)
+        if self.base is not None:
+            return replace(preview, problem=not_an_adapter())
+        return self._whole(preview, model, said, chosen)
+
+    def _here(self, model: HubModel, name: Name | None) -> str | None:
+        """The version that was made of this very commit."""
+        source, any_task = Source("hub", model.model_id, model.commit), self.task is None
+        find = self.registry.models.find_source
+        name = name or Name.parse(model.model_id)
+        found = find(name, source, task=self.task, any_task=any_task, adapter_base=self.base)
+        return found.ref if found else None
+
+    def _whole(self, preview: Preview, model: HubModel, said: Mapping[str, Any], chosen: Sequence[HubFile]) -> Preview:
+        """A model that is no adapter alone. What its files do not tell the Hub does."""
+        guess, config = said_facts(model, said, chosen, self.task)
+        preview = replace(preview, facts=guess, config=config)
+        sizes = {file.path: file.size_bytes for file in chosen}
+        try:
+            starts = read_starts(self.hub, model, files_to_read(chosen))
+            with folder_of_starts(self.registry, starts, sizes) as folder:
+                config, facts = _inspected(folder, [file for file in chosen if file.path in starts], self.task, model)
+        except (Refused, Forbidden) as exc:
+            return replace(preview, problem=exc)
+        preview = replace(preview, starts=starts, config=config or preview.config)
+        if facts is not None:
+            return replace(preview, facts=replace(facts, size_bytes=sum(sizes.values())), is_exact=True)
+        guess, _ = said_facts(model, {**said, "config": preview.config}, chosen, self.task)
+        return replace(preview, facts=guess)
+
+    def _adapter(self, preview: Preview, model: HubModel, chosen: Sequence[HubFile]) -> Preview:
+        """An adapter alone: without its base there are no facts."""
+        sizes = {file.path: file.size_bytes for file in chosen}
+        try:
+            starts = read_starts(self.hub, model, files_to_read(chosen))
+            adapter = read_adapter(self.registry, starts, sizes)
+            look = replace(self, task=None, base=None, is_base=True).preview
+            base = find_base_preview(self.registry.models, adapter, self.base, look)
+            preview = replace(preview, base=base)
+            if isinstance(base, Preview) and (base.problem or not base.is_exact):  # pickles, for one
+                facts = guessed_delta(base.facts, chosen, adapter, model.license) if base.facts else None
+                return replace(preview, facts=facts, config=base.config, problem=base.problem)
+            facts, config = laid_over_base(self.registry, adapter, base, starts, sizes, self.task, model.card)
+        except (Refused, Forbidden, Conflict, NotFound) as exc:
+            return replace(preview, problem=exc)
+        except Unavailable as exc:
+            if exc.code != "damaged-model":  # else it is the Hub that cannot be asked
+                raise
+            return replace(preview, problem=exc)
+        return replace(preview, facts=facts, config=config, is_exact=True)
 
 
 def _inspected(
@@ -155,103 +225,11 @@ def _inspected(
     check_configs(folder)
     if is_adapter(paths):
         return {}, None
-    check_architecture(folder, task)
+    check_architecture(folder, task, model.pipeline_tag if model else None)
     config = read_config(folder) if (folder / "config.json").is_file() else {}
     if not any(path.endswith(".safetensors") for path in paths):
         return config, None
     return config, inspect_folder(folder, task=task, card=model.card if model else None)
-
-
-def _read(chosen: Sequence[HubFile]) -> list[HubFile]:
-    """Those that are read: small files, and the headers where they are not too many."""
-    small = [file for file in chosen if _is_read(file)][:MOST_SMALL_FILES]
-    weights = [file for file in chosen if file.path.endswith(".safetensors")]
-    return small + (weights if len(weights) <= MOST_HEADERS else [])
-
-
-def _is_read(file: HubFile) -> bool:
-    if file.path.endswith(".json"):
-        return file.size_bytes <= (MOST_INDEX_BYTES if INDEX in file.path else MOST_SMALL_BYTES)
-    return file.path == "README.md" and file.size_bytes <= MOST_SMALL_BYTES
-
-
-@contextmanager
-def _folder(root: Path | None, lay_out: Callable[[Path], None]) -> Iterator[Path]:
-    """A folder for a while, below `root`."""
-    if root is not None:
-        root.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(dir=root))
-    try:
-        lay_out(folder)
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-def _lay_out(folder: Path, starts: Mapping[str, bytes], sizes: Mapping[str, int]) -> None:
-    """Each file with its start, as long as it is: the rest is a hole, which takes no room."""
-    for path, data in starts.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("wb") as file:
-            file.write(data)
-            try:
-                file.truncate(sizes[path])
-            except (OSError, OverflowError):
-                raise Refused(
-                    f"The Hub lists {path} with {sizes[path]} bytes.", hint="No file is that large.", code="bad-size"
-                ) from None
-
-
-def _said_facts(
-    model: HubModel, said: Mapping[str, Any], files: Iterable[Listed], task: str | None
-) -> tuple[ModelFacts | None, Mapping[str, Any]]:
-    """What the Hub itself says; None where it does not even tell how large the model is."""
-    config = _mapping(said.get("config"))
-    counts = _counts(_mapping(_mapping(said.get("safetensors")).get("parameters")))
-    weights = sum(file.size_bytes for file in files if file.path.endswith((".safetensors", ".bin")))
-    parameters = sum(counts.values()) or weights // 4
-    if not parameters:
-        return None, config
-    dtype = counts.most_common(1)[0][0] if counts else "F32"
-    model_type = config.get("model_type")
-    model_type = model_type if isinstance(model_type, str) else None
-    return ModelFacts(
-        task=task or task_of(config, model.pipeline_tag),
-        architecture=architecture_of(config),
-        model_type=model_type,
-        parameters=parameters,
-        dtype=DTYPES.get(dtype, dtype.lower()),
-        size_bytes=sum(file.size_bytes for file in files),
-        license=model.license,
-        languages=model.languages,
-        finetunable_tasks=finetunable_tasks(model_type),
-    ), config
-
-
-def _counts(said: Mapping[str, Any]) -> Counter[str]:
-    """Parameters by the name of their type."""
-    return Counter(
-        {str(name)[:20]: count for name, count in said.items() if type(count) is int and 0 < count < 1 << 50}
-    )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _is_here(registry: Registry, hub: Hub, model: HubModel, file: HubFile) -> bool:
-    """By digest and size. That the bytes are sound is looked at when they are used."""
-    sha256 = file.sha256 or registry.blobs.known(key_of(hub, model, file))
-    return sha256 is not None and registry.blobs.has(sha256, file.size_bytes)
-
-
-def _version_of(registry: Registry, name: Name, model: HubModel, task: str | None) -> str | None:
-    for version in reversed(registry.models.versions(name, missing_ok=True)):
-        source = (version.source.kind, version.source.id, version.source.commit)
-        if source == ("hub", model.model_id, model.commit) and task in (None, version.task):
-            return version.ref
-    return None
 
 
 def _free_bytes(root: Path) -> int:

@@ -43,16 +43,31 @@ def make_model(folder: Path, license: str = "apache-2.0") -> Path:
     return folder
 
 
+def make_adapter(folder: Path, base: str, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    said = {"peft_type": "LORA", "base_model_name_or_path": base, "task_type": "SEQ_CLS", "r": 2}
+    (folder / "adapter_config.json").write_text(json.dumps(said | config))
+    name = "base_model.model.bert.encoder.layer.0.output.dense.lora_A.weight"
+    header = json.dumps({name: {"dtype": "F32", "shape": [2, 8], "data_offsets": [0, 64]}}).encode()
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# An adapter\n")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("hub")
     pickled = make_model(root / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    adapter = make_adapter(root / "adapter", "acme/open")
     folders = {
         "acme/open": (make_model(root / "open"), "a" * 40, {"pipeline_tag": "text-classification"}),
         "acme/asked": (make_model(root / "asked", "cc-by-nc-4.0"), "b" * 40, {}),
         "acme/denied": (make_model(root / "denied", "gpl-3.0"), "c" * 40, {}),
         "acme/pickled": (pickled, "d" * 40, {}),
+        "ann/adapter": (adapter, "e" * 40, {}),
+        "ann/asked": (make_adapter(root / "asked-too", "acme/asked"), "f" * 40, {}),
+        "ann/lokr": (make_adapter(root / "lokr", "acme/open", peft_type="LOKR"), "9" * 40, {}),
     }
     with serve_app(Gate(create_hub_app(FolderSource(folders)), TOKEN)) as url:
         yield url
@@ -64,6 +79,14 @@ def server(hub: str) -> Iterator[Workspace]:
     with light_server(simulated("2xV100-32GB"), BEDPLATE_HUB_URL=hub, **env) as workspace:
         workspace.users.create("vera", "viewer")
         yield workspace
+
+
+@pytest.fixture(scope="module")
+def adapter_base(server: Workspace) -> str:
+    """A classifier that is here."""
+    from rest_server import publish_model
+
+    return publish_model(server)
 
 
 @pytest.fixture
@@ -95,10 +118,29 @@ def test_a_plan_says_what_would_come_and_what_it_takes(ws: Any, server: Workspac
 
 def test_the_policy_for_licenses_decides_in_the_plan(ws: Any) -> None:
     asked, denied = ws.plan_import("acme/asked"), ws.plan_import("acme/denied")
-    assert (asked["license"]["decision"], asked["problem"]) == ("ask", None)
+    assert (asked["license"]["decision"], asked["problem"]["code"]) == ("ask", "license-not-accepted")
     assert "--accept-license" in asked["license"]["message"]
     assert ws.plan_import("acme/asked", accept_license=True)["license"]["decision"] == "allowed"
     assert (denied["license"]["decision"], denied["problem"]["code"]) == ("denied", "license-denied")
+
+
+def test_the_plan_of_an_adapter_is_that_of_the_two(ws: Any) -> None:
+    whole, plan = ws.plan_import("acme/open"), ws.plan_import("ann/adapter")
+    assert (plan["problem"], plan["task"], plan["is_exact"]) == (None, "text-classification", True)
+    assert plan["parameters"] == whole["parameters"] + 16
+    assert plan["fetch_bytes"] == plan["size_bytes"] + whole["size_bytes"]
+    assert plan["license"]["id"] == "mit, apache-2.0"
+    base = plan["base"]
+    assert (base["source"], base["here"], base["commit"]) == ("acme/open", None, "a" * 40)
+    assert (base["license"], base["fetch_bytes"]) == ("apache-2.0", whole["fetch_bytes"])
+    assert ws.plan_import("ann/lokr")["problem"]["code"] == "bad-adapter"
+
+
+def test_the_license_of_a_base_is_not_accepted_with_that_of_its_adapter(ws: Any) -> None:
+    for options in ({}, {"accept_license": True}):
+        problem = ws.plan_import("ann/asked", **options)["problem"]
+        assert problem["code"] == "license-not-accepted" and "'cc-by-nc-4.0'" in problem["message"]
+        assert "bedplate import acme/asked --accept-license" in problem["hint"]
 
 
 def test_what_an_import_would_refuse_is_the_problem_of_the_plan(ws: Any) -> None:
@@ -126,7 +168,7 @@ def test_only_who_may_import_may_plan_one(server: Workspace) -> None:
 def test_the_answer_is_as_described(server: Workspace, ws: Any) -> None:
     from bedplate.api.import_plans import EXAMPLE, ImportPlan
 
-    for plan in (EXAMPLE, ws.plan_import("acme/open"), ws.plan_import("acme/pickled")):
+    for plan in (EXAMPLE, *(ws.plan_import(model) for model in ("acme/open", "acme/pickled", "ann/adapter"))):
         ImportPlan.model_validate(plan)
 
 
@@ -140,7 +182,7 @@ def test_the_command_shows_the_plan_and_starts_nothing(ws: Any, server: Workspac
     lines = {line.partition("  ")[0]: line.partition("  ")[2].strip() for line in shown.stdout.splitlines()}
     assert lines["model"] == f"acme/open at commit {'a' * 12}"
     assert lines["license"] == "apache-2.0: allowed"
-    assert lines["parameters"] == "0.0 million, float32"
+    assert lines["parameters"] == "280, float32"
     assert lines["on this machine"].startswith("fine-tune in fp16, 256 rows of 128 tokens on a GPU")
     assert "model.safetensors" in lines
     assert list(ws.jobs.list()) == []
@@ -163,3 +205,18 @@ def test_a_folder_is_planned_without_an_upload(ws: Any, server: Workspace, tmp_p
     shown = invoke(server, "--from", str(folder), "--name", "team/mine")
     assert (shown.exit_code, "team/mine" in shown.stdout) == (0, True)
     assert list(ws.jobs.list()) == []
+
+
+def test_a_plan_of_a_folder_takes_a_base_and_an_acceptance(
+    ws: Any, server: Workspace, tmp_path: Path, adapter_base: str
+) -> None:
+    adapter = make_adapter(tmp_path / "lora", "acme/open")
+    line = ("--from", str(adapter), "--name", "team/lora", "--base", adapter_base, "--accept-license")
+    shown = invoke(server, *line)
+    assert shown.exit_code == 0 and "You accept it." in shown.stdout
+    assert f"here as {adapter_base}" in shown.stdout and "text-classification" in shown.stdout
+    model = make_model(tmp_path / "whole")
+    whole = invoke(server, "--from", str(model), "--name", "team/whole", "--base", adapter_base)
+    assert (whole.exit_code, "no adapter" in whole.stdout) == (1, True)
+    missing = invoke(server, *line[:5], "acme/nobody:7")
+    assert "acme/nobody" in str(missing.exception)

@@ -111,6 +111,27 @@ def test_what_a_worker_made_of_a_folder_is_not_published_with_a_license_that_nob
         assert acceptances(rest, "mine") == [("gemma", "ana", job.id)]
 
 
+def test_who_accepts_the_license_of_an_adapter_does_not_accept_that_of_its_base() -> None:
+    with server(BEDPLATE_LICENSE_ASK="gemma") as rest:
+        models = rest.workspace.registry.models
+        own = replace(draft_of(rest), name=Name.parse("mine"))
+        base = replace(own, name=Name.parse("acme/base"), facts=replace(own.facts, license="gemma"))
+        base = replace(base, source=replace(base.source, kind="hub", id="acme/base"))
+        draft = replace(own, facts=replace(own.facts, license="mit, gemma"), base_draft=base)
+        job = submit(rest, files=[vars(file) for file in own.files], name="mine", accept_license=True)
+        with pytest.raises(Conflict, match="the base acme/base is 'gemma'") as caught:
+            finish(rest, job, draft)
+        assert caught.value.code == "license-not-accepted"
+        assert "bedplate import acme/base --accept-license" in caught.value.hint
+        assert acceptances(rest, "mine") == [] == acceptances(rest, "acme/base")
+        here = models.publish(base)
+        draft = replace(draft, base_draft=None, lineage={"adapter_base": here.ref})
+        with pytest.raises(Conflict, match="the base acme/base is 'gemma'"):
+            finish(rest, job, draft)
+        models.licenses.accept(here.name, "acme/base", "gemma", by="ana", where="import-1a2b3c4d")
+        assert finish(rest, job, draft)["model"] == "mine:1"
+
+
 def test_an_acceptance_holds_for_the_model_it_was_given_for_and_not_for_the_next_one_of_its_name() -> None:
     with server(BEDPLATE_LICENSE_ASK="gemma") as rest:
         first = draft_of(rest)

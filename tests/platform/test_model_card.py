@@ -140,7 +140,7 @@ def test_the_card_says_what_the_model_is_how_it_is_used_and_what_was_measured(re
         "| data | accuracy | on | report |",
         "| production |",
         "root | the first |",
-        "| serve on a CPU | 1.1 GB |",
+        "| serve on a CPU | 1.0 GiB |",
         "batches of 256 (no GPU that can be used was found: on the CPU)",
     ):
         assert part in answer.text, part

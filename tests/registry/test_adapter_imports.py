@@ -16,6 +16,7 @@ from bedplate_registry.importing import prepare_folder_import, prepare_hub_impor
 from bedplate_registry.lineage import parents
 from bedplate_registry.models import ModelDraft, ModelFacts, ModelVersion
 from bedplate_registry.names import Name
+from bedplate_registry.previews import Preview, preview_folder, preview_hub
 from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
 
@@ -252,3 +253,100 @@ def test_the_base_is_taken_by_the_source_it_came_from_whatever_it_is_called(
     hub = serve_all({"acme/base": model_folder, "ann/adapter": make_adapter()}).hub
     bring(registry, hub, "acme/base", name=Name.parse("mine"))
     assert bring(registry, hub, "ann/adapter").adapter_base == "mine:1"
+
+
+def test_an_adapter_whose_base_is_not_whole_is_not_called_imported_again(
+    registry: Registry, serve_all: Serve, model_folder: Path, make_adapter: Callable[..., Path]
+) -> None:
+    hub = serve_all({"acme/base": model_folder, "ann/adapter": make_adapter()}).hub
+    bring(registry, hub, "ann/adapter")
+    base = registry.models.get("acme/base:1")
+    registry.blobs.path(base.files[0].sha256).unlink()
+    with pytest.raises(Unavailable, match="acme/base:1 is not whole"):
+        bring(registry, hub, "ann/adapter")
+    bring(registry, hub, "acme/base")
+    assert bring(registry, hub, "ann/adapter").adapter_base == "acme/base:1"
+
+
+def test_a_base_at_a_commit_that_is_here_is_taken_without_asking_the_hub_for_it(
+    registry: Registry, serve_all: Serve, model_folder: Path, make_adapter: Callable[..., Path]
+) -> None:
+    bring(registry, serve_all({"acme/base": model_folder}).hub, "acme/base")
+    without_base = serve_all({"ann/adapter": make_adapter(revision="c" * 40)}).hub
+    assert bring(registry, without_base, "ann/adapter").adapter_base == "acme/base:1"
+
+
+def test_the_plan_of_an_adapter_has_the_facts_and_the_bytes_of_the_two(
+    registry: Registry, serve_all: Serve, model_folder: Path, make_adapter: Callable[..., Path]
+) -> None:
+    hub = serve_all({"acme/base": model_folder, "ann/adapter": make_adapter()}).hub
+    before = preview_hub(registry, hub, "ann/adapter")
+    assert isinstance(before.base, Preview) and before.base.model is not None
+    assert (before.base.model.model_id, before.problem, before.is_exact) == ("acme/base", None, True)
+    assert before.fetch_bytes == before.size_bytes + before.base.size_bytes
+    version = bring(registry, hub, "ann/adapter")
+    assert before.facts == version.facts
+    after = preview_hub(registry, hub, "ann/adapter", name=Name.parse("mine"))
+    assert isinstance(after.base, ModelVersion) and after.base.ref == "acme/base:1"
+    assert (after.facts, after.fetch_bytes, after.config) == (version.facts, 0, before.config)
+    bring_folder(registry, model_folder, "acme/other")
+    assert preview_hub(registry, hub, "ann/adapter").here == version.ref
+    other = preview_hub(registry, hub, "ann/adapter", base="acme/other:1")
+    assert isinstance(other.base, ModelVersion) and (other.base.ref, other.here) == ("acme/other:1", None)
+    assert not [*registry.root.glob("staging/*")]
+
+
+def test_the_plan_of_an_adapter_with_a_head_of_its_own_leaves_the_base_as_it_is(
+    registry: Registry, serve_all: Serve, base_folder: Path, make_adapter: Callable[..., Path]
+) -> None:
+    base = bring_folder(registry, base_folder, "acme/base")
+    hub = serve_all({"ann/adapter": make_adapter(tensors=LORA | HEAD)}).hub
+    facts = preview_hub(registry, hub, "ann/adapter").facts
+    assert facts is not None and facts.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")
+    assert registry.models.verify(base.ref) == [] and facts == bring(registry, hub, "ann/adapter").facts
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"peft_type": "LOKR"}, "bad-adapter"),
+        ({"task_type": "TOKEN_CLS"}, "no-head"),
+        ({"base_model_name_or_path": "/home/ann/llama"}, "no-base"),
+        ({"base_model_name_or_path": "acme/unheard"}, "no-base"),
+        ({"base_model_name_or_path": "ann/adapter"}, "no-base"),
+        ({"revision": "v9"}, "no-base"),
+    ],
+)
+def test_the_plan_of_an_adapter_has_the_problem_of_its_import(
+    registry: Registry,
+    serve_all: Serve,
+    model_folder: Path,
+    make_adapter: Callable[..., Path],
+    config: dict[str, Any],
+    code: str,
+) -> None:
+    hub = serve_all({"acme/base": model_folder, "ann/adapter": make_adapter(**config)}).hub
+    plan = preview_hub(registry, hub, "ann/adapter")
+    with pytest.raises(Refused) as caught:
+        bring(registry, hub, "ann/adapter")
+    assert plan.problem is not None and plan.problem.to_json() == caught.value.to_json()
+    assert (plan.problem.code, plan.facts) == (code, None)
+
+
+def test_the_plan_of_what_is_no_adapter_refuses_a_base(
+    registry: Registry, serve_all: Serve, base: ModelVersion, model_folder: Path
+) -> None:
+    plan = preview_hub(registry, serve_all({"acme/whole": model_folder}).hub, "acme/whole", base=base.ref)
+    assert plan.problem is not None and plan.problem.code == "not-an-adapter"
+
+
+def test_the_plan_of_a_folder_with_an_adapter_goes_by_the_facts_of_its_base(
+    base: ModelVersion, model_folder: Path, make_adapter: Callable[..., Path]
+) -> None:
+    plan = preview_folder(make_adapter(), base=base.facts)
+    assert plan.facts is not None and plan.facts.task == "text-classification" and not plan.is_exact
+    assert plan.facts.parameters > base.facts.parameters
+    assert preview_folder(make_adapter("alone")).facts is None
+    for folder, code in ((make_adapter("lokr", peft_type="LOKR"), "bad-adapter"), (model_folder, "not-an-adapter")):
+        problem = preview_folder(folder, base=base.facts).problem
+        assert problem is not None and problem.code == code

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bedplate_registry.errors import BedplateError, Refused
+from bedplate_registry.errors import BedplateError, Refused, Unavailable
 from bedplate_registry.hub import Hub
 from bedplate_registry.importing import prepare_folder_import, prepare_hub_import
 from bedplate_registry.models import ModelDraft, ModelFacts, ModelVersion
@@ -89,6 +89,50 @@ def test_importing_again_repairs_what_was_damaged(
     assert len(registry.models.verify(version.ref)) == 3
     assert bring(registry, loopback.hub, "acme/intents", recorder) == version
     assert registry.models.verify(version.ref) == []
+
+
+@pytest.mark.parametrize("change", ["other bytes", "not listed"])
+def test_a_repair_that_the_hub_cannot_make_any_more_is_an_error_that_names_the_files(
+    registry: Registry, serve: Serve, model_folder: Path, recorder: Any, change: str
+) -> None:
+    version = bring(registry, serve(model_folder).hub, "acme/intents", recorder)
+    damaged = next(entry for entry in version.files if entry.path == "vocab.txt")
+    registry.blobs.path(damaged.sha256).unlink()
+    if change == "other bytes":
+        (model_folder / "vocab.txt").write_text("other")
+    else:
+        (model_folder / "vocab.txt").unlink()
+    with pytest.raises(Unavailable, match=r"acme/intents:1 is not whole.*vocab\.txt") as caught:
+        bring(registry, serve(model_folder).hub, "acme/intents", recorder)
+    assert caught.value.code == "damaged-model" and "backup" in caught.value.hint
+    assert not any("already imported" in message for message in recorder.messages)
+
+
+def test_what_was_made_of_the_pickles_of_a_folder_is_made_again_where_it_is_damaged(
+    registry: Registry, model_folder: Path, recorder: Any
+) -> None:
+    weights = (model_folder / "model.safetensors").read_bytes()
+    (model_folder / "model.safetensors").unlink()
+    (model_folder / "pytorch_model.bin").write_bytes(b"a pickle")
+
+    def convert(source: Path, target: Path) -> dict[str, str]:
+        (target / "model.safetensors").write_bytes(weights)
+        return {"tool": "1"}
+
+    def again(**options: Any) -> ModelDraft | ModelVersion:
+        options |= {"name": Name.parse("mine"), "check": Check(), "reporter": recorder}
+        return prepare_folder_import(registry, model_folder, convert=convert, **options)
+
+    draft = again()
+    assert isinstance(draft, ModelDraft)
+    version = registry.models.publish(draft)
+    made = next(entry for entry in version.files if entry.path == "model.safetensors")
+    registry.blobs.path(made.sha256).unlink()
+    assert again() == version and registry.models.verify(version.ref) == []
+    registry.blobs.path(made.sha256).unlink()
+    weights = weights[:-1] + b"?"
+    with pytest.raises(Unavailable, match=r"mine:1 is not whole.*model\.safetensors"):
+        again()
 
 
 def test_all_minilm_is_a_base_whatever_the_hub_calls_it(

@@ -56,5 +56,13 @@ def test_the_texts_of_a_license_are_those_that_came_with_the_files(registry: Reg
     files = {"LICENSE.txt": "Take it. \xe9".encode(), "NOTICE": b"By Ada.", "config.json": b"{}", "my_LICENSE": b"-"}
     version = registry.models.publish(make_draft(files=files))
     expected = [LicenseText("LICENSE.txt", "Take it. \xe9"), LicenseText("NOTICE", "By Ada.")]
-    assert license_texts(registry.blobs, version) == expected
-    assert license_texts(registry.blobs, registry.models.publish(make_draft(name="acme/none"))) == []
+    assert license_texts(registry.models, version) == expected
+    assert license_texts(registry.models, registry.models.publish(make_draft(name="acme/none"))) == []
+
+
+def test_the_texts_of_an_adapter_are_those_of_its_base_too(registry: Registry, make_draft: MakeDraft) -> None:
+    base = registry.models.publish(make_draft(name="acme/base", files={"LICENSE": b"Ask.", "config.json": b"{}"}))
+    own = make_draft(name="ann/adapter", files={"LICENSE": b"Take it.", "adapter/adapter_config.json": b"{}"})
+    version = registry.models.publish(replace(own, lineage={"adapter_base": base.ref}))
+    expected = [LicenseText("LICENSE", "Take it."), LicenseText("acme/base:1/LICENSE", "Ask.")]
+    assert license_texts(registry.models, version) == expected

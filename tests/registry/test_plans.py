@@ -152,6 +152,6 @@ def test_a_plan_counts_its_bytes() -> None:
 
 def test_a_disk_without_room_is_refused_with_both_figures(tmp_path: Path) -> None:
     check_room(tmp_path / "not" / "yet", 1000)
-    with pytest.raises(Refused, match=r"needs 5,000,000\.0 TB, .* free") as caught:
+    with pytest.raises(Refused, match=r"needs 4,547,473\.5 TiB, .* free") as caught:
         check_room(tmp_path / "not" / "yet", 5 * 10**18)
     assert caught.value.code == "disk-full" and "BEDPLATE_HOME" in caught.value.hint

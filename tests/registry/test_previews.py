@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bedplate_registry import hubpeek, previews
+from bedplate_registry import hubguard, hubpeek, previews
 from bedplate_registry.errors import Forbidden, NotFound, Refused, Unavailable
 from bedplate_registry.hub import Hub
 from bedplate_registry.importing import prepare_hub_import
 from bedplate_registry.models import ModelVersion
 from bedplate_registry.names import Name
 from bedplate_registry.previews import preview_folder, preview_hub
+from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
 
 Serve = Callable[..., Any]
@@ -44,6 +47,22 @@ def test_the_facts_are_those_that_the_import_finds(
     assert {file.path: file.size_bytes for file in preview.files} == {f.path: f.size_bytes for f in version.files}
     assert preview.fetch_bytes == preview.size_bytes == version.facts.size_bytes
     assert preview.config["model_type"] == "bert"
+
+
+def test_a_tag_that_contradicts_the_architecture_is_a_problem_and_a_task_is_the_way_out(
+    serve: Serve, model_folder: Path, registry: Registry, recorder: Any
+) -> None:
+    loopback = serve(model_folder, pipeline_tag="summarization")
+    assert code(preview_hub(registry, loopback.hub, MODEL)) == "task-contradiction"
+    loopback.faults.requests.clear()
+    with pytest.raises(
+        Refused, match="tagged summarization, but its architecture Bert.* text-classification"
+    ) as caught:
+        imported(registry, loopback.hub, recorder)
+    assert "--task text-classification" in caught.value.hint
+    assert not [path for path, _ in loopback.faults.byte_requests if path.endswith(".safetensors")]
+    assert code(preview_hub(registry, loopback.hub, MODEL, task="text-classification")) is None
+    assert imported(registry, loopback.hub, recorder, task="text-classification").task == "text-classification"
 
 
 def test_an_import_says_what_it_will_take_before_it_fetches(
@@ -128,6 +147,9 @@ def test_pickles_are_the_problem_that_the_import_would_name(
     assert preview.problem.code == "pickle-weights"
     converted = preview_hub(registry, loopback.hub, MODEL, convert=True)
     assert (converted.problem, converted.is_exact) == (None, False)
+    assert converted.facts is not None and converted.facts.task == "text-classification", "as config.json has it"
+    facts = preview_folder(model_folder, convert=True).facts
+    assert facts is not None and facts.task == "text-classification" and facts.parameters > 0
     assert "pytorch_model.bin" in {file.path for file in converted.files}
 
 
@@ -227,14 +249,88 @@ def test_a_model_that_cannot_be_looked_at_is_an_error(serve: Serve, model_folder
     assert "hf_wrong" not in str(denied.value.to_json())
 
 
-def test_a_hub_that_stalls_is_given_up_on(
-    serve: Serve, model_folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hubpeek, "SECONDS", 0.3)
+def test_a_hub_that_stalls_is_given_up_on(serve: Serve, model_folder: Path, registry: Registry) -> None:
     loopback = serve(model_folder)
     loopback.faults.bytes_per_second = 1
     with pytest.raises(Unavailable, match="did not answer within"):
+        preview_hub(registry, Hub(loopback.url, timeout_seconds=0.3), MODEL)
+
+
+def test_the_largest_models_are_told_of_by_what_the_hub_says(
+    serve: Serve, model_folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubpeek, "MOST_VALUES", 40)
+    preview = preview_hub(registry, serve(model_folder, safetensors={"parameters": {"F32": 347}}).hub, MODEL)
+    assert (preview.is_exact, preview.problem) == (False, None)
+    assert preview.facts is not None and preview.facts.parameters == 347
+    assert preview.config["model_type"] == "bert"
+
+
+def test_other_bytes_than_listed_are_a_problem_and_not_facts(
+    serve: Serve, model_folder: Path, registry: Registry
+) -> None:
+    loopback = serve(model_folder)
+    loopback.faults.corrupt = True
+    assert code(preview_hub(registry, loopback.hub, MODEL)) == "digest-mismatch"
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        pytest.param(json.dumps({"a" * 70_000: [0] * 60_000}), id="a long key above a long list"),
+        pytest.param("{" + ",".join(f'"{n}":0' for n in range(MANY)) + ',"9":1}', id="one key twice of many"),
+        pytest.param('{"a":[' + "{}," * MANY + "{}]}", id="objects"),
+        pytest.param('{"' + "k" * 90_000 + '":' + "[" * 900 + "{}" + "]" * 900 + "}", id="a deep list"),
+    ],
+)
+def test_reading_a_strangers_json_takes_memory_in_proportion(bomb: str) -> None:
+    from bedplate_registry.safe_json import check_config, load_json
+
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(Refused):
+            check_config(load_json(bomb.encode(), "config.json"), "config.json")
+        assert tracemalloc.get_traced_memory()[1] < 100 * MANY * 4
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_values_than_a_model_has_are_not_looked_at(serve: Serve, model_folder: Path, registry: Registry) -> None:
+    for number in range(2):
+        (model_folder / f"{number}.json").write_text("[" + "[]," * MANY + "[]]")
+    assert code(preview_hub(registry, serve(model_folder).hub, MODEL)) == "bad-json"
+
+
+def test_plans_beyond_a_few_at_a_time_are_asked_to_come_again(
+    serve: Serve, model_folder: Path, registry: Registry
+) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(previews.AT_ONCE):
+            held.enter_context(previews.taken(previews._turns))
+        with pytest.raises(Unavailable) as caught:
+            preview_hub(registry, serve(model_folder).hub, MODEL)
+    assert caught.value.code == "busy"
+
+
+def test_a_public_hub_sends_nobody_into_the_private_network(
+    serve: Serve, model_folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loopback, inside = serve(model_folder), serve(model_folder)
+    loopback.faults.redirect_to = inside.url.replace("127.0.0.1", "localhost")
+    assert preview_hub(registry, loopback.hub, MODEL).is_exact, "a private Hub may"
+    inside.faults.requests.clear()
+    real = hubguard.addresses
+    # The Hub of this test is as if it were public.
+    monkeypatch.setattr(hubguard, "addresses", lambda host: real("8.8.8.8" if host == "127.0.0.1" else host))
+    with pytest.raises(Unavailable) as caught:
         preview_hub(registry, loopback.hub, MODEL)
+    assert caught.value.code == "private-address" and inside.faults.requests == []
+    with pytest.raises(Unavailable) as caught:
+        prepare_hub_import(registry, loopback.hub, MODEL, check=lambda folder, facts: {}, reporter=SILENT)
+    assert caught.value.code == "private-address" and inside.faults.requests == []
 
 
 def test_a_folder_is_looked_at_as_its_import_would(model_folder: Path) -> None:

@@ -128,13 +128,22 @@ class RemoteWorkspace:
         return await self.connection.post(url_path("import-plans"), given({**request, **options}))
 
     async def plan_import_folder(
-        self, folder: str | Path, name: str, *, task: str | None = None, convert_weights: bool = False
+        self,
+        folder: str | Path,
+        name: str,
+        *,
+        task: str | None = None,
+        base: str | None = None,
+        accept_license: bool = False,
+        convert_weights: bool = False,
     ) -> dict[str, Any]:
         """As `plan_import`, for a folder of the caller's own disk. Nothing is uploaded."""
         from bedplate.import_plans import plan_folder
 
         compute = await self.compute()
-        return await to_thread(plan_folder, Path(folder), compute, name=name, task=task, convert=convert_weights)
+        known = (await self.models.get(base)).data if base else None
+        options: dict[str, Any] = {"base": known, "accepts": accept_license, "convert": convert_weights}
+        return await to_thread(plan_folder, Path(folder), compute, name=name, task=task, **options)
 
     # --- fine-tune, evaluate, batch ---
 

@@ -34,6 +34,7 @@ EXAMPLE: JsonDict = {
     "is_exact": True,
     "gated": False,
     "here": None,
+    "base": None,
     "license": {"id": "apache-2.0", "decision": "allowed", "message": ""},
     "files": [{"path": "model.safetensors", "size_bytes": 440449768, "here": False}],
     "size_bytes": 440449768,
@@ -82,6 +83,17 @@ class PlannedFile(Answer):
     path: str
     size_bytes: int
     here: Annotated[bool, Field(description="It is here already, and is not fetched.")]
+
+
+class PlannedBase(Answer):
+    """The base of an adapter: a version that is here, or a model of the Hub that is imported first."""
+
+    source: Annotated[str, Field(description="The MODEL_ID, or what else it was made from.")]
+    here: Annotated[str | None, Field(description="The version; null where it is fetched.")]
+    commit: str | None
+    license: str
+    size_bytes: int
+    fetch_bytes: int
 
 
 class LicenseDecision(Answer):
@@ -149,6 +161,7 @@ class ImportPlan(Answer):
     is_exact: Annotated[bool, Field(description="false: as the Hub says, or reckoned from the size of its files.")]
     gated: Annotated[bool, Field(description="Its owner grants access to each reader.")]
     here: Annotated[str | None, Field(description="The version that was made of this commit.")]
+    base: Annotated[PlannedBase | None, Field(description="Of an adapter: what it is laid over.")]
     license: LicenseDecision
     files: list[PlannedFile]
     size_bytes: int
@@ -165,7 +178,18 @@ class ImportPlan(Answer):
     "",
     "import",
     response_model=ImportPlan,
-    responses=codes("offline", "no-connection", "token", "busy", "bad-name", "bad-revision", "unknown-task", "own-hub"),
+    responses=codes(
+        "offline",
+        "no-connection",
+        "token",
+        "busy",
+        "bad-name",
+        "bad-revision",
+        "unknown-task",
+        "own-hub",
+        "bad-hub",
+        "private-address",
+    ),
 )
 def make_import_plan(workspace: WorkspaceOf, body: NewImportPlan) -> Response:
     """Say what an import would take and bring. Small files of the model are read; nothing is kept or started."""

@@ -122,7 +122,7 @@ def show_card(
 def show_license(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
     """Show the license of a version, and the texts of it that came with its files."""
     version = get_version(workspace, org, name)
-    texts = license_texts(workspace.registry.blobs, version)
+    texts = license_texts(workspace.registry.models, version)
     named = {"license": version.facts.license, "license_spdx": version.facts.license_spdx}
     return json_answer({"model": version.ref, **named, "files": [vars(text) for text in texts]})
 

@@ -181,10 +181,11 @@ def import_(
     if dry_run:
         from bedplate.cli.import_plan import show_import_plan
 
+        wanted = {key: line[key] for key in ("base", "accept_license", "convert_weights")}
         if source is not None:
-            plan = ws.plan_import_folder(source, str(name), task=task, convert_weights=convert_weights)
+            wanted = {key: value for key, value in wanted.items() if value is not None}
+            plan = ws.plan_import_folder(source, str(name), task=task, **wanted)
         else:
-            wanted = {key: line[key] for key in ("base", "accept_license", "convert_weights")}
             where: dict[str, Any] = {"revision": revision, "task": task, "name": name, "hub": hub}
             plan = ws.plan_import(str(model_id), **where, **wanted)
         show_import_plan(plan, format)
@@ -199,7 +200,8 @@ def import_(
     follow(job, detach=detach, format=format)
     if not detach:
         if job.result["already_imported"]:
-            say(f"{job.result['model']} is already imported from this very commit: nothing was fetched.")
+            made_of = "this very commit" if source is None else "these very files"
+            say(f"{job.result['model']} was made of {made_of} before, and is whole: there is no new version.")
         models.show_model(job.model.data, format)
 
 

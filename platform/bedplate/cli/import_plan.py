@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from bedplate.cli.output import Format, show
+from bedplate_registry.sizes import count_text, size_text
 
 __all__ = ["show_import_plan"]
 
@@ -35,6 +36,7 @@ def _lines(plan: Mapping[str, Any]) -> dict[str, Any]:
         "task": plan["task"] or _base(plan),
         "architecture": plan["architecture"],
         "parameters": _parameters(plan),
+        "base": _base_model(plan["base"]),
         "license": _license(plan["license"]),
         "already here": plan["here"],
         "to fetch": _fetch(plan),
@@ -47,6 +49,14 @@ def _lines(plan: Mapping[str, Any]) -> dict[str, Any]:
     return lines
 
 
+def _base_model(base: Mapping[str, Any] | None) -> str | None:
+    """What an adapter is laid over."""
+    if base is None:
+        return None
+    how = f"here as {base['here']}" if base["here"] else f"{size_text(base['fetch_bytes'])} to fetch before it"
+    return f"{base['source']}, {how}; license {base['license']}"
+
+
 def _base(plan: Mapping[str, Any]) -> str | None:
     tasks = ", ".join(plan["finetunable_tasks"])
     return f"none: a base, to be fine-tuned for {tasks}" if tasks else None
@@ -56,7 +66,7 @@ def _parameters(plan: Mapping[str, Any]) -> str | None:
     if plan["parameters"] is None:
         return None
     about = "" if plan["is_exact"] else "about "
-    return f"{about}{plan['parameters'] / 1e6:,.1f} million, {plan['dtype']}"
+    return f"{about}{count_text(plan['parameters'])}, {plan['dtype']}"
 
 
 def _license(license: Mapping[str, Any]) -> str:
@@ -66,22 +76,21 @@ def _license(license: Mapping[str, Any]) -> str:
 
 def _fetch(plan: Mapping[str, Any]) -> str:
     count = len(plan["files"])
-    room = "" if plan["free_bytes"] is None else f"; {_size(plan['free_bytes'])} free on the disk"
-    return f"{_size(plan['fetch_bytes'])} of {_size(plan['size_bytes'])} in {count} files{room}"
+    room = "" if plan["free_bytes"] is None else f"; {size_text(plan['free_bytes'])} free on the disk"
+    return f"{size_text(plan['fetch_bytes'])} of {size_text(plan['size_bytes'])} in {count} files{room}"
 
 
 def _serving(estimate: Mapping[str, Any] | None) -> str | None:
     if estimate is None:
         return None
-    return (
-        f"{_size(estimate['serve_cpu']['size_bytes'])} on a CPU, {_size(estimate['serve_gpu']['size_bytes'])} on a GPU"
-    )
+    cpu, gpu = (size_text(estimate[f"serve_{device}"]["size_bytes"]) for device in ("cpu", "gpu"))
+    return f"{cpu} on a CPU, {gpu} on a GPU"
 
 
 def _training(estimate: Mapping[str, Any] | None) -> str | None:
     if estimate is None or estimate["finetune_full"] is None:
         return None
-    full, lora = (_size(estimate[f"finetune_{method}"]["size_bytes"]) for method in ("full", "lora"))
+    full, lora = (size_text(estimate[f"finetune_{method}"]["size_bytes"]) for method in ("full", "lora"))
     return f"{full}, {lora} with LoRA, a row at a time"
 
 
@@ -93,13 +102,3 @@ def _advice(found: Mapping[str, Any] | None) -> str | None:
         return f"no fine-tune {where}: {found['reasons'][-1]}"
     how = "" if found["method"] == "full" else " with LoRA"
     return f"fine-tune{how} in {found['precision']}, {found['batch_size']} rows of {found['tokens']} tokens {where}"
-
-
-def _size(size_bytes: int) -> str:
-    """In powers of 1000, as disks and Hubs count."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"

@@ -15,7 +15,7 @@ from bedplate.compute import GIB, Demand, Lease
 from bedplate.hub_token import hub_token_for
 from bedplate.kinds.base import Command, Context, Kind, check_keys, choose_device, worker
 from bedplate.kinds.requests import Device, File, JobRequest, names_of
-from bedplate.licensing import check_license
+from bedplate.licensing import check_base_license, check_license
 from bedplate_registry.adapters import check_base
 from bedplate_registry.errors import Refused, Unavailable
 from bedplate_registry.hub import hub_url
@@ -169,8 +169,10 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
         _check_license(context, job_id, spec, version)
         return {"model": version.ref, "already_imported": True}
     draft = ModelDraft.from_json(result["draft"])
-    for each in filter(None, (draft.base_draft, draft)):
-        _check_license(context, job_id, spec, each)
+    base = draft.base_draft or (models.get(draft.adapter_base) if draft.adapter_base else None)
+    if base is not None:
+        check_base_license(context.settings.license_policy, models, base)
+    _check_license(context, job_id, spec, draft)
     version = models.publish(draft)
     return {"model": version.ref, "task": version.facts.task, "already_imported": False}
 

@@ -125,13 +125,22 @@ class RemoteWorkspace:
         return self.connection.post(url_path("import-plans"), given({**request, **options}))
 
     def plan_import_folder(
-        self, folder: str | Path, name: str, *, task: str | None = None, convert_weights: bool = False
+        self,
+        folder: str | Path,
+        name: str,
+        *,
+        task: str | None = None,
+        base: str | None = None,
+        accept_license: bool = False,
+        convert_weights: bool = False,
     ) -> dict[str, Any]:
         """As `plan_import`, for a folder of the caller's own disk. Nothing is uploaded."""
         from bedplate.import_plans import plan_folder
 
         compute = self.compute()
-        return to_thread(plan_folder, Path(folder), compute, name=name, task=task, convert=convert_weights)
+        known = self.models.get(base).data if base else None
+        options: dict[str, Any] = {"base": known, "accepts": accept_license, "convert": convert_weights}
+        return to_thread(plan_folder, Path(folder), compute, name=name, task=task, **options)
 
     # --- fine-tune, evaluate, batch ---
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
+from bedplate.licensing import check_named_base
 from bedplate.settings import Settings
 from bedplate.workers.conversion import convert_weights
 from bedplate.workers.load_check import load_check
@@ -35,8 +36,11 @@ class LicensedHub(Hub):
     def resolve(self, model_id: str, revision: str | None = None) -> HubModel:
         """Raises Conflict where the policy denies the license, or asks for an acceptance and there is none."""
         model = super().resolve(model_id, revision)
-        named = self._spec["name"] if model_id == self._spec["model_id"] else None  # else it is the base of an adapter
-        name = Name.parse(named or model.model_id)
+        if model_id != self._spec["model_id"]:  # it is the base of the adapter that is imported
+            line = [(Name.parse(model.model_id), model.model_id)]
+            check_named_base(self._policy, self._registry.models, line, model.model_id, model.license)
+            return model
+        name = Name.parse(self._spec["name"] or model.model_id)
         before = self._registry.models.licenses.find([(name, model.model_id)], model.license)
         accepted = self._spec.get("accept_license", False) or before is not None
         self._policy.check(model.model_id, model.license, accepted=accepted)
