@@ -232,3 +232,9 @@ def test_the_command_line_shows_card_license_and_needs() -> None:
 
 def test_an_archived_model_has_no_samples() -> None:
     assert samples(version_of("fill-mask", state=ARCHIVED), URL) == []
+
+
+def test_an_adapter_is_fine_tuned_as_any_model() -> None:
+    files = (FileEntry("adapter/adapter_config.json", 2, "0" * 64),)
+    found = samples(version_of("text-classification", files=files, lineage={"adapter_base": "acme/base:1"}), URL)
+    assert "Fine-tune for text-classification" in [sample.title for sample in found]
