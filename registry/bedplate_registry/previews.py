@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from .adapter_previews import find_base_preview, guessed_delta, laid_over_base, read_adapter
@@ -36,6 +36,7 @@ __all__ = ["Preview", "PreviewFile", "preview_folder", "preview_hub"]
 AT_ONCE = 4
 
 _turns = BoundedSemaphore(AT_ONCE)
+_one_reads = Lock()  # strangers' files, which take memory: one plan at a time
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class _Look:
         sizes = {file.path: file.size_bytes for file in chosen}
         try:
             starts = read_starts(self.hub, model, files_to_read(chosen))
-            with folder_of_starts(self.registry, starts, sizes) as folder:
+            with _one_reads, folder_of_starts(self.registry, starts, sizes) as folder:
                 config, facts = _inspected(folder, [file for file in chosen if file.path in starts], self.task, model)
         except (Refused, Forbidden) as exc:
             return replace(preview, problem=exc)
