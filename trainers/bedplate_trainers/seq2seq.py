@@ -103,7 +103,7 @@ def _shifted(model: Any, labels: torch.Tensor) -> torch.Tensor:
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
         return torch.as_tensor(model.prepare_decoder_input_ids_from_labels(labels=labels))
     config, family = model.config, sys.modules[type(model).__module__]
-    shifted = family.shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)  # type: ignore[attr-defined]
+    shifted = family.shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
     return torch.as_tensor(shifted)
 
 

@@ -60,7 +60,7 @@ class WritingExaminer:
         """Sources beyond the model's context are cut, as they are where it is served."""
         from bedplate_serving.predictors import load_predictor
 
-        predictor = load_predictor(folder, self.task, device=self._setup.device, derived=derived)
+        predictor: Any = load_predictor(folder, self.task, device=self._setup.device, derived=derived)
         parameters = self.parameters()
         predictor.parameters(parameters)  # what the model cannot do is said before any row
         start = time.perf_counter()

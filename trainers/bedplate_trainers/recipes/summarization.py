@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bedplate_registry.errors import Refused
@@ -34,15 +35,15 @@ def told(model: Any, tokenizer: Any, settings: FinetuneSettings) -> Told:
     if prefix == AUTO:
         prefix = prefixes_of(model.config).get(TASK, "")
         reason = "the model's config has it" if prefix else "the model's config has none"
-    words = {"prefix": prefix, "prefix_of": (TASK,), "reason": reason}
+    words = Told(prefix=prefix, prefix_of=(TASK,), reason=reason)
     source, target = settings.source_lang, settings.target_lang
     if not has_codes(model, tokenizer):
         _refuse_languages(source or target)
-        return Told(**words)
+        return words
     target = target or source or getattr(tokenizer, "tgt_lang", None) or tokenizer.src_lang
     languages = languages_of(tokenizer, model.config, model.generation_config)
     way = languages.direction(source or None, target, "")
-    return Told(**words, source_lang=way.source or "", target_lang=way.target or "", forced=way.forced)
+    return replace(words, source_lang=way.source or "", target_lang=way.target or "", forced=way.forced)
 
 
 def _refuse_languages(code: str) -> None:
