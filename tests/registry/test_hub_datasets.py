@@ -17,7 +17,7 @@ from bedplate_registry.datasets import DatasetVersion
 from bedplate_registry.hubregistry import RegistryDatasets, RegistryModels
 from bedplate_registry.hubsources import Page, Snapshot, Wanted
 from bedplate_registry.models import FileEntry, ModelDraft
-from bedplate_registry.names import Name
+from bedplate_registry.names import Name, Ref
 from bedplate_registry.registry import Registry
 from bedplate_registry.search import Found, Query
 
@@ -84,7 +84,12 @@ def test_what_was_read_of_a_dataset_is_not_read_again(registry: Registry, monkey
     for name in ("a", "b"):
         add_images(registry, name, said("1", "2"))
     source, read, get = RegistryDatasets(registry), list[str](), registry.datasets.get
-    monkeypatch.setattr(registry.datasets, "get", lambda ref: read.append(str(ref)) or get(ref))
+
+    def noted(ref: Ref) -> DatasetVersion:
+        read.append(str(ref))
+        return get(ref)
+
+    monkeypatch.setattr(registry.datasets, "get", noted)
     for _ in range(3):
         assert len(source.find(Wanted(), limit=1, after=None).found) == 1
     assert read == ["a:1", "b:1"]
@@ -94,7 +99,7 @@ def test_what_was_read_of_a_dataset_is_not_read_again(registry: Registry, monkey
         assert file is not None and file.local.read_bytes() == picture(2)
     assert read == ["a:1", "b:1", "a:1"]  # its files once
     registry.datasets.delete("a:1", by="ana")
-    assert source.snapshot("a", "main") is source.snapshot("a", "v1") is source.refs("a") is None
+    assert (source.snapshot("a", "main"), source.snapshot("a", "v1"), source.refs("a")) == (None, None, None)
 
 
 def _snapshot(source: RegistryDatasets, name: str, revision: str) -> Snapshot:
@@ -112,7 +117,7 @@ def test_a_page_goes_on_after_a_dataset_that_was_deleted(url: str, registry: Reg
     assert [each["id"] for each in httpx.get(first.links["next"]["url"]).json()] == ["c", "d"]
     refused = httpx.get(f"{url}/api/datasets?cursor=zzz")
     assert (refused.status_code, refused.headers["x-error-code"]) == (400, "bad-cursor")
-    found, after = [], None
+    found, after = list[str](), None
     while True:
         page = RegistryDatasets(registry).find(Wanted(sort="created", descending=True), limit=1, after=after)
         found, after = [*found, *(each.repo_id for each in page.found)], page.next
@@ -149,7 +154,7 @@ def test_paths_are_asked_for_in_a_form_or_in_json(url: str, registry: Registry) 
     add_images(registry, "x/a", said("1", "2"))
     address = f"{url}/api/datasets/x/a/paths-info/main"
     for body in ({"data": {"paths": ["2.png", "nothing"]}}, {"json": {"paths": ["2.png", "nothing"], "expand": True}}):
-        answer = httpx.post(address, **body)  # type: ignore[arg-type]
+        answer = httpx.post(address, **body)
         assert [each["path"] for each in answer.json()] == ["2.png"]
     for content in (b"{", b"[]", b'{"paths": [1]}', b"{}"):
         assert httpx.post(address, content=content, headers={"Content-Type": "application/json"}).status_code == 400
