@@ -47,6 +47,8 @@ HEADLINES = {
     "text-classification": ("accuracy", "f1_score_macro"),
     "token-classification": ("f1_score_micro", "accuracy"),
     "question-answering": ("f1_score", "exact_match"),
+    "summarization": ("rougeL", "rouge1"),
+    "translation": ("bleu", "chrf"),
 }
 
 app = typer.Typer(
