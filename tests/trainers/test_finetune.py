@@ -211,3 +211,14 @@ def test_a_label_that_every_row_has_still_has_a_loss() -> None:
     settings = FinetuneSettings.from_mapping({"class_weights": "balanced"})
     objective = make_objective(Examples(rows, True, False), LabelSet(("a", "b"), True), settings)
     assert objective.weights.min() > 0  # type: ignore[attr-defined]
+
+
+def test_rows_are_counted_as_they_are_and_not_as_full_batches(make_request: Maker, synthetic: Synthetic) -> None:
+    from bedplate_trainers.recipes.text_classification import prepare
+    from bedplate_trainers.training import train
+
+    settings = {"num_train_epochs": 2, "per_device_train_batch_size": 256}
+    plan = prepare(make_request(synthetic(48), validation=None, test=None, settings=settings), SILENT).plan
+    trained = train(plan, SILENT, resume=False)
+    assert trained.rows == 96
+    assert trained.samples_per_second >= 96 / trained.seconds

@@ -82,6 +82,7 @@ class Trained:
     epochs: float
     best_step: int
     seconds: float  # of this process; a resumed run counts from its resumption
+    rows: float  # that it went over in that time, again and again
     samples_per_second: float
     is_writer: bool
     save: Callable[[Path], None]  # writes the best weights, or the adapter; called in every process

@@ -136,15 +136,16 @@ def _trainer(plan: Plan, arguments: TrainingArguments, reporter: Reporter) -> Be
 
 def _outcome(trainer: BedplateTrainer, plan: Plan, seconds: float) -> Trained:
     state, arguments = trainer.state, trainer.args
-    rows = arguments.train_batch_size * arguments.world_size
-    trained = (state.global_step - trainer.flow.first_step) * rows
+    # Of all processes. The last batch of an epoch may be short: over whole epochs this is exact.
+    rows = (state.global_step - trainer.flow.first_step) * len(plan.train) / trainer.flow.steps_per_epoch
     busy = max(seconds - trainer.flow.seconds_aside, 1e-9)
     return Trained(
         steps=state.global_step,
         epochs=round(float(state.epoch or 0.0), 4),
         best_step=state.best_global_step or state.global_step,
         seconds=seconds,
-        samples_per_second=trained / busy,
+        rows=rows,
+        samples_per_second=rows / busy,
         is_writer=arguments.process_index == 0,
         save=trainer.write_model,
         changed=trainer.ladder.changed,
