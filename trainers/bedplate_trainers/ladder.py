@@ -25,6 +25,7 @@ __all__ = ["Ladder", "is_out_of_memory", "out_of_memory"]
 FILE = "ladder.json"
 # torch reports host memory, and libraries of CUDA report the card's, as a RuntimeError.
 WORDS = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
+ONEDNN = "could not create a primitive"  # all that it says where the host gives it no memory
 
 
 class Ladder:
@@ -94,7 +95,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device or the host had no memory to give."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+    text = str(error)
+    return isinstance(error, RuntimeError) and (text == ONEDNN or any(words in text for words in WORDS))
 
 
 def out_of_memory(message: str) -> BedplateError:
