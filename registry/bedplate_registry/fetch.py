@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Lock
 
 import httpx
 
 from . import durable
 from .blobs import CHUNK_BYTES, Blob, Blobs
+from .clientfetch import download
 from .errors import Forbidden, Refused, Unavailable
 from .hub import Hub, HubFile, HubModel
 from .hubguard import Guard
@@ -31,7 +33,8 @@ MAX_WAIT_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 # What brings less before it fails, or in the time that silence is borne, is of no use: it would take for ever.
 USEFUL_BYTES = 64 << 10
-# Above this the Hub promises no plain HTTP, only Xet. We ask all the same: ranges of its bridge are plain HTTP.
+# Above this the Hub promises no plain HTTP, only Xet. We ask all the same, since ranges of its bridge are plain HTTP,
+# and leave to its own client what it refuses.
 PLAIN_BYTES = 50 * 10**9
 
 
@@ -110,7 +113,10 @@ def _here(blobs: Blobs, key: str, file: HubFile) -> Blob | None:
 def _fetch(hub: Hub, model: HubModel, file: HubFile, blobs: Blobs, partial: _Partial, client: httpx.Client) -> Blob:
     """Receive until it is whole. What was resumed may have been damaged by a power cut: one mismatch starts afresh."""
     was_resumed = partial.size > 0
-    _receive_all(hub, model, file, partial, client)
+    try:
+        _receive_all(hub, model, file, partial, client)
+    except _NotByHttp:
+        partial.take(hub, model)
     if not partial.is_right and was_resumed:
         partial.restart()
         _receive_all(hub, model, file, partial, client)
@@ -195,7 +201,7 @@ def _check_answer(hub: Hub, model: HubModel, file: HubFile, response: httpx.Resp
     if status == 416 or status == 429 or status >= 500:
         raise _TryAgain(f"it answered {status}", _retry_after(response))
     if status not in (200, 206) and file.size_bytes > PLAIN_BYTES:
-        raise _by_xet_alone(hub, model, file, status)
+        raise _NotByHttp
     if status not in (200, 206):
         raise _inconsistent(hub, file, f"answered {status}")
     for answer in (*response.history, response):
@@ -233,6 +239,13 @@ class _Partial:
         with self.path.open("ab", buffering=0) as writer:
             durable.write_chunk(writer, chunk, self.path)
         self._count(chunk)
+
+    def take(self, hub: Hub, model: HubModel) -> None:
+        """The whole file from the Hub's own client, in place of what is there."""
+        self.restart()
+        with TemporaryDirectory(suffix=".client", dir=self.path.parent) as folder:
+            download(hub, model, self._file, Path(folder)).replace(self.path)
+        self._hash_what_is_there()
 
     def restart(self) -> None:
         self._on_bytes(-self.size)
@@ -279,6 +292,10 @@ class _TryAgain(Exception):
         self.wait_seconds = wait_seconds
 
 
+class _NotByHttp(Exception):
+    """The Hub has the file for its own client alone."""
+
+
 class _Stopped(Exception):
     """Another file failed or the user gave up: nobody waits for this one."""
 
@@ -316,15 +333,6 @@ def _gave_up(hub: Hub, file: HubFile, partial: _Partial, exc: Exception) -> Unav
         f"{file.path} stopped at {partial.size} of {file.size_bytes} bytes ({hub.url}: {why}).",
         hint="Run the same command again: it goes on from there.",
         code="no-connection",
-    )
-
-
-def _by_xet_alone(hub: Hub, model: HubModel, file: HubFile, status: int) -> Unavailable:
-    return Unavailable(
-        f"{file.path} has {file.size_bytes / 1e9:.0f} GB, which {hub.url} does not give by HTTP (answered {status}).",
-        hint=f"Fetch it with the Hub's own client: hf download {model.model_id} --local-dir DIR. "
-        "Then: bedplate import --from DIR --name NAME",
-        code="hub-inconsistent",
     )
 
 

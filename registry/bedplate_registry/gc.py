@@ -168,6 +168,7 @@ class _Sweep:
         yield from self._each("partial", blobs.glob("incoming/*.part"), self._remove_partial)
         for unfinished in ("incoming/*.tmp", "incoming/.tmp-*"):
             yield from self._each("partial", blobs.glob(unfinished), durable.remove_file)
+        yield from self._each("partial", blobs.glob("incoming/*.client"), _remove)
         unused = (path for path in blobs.glob("incoming/*.lock") if not path.with_suffix(".part").exists())
         yield from self._each("partial", unused, self._remove_lock)
         idle = (path for path in blobs.glob("incoming/*.known") if not self._is_note_of_a_blob(path))

@@ -87,6 +87,11 @@ class Hub:
         """What a request for bytes needs. Holds the token: for `fetch` alone."""
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
+    @property
+    def token(self) -> str | None:
+        """For the Hub's own client alone (`clientfetch`)."""
+        return self._token
+
     def file_url(self, model: HubModel, file: HubFile) -> str:
         return f"{self.url}/{model.model_id}/resolve/{model.commit}/{quote(file.path)}"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bedplate_registry import fetch
 from bedplate_registry.blobs import Blobs
 from bedplate_registry.errors import Unavailable
 from bedplate_registry.fetch import fetch_file
@@ -81,12 +82,41 @@ def test_a_file_in_xet_storage_comes_by_the_bridge_and_goes_on_where_it_was_cut(
     assert not any("xet-read-token" in path for _, path, _ in front.faults.requests), "nothing of Xet is needed"
 
 
-def test_a_file_that_the_hub_gives_by_xet_alone_is_named_with_another_way(xet: tuple[Any, Any], blobs: Blobs) -> None:
+class ClientHub:
+    """A Hub that gives weights to its own client alone."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        agent = dict(scope.get("headers") or ()).get(b"user-agent", b"")
+        if scope["path"].endswith(WEIGHTS) and b"hf_hub" not in agent:
+            await send({"type": "http.response.start", "status": 400, "headers": []})
+            await send({"type": "http.response.body", "body": b"only by Xet", "more_body": False})
+            return
+        await self.app(scope, receive, send)
+
+
+def test_a_file_that_the_hub_gives_to_its_client_alone_comes_through_the_client(
+    serve: Callable[..., Any], folder: Path, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "PLAIN_BYTES", MIB)
+    front = serve(folder, model_id="acme/big")
+    front.faults.app = ClientHub(front.faults.app)
+    model = front.hub.resolve("acme/big")
+    counted: list[int] = []
+    blob = fetch_file(front.hub, model, weights_of(model), blobs, counted.append)
+    assert blob.sha256 == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    assert sum(counted) == blob.size_bytes
+    assert not [path for path in (blobs.root / "incoming").rglob("*") if path.is_dir()]
+
+
+def test_a_file_that_not_even_the_client_gets_is_named_with_another_way(xet: tuple[Any, Any], blobs: Blobs) -> None:
     front, bridge = xet
     model = front.hub.resolve("acme/big")
     huge = replace(weights_of(model), size_bytes=60 * 10**9)
     bridge.faults.statuses = [400]
-    with pytest.raises(Unavailable, match=r"model\.safetensors.*60 GB.*answered 400") as caught:
+    with pytest.raises(Unavailable, match=r"model\.safetensors.*60 GB.*neither by HTTP nor by Xet") as caught:
         fetch_file(front.hub, model, huge, blobs)
     assert "hf download acme/big" in caught.value.hint and "bedplate import --from" in caught.value.hint
     assert "Signature" not in caught.value.message + caught.value.hint
