@@ -172,7 +172,7 @@ def no_base(config: AdapterConfig, why: str = "") -> Refused:
 
 def not_an_adapter() -> Refused:
     """That a base was given for a model that needs none."""
-    return Refused("The model is no adapter, and is laid over no base.", hint="Leave --base out.", code="not-an-adapter")
+    return Refused("The model is no adapter: it is laid over no base.", hint="Leave --base out.", code="not-an-adapter")
 
 
 def no_head(config: AdapterConfig) -> Refused:

@@ -56,7 +56,7 @@ def test_a_tag_that_contradicts_the_architecture_is_a_problem_and_a_task_is_the_
     assert code(preview_hub(registry, loopback.hub, MODEL)) == "task-contradiction"
     loopback.faults.requests.clear()
     with pytest.raises(
-        Refused, match="tagged summarization, but its architecture Bert.* text-classification"
+        Refused, match=r"tagged summarization, but its architecture Bert.* text-classification"
     ) as caught:
         imported(registry, loopback.hub, recorder)
     assert "--task text-classification" in caught.value.hint

@@ -134,7 +134,7 @@ def _refuse_own_hub(context: Context, hub: str) -> None:
 
 
 def _refuse_inside(context: Context, hub: str) -> None:
-    """A caller from elsewhere must not have the server ask the machines behind it. Its own user may, and asks for it."""
+    """A caller from elsewhere must not have the server ask the machines behind it. Its own user may ask for that."""
     if context.is_shared and hub != context.settings.hub_url and is_private(urlsplit(hub).hostname or ""):
         raise Refused(
             f"{hub} is at an address of a private network, and is not the Hub of this server.",
