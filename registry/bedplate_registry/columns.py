@@ -14,7 +14,9 @@ from typing import Any
 from .errors import Refused, nearest
 from .tasks import Key, Task, get_task
 
-__all__ = ["BadValue", "ColumnMap", "map_columns"]
+__all__ = ["SPARE", "BadValue", "ColumnMap", "map_columns"]
+
+SPARE = ("id",)  # a row without it is as good
 
 # Parts of object-valued keys that may be mapped singly.
 _PARTS = {"answers": ("text", "answer_start")}
@@ -67,7 +69,8 @@ class ColumnMap:
                 else:
                     picked[key] = _checked(keys[key], _reach(row, path), ".".join(path))
             except BadValue as problem:
-                problems[name] = problem
+                if problem.problem == "wrong" or key not in SPARE:
+                    problems[name] = problem
         return picked, problems
 
 

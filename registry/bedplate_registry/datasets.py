@@ -8,7 +8,7 @@ Beside the versions lies states.jsonl (store.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePath
@@ -77,11 +77,21 @@ class Datasets:
 
     def add(self, name: Name, path: Path, filename: str) -> DatasetVersion:
         """Keep a copy of a table under a name. Every row is read once; the bytes of the newest version are a no-op."""
-        format, filename = format_of(filename), check_file_path(PurePath(filename).name)
         with lease(self.blobs):
-            blob = self.blobs.put_file(path)
-            measured = _measured(self.blobs.path(blob.sha256), format)
-            return self._publish(name, blob, {"filename": filename, "format": format, **measured})
+            return self.publish(name, self.draft(path, filename))
+
+    def draft(self, path: Path, filename: str) -> dict[str, Any]:
+        """Store a copy of a table, and read every row: what `publish` needs, as JSON. The slow half of `add`."""
+        format, filename = format_of(filename), check_file_path(PurePath(filename).name)
+        blob = self.blobs.put_file(path)
+        measured = _measured(self.blobs.path(blob.sha256), format)
+        return {**asdict(blob), "filename": filename, "format": format, **measured}
+
+    def publish(self, name: Name, draft: Mapping[str, Any], *, since: int | None = None) -> DatasetVersion:
+        """Make a draft a version. A no-op where the newest one has its bytes; with `since`, where any after it has."""
+        check_digest(draft["sha256"])
+        check_file_path(draft["filename"])
+        return self._publish(name, Blob(draft["sha256"], draft["size_bytes"]), draft, since=since)
 
     def add_images(self, name: Name, files: Sequence[FileEntry]) -> DatasetVersion:
         """Make a dataset of a folder of images whose files are in the store already (image_folders.py has the layouts).
@@ -99,13 +109,23 @@ class Datasets:
             return self._publish(name, blob, {"filename": TABLE, "format": "jsonl", **measured}, images)
 
     def _publish(
-        self, name: Name, blob: Blob, found: Mapping[str, Any], files: Sequence[FileEntry] = ()
+        self,
+        name: Name,
+        blob: Blob,
+        found: Mapping[str, Any],
+        files: Sequence[FileEntry] = (),
+        since: int | None = None,
     ) -> DatasetVersion:
         def find() -> Record | None:
-            listed = self._store.listed(name)
-            newest = self._store.read(name, listed) if listed else None
-            same = newest and (newest.value["sha256"], newest.value["format"]) == (blob.sha256, found["format"])
-            return newest if same else None
+            wanted = (blob.sha256, found["format"])
+            return next((each for each in known() if (each.value["sha256"], each.value["format"]) == wanted), None)
+
+        def known() -> Iterable[Record]:
+            if since is None:
+                listed = self._store.listed(name)
+                return [self._store.read(name, listed)] if listed else []
+            newer = [number for number in self._store.numbers(name) if number > since]
+            return self._store.readable(name, newer, lambda record: record)
 
         def make(version: int, folder: Path) -> Mapping[str, Any]:
             self._check_there(found["filename"], blob.sha256, blob.size_bytes)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import Refused
 
-__all__ = ["Name", "Ref", "check_alias", "check_file_path"]
+__all__ = ["Name", "Ref", "check_alias", "check_file_path", "dataset_name"]
 
 # The Hub's own limit for each part of an id.
 MAX_PART = 96
@@ -21,6 +21,9 @@ _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 # Words that the registry-as-a-Hub already gives a meaning as revisions.
 _RESERVED_ALIAS = re.compile(r"main|latest|head|v[0-9]+|[0-9a-f]{40}")
+
+# What paths ask of a dataset: its name of two parts cannot end in one of them.
+_DATASET_WORDS = ("preview", "files", "versions", "verify", "archive", "restore")
 
 _HINT = "A name is 'org/name' or 'name': ASCII letters, digits, '.', '_' and '-', at most 96 characters a part."
 
@@ -80,6 +83,15 @@ class Ref:
         if self.version is not None:
             return f"{self.name}:{self.version}"
         return f"{self.name}@{self.alias}" if self.alias else str(self.name)
+
+
+def dataset_name(text: str) -> Name:
+    """The name of a new dataset that `text` spells, or Refused with the reason."""
+    name = Name.parse(text)
+    if name.org and name.name in _DATASET_WORDS:
+        hint = "Choose another name."
+        raise _bad(text, f"ends in {name.name!r}, which in a path asks something of a dataset", hint)
+    return name
 
 
 def check_alias(alias: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from .errors import Refused
+from .image_folders import SUFFIXES
 
 __all__ = ["MOST_COLUMNS", "MOST_DISTINCT", "ColumnFacts", "check_columns", "describe_rows"]
 
@@ -38,7 +39,7 @@ _SPELLED: dict[str, Callable[[str], object]] = {
     "boolean": re.compile(r"true|false", re.IGNORECASE).fullmatch,
     "integer": re.compile(r"-?(0|[1-9][0-9]*)").fullmatch,
     "number": re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch,
-    "image": re.compile(r".+\.(png|jpe?g|webp|gif|bmp)", re.IGNORECASE).fullmatch,
+    "image": re.compile(f".+({'|'.join(map(re.escape, SUFFIXES))})", re.IGNORECASE).fullmatch,
 }
 
 

@@ -94,18 +94,23 @@ def test_a_repaired_dataset_is_its_next_version_and_the_old_one_stays(
     datasets = server.registry.datasets
     assert datasets.path(datasets.get("acme/spoiled:2")).read_bytes() == messages.read_bytes().replace(b"\r\n", b"\n")
     assert datasets.get("acme/spoiled:1").rows == 62
-    # What the newest version is already makes none; a finish that runs twice does neither.
+    # A finish that runs again makes no version, also after somebody added one.
     job = next(job for job in server.jobs.find(kind="data-check") if job.result and job.result["fixed"])
-    worker_said = {"report": {}, "fixed": {"tables": {"data": _table(server, "acme/spoiled:2")}}}
+    two = datasets.get("acme/spoiled:2")
+    draft = datasets.draft(datasets.path(two), two.filename)
+    assert (draft["rows"], len(draft["table_schema"])) == (60, len(two.columns))
+    run("datasets", "add", "acme/spoiled", str(spoiled(messages, "y,other,card")))
+    worker_said = {"report": {}, "fixed": {"drafts": {"data": draft}}}
     again = KINDS["data-check"].finish(server.context, job.id, job.spec, worker_said)
-    assert again["fixed"]["datasets"] == {"data": "acme/spoiled:2"}
+    assert again["fixed"] == {"datasets": {"data": "acme/spoiled:2"}}
+    assert datasets.get("acme/spoiled").version == 3
+    # What was good before the version that is repaired is written again: the newest one is to be good.
+    later = {**job.spec, "splits": {"data": {**job.spec["splits"]["data"], "dataset": "acme/spoiled:3"}}}
+    assert KINDS["data-check"].finish(server.context, job.id, later, worker_said)["fixed"]["datasets"] == {
+        "data": "acme/spoiled:4"
+    }
     assert run("datasets", "check", "acme/spoiled", *MAPPED, "--fix")[0] == 0
-    assert datasets.get("acme/spoiled").version == 2
-
-
-def _table(server: Workspace, ref: str) -> dict[str, str]:
-    version = server.registry.datasets.get(ref)
-    return {"sha256": version.sha256, "filename": version.filename}
+    assert datasets.get("acme/spoiled").version == 4
 
 
 def test_the_python_client_checks_splits_and_fixes_the_one_that_leaks(server: Workspace, messages: Path) -> None:
@@ -159,6 +164,25 @@ def test_a_request_that_cannot_be_meant_so_is_refused(
     server.registry.datasets.add(Name.parse("d"), messages, "messages.csv")
     with pytest.raises(Refused, match=message):
         server.plan("data-check", {"task": TASK, "columns": COLUMNS, **request_})
+
+
+def test_two_versions_of_one_dataset_are_not_repaired_together(server: Workspace, messages: Path) -> None:
+    added = [
+        server.registry.datasets.add(Name.parse("twice"), path, "m.csv").ref for path in (messages, spoiled(messages))
+    ]
+    asked = {"task": TASK, "columns": COLUMNS, "train": added[1], "test": added[0]}
+    server.plan("data-check", asked)
+    with pytest.raises(Refused, match="train and test would both be versions of twice"):
+        server.plan("data-check", {**asked, "fix": True})
+
+
+def test_a_repaired_copy_gets_no_name_that_rest_cannot_ask_for(run: Run, messages: Path) -> None:
+    for refused in (
+        lambda: run("datasets", "check", str(messages), *MAPPED, "--fix", "--name", "acme/preview"),
+        lambda: run("datasets", "add", "acme/preview", str(messages)),
+    ):
+        with pytest.raises(BedplateError, match="'acme/preview' is not a name: it ends in 'preview'"):
+            refused()
 
 
 def test_the_repaired_copy_of_a_file_needs_a_name(run: Run, messages: Path) -> None:

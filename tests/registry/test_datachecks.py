@@ -14,6 +14,7 @@ from bedplate_registry.columns import map_columns
 from bedplate_registry.datachecks import Mender, Report, Table, check_rows
 from bedplate_registry.datachecks.codes import CODES
 from bedplate_registry.errors import Refused
+from bedplate_registry.label_names import is_integer, label_names
 from bedplate_registry.tables import read_rows
 
 Rows = list[dict[str, Any]]
@@ -76,6 +77,10 @@ ROWS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("text-classification", text(" blanks around "), "whitespace", "sentence1"),
     ("text-classification", text("a bell \x07"), "control-characters", "sentence1"),
     ("text-classification", text("caf\ufffd"), "control-characters", "sentence1"),
+    ("text-classification", text("half a \ud83d"), "lone-surrogate", "sentence1"),
+    ("text-classification", text(label="b "), "whitespace", "label"),
+    ("text-classification", text(label="B"), "label-twins", "label"),
+    ("text-classification", text(label="9" * 5000), "rare-label", "label"),
     ("text-classification", text("TEXT  1", "b"), "duplicate", None),
     ("text-classification", text("text 1", "a"), "conflicting-labels", None),
     ("text-classification", text(label="c"), "rare-label", "label"),
@@ -83,7 +88,9 @@ ROWS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("text-classification", text(label=3), "mixed-label-types", "label"),
     ("token-classification", {"tokens": [], "tags": []}, "empty-value", "tokens"),
     ("token-classification", {"tokens": [1], "tags": ["O"]}, "wrong-type", "tokens"),
+    ("token-classification", {"tokens": ["a", "\ud83d"], "tags": ["O", "O"]}, "lone-surrogate", "tokens"),
     ("token-classification", {"tokens": ["a"], "tags": [None]}, "wrong-type", "tags"),
+    ("token-classification", {"tokens": ["a"], "tags": ["b-loc"]}, "label-twins", "tags"),
     ("token-classification", {"tokens": ["a", " "], "tags": ["O", "O"]}, "empty-token", "tokens"),
     ("token-classification", {"tokens": ["a", "b"], "tags": ["O"]}, "length-mismatch", "tags"),
     ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "I-LOC"]}, "bad-bio", "tags"),
@@ -91,6 +98,7 @@ ROWS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("token-classification", {"tokens": ["a", "b"], "tags": ["O", 7]}, "mixed-label-types", "tags"),
     ("question-answering", {**QUESTION, "question": "What?", "answers": ["fox"]}, "wrong-type", "answers"),
     ("question-answering", answered(["fox"], ["8"]), "wrong-type", "answers"),
+    ("question-answering", {**GOOD_ANSWER, "question": "What?", "id": ["7"]}, "wrong-type", "id"),
     ("question-answering", answered([""], [0]), "wrong-type", "answers"),
     ("question-answering", answered(["fox"], []), "length-mismatch", "answers"),
     ("question-answering", answered(["dog"], [8]), "answer-mismatch", "answers"),
@@ -117,6 +125,8 @@ def test_a_row_is_found_by_its_number_and_nothing_else_is(
     report = check(tmp_path, task, rows)
     numbers = {"mixed-labels": []}.get(code, [len(rows)])
     also = {("rare-label", "label"), ("rare-label", "tags")}
+    if (code, row.get("label")) == ("whitespace", "b "):
+        also.add(("label-twins", "label"))
     assert {at: where for at, where in found(report).items() if at not in also or at == (code, key)} == {
         (code, key): {"data": numbers}
     }
@@ -166,6 +176,30 @@ def test_class_names_give_numbers_their_names(tmp_path: Path) -> None:
     assert report.splits["data"]["labels"] == {"no": 6, "yes": 6}
 
 
+def test_a_label_or_tag_of_thousands_of_digits_is_no_number_of_a_class(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    report = check(tmp_path, "text-classification", [*TEXTS, text(label=digits)], class_names=["a", "b"])
+    assert found(report) == {("unknown-label", "label"): {"data": [13]}}
+    row = {"tokens": ["a"], "tags": [digits]}
+    report = check(tmp_path, "token-classification", [*TAGS, row], class_names=["O", "B-LOC"])
+    assert found(report) == {("unknown-label", "tags"): {"data": [7]}}
+    assert not is_integer(digits)  # what sorts labels by number asks that first
+    with pytest.raises(Refused, match=r"has the label '9{80}', which is neither"):
+        label_names(digits, ["a"])
+
+
+def test_lists_of_labels_are_the_same_in_any_order(tmp_path: Path) -> None:
+    lists = [text(f"text {number}", ["a", "b"]) for number in range(6)]
+    report = check(tmp_path, "text-classification", [*lists, text("text 1", ["b", "a"]), text("text 2", ["a"])])
+    assert found(report) == {("duplicate", None): {"data": [7]}, ("conflicting-labels", None): {"data": [8]}}
+
+
+def test_a_question_needs_no_id(tmp_path: Path) -> None:
+    rows = [GOOD_ANSWER | {"id": None}, GOOD_ANSWER | {"id": "", "question": "Which?"}]
+    assert found(check(tmp_path, "question-answering", rows)) == {}
+    assert map_columns("question-answering", [*rows[0]]).pick(rows[0]) == GOOD_ANSWER
+
+
 def test_an_empty_file_and_columns_that_are_not_there(tmp_path: Path) -> None:
     empty = tmp_path / "empty.csv"
     empty.write_text("sentence1,label\n")
@@ -212,6 +246,19 @@ def test_rows_that_a_model_would_cut_are_counted_with_their_share(tmp_path: Path
     }
 
 
+def test_no_tokenizer_gets_what_it_cannot_read(tmp_path: Path) -> None:
+    for tokens in ([1, 2], ["a", None], ["a", "\ud83d"]):
+        rows = [*TAGS, {"tokens": tokens, "tags": ["O", "O"]}]
+        assert found(check(tmp_path, "token-classification", rows, measure=OnlyTexts())).values()
+
+
+class OnlyTexts(Words):
+    def count(self, inputs: Any) -> list[int]:
+        for words in inputs:
+            " ".join(words).encode()
+        return super().count(inputs)
+
+
 # --- repairs ---
 
 
@@ -248,6 +295,49 @@ def test_a_csv_keeps_every_byte_of_the_rows_that_stay(tmp_path: Path) -> None:
     ]
     assert mender.paths["data"].read_bytes() == kept[0] + kept[1] + kept[2] + b"7,=x,b\r\n" + kept[3]
     assert mender.rows == {"data": 4}
+
+
+def test_only_the_mark_in_front_of_the_header_is_no_part_of_a_cell(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    rows = ["sentence1,label\n", "a ,x\n", '\ufeff"b\n', 'c",y\n', '"\ufeffd\ne",z\n', "last,w\n"]
+    path.write_text("\ufeff" + "".join(rows))
+    mender = mend(tmp_path, "text-classification", {"data": Table(path, "csv")})
+    assert changes(mender) == [("data", "bad-row", "dropped", [2]), ("data", "whitespace", "changed", [1])]
+    assert mender.paths["data"].read_text() == "\ufeff" + "".join([rows[0], "a,x\n", *rows[3:]])
+    lines = tmp_path / "data.jsonl"
+    lines.write_text('\ufeff\n{"sentence1": "a ", "label": "x"}\n{"sentence1": "b", "label": "y"}\n')
+    mender = mend(tmp_path, "text-classification", {"data": Table(lines, "jsonl")})
+    assert mender.paths["data"].read_text() == '{"sentence1": "a", "label": "x"}\n{"sentence1": "b", "label": "y"}\n'
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl"])
+def test_a_repair_keeps_what_only_python_spells(tmp_path: Path, format: str) -> None:
+    row = text(" x ", n=float("nan"), far=float("inf"), big=10**30, half="\ud800", word="é")
+    path = tmp_path / f"data.{format}"
+    path.write_text(json.dumps([row]) if format == "json" else json.dumps(row))
+    mender = mend(tmp_path, "text-classification", {"data": Table(path, format)})
+    after = mender.paths["data"].read_text()
+    wanted = row | {"sentence1": "x"}
+    assert json.dumps(json.loads(after)) == json.dumps([wanted] if format == "json" else wanted)
+    cell = tmp_path / "cell.csv"
+    cell.write_text('tokens,tags\n"[""\\ud800"", ""a""]","[""O"", ""I-X""]"\n')
+    mender = mend(tmp_path, "token-classification", {"data": Table(cell, "csv")})
+    assert '""B-X""' in mender.paths["data"].read_text()
+
+
+def test_blanks_around_labels_are_stripped_unless_a_class_has_them(tmp_path: Path) -> None:
+    rows = [*TEXTS, text("one", " a"), text("two", "b\n")]
+    table = {"data": jsonl(tmp_path, "data", rows)}
+    mender = mend(tmp_path, "text-classification", table)
+    assert changes(mender) == [("data", "whitespace", "changed", [13, 14])]
+    fixed = {"data": Table(mender.paths["data"], "jsonl")}
+    assert check_rows("text-classification", {}, fixed).findings == ()
+    many = [text(f"text {number}", ["a", "b "]) for number in range(6)]
+    mender = mend(tmp_path, "text-classification", {"data": jsonl(tmp_path, "many", many)})
+    assert {tuple(row["label"]) for row in read_rows(mender.paths["data"], "jsonl")} == {("a", "b")}
+    own = [row | {"label": " x" if row["label"] == "a" else "x"} for row in TEXTS]
+    report = check(tmp_path, "text-classification", own, class_names=[" x", "x"])
+    assert found(report) == {("label-twins", "label"): {"data": [2]}}
 
 
 def test_jsonl_keeps_the_spelling_of_what_is_not_changed(tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Real data, where it is beside the checkout: what the check finds there was looked at by hand and is so."""
+"""Real data, where it is beside the checkout.
+
+The 12 rows found in Banking77 and the 15 of WNUT 17 with other tags were read beside those that they repeat, and are
+what the findings say: the former differ in blanks and line ends alone. The other figures are what the check counts.
+"""
 
 from __future__ import annotations
 

@@ -21,15 +21,13 @@ from bedplate.workspace import Workspace
 from bedplate_registry.datasets import DatasetVersion
 from bedplate_registry.errors import Refused
 from bedplate_registry.model_versions import FileEntry
-from bedplate_registry.names import Name, Ref
+from bedplate_registry.names import Name, Ref, dataset_name
 from bedplate_registry.store import ARCHIVED
 
 __all__ = ["routes"]
 
 routes = Routes("/api/v1/datasets", "datasets")
 MOST_ROWS = 1_000_000_000
-# A name of two parts may not end in one of these, where paths say what is asked of a dataset.
-WORDS = ("preview", "files", "versions", "verify", "archive", "restore")
 DatasetName = Annotated[str, Path(description="name or org/name, perhaps with a version.", examples=["tickets:1"])]
 OneVersion = Annotated[str, Path(description="With its version.", examples=["tickets:1"])]
 
@@ -60,14 +58,7 @@ def list_datasets(
 )
 def add_dataset(request: Request, workspace: WorkspaceOf, body: NewDataset) -> Response:
     """Register an uploaded table, or a folder of images, as a new version. The same bytes again make none."""
-    name = Name.parse(body.name)
-    if name.org and name.name in WORDS:
-        raise Refused(
-            f"{body.name!r} is not a name for a dataset: a path that ends in {name.name!r} asks something of one.",
-            hint="Choose another name.",
-            code="bad-name",
-        )
-    added = _add(workspace, name, body)
+    added = _add(workspace, dataset_name(body.name), body)
     note(request, dataset=added.ref)
     return json_answer(added.to_json(), 201)
 

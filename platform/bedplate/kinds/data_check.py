@@ -1,7 +1,7 @@
 """Check data for a task before anything is trained on it; with `fix`, repaired copies become datasets.
 
-The worker stores a repaired table as a blob and names it in its result; `finish` publishes it, which is a no-op where
-the newest version has these bytes already.
+The worker stores a repaired table as a blob and measures it; `finish` publishes this draft, which is a no-op where a
+version that is newer than what was repaired has these bytes already.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bedplate.data_refs import DataRef
 from bedplate.kinds.base import Command, Context, Kind, check_keys, columns_given, lay_out, worker
 from bedplate.kinds.requests import Columns, Data, JobRequest, names_of
 from bedplate_registry.errors import Refused
-from bedplate_registry.names import Name, Ref
+from bedplate_registry.names import Name, Ref, dataset_name
 from bedplate_registry.tasks import get_task
 
 __all__ = ["KIND"]
@@ -135,7 +135,14 @@ def _names(splits: Mapping[str, DataRef], request: Mapping[str, Any]) -> dict[st
         )
     named = {split: str(name) if len(files) == 1 else f"{name}-{split}" for split in files}
     own = {split: str(Ref.parse(ref.dataset).name) for split, ref in splits.items() if ref.dataset}
-    return {split: str(Name.parse(each)) for split, each in {**named, **own}.items()}
+    found = {**{split: str(dataset_name(each)) for split, each in named.items()}, **own}
+    for split, each in found.items():
+        if other := next((other for other in found if other != split and found[other] == each), None):
+            raise Refused(
+                f"The repaired copies of {split} and {other} would both be versions of {each}.",
+                hint="Repair them one at a time, or check without fix.",
+            )
+    return found
 
 
 def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
@@ -156,11 +163,12 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     fixed = result["fixed"]
     if fixed is None:
         return result
-    datasets, registry = {}, context.registry
-    for split, table in fixed["tables"].items():
-        name = Name.parse(spec["names"][split])
-        datasets[split] = registry.datasets.add(name, registry.blobs.path(table["sha256"]), table["filename"]).ref
-    told = {key: value for key, value in fixed.items() if key != "tables"}
+    datasets = {}
+    for split, draft in fixed["drafts"].items():
+        ref = DataRef.from_json(spec["splits"][split])
+        since = Ref.parse(ref.dataset).version if ref.dataset else 0
+        datasets[split] = context.registry.datasets.publish(Name.parse(spec["names"][split]), draft, since=since).ref
+    told = {key: value for key, value in fixed.items() if key != "drafts"}
     return {**result, "fixed": {**told, "datasets": datasets}}
 
 

@@ -75,22 +75,19 @@ def _fixed(
     mender: Mender,
     check: Check,
 ) -> dict[str, Any]:
-    """What was changed, the tables to publish, and what is found in the data as it is then."""
+    """What was changed, the drafts to publish, and what is found in the data as it is then."""
     broken = {split for finding in report.findings if finding.code == "bad-file" for split in finding.rows}
     left_out = dict.fromkeys(sorted(broken), "The file cannot be read to its end.")
     left_out |= {split: "No row would be left." for split in splits if not (mender.rows[split] or split in broken)}
     written = [split for split in mender.changed_splits if split not in left_out]
-    tables = {
-        split: {"sha256": registry.blobs.put_file(mender.paths[split]).sha256, "filename": refs[split].filename}
-        for split in written
-    }
+    drafts = {split: registry.datasets.draft(mender.paths[split], refs[split].filename) for split in written}
     then = {**splits, **{split: Table(mender.paths[split], splits[split].format) for split in written}}
     after = check(then, lambda checked: None, "check again") if written else report
     return {
         "changes": [change.to_json() for change in mender.changes if change.split in written],
         "rows": {split: mender.rows[split] for split in written},
         "left_out": left_out,
-        "tables": tables,
+        "drafts": drafts,
         "report": after.to_json(),
     }
 

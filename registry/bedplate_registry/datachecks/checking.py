@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bedplate_registry.columns import ColumnMap, map_columns
+from bedplate_registry.columns import SPARE, ColumnMap, map_columns
 from bedplate_registry.errors import Refused
 from bedplate_registry.same_input import input_key
 from bedplate_registry.tables import BadRow, columns_of, read_rows
@@ -30,8 +30,7 @@ from .written import WrittenCheck
 __all__ = ["Checked", "Table", "check_rows"]
 
 PROGRESS_ROWS = 1000
-# A row is still good for training without it: it is not taken out for that.
-_SPARE = ("id",)
+_UNREADABLE = ("wrong-type", "lone-surrogate")  # of such a row no more is asked, and no tokenizer
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ class _Walk:
         self._truncation = Truncation(task, measure) if measure else None
         self._collector = Collector()
         self._facts = {name: SplitFacts(images=table.images) for name, table in splits.items()}
-        self._texts = [key.name for key in get_task(task).keys if key.kind == "text" and key.name not in _SPARE]
-        self._inputs = [key for key in get_task(task).inputs if key.name not in _SPARE]
+        self._texts = [key.name for key in get_task(task).keys if key.kind == "text" and key.name not in SPARE]
+        self._inputs = [key for key in get_task(task).inputs if key.name not in SPARE]
         self._seen = 0
 
     def run(self) -> Report:
@@ -138,25 +137,25 @@ class _Walk:
         values, problems = self._maps[split].pick_each(row)
         for name, problem in problems.items():
             code = {"missing": "missing-value", "empty": "empty-value"}.get(problem.problem, "wrong-type")
-            yield Mark(code, name, problem.message, drops=code != "wrong-type" and name not in _SPARE)
+            yield Mark(code, name, problem.message, drops=code != "wrong-type")
         texts = {key: values[key] for key in self._texts if key in values}
         blank = [key for key, text in texts.items() if not text.strip()]
         if isinstance(label := values.get("label"), str) and not label.strip():
             blank.append("label")
         for key in blank:
             yield Mark("empty-value", key, drops=True)
-        if not blank and problems.keys() <= set(_SPARE):
+        if not blank and problems.keys() <= set(SPARE):
             yield from self._look_at(split, number, values, texts)
 
     def _look_at(self, split: str, number: int, values: Values, texts: Values) -> Iterator[Mark]:
         facts = self._facts[split]
         facts.measure({key: value for key, value in values.items() if key in texts or isinstance(value, list)})
-        if self._truncation:
-            self._add_long(self._truncation.add(split, number, values))
         marks = [*look_at_texts(texts), *self._check.look(facts, number, values)]
         yield from marks
-        if any(mark.drops or mark.code == "wrong-type" for mark in marks):
+        if any(mark.drops or mark.code in _UNREADABLE for mark in marks):
             return
+        if self._truncation:
+            self._add_long(self._truncation.add(split, number, values))
         mended = {**values, **{key: value for mark in marks for key, value in (mark.values or {}).items()}}
         repeat = self._repeats.look(split, number, self._input(mended), answer_of(self._task, mended))
         if repeat:

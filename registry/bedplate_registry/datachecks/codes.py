@@ -40,6 +40,11 @@ CODES: Mapping[str, Code] = {
         "The text has control characters or U+FFFD.",
         "Look at how the file was made, and in which encoding.",
     ),
+    "lone-surrogate": Code(
+        ERROR,
+        "The text has half a surrogate pair, which no tokenizer reads.",
+        "Look at where the text was cut: a character such as an emoji lost one half.",
+    ),
     # inputs
     "mixed-pairs": Code(ERROR, "Some splits have a sentence2 and others none.", "Map it to a column that all have."),
     "duplicate": Code(WARNING, "The row is there before, with the same answer.", "Keep the first one.", fixable=True),
@@ -63,6 +68,9 @@ CODES: Mapping[str, Code] = {
     ),
     "mixed-label-types": Code(
         WARNING, "Some labels are whole numbers and others are names.", "Spell a label the same way in every row."
+    ),
+    "label-twins": Code(
+        WARNING, "Two labels differ only in blanks or case.", "Spell a label the same way in every row."
     ),
     "unknown-label": Code(ERROR, "The label is not one of the class names.", "Correct it, or add it to them."),
     "unseen-label": Code(

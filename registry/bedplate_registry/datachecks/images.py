@@ -7,6 +7,8 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from bedplate_registry.image_folders import SUFFIXES
+
 from .labels import LabelCheck
 from .marks import Mark, Values
 from .report import Collector, SplitFacts
@@ -15,7 +17,6 @@ __all__ = ["ImageCheck"]
 
 HEAD_BYTES = 12
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
 class ImageCheck:
@@ -41,7 +42,7 @@ class ImageCheck:
 def _problem(image: str, folder: Path | None) -> str | None:
     """The code of what is wrong with it. Where no folder is known, a path is believed."""
     if folder is None:
-        is_path = PurePath(image[-8:]).suffix.lower() in _SUFFIXES
+        is_path = PurePath(image[-8:]).suffix.lower() in SUFFIXES
         return None if is_path or _is_image(_decoded(image)) else "not-an-image"
     path = folder / image
     if ".." in PurePath(image).parts or PurePath(image).is_absolute() or not path.is_file():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.label_names import is_integer, label_names
+from bedplate_registry.same_input import input_key
 
 from .marks import TRAINING, Mark, Values
 from .report import Collector, SplitFacts
@@ -29,10 +31,18 @@ class LabelCheck:
         label = values["label"]
         self._rows += 1
         self._many += isinstance(label, list)
+        if (stripped := self._stripped(label)) != label:
+            yield Mark("whitespace", "label", values={"label": stripped})
         try:
             facts.count_labels(label_names(label, self._class_names), row)
         except Refused as problem:
             yield Mark("unknown-label", "label", problem.message)
+
+    def _stripped(self, label: Any) -> Any:
+        if isinstance(label, list):
+            return [self._stripped(name) for name in label]
+        is_meant = not isinstance(label, str) or label in self._class_names
+        return label if is_meant else label.strip() or label
 
     def end(self, splits: Mapping[str, SplitFacts], collector: Collector) -> None:
         if 0 < self._many < self._rows:
@@ -60,7 +70,7 @@ def _least(labels: Mapping[str, int]) -> tuple[str, int]:
 
 
 def check_label_counts(splits: Mapping[str, SplitFacts], collector: Collector, key: str) -> None:
-    """Labels that are rare, that only some splits have, and that are spelled in two ways. Also of types of tags."""
+    """Labels that are rare, that only some splits have, and that are spelled in two ways. Also of tags."""
     training = next((splits[name] for name in TRAINING if name in splits), None)
     for split, facts in splits.items():
         if facts.has_too_many_labels:
@@ -79,3 +89,15 @@ def check_label_counts(splits: Mapping[str, SplitFacts], collector: Collector, k
         for name, count in splits[split].labels.items() if split in splits else ():
             if count < RARE_ROWS:
                 collector.add("rare-label", key, split, splits[split].first_rows[name], f"{name!r}, {count} rows")
+    _check_twins(splits, collector, key)
+
+
+def _check_twins(splits: Mapping[str, SplitFacts], collector: Collector, key: str) -> None:
+    spellings: dict[str, dict[str, str]] = {}  # of one label, if blanks and case do not count: each and its first split
+    for split, facts in splits.items():
+        for name in facts.labels:
+            spellings.setdefault(input_key(name), {}).setdefault(name, split)
+    for first, *others in (list(found.items()) for found in spellings.values()):
+        for name, split in others:
+            detail = f"{name!r}, {splits[split].labels[name]} rows, and {first[0]!r}"
+            collector.add("label-twins", key, split, splits[split].first_rows[name], detail)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from bedplate_registry.columns import ColumnMap
-from bedplate_registry.tables import columns_of, read_rows
+from bedplate_registry.tables import columns_of
 from bedplate_registry.writers import open_writer
 
 from .checking import Checked, Table
 from .codes import CODES
 from .raw import raw_rows
 from .report import SHOWN_DETAILS, SHOWN_ROWS, shown
+from .texts import has_surrogate
 
 __all__ = ["Change", "Mender", "apply_marks"]
 
@@ -96,7 +97,7 @@ class Mender:
     def _writer(self, split: str) -> _Output:
         if split not in self._writers:
             table = self._splits[split]
-            kind = _RawOutput if table.format in ("csv", "tsv", "jsonl") else _ValueOutput
+            kind = {"json": _JsonOutput, "parquet": _ParquetOutput}.get(table.format, _RawOutput)
             self._writers[split] = self._open.enter_context(kind(table, self.paths[split]))
         return self._writers[split]
 
@@ -127,8 +128,14 @@ def _put(holder: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str
     if len(path) > 1:
         new = _put(json.loads(old) if isinstance(old, str) else old, path[1:], value)
     if isinstance(old, str) and not isinstance(new, str):
-        new = json.dumps(new, ensure_ascii=False)
+        new = _json(new)
     return {**holder, path[0]: new}
+
+
+def _json(value: Any) -> str:
+    """As JSON, with NaN as Python spells it; all in ASCII where there is half a surrogate pair, which UTF-8 lacks."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if has_surrogate(text) else text
 
 
 class _Output:
@@ -167,7 +174,7 @@ class _RawOutput(_Output):
     def _line(self, row: dict[str, Any], old: bytes) -> bytes:
         end = old[len(old.rstrip(b"\r\n")) :]
         if not self._delimiter:
-            return json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + end
+            return _json(row).encode() + end
         cells = io.StringIO()
         csv.writer(cells, delimiter=self._delimiter, lineterminator="").writerow(row.values())
         return cells.getvalue().encode() + end
@@ -176,12 +183,29 @@ class _RawOutput(_Output):
         self._file.close()
 
 
-class _ValueOutput(_Output):
-    """JSON and Parquet are not written row by row: all values are written anew."""
+class _JsonOutput(_Output):
+    """One list, written anew with the same values."""
 
     def __init__(self, table: Table, path: Path) -> None:
-        names = columns_of(table.path, table.format) if table.format == "parquet" else _all_columns(table)
-        self._writer = open_writer(path, table.format, names, like=table.path if table.format == "parquet" else None)
+        self._file, self._before = path.open("wb"), b"[\n"
+
+    def write(self, row: dict[str, Any], *, is_changed: bool) -> None:
+        self._file.write(self._before + _json(row).encode())
+        self._before = b",\n"
+
+    def skip(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.write(b"\n]\n")
+        self._file.close()
+
+
+class _ParquetOutput(_Output):
+    """All values are written anew."""
+
+    def __init__(self, table: Table, path: Path) -> None:
+        self._writer = open_writer(path, "parquet", columns_of(table.path, "parquet"), like=table.path)
 
     def write(self, row: dict[str, Any], *, is_changed: bool) -> None:
         self._writer.write(row)
@@ -191,8 +215,3 @@ class _ValueOutput(_Output):
 
     def __exit__(self, *exc: object) -> None:
         self._writer.__exit__(None, None, None)
-
-
-def _all_columns(table: Table) -> list[str]:
-    """Of every row, and not only of the first ones: none is to be lost."""
-    return list(dict.fromkeys(key for row in read_rows(table.path, table.format) for key in row))

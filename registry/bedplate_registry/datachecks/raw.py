@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ def raw_rows(path: Path, format: str) -> Iterator[bytes]:
     """Of CSV and TSV the header comes first. Empty lines are left out, as they are no rows."""
     if format == "jsonl":
         with path.open("rb") as file:
+            first = next(file, b"")
+            yield from (line for line in (first,) if line.removeprefix(codecs.BOM_UTF8).strip())
             yield from (line for line in file if line.strip())
     else:
         yield from _records(path, "," if format == "csv" else "\t")
@@ -27,10 +30,10 @@ def _records(path: Path, delimiter: str) -> Iterator[bytes]:
         asked: list[str] = []
 
         def lines() -> Iterator[str]:
-            for line in file:
+            for number, line in enumerate(file):
                 asked.append(line)
-                # What tells the editor of the encoding is no part of the first cell.
-                yield line.removeprefix("\ufeff")
+                # In front of the header it tells of the encoding; elsewhere it is a character like others.
+                yield line if number else line.removeprefix("\ufeff")
 
         reader = csv.reader(lines(), delimiter=delimiter, strict=True)
         while True:

@@ -12,7 +12,7 @@ __all__ = ["Repeats", "answer_of", "in_order"]
 
 # How an answer that differs is called: of those with labels one is wrong, the others may have several good ones.
 _LABELED = ("text-classification", "token-classification", "image-classification")
-_ANSWERS = ("label", "tags", "summary", "target", "completion", "answer")
+_ANSWERS = ("tags", "summary", "target", "completion", "answer")
 MEASURED_ON = ("test", "validation")
 
 
@@ -55,6 +55,9 @@ def answer_of(task: str, values: Values) -> str:
     answers = values.get("answers")
     if isinstance(answers, dict):
         return repr(sorted({str(text) for text in answers["text"]}))
+    if "label" in values:
+        label = values["label"]
+        return repr(sorted({str(name) for name in (label if isinstance(label, list) else [label])}))
     return repr([value for key, value in values.items() if key in _ANSWERS])
 
 

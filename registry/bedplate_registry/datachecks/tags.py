@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bedplate_registry.label_names import is_integer
+from bedplate_registry.label_names import class_name, is_integer
 
 from .labels import check_label_counts
 from .marks import Mark, Values
 from .report import Collector, SplitFacts
+from .texts import lone_surrogate
 
 __all__ = ["TagCheck"]
 
@@ -31,6 +32,7 @@ class TagCheck:
         if any(not isinstance(token, str) for token in tokens):
             yield Mark("wrong-type", "tokens", "a token is no text")
             return
+        yield from lone_surrogate("tokens", " ".join(tokens))
         if any(not token.strip() for token in tokens):
             yield Mark("empty-token", "tokens")
         if tags is None:
@@ -43,7 +45,7 @@ class TagCheck:
             yield from self._look_at_tags(facts, row, tags)
 
     def _look_at_tags(self, facts: SplitFacts, row: int, tags: list[Any]) -> Iterator[Mark]:
-        names = [self._name(tag) for tag in tags]
+        names = [class_name(str(tag), self._class_names) for tag in tags]
         if None in names:
             yield Mark("unknown-label", "tags", f"{tags[names.index(None)]!r} is not one of the class names")
             return
@@ -54,13 +56,6 @@ class TagCheck:
             at = next(place for place, name in enumerate(known) if mended[place] != name)
             before = known[at - 1] if at else "nothing"
             yield Mark("bad-bio", "tags", f"{known[at]} follows {before}", values=self._repair(tags, known, mended))
-
-    def _name(self, tag: str | int) -> str | None:
-        """The name of a tag, or None where it is not one of the class names."""
-        names, text = self._class_names, str(tag)
-        if not names or text in names:
-            return text
-        return names[int(text)] if is_integer(text) and 0 <= int(text) < len(names) else None
 
     def _repair(self, tags: list[Any], names: list[str], mended: list[str]) -> Values | None:
         """The tags as they are spelled in the data; None where a number stands for none of those that are needed."""

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from .marks import Mark, Values
 
-__all__ = ["look_at_texts"]
+__all__ = ["has_surrogate", "lone_surrogate", "look_at_texts"]
 
 # Without tab and line ends; with the character that stands where bytes could not be read.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Positions in these count: a blank that is taken away at their beginning would move every answer.
 _COUNTED = ("context",)
 
@@ -22,3 +23,15 @@ def look_at_texts(texts: Values) -> Iterator[Mark]:
             yield Mark("whitespace", key, values={key: text.strip()})
         if found := _CONTROL.search(text):
             yield Mark("control-characters", key, f"U+{ord(found[0]):04X} at {found.start()}")
+        yield from lone_surrogate(key, text)
+
+
+def lone_surrogate(key: str, text: str) -> Iterator[Mark]:
+    """The first half of a surrogate pair in a text: JSON can spell it, UTF-8 cannot."""
+    if found := has_surrogate(text):
+        yield Mark("lone-surrogate", key, f"U+{ord(found[0]):04X} at {found.start()}")
+
+
+def has_surrogate(text: str) -> re.Match[str] | None:
+    """Where it is, if there is one."""
+    return None if text.isascii() else _SURROGATE.search(text)

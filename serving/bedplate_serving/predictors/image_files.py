@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bedplate_registry.image_folders import MAX_BYTES
+from bedplate_registry.image_folders import MAX_BYTES, SUFFIXES
 from bedplate_serving.predictors.base import ItemError
 
 __all__ = ["MAX_BYTES", "is_path", "is_url", "read_image", "sized"]
 
 _URL = re.compile(r"(https?|ftp|file|s3|hf)://", re.IGNORECASE)
-_SUFFIX = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg)$", re.IGNORECASE)
+_SUFFIXES = (*SUFFIXES, ".tif", ".tiff", ".avif", ".heic", ".svg")  # also of images that are not read
 
 
 def is_url(text: str) -> bool:
@@ -21,7 +21,7 @@ def is_url(text: str) -> bool:
 
 def is_path(item: Any) -> bool:
     """Whether a text names a file of an image. (Base64 has no dot.)"""
-    return isinstance(item, str) and bool(_SUFFIX.search(item.strip()[-10:])) and not is_url(item.strip())
+    return isinstance(item, str) and item.strip()[-10:].lower().endswith(_SUFFIXES) and not is_url(item.strip())
 
 
 def read_image(path: str, folder: Path, store: Path | None = None) -> bytes:

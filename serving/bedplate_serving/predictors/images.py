@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from bedplate_registry import image_folders
 from bedplate_registry.image_folders import MAX_ASPECT, MAX_PIXELS
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.image_files import is_path, is_url, sized
@@ -26,7 +27,7 @@ from bedplate_serving.predictors.text import keys_of, kind_of, shown_key
 
 __all__ = ["MAX_PIXELS", "decode", "parse_image"]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = (*image_folders.FORMATS, "TIFF")
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
