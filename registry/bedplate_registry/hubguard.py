@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .errors import Unavailable
-from .hub import Hub
+from .hubaddress import HubAddress
 
 if TYPE_CHECKING:
     import httpx
@@ -25,7 +25,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 class Guard:
     """Looks at each request before it is sent; made for one Hub. A hook of httpx."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: HubAddress) -> None:
         self._hub = hub
         self._host = urlsplit(hub.url).hostname or ""
 

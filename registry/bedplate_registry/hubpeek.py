@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from .cards import card_facts
 from .errors import Refused, Unavailable
-from .hub import MAX_FILES, Hub, HubFile, HubModel, is_commit, listed_file
+from .hubaddress import MAX_FILES, HubAddress, HubFile, HubModel, is_commit, listed_file
 from .hubreading import ask, read_answer, read_body
 from .names import Name
 from .safe_json import count_values
@@ -38,7 +38,7 @@ WITHOUT_HUB = "A folder on this disk needs no Hub: bedplate import --from DIR --
 _turns = BoundedSemaphore(AT_ONCE)
 
 
-def find_model(hub: Hub, model_id: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:
+def find_model(hub: HubAddress, model_id: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:
     """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now, and all
     that the Hub says of it.
 
@@ -61,7 +61,7 @@ def find_model(hub: Hub, model_id: str, revision: str | None = None) -> tuple[Hu
     return ask(hub, exchange, turns=_turns, seconds=hub.timeout_seconds, hint=WITHOUT_HUB)
 
 
-def read_starts(hub: Hub, model: HubModel, files: Sequence[HubFile]) -> dict[str, bytes]:
+def read_starts(hub: HubAddress, model: HubModel, files: Sequence[HubFile]) -> dict[str, bytes]:
     """The bytes of each of these, by path; of safetensors the header alone, with its length before it, and
     nothing of those of the very largest models.
 
@@ -103,7 +103,7 @@ def _of_bounded_cost(starts: dict[str, bytes]) -> dict[str, bytes]:
     return small
 
 
-async def _start(hub: Hub, client: httpx.AsyncClient, model: HubModel, file: HubFile) -> bytes:
+async def _start(hub: HubAddress, client: httpx.AsyncClient, model: HubModel, file: HubFile) -> bytes:
     if not file.path.endswith(".safetensors"):
         data = await _first(hub, client, model, file, file.size_bytes)
         _check_digest(hub, file, data)
@@ -115,7 +115,7 @@ async def _start(hub: Hub, client: httpx.AsyncClient, model: HubModel, file: Hub
     return data[:wanted]
 
 
-async def _first(hub: Hub, client: httpx.AsyncClient, model: HubModel, file: HubFile, count: int) -> bytes:
+async def _first(hub: HubAddress, client: httpx.AsyncClient, model: HubModel, file: HubFile, count: int) -> bytes:
     """The first `count` bytes."""
     if count == 0:
         return b""
@@ -133,7 +133,7 @@ async def _first(hub: Hub, client: httpx.AsyncClient, model: HubModel, file: Hub
         return await read_body(hub, response, count, cut=True)
 
 
-def _check_digest(hub: Hub, file: HubFile, data: bytes) -> None:
+def _check_digest(hub: HubAddress, file: HubFile, data: bytes) -> None:
     """Of a whole file, as `fetch` checks it."""
     if file.sha256 is not None:
         is_right = hashlib.sha256(data).hexdigest() == file.sha256

@@ -14,7 +14,7 @@ from threading import Semaphore
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import Unavailable
-from .hub import Hub
+from .hubaddress import HubAddress
 from .hubguard import Guard
 from .safe_json import MAX_VALUES, count_values
 
@@ -29,7 +29,12 @@ T = TypeVar("T")
 
 
 def ask(
-    hub: Hub, exchange: Callable[[httpx.AsyncClient], Awaitable[T]], *, turns: Semaphore, seconds: float, hint: str
+    hub: HubAddress,
+    exchange: Callable[[httpx.AsyncClient], Awaitable[T]],
+    *,
+    turns: Semaphore,
+    seconds: float,
+    hint: str,
 ) -> T:
     """What `exchange` makes of its requests. Raises Unavailable where no turn is free, where the Hub does not answer
     within `seconds`, and where what it answers makes a ValueError; `hint` says what to do without it.
@@ -51,7 +56,7 @@ def taken(turns: Semaphore) -> Iterator[None]:
         turns.release()
 
 
-async def _within(hub: Hub, exchange: Callable[[httpx.AsyncClient], Awaitable[T]], seconds: float) -> T:
+async def _within(hub: HubAddress, exchange: Callable[[httpx.AsyncClient], Awaitable[T]], seconds: float) -> T:
     """On an event loop, since only there one deadline holds for all of it: also for headers without end."""
     import httpx
 
@@ -69,7 +74,7 @@ async def _within(hub: Hub, exchange: Callable[[httpx.AsyncClient], Awaitable[T]
         return await exchange(client)
 
 
-async def read_answer(hub: Hub, response: httpx.Response, most: int) -> Any:
+async def read_answer(hub: HubAddress, response: httpx.Response, most: int) -> Any:
     """The JSON of an answer. Raises ValueError where it is none, or would take too much memory to read."""
     data = await read_body(hub, response, most)
     if count_values(data) > MAX_VALUES:
@@ -77,7 +82,7 @@ async def read_answer(hub: Hub, response: httpx.Response, most: int) -> Any:
     return json.loads(data)
 
 
-async def read_body(hub: Hub, response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
+async def read_body(hub: HubAddress, response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
     """The body, as long as it has no more bytes than `most`; with `cut` its start, and the rest is not received."""
     data = bytearray()
     async for piece in response.aiter_raw():
@@ -90,7 +95,7 @@ async def read_body(hub: Hub, response: httpx.Response, most: int, *, cut: bool 
 
 
 @contextmanager
-def _explained(hub: Hub, seconds: float, hint: str) -> Iterator[None]:
+def _explained(hub: HubAddress, seconds: float, hint: str) -> Iterator[None]:
     import httpx
 
     try:
