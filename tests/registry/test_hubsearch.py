@@ -120,7 +120,8 @@ def test_what_is_no_model_is_left_out_and_what_is_no_fact_is_unknown(scripted: S
     scripted.items = [odd, {"id": "../../etc"}, {"id": 7}, {}, None, "text", {"id": "a/b/c"}]
     [entry], _ = search_hub(Hub(scripted.url), Wanted())
     assert entry.model_id == "acme/odd"
-    assert (entry.task, entry.model_type, entry.license, entry.parameters) == (None, None, None, None)
+    assert (entry.task, entry.model_type, entry.parameters) == (None, None, None)
+    assert entry.license == "x[31m"  # a terminal prints it, and does nothing else
     assert (entry.languages, entry.gated, entry.downloads) == (("en",), True, None)
 
 
