@@ -172,7 +172,14 @@ def test_the_metric_that_is_asked_for_also_chooses_the_checkpoint_of_each_trial(
     by_loss = workspace.plan("sweep", request(metric="log_loss")).spec
     assert by_loss["settings"] == {"metric_for_best_model": "log_loss"}
     assert not by_loss["greater_is_better"]
-    assert workspace.plan("sweep", request(settings={"metric_for_best_model": "loss"})).spec["metric"] == "log_loss"
+    assert workspace.plan("sweep", request(settings={"metric_for_best_model": "loss"})).spec["metric"] == "loss"
+
+
+def test_settings_that_need_each_other_are_searched_together(workspace: Workspace) -> None:
+    spec = workspace.plan("sweep", request(settings={"apply_lora": True}, search={"lora_r": [4, 16]})).spec
+    assert [trial["lora_r"] for trial in spec["trials"]] == [4, 16]
+    with pytest.raises(BedplateError, match="lora_r has no effect"):
+        workspace.plan("sweep", request(search={"lora_r": [4, 16]}))
 
 
 # --- its rounds

@@ -202,3 +202,21 @@ def test_as_many_tokens_as_the_model_has_positions_are_taken() -> None:
     assert resolve(given, Facts(22_700_000), 1000, "cpu").settings.max_seq_length == 512
     unknown = Facts(22_700_000, context_length=None)
     assert resolve(FinetuneSettings(max_seq_length=600), unknown, 1000, "cpu").settings.max_seq_length == 600
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"optim": "adafactor", "adam_beta1": 0.8}, "adam_beta1 has no effect: the optimizer is adafactor"),
+        ({"lr_scheduler_type": "constant", "warmup_steps": 10}, "warmup_steps has no effect"),
+        ({"early_stopping_threshold": 0.1}, "early_stopping_threshold has no effect"),
+        ({"eval_strategy": "steps", "eval_steps": 1.5}, "eval_steps is 1.5: above 1 it is a number of steps"),
+        ({"warmup_steps": 1.5}, "warmup_steps is 1.5"),
+        ({"lr_scheduler_type": "polynomial", "learning_rate": 5e-8}, "a polynomial schedule ends at 1e-07"),
+        ({"seed": "9" * 400}, "seed"),
+        ({"seed": 10**400}, "seed"),
+    ],
+)
+def test_what_would_have_no_effect_or_end_in_the_middle_is_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        FinetuneSettings.from_mapping(values)

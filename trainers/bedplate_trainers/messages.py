@@ -59,7 +59,10 @@ class FinetuneRequest:
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What a fine-tune came to: `metrics` of the validation rows, `report` of the test rows (None: there are none)."""
+    """What a fine-tune came to.
+
+    `metrics` are those of the validation rows, their `loss` among them; `report` is of the test rows, None without any.
+    """
 
     metrics: dict[str, float]
     report: dict[str, Any] | None

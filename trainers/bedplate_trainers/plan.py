@@ -81,6 +81,7 @@ class Trained:
     steps: int
     epochs: float
     best_step: int
+    loss: float | None  # of the validation rows, at that step
     seconds: float  # of this process; a resumed run counts from its resumption
     rows: float  # that it went over in that time, again and again
     samples_per_second: float

@@ -20,6 +20,7 @@ from .defaults import Choice, Situation, choose
 from .needs import check_needs
 from .parsing import AUTO, choice, flag, integer, names, of_task, parse_settings, real, text, words
 from .setting_names import RENAMED, RENAMED_METRICS, UNSUPPORTED
+from .together import check_together
 
 __all__ = ["EvaluateSettings", "FinetuneSettings", "ModelFigures", "Resolved", "check_metric", "resolve"]
 
@@ -28,8 +29,6 @@ CLASSIFIERS = ("text-classification", "token-classification")
 HEADED = (*CLASSIFIERS, "question-answering")  # a new head on an encoder
 WRITERS = ("summarization", "translation")
 WINDOWED = ("token-classification", "question-answering")  # read long texts in windows
-
-LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "merge_lora_weights", "load_in_4bit")
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,9 @@ class FinetuneSettings:
     )
     max_answer_length: int = integer(30, 1, 512, "the longest answer, in tokens", tasks=("question-answering",))
     n_best_size: int = integer(20, 1, 100, "answers that a report shows of a wrong row", tasks=("question-answering",))
-    ignore_mismatched_sizes: bool = flag(True, "a head for other labels is replaced; false: refuse it", tasks=HEADED)
+    ignore_mismatched_sizes: bool = flag(
+        True, "a head for other labels is replaced; false: refuse it", tasks=CLASSIFIERS
+    )
     class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …", tasks=CLASSIFIERS)
     validation_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for validation where it is automatic")
     test_fraction: float = real(0.1, 0.0, 0.9, "share of the rows for the test where it is automatic")
@@ -126,11 +127,17 @@ class FinetuneSettings:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], task: str = "text-classification") -> FinetuneSettings:
         """The settings given, or Refused naming the first that is unknown, not supported or out of range."""
+        parsed = cls.each_from_mapping(values, task)
+        check_together(parsed)
+        return parsed
+
+    @classmethod
+    def each_from_mapping(cls, values: Mapping[str, Any], task: str) -> FinetuneSettings:
+        """The same, each looked at by itself and not beside the others: values that a sweep will put together."""
         cleaned = {name: AUTO if _means_auto(name, value) else value for name, value in values.items()}
         parsed = parse_settings(cls, cleaned, task, RENAMED, UNSUPPORTED)
         if parsed.metric_for_best_model not in (AUTO, "loss"):
             check_metric(parsed.metric_for_best_model, task, also=("loss",))
-        _check_together(parsed)
         return parsed
 
     def to_json(self, task: str = "text-classification") -> dict[str, Any]:
@@ -144,7 +151,7 @@ class EvaluateSettings:
     """What a user may set for an evaluation."""
 
     metrics: tuple[str, ...] = names("the metrics wanted; all that apply where none is given")
-    class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …")
+    class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …", tasks=CLASSIFIERS)
     source_lang: str = words("", "the language of the sources, in the model's codes", tasks=("translation",))
     target_lang: str = words("", "the language that is written, in the model's codes", tasks=("translation",))
     max_answer_length: int | Auto = integer(
@@ -250,45 +257,5 @@ def _check_length(name: str, asked: int | Auto, context_length: int | None) -> N
         raise Refused(
             f"{name} is {asked}, and the model takes at most {context_length} tokens.",
             hint=f"Set it to {context_length} or less, or to auto.",
-            code="bad-setting",
-        )
-
-
-def _check_lora(settings: FinetuneSettings) -> None:
-    """Refused where a setting of adapters is given and no adapter is trained: it would have no effect."""
-    if settings.apply_lora:
-        return
-    defaults = FinetuneSettings()
-    for name in LORA_SETTINGS:
-        if getattr(settings, name) != getattr(defaults, name):
-            raise Refused(
-                f"{name} is for LoRA, and apply_lora is false.",
-                hint="Set apply_lora to true, or leave it out.",
-                code="bad-setting",
-            )
-
-
-def _check_together(settings: FinetuneSettings) -> None:
-    _check_lora(settings)
-    if settings.fsdp and settings.deepspeed_stage != "none":
-        raise Refused("fsdp and deepspeed_stage both shard the model.", hint="Set one of the two.", code="bad-setting")
-    if settings.early_stopping_patience and settings.eval_strategy == "no":
-        raise Refused(
-            "early_stopping_patience needs evaluations, and eval_strategy is 'no'.",
-            hint="Set eval_strategy to epoch or steps.",
-            code="bad-setting",
-        )
-    if not settings.eval_generate_rows and settings.metric_for_best_model not in (AUTO, "loss"):
-        raise Refused(
-            f"metric_for_best_model is {settings.metric_for_best_model!r}, and with eval_generate_rows 0 no text is "
-            "written to measure it on.",
-            hint="Set metric_for_best_model to loss, or eval_generate_rows above 0.",
-            code="bad-setting",
-        )
-    if settings.validation_fraction + settings.test_fraction > 0.9:
-        raise Refused(
-            f"validation_fraction and test_fraction leave less than a tenth of the rows for training "
-            f"({settings.validation_fraction:g} + {settings.test_fraction:g}).",
-            hint="Make them smaller.",
             code="bad-setting",
         )

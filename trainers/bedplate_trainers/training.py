@@ -139,10 +139,13 @@ def _outcome(trainer: BedplateTrainer, plan: Plan, seconds: float) -> Trained:
     # Of all processes. The last batch of an epoch may be short: over whole epochs this is exact.
     rows = (state.global_step - trainer.flow.first_step) * len(plan.train) / trainer.flow.steps_per_epoch
     busy = max(seconds - trainer.flow.seconds_aside, 1e-9)
+    best_step = state.best_global_step or state.global_step
+    losses = {entry["step"]: float(entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry}
     return Trained(
         steps=state.global_step,
         epochs=round(float(state.epoch or 0.0), 4),
-        best_step=state.best_global_step or state.global_step,
+        best_step=best_step,
+        loss=losses.get(best_step),
         seconds=seconds,
         rows=rows,
         samples_per_second=rows / busy,

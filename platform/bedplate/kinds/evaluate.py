@@ -97,8 +97,11 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> None:
-    """A model with a head for the task is judged as it is; one that could be fine-tuned for it, by a probe."""
-    if version.facts.task == task:
+    """A model with a head for the task is judged as it is; one that could be fine-tuned for it, by a probe.
+
+    Summarization and translation have the same head.
+    """
+    if version.facts.task is not None and get_task(task).fits(version.facts.architecture):
         return
     if task not in version.facts.finetunable_tasks:
         does = version.facts.task or "nothing by itself"

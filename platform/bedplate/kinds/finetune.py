@@ -164,9 +164,12 @@ def _processes(value: object) -> int:
 def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
     """Weights, gradients and the two moments of Adam, four bytes each; on a GPU the host holds the weights only.
 
-    With LoRA the weights, and a second time where the two are merged.
+    With LoRA the weights, and a second time where the two are merged. Two encoders that are joined are two of them, and
+    what the second looks at the first with.
     """
-    parameters, processes = context.registry.models.get(spec["model"]).facts.parameters, spec["processes"]
+    facts, processes = context.registry.models.get(spec["model"]).facts, spec["processes"]
+    is_joined = joins_for(facts.model_type, spec["task"])
+    parameters = int(facts.parameters * 2.5) if is_joined else facts.parameters
     bytes_each = 8 if spec["settings"].get("apply_lora") else 16
     if spec["device"] == "cuda":
         each = parameters * 4 + 3 * GIB

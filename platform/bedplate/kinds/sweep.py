@@ -140,7 +140,7 @@ def _search(request: Mapping[str, Any], task: str) -> dict[str, list[Any]]:
             raise Refused(f"{name} is both in settings and in search.", hint="Leave it out of one of them.")
         if not isinstance(values, list | tuple) or not values:
             raise Refused(f"search: {name}={values!r} is not a list of values.", hint="Give one or more in a list.")
-        read = [FinetuneSettings.from_mapping({name: value}, task).to_json(task)[name] for value in values]
+        read = [FinetuneSettings.each_from_mapping({name: value}, task).to_json(task)[name] for value in values]
         if twice := [value for at, value in enumerate(read) if value in read[:at]]:
             raise Refused(f"search: {name} has {twice[0]!r} twice.", hint="Give each value once.")
         found[name] = read
@@ -194,8 +194,7 @@ def _check_trials(context: Context, first: Mapping[str, Any], trials: list[dict[
     if not metric and len(names) > 1:
         raise Refused("Trials have more than one metric_for_best_model.", hint="Say by which metric they are compared.")
     name = str(metric or names.pop())
-    name = "log_loss" if name == "loss" else name  # a finished fine-tune is judged by that name
-    check_metric(name, task)
+    check_metric(name, task, also=("loss",))
     return name
 
 

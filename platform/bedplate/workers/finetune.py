@@ -115,7 +115,7 @@ def _report(registry: Registry, spec: dict[str, Any], result: FinetuneResult) ->
     if result.report is None:
         return None
     held = spec["test"] if isinstance(spec["test"], dict) else spec["train"]
-    class_names = result.resolved.get("class_names")
+    class_names = result.resolved["values"].get("class_names")
     about = {**held, **DataRef.from_json(held).read_as(registry, spec["task"], spec["columns"], class_names)}
     if held is spec["train"]:
         about["split"] = "test"

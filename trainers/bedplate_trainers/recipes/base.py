@@ -60,6 +60,8 @@ def _run(
             return None
         reporter.progress("save", 1, 1)
         metrics, report = _judge(prepared, request, model, reporter)
+    if metrics and trained.loss is not None:
+        metrics["loss"] = trained.loss
     counts = prepared.sets.counts
     return FinetuneResult(
         metrics=metrics,
