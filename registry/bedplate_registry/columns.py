@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import Refused, nearest
 from .tasks import Key, Task, get_task
+from .texts import has_surrogate
 
 __all__ = ["SPARE", "BadValue", "ColumnMap", "map_columns"]
 
@@ -54,6 +55,9 @@ class ColumnMap:
         picked, problems = self.pick_each(row)
         for problem in problems.values():
             raise problem
+        for name, path in self.paths:
+            if _is_broken(picked.get(name.partition(".")[0])):
+                raise BadValue(".".join(path), "holds half a surrogate pair, which is no text")
         return picked
 
     def pick_each(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BadValue]]:
@@ -168,6 +172,14 @@ def _checked(key: Key, value: Any, column: str) -> Any:
     if not isinstance(value, Mapping):
         raise _bad_value(value, column, f"is {type(value).__name__}, not an object")
     return dict(value)
+
+
+def _is_broken(value: Any) -> bool:
+    """Whether half a surrogate pair stands in a text, or in one of several."""
+    if isinstance(value, str):
+        return has_surrogate(value) is not None
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_is_broken, items))
 
 
 def _label_cell(text: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bedplate_registry.columns import map_columns
@@ -118,3 +120,18 @@ def test_answers_may_be_an_object_or_mapped_by_their_parts() -> None:
     del mapping["answers.text"]
     with pytest.raises(Refused, match=r"answers\.text"):
         map_columns(task, list(row), mapping)
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("text-classification", {"sentence1": "x\ud800", "label": "a"}),
+        ("text-classification", {"sentence1": "x", "label": ["a", "\udfff"]}),
+        ("token-classification", {"tokens": ["x", "\ud800"], "tags": ["O", "O"]}),
+        ("question-answering", {"question": "q", "context": "c", "answers": {"text": ["\ud800"], "answer_start": [0]}}),
+        ("translation", {"source": "ok", "target": "\ud800"}),
+    ],
+)
+def test_half_a_surrogate_pair_is_no_text(task: str, row: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="holds half a surrogate pair"):
+        map_columns(task, list(row)).pick(row)

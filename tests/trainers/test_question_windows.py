@@ -88,6 +88,7 @@ def test_what_is_cut_or_left_out_of_training_is_told(bert: Any, recorder: Any) -
     encoder = QuestionEncoder(bert, LIMIT, STRIDE)
     learned = encoder.to_learn(rows, recorder)
     assert (learned.targets["start_positions"] == 0).all()  # of the second row alone
+    assert set(learned.numbers) == {2} and len(learned.numbers) == len(learned)
     assert "Of 1 of 2 questions only the beginning is read" in recorder.messages[0]
     assert recorder.messages[1].startswith("1 of 2 questions are left out of training")
     assert len(encoder.to_judge(rows, recorder).cuts) == 2

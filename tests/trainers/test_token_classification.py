@@ -183,13 +183,17 @@ def test_each_word_is_labeled_once_at_its_first_token_where_it_sees_most(
     tmp_path_factory: pytest.TempPathFactory, made_tokenizer: Callable[[str], Any], family: str, stride: int
 ) -> None:
     source, tokenizer = random.Random(stride), made_tokenizer(family)
-    rows = TaggedRows(tuple(long_row(source, source.randint(1, 60)) for _ in range(20)))
+    rows = TaggedRows(tuple(replace(long_row(source, source.randint(1, 60)), row=row) for row in range(1, 21)))
     windows = WindowEncoder(tokenizer, LabelSet(TAGS, False), 16, stride)(rows, SILENT)
     batch = windows.__getitems__(range(len(windows)))
     assert windows.lengths.max() == 16
     found = batch["labels"][batch["labels"] != -100].tolist()
     assert found == [TAGS.index(tag) for row in rows for tag in row.tags], "every word once, and in order"
     assert batch["attention_mask"][batch["labels"] != -100].all()
+    counted = [
+        number for number, labels in zip(windows.numbers, batch["labels"], strict=True) for _ in labels[labels != -100]
+    ]
+    assert counted == [row.row for row in rows for _ in row.tags], "each window knows the row that it is of"
     unknown = int((batch["input_ids"][batch["labels"] != -100] == tokenizer.unk_token_id).sum())
     assert unknown > 0, "what the tokenizer sees nothing in is read as unknown"
 

@@ -26,6 +26,7 @@ class EncodedRows:
     """Rows as the model takes them, with their targets. A loader asks for a whole batch at once.
 
     `columns` have a value for each token, padded by `pads`; `targets` have one for each row, by their names in a batch.
+    `numbers` are those of the rows in their file, where several of these are of one.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class EncodedRows:
         multiple: int = 1,
         *,
         pads_left: bool = False,
+        numbers: Sequence[int] = (),
     ) -> None:
+        self.numbers = numbers
         self.lengths = np.fromiter((len(row) for row in columns["input_ids"]), dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._flat = {name: np.concatenate(rows) for name, rows in columns.items()}

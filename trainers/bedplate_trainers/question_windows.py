@@ -127,7 +127,7 @@ class QuestionEncoder:
 
     def _encode(self, rows: QuestionRows, reporter: Reporter, *, learns: bool) -> EncodedQuestions:
         columns: dict[str, list[Vector]] = {name: [] for name in self._pads}
-        targets, cuts, counts = list[tuple[int, int]](), list[QuestionCut](), [0]
+        targets, cuts, counts, numbers = list[tuple[int, int]](), list[QuestionCut](), [0], list[int]()
         shortened = left_out = 0
         for at in range(0, len(rows), CHUNK_ROWS):
             chunk = rows.rows[at : at + CHUNK_ROWS]
@@ -144,6 +144,7 @@ class QuestionEncoder:
                     if not learns or pair[0] != NO_TARGET:
                         self._add(columns, window)
                         targets.append(pair)
+                        numbers.append(row.row)
                 if not learns:
                     cuts.append(cut)
                 counts.append(len(targets))
@@ -154,7 +155,8 @@ class QuestionEncoder:
             raise Refused("No answer fits into a window.", hint="Raise max_seq_length, or doc_stride.", code="no-rows")
         starts, ends = np.asarray(targets, dtype=np.int64).T.copy()
         named = {"start_positions": starts, "end_positions": ends}
-        windows = WindowRows(columns, named, self._pads, self._multiple, pads_left=self._pads_left)
+        sides = {"pads_left": self._pads_left, "numbers": numbers}
+        windows = WindowRows(columns, named, self._pads, self._multiple, **sides)
         return EncodedQuestions(windows, cuts, np.asarray(counts), self._cutter)
 
     def _tokenize(self, texts: Sequence[str]) -> list[Any]:

@@ -46,12 +46,14 @@ class WindowEncoder:
     def __call__(self, rows: TaggedRows, reporter: Reporter) -> EncodedRows:
         """The windows of all rows, in their order. The labels that are not ignored are those of the words in theirs."""
         columns: dict[str, list[Vector]] = {name: [] for name in self._pads}
+        numbers: list[int] = []
         for at in range(0, len(rows), CHUNK_ROWS):
             chunk = rows.rows[at : at + CHUNK_ROWS]
             for row, tokens in zip(chunk, self._words([row.tokens for row in chunk]), strict=True):
                 self._add(columns, row, tokens)
+                numbers += [row.row] * (len(columns["labels"]) - len(numbers))
             reporter.progress("tokenize", at + len(chunk), len(rows), "rows")
-        return EncodedRows(columns, {}, self._pads, self._multiple, pads_left=self._pads_left)
+        return EncodedRows(columns, {}, self._pads, self._multiple, pads_left=self._pads_left, numbers=numbers)
 
     def _add(self, columns: dict[str, list[Vector]], row: TaggedRow, tokens: WordTokens) -> None:
         targets = np.full(len(tokens.ids), ClassLoss.IGNORED, dtype=np.int32)

@@ -14,13 +14,13 @@ from typing import Any
 
 from bedplate_registry.columns import ColumnMap
 from bedplate_registry.tables import columns_of
+from bedplate_registry.texts import has_surrogate
 from bedplate_registry.writers import open_writer
 
 from .checking import Checked, Table
 from .codes import CODES
 from .raw import raw_rows
 from .report import SHOWN_DETAILS, SHOWN_ROWS, shown
-from .texts import has_surrogate
 
 __all__ = ["Change", "Mender", "apply_marks"]
 

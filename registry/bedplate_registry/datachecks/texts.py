@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from bedplate_registry.texts import has_surrogate
+
 from .marks import Mark, Values
 
-__all__ = ["has_surrogate", "lone_surrogate", "look_at_texts"]
+__all__ = ["lone_surrogate", "look_at_texts"]
 
 # Without tab and line ends; with the character that stands where bytes could not be read.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # Positions in these count: a blank that is taken away at their beginning would move every answer.
 _COUNTED = ("context",)
 
@@ -30,8 +31,3 @@ def lone_surrogate(key: str, text: str) -> Iterator[Mark]:
     """The first half of a surrogate pair in a text: JSON can spell it, UTF-8 cannot."""
     if found := has_surrogate(text):
         yield Mark("lone-surrogate", key, f"U+{ord(found[0]):04X} at {found.start()}")
-
-
-def has_surrogate(text: str) -> re.Match[str] | None:
-    """Where it is, if there is one."""
-    return None if text.isascii() else _SURROGATE.search(text)

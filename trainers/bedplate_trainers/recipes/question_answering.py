@@ -76,6 +76,7 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
         work_dir=request.work_dir,
         device=device,
         processes=request.processes,
+        row_numbers=train.numbers,
     )
     settle = partial(_settle, sets=sets, settings=chosen, device=device, reporter=reporter)
     return Prepared(plan, tokenizer, resolved, sets, settle=settle)

@@ -68,15 +68,17 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     judge = (
         _Judge(sets.validation.rows, encode(sets.validation), objective, labels, chosen) if sets.validation else None
     )
+    train = encode(sets.train)
     plan = Plan(
         model=model,
-        train=encode(sets.train),
+        train=train,
         judge=judge,
         objective=objective,
         settings=chosen,
         work_dir=request.work_dir,
         device=device,
         processes=request.processes,
+        row_numbers=train.numbers,
     )
     return Prepared(plan, tokenizer, resolved, sets, labels.names)
 
