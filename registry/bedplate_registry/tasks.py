@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .decoders import DECODERS
 from .errors import Refused, nearest
 from .texts import one_line
 from .timm_models import WRAPPER, is_timm
@@ -271,7 +272,7 @@ def finetunable_tasks(model_type: str | None) -> tuple[str, ...]:
         return _names(("text-classification", "token-classification", "question-answering"))
     if model_type in SEQ2SEQ:
         return _names(("summarization", "translation"))
-    return ()
+    return _names(DECODERS.get(model_type or "", ()))
 
 
 def joins_for(model_type: str | None, task: str) -> bool:

@@ -75,7 +75,7 @@ def test_a_hit_says_what_the_hub_and_the_shipped_list_know_of_it(scripted: Scrip
 
 
 def test_filters_are_asked_of_the_hub_and_held_against_what_it_answers(scripted: ScriptedHub) -> None:
-    other = {**BERT, "id": "acme/gpt", "pipeline_tag": "text-generation", "config": {"model_type": "gpt2"}}
+    other = {**BERT, "id": "acme/llama", "pipeline_tag": "text-generation", "config": {"model_type": "llama"}}
     unknown = {"id": "acme/unknown", "pipeline_tag": "fill-mask"}
     scripted.items = [other, unknown, BERT]
     wanted = Wanted(

@@ -77,11 +77,13 @@ def test_a_tag_of_one_of_the_nine_tasks_may_contradict_the_architecture(
     assert contradicts(tag, config) == task
 
 
-def test_encoders_and_translators_can_be_fine_tuned() -> None:
+def test_encoders_translators_and_decoders_can_be_fine_tuned() -> None:
     assert "text-classification" in finetunable_tasks("bert") and "question-answering" in finetunable_tasks(
         "modernbert"
     )
     assert finetunable_tasks("t5") == ("summarization", "translation")
+    assert finetunable_tasks("llama") == ("text-classification", "token-classification")
+    assert finetunable_tasks("gpt2") == finetunable_tasks("bert")
     assert finetunable_tasks("wav2vec2") == finetunable_tasks(None) == ()
 
 

@@ -58,6 +58,7 @@ def add_adapter(model: Any, task: str, settings: FinetuneSettings) -> Any:
         lora_dropout=settings.lora_dropout,
         target_modules=targets,
         modules_to_save=whole or None,
+        fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),  # as in GPT-2
     )
     torch.manual_seed(settings.seed)
     with warnings.catch_warnings():

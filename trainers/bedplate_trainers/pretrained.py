@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, set_seed
 from transformers.utils import logging as transformers_logging
 
+from bedplate_registry.decoders import DECODERS
 from bedplate_registry.errors import BedplateError, Refused
 from bedplate_registry.tasks import Task, get_task
 
@@ -28,6 +29,7 @@ __all__ = [
     "pick_device",
     "pick_precision",
     "quiet",
+    "set_padding",
 ]
 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "scikit-learn")
@@ -89,6 +91,25 @@ def load_answerer(folder: Path, seed: int) -> Any:
     """The model that finds where an answer starts and ends. Its head is a new one where it has none."""
     set_seed(seed)
     return _load(folder, get_task("question-answering"), {"num_labels": 2})  # whatever the labels of another head were
+
+
+def set_padding(model: Any, tokenizer: Any) -> None:
+    """Of a decoder-only model: padding stands behind, where no token reads it, and has a token, which is saved with the
+    model. Such a model classifies by the last token that is none. Raises Refused: no-padding.
+    """
+    if model.config.model_type not in DECODERS:
+        return
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
+    if tokenizer.pad_token is None:
+        raise Refused(
+            "The model's tokenizer names no token that could stand for padding.",
+            hint="Name one in a copy of its tokenizer_config.json: pad_token or eos_token.",
+            code="no-padding",
+        )
+    tokenizer.padding_side = "right"
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.use_cache = False  # it writes nothing, so what it read need not be kept
 
 
 def _load(folder: Path, task: Task, about: Mapping[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from bedplate_trainers.metrics.question_answering import Predictions, score
 from bedplate_trainers.no_answer import best_threshold
 from bedplate_trainers.objectives import SpanLoss
 from bedplate_trainers.plan import Plan, inputs_of
-from bedplate_trainers.pretrained import figures_of, load_answerer, load_tokenizer, pick_device
+from bedplate_trainers.pretrained import figures_of, load_answerer, load_tokenizer, pick_device, set_padding
 from bedplate_trainers.question_windows import EncodedQuestions, QuestionEncoder
 from bedplate_trainers.questions import QuestionRows, read_questions
 from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
@@ -49,6 +49,7 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     reporter.progress("load", 1, 3)
     tokenizer = load_tokenizer(request.model_dir)
     model = load_answerer(request.model_dir, settings.seed)
+    set_padding(model, tokenizer)
     reporter.progress("load", 2, 3)
     device = pick_device(request.device)
 

@@ -22,7 +22,7 @@ from bedplate_trainers.messages import DataFile, FinetuneRequest, FinetuneResult
 from bedplate_trainers.metrics.classification import Predictions, score
 from bedplate_trainers.objectives import ClassLoss, LabelsLoss, mean_loss
 from bedplate_trainers.plan import Objective, Plan, inputs_of
-from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, pick_device
+from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, pick_device, set_padding
 from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
 from bedplate_trainers.sets import Sets, read_sets
 from bedplate_trainers.settings import FinetuneSettings, resolve
@@ -46,6 +46,7 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     model, labels = load_classifier(
         request.model_dir, labels, settings.seed, replace_head=settings.ignore_mismatched_sizes
     )
+    set_padding(model, tokenizer)
     reporter.progress("load", 2, 3)
     device = pick_device(request.device)
     resolved = resolve(

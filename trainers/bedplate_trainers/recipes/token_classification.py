@@ -20,7 +20,7 @@ from bedplate_trainers.messages import DataFile, FinetuneRequest, FinetuneResult
 from bedplate_trainers.metrics.token_classification import Predictions, score_what_applies
 from bedplate_trainers.objectives import ClassLoss, mean_loss
 from bedplate_trainers.plan import Objective, Plan, inputs_of
-from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, pick_device
+from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, pick_device, set_padding
 from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
 from bedplate_trainers.sets import Sets, read_sets
 from bedplate_trainers.settings import FinetuneSettings, resolve
@@ -46,6 +46,7 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     model, labels = load_classifier(
         request.model_dir, labels, settings.seed, replace_head=settings.ignore_mismatched_sizes, task=request.task
     )
+    set_padding(model, tokenizer)
     reporter.progress("load", 2, 3)
     device = pick_device(request.device)
     resolved = resolve(
