@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,22 @@ def test_it_learns_a_synthetic_set_and_reports_the_test(make_request: Maker, rec
     assert phases == ["load", "tokenize", "train", "evaluate", "save", "test", "baselines"]
     trained = [(done, total) for phase, done, total, _ in recorder.phases if phase == "train"]
     assert trained == [(step, result.steps) for step in range(1, result.steps + 1)]
+
+
+def test_the_steps_of_training_search_the_path_for_no_package(
+    make_request: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Counter[str]):
+        """Finds nothing, so the finders after it are asked as ever."""
+
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+            self[name] += 1
+
+    asked = Asked()
+    monkeypatch.setattr(sys, "meta_path", [asked, *sys.meta_path])
+    steps = tuned(make_request(settings={"max_steps": 8, "per_device_train_batch_size": 4})).steps
+    assert steps == 8
+    assert [name for name, times in asked.items() if times >= steps] == []
 
 
 def test_with_shuffled_labels_it_falls_to_chance(make_request: Maker, synthetic: Synthetic) -> None:
