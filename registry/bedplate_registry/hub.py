@@ -13,4 +13,4 @@ class Hub(HubAddress):
 
     def resolve(self, model_id: str, revision: str | None = None) -> HubModel:
         """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now."""
-        return find_model(self, model_id, revision)[0]
+        return find_model(self, model_id, revision, turns=None)[0]  # by jobs, which do nothing else meanwhile

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Semaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -38,7 +38,9 @@ WITHOUT_HUB = "A folder on this disk needs no Hub: bedplate import --from DIR --
 _turns = BoundedSemaphore(AT_ONCE)
 
 
-def find_model(hub: HubAddress, model_id: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:
+def find_model(
+    hub: HubAddress, model_id: str, revision: str | None = None, *, turns: Semaphore | None = _turns
+) -> tuple[HubModel, dict[str, Any]]:
     """The model at the commit that `revision` (a branch, a tag, a commit; the main branch if none) means now, and all
     that the Hub says of it.
 
@@ -58,7 +60,7 @@ def find_model(hub: HubAddress, model_id: str, revision: str | None = None) -> t
             raise ValueError("no object")
         return _model(said), said
 
-    return ask(hub, exchange, turns=_turns, seconds=hub.timeout_seconds, hint=WITHOUT_HUB)
+    return ask(hub, exchange, turns=turns, seconds=hub.timeout_seconds, hint=WITHOUT_HUB)
 
 
 def read_starts(hub: HubAddress, model: HubModel, files: Sequence[HubFile]) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,16 +32,17 @@ def ask(
     hub: HubAddress,
     exchange: Callable[[httpx.AsyncClient], Awaitable[T]],
     *,
-    turns: Semaphore,
+    turns: Semaphore | None,
     seconds: float,
     hint: str,
 ) -> T:
     """What `exchange` makes of its requests. Raises Unavailable where no turn is free, where the Hub does not answer
-    within `seconds`, and where what it answers makes a ValueError; `hint` says what to do without it.
+    within `seconds`, and where what it answers makes a ValueError; `hint` says what to do without it. A process
+    that has nothing else to do takes no turns.
 
     Nothing of a request, which holds the token, is in an error.
     """
-    with taken(turns), _explained(hub, seconds, hint):
+    with nullcontext() if turns is None else taken(turns), _explained(hub, seconds, hint):
         return asyncio.run(_within(hub, exchange, seconds))
 
 

@@ -93,6 +93,6 @@ def test_the_command_shows_a_page_and_says_that_there_are_more(server: Workspace
     listing = ["models", "list", "--home", str(server.home.path)]
     done = CliRunner().invoke(app, [*listing, "--query", "support", "--limit", "1"])
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ref", "acme/support-intent:1"]
-    assert "more than these 1" in done.stderr
+    assert "There are more: give --page 2" in done.stderr
     found = json.loads(CliRunner().invoke(app, [*listing, "--sort", "name", "--format", "json"]).stdout)
     assert [item["ref"] for item in found] == [f"{name}:1" for name in NAMES]

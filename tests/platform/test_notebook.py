@@ -24,7 +24,8 @@ MODEL = {
     "aliases": {"best": 1},
 }
 MODEL["created"] = "2026-11-24T08:00:00+00:00"
-DATASET = {"ref": "tickets:1", "rows": 3, "format": "csv", "size_bytes": 9, "created": "2026-11-24T08:00:00+00:00"}
+DATASET = {"ref": "tickets:1", "rows": 3, "format": "csv", "size_bytes": 9, "images": 0, "state": "active"}
+DATASET["created"] = "2026-11-24T08:00:00+00:00"
 JOB: dict[str, Any] = {
     "id": "finetune-1",
     "kind": "finetune",

@@ -41,10 +41,12 @@ def gather():
 
 collector = threading.Thread(target=gather)
 collector.start()
-with ThreadPoolExecutor(count) as pool:
-    drafts = list(pool.map(bring, range(count)))
-done.set()
-collector.join()
+try:
+    with ThreadPoolExecutor(count) as pool:
+        drafts = list(pool.map(bring, range(count)))
+finally:
+    done.set()
+    collector.join()
 print(json.dumps(drafts))
 """
 
