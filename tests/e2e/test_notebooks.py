@@ -1,0 +1,74 @@
+"""The notebooks run cell by cell, as they are written, on a tiny model of a loopback Hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bedplate
+from bedplate_registry.tasks import TASKS
+from harness import bedplate_home, free_port, serving
+from hub_server import serve_folders
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+NOTEBOOKS = sorted((SAMPLES / "notebooks").glob("*.ipynb"))
+FEW = {"max_steps": 2, "eval_strategy": "no", "per_device_train_batch_size": 8}
+
+
+def cells(notebook: Path, kind: str) -> list[str]:
+    written = json.loads(notebook.read_text(encoding="utf-8"))
+    assert (written["nbformat"], written["nbformat_minor"]) == (4, 5)
+    return ["".join(cell["source"]) for cell in written["cells"] if cell["cell_type"] == kind]
+
+
+@pytest.fixture(scope="module")
+def folder(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the samples beside a server, so that what the notebooks write stays out of the repository."""
+    root = tmp_path_factory.mktemp("notebooks")
+    make = "import sys; from pathlib import Path; from bedplate_serving.testing import causal; "
+    make += "causal.tiny_llama(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", make, str(root / "llama")], check=True, capture_output=True)
+    shutil.copytree(SAMPLES, root / "samples")
+    served = {"acme/tiny-encoder": models / "encoder", "acme/tiny-llama": root / "llama"}
+    with serve_folders(served) as hub, bedplate_home() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEDPLATE_HOME", str(home))
+        patch.setenv("HF_ENDPOINT", hub)
+        patch.chdir(root / "samples" / "notebooks")
+        with serving(home, free_port()):
+            yield Path.cwd()
+
+
+def test_there_is_one_for_each_task_that_is_fine_tuned_and_none_holds_outputs() -> None:
+    tasks = [name for name, task in TASKS.items() if task.finetunable]
+    assert [path.stem for path in NOTEBOOKS] == sorted(name.replace("-", "_") for name in tasks)
+    for path in NOTEBOOKS:
+        code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+@pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
+def test_a_notebook_runs_as_it_is_written(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of text classification on a decoder-only model, the others on an encoder."""
+    classifies, writes = name == "text_classification.ipynb", name in ("summarization.ipynb", "translation.ipynb")
+    monkeypatch.setenv("MODEL", "acme/tiny-llama" if classifies else "acme/tiny-encoder")
+    monkeypatch.setenv("ROWS", "200" if classifies else "40")
+    monkeypatch.setenv("SETTINGS", json.dumps(FEW | ({"num_beams": 1} if writes else {})))
+    namespace: dict[str, Any] = {"__name__": "notebook"}
+    for number, code in enumerate(cells(folder / name, "code"), 1):
+        exec(compile(code, f"{name}, code cell {number}", "exec"), namespace)
+    printed = capsys.readouterr().out
+    assert ":1 2 steps" in printed
+    assert "baselines: {'" in printed
+    with bedplate.connect() as ws:  # the graph of an encoder takes longer than all the rest
+        for job in ws.jobs.list():
+            if job.data["kind"] == "graph" and not job.is_final:
+                job.cancel()
