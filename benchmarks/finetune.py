@@ -1,16 +1,17 @@
 """Fine-tuning: the quality that default settings reach on real data, and the speed beside other ways to train.
 
     python benchmarks/finetune.py --set NAME [--model DIR]        NAME is one of finetune_sets.SETS
+    python benchmarks/finetune.py --set NAME --seeds 3 --rounds 0      ours and a plain loop, three seeds each; no speed
     python benchmarks/finetune.py --set NAME --only-speed --scaling 3        no fine-tune in full; 1 and 2 processes
     python benchmarks/finetune.py --packing        how much of our batches is padding, on all sets
 
-Without --model banking77 takes all-MiniLM-L6-v2, the others BERT-tiny, out of wheels of the package index; multi30k is
-learned by a small Marian from scratch.
+Without --model banking77 and wnut17_minilm take all-MiniLM-L6-v2, the others BERT-tiny, out of wheels of the package
+index; multi30k is learned by a small Marian from scratch.
 
 Quality: one fine-tune as a user would start it, with no setting given; two of its test metrics stand beside the
-baselines worked out in the same run. Speed: our loop, a bare one with the same tricks, transformers' example script and
-AutoTrain's settings in turns, on the same weights and rows; medians of the rounds. Data: the folder of real datasets
-beside the checkout (--data).
+baselines worked out in the same run. With --seeds several, each beside a plain loop's (finetune_quality). Speed: our
+loop, a bare one with the same tricks, transformers' example script and AutoTrain's settings in turns, on the same
+weights and rows; medians of the rounds. Data: the folder of real datasets beside the checkout (--data).
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ import os
 import platform
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,10 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
 
 from finetune_padding import padding_of
+from finetune_quality import compare_seeds, measure_quality, print_quality, print_seeds
 from finetune_scaling import measure_scaling
-from finetune_sets import DATA, SETS, RealSet, model_for, request_for
+from finetune_sets import DATA, SETS, model_for, request_for
 from finetune_speed import SIDES, measure_speed
-
-from bedplate_trainers.finetune import FinetuneRequest, finetune
 
 GOALS = {"bare": 0.97, "example": 1.3, "autotrain": 1.3}
 TITLES = {
@@ -43,24 +41,6 @@ TITLES = {
     "example": "example script",
     "autotrain": "AutoTrain's settings",
 }
-
-
-class Bar:
-    """Progress on stderr, a line every few seconds."""
-
-    def __init__(self) -> None:
-        self._last = 0.0
-
-    def progress(self, phase: str, done: float, total: float, unit: str = "", message: str = "") -> None:
-        now = time.perf_counter()
-        if now - self._last > 10:
-            self._last = now
-            print(f"  {phase} {done:.0f} of {total:.0f} {unit}", file=sys.stderr, flush=True)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
-
-    def message(self, text: str) -> None:
-        print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -72,13 +52,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         limit = {"max_steps": options.max_steps} if options.max_steps else {}
         request = request_for(options.set, model, options.data, Path(folder), options.device)
-        quality = {} if options.only_speed else measure_quality(replace(request, settings=limit), real)
+        full = replace(request, settings=limit)
+        quality = measure_quality(full, real) if not options.only_speed and not options.seeds else {}
+        seeds = compare_seeds(full, real, options.seeds) if options.seeds else {}
         speed = measure_speed(request, options.steps, options.rounds, options.sides) if options.rounds else {}
         scaling = measure_scaling(request, options.steps, options.scaling) if options.scaling else {}
-    print_table(options.set, real, quality)
+    if quality:
+        print_quality(options.set, real, quality)
+    if seeds:
+        print_seeds(options.set, real, seeds)
     print_speed(speed, scaling)
     about = {"benchmark": "finetune", "set": options.set, "model": model.name, **machine(options.device)}
-    print(json.dumps(about | quality | {"speed": speed, "scaling": scaling}))
+    print(json.dumps(about | quality | {"seeds": seeds, "speed": speed, "scaling": scaling}))
 
 
 def read_options() -> argparse.Namespace:
@@ -92,6 +77,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of it; 0: leave it out")
     parser.add_argument("--sides", type=sides_of, default=list(SIDES), help=f"of {','.join(SIDES)}")
     parser.add_argument("--scaling", type=int, default=0, metavar="ROUNDS", help="rounds of one and two processes")
+    parser.add_argument("--seeds", type=int, default=0, metavar="N", help="N full fine-tunes beside a plain loop's")
     parser.add_argument("--only-speed", action="store_true", help="leave the full fine-tune out")
     parser.add_argument("--packing", action="store_true", help="only count the padding of our batches, on all sets")
     options = parser.parse_args()
@@ -120,26 +106,6 @@ def study_padding(options: argparse.Namespace) -> None:
         print(json.dumps({"benchmark": "finetune padding", "set": name, **found}), file=sys.stderr)
 
 
-def measure_quality(request: FinetuneRequest, real: RealSet) -> dict[str, Any]:
-    result = finetune(request, Bar(), resume=False)
-    assert result is not None
-    assert result.report is not None
-    values = result.resolved["values"]
-    return {
-        **{name: result.report["metrics"][name] for name in real.metrics},
-        f"{real.metrics[0]}_interval": result.report["confidence"][real.metrics[0]],
-        "floor": real.floor,
-        "baselines": result.baselines,
-        "rows": [result.train_rows, result.validation_rows, result.test_rows],
-        "steps": result.steps,
-        "best_step": result.best_step,
-        "seconds": result.seconds,
-        "settings": {
-            name: values[name] for name in ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "seed")
-        },
-    }
-
-
 def machine(device: str) -> dict[str, Any]:
     import torch
 
@@ -149,16 +115,6 @@ def machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-
-
-def print_table(name: str, real: RealSet, quality: dict[str, Any]) -> None:
-    if not quality:
-        return
-    first, second = real.metrics
-    print(f"{'':24}{first:>16}{second:>16}")
-    for label, scores in ({f"{name}, tuned": quality} | quality["baselines"]).items():
-        print(f"{label:24}{scores[first]:>16.4f}{scores[second]:>16.4f}")
-    print(f"{'floor':24}{quality['floor']:>16.2f}")
 
 
 def print_speed(speed: dict[str, Any], scaling: dict[str, Any]) -> None:

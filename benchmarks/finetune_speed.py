@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+from finetune_loop import train_plainly
 from finetune_peers import AUTOTRAIN, EXAMPLE, Approach, Subject, train_as
 
 from bedplate_registry.progress import SILENT
@@ -95,36 +96,13 @@ def _ours(subject: Subject) -> Rates:
 
 
 def _bare(subject: Subject) -> Rates:
-    """The loop one would write by hand, with the same tricks."""
-    import torch
-    from transformers import get_linear_schedule_with_warmup, set_seed
-
-    from bedplate_trainers.plan import inputs_of
+    """The plain loop on the batches that ours takes."""
     from bedplate_trainers.sampling import LengthGroupedBatches
 
-    plan, settings = subject.plan, subject.plan.settings
-    set_seed(settings.seed)
-    model = plan.model.to(plan.device).train()
-    decayed = [p for name, p in model.named_parameters() if "bias" not in name and "LayerNorm" not in name]
-    others = [p for name, p in model.named_parameters() if "bias" in name or "LayerNorm" in name]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-    schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * settings.max_steps), settings.max_steps)
-    batches = LengthGroupedBatches(plan.train.lengths, settings.per_device_train_batch_size, settings.seed)
-    moments: list[Moment] = []
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision)
-    for rows in batches:
-        inputs = {name: value.to(plan.device) for name, value in plan.train.__getitems__(rows).items()}
-        with torch.autocast(plan.device, dtype=dtype, enabled=dtype is not None):
-            outputs = model(**inputs_of(inputs))
-        (plan.objective.total(outputs, inputs) / plan.objective.items(inputs)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        moments.append(moment())
-        if len(moments) == settings.max_steps:
-            break
+    plan, moments = subject.plan, list[Moment]()
+    settings = plan.settings
+    batches = iter(LengthGroupedBatches(plan.train.lengths, settings.per_device_train_batch_size, settings.seed))
+    train_plainly(plan, batches, settings.max_steps, lambda: moments.append(moment()))
     return rates_of(moments, settings.per_device_train_batch_size)
 
 
