@@ -50,7 +50,7 @@ def test_a_model_is_sharded_in_one_way() -> None:
 @pytest.mark.parametrize("name", ["lora_r", "merge_lora_weights", "load_in_4bit", "lora_target_modules"])
 def test_a_setting_of_adapters_without_an_adapter_is_refused(name: str) -> None:
     value = {"lora_r": 4, "lora_target_modules": "query"}.get(name, name == "load_in_4bit")
-    with pytest.raises(Refused, match=f"{name} has no effect: apply_lora is false"):
+    with pytest.raises(Refused, match=f"{name} has no effect: apply_lora is not true"):
         FinetuneSettings.from_mapping({name: value})
 
 

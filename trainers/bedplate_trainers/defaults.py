@@ -87,6 +87,13 @@ class Choice:
     reason: str
 
 
+ALL_WEIGHTS = Choice(
+    False, "all weights learn best; an adapter where memory does not do for them, which apply_lora=false forbids"
+)
+WHOLE = Choice(
+    False,
+    "4 bits cost accuracy; taken on a GPU where memory does not do for an adapter, which load_in_4bit=false forbids",
+)
 ACCURACY = Choice("accuracy", "the share of right answers is what most users look at")
 BEST_METRICS = {
     "summarization": Choice("rougeL", "the longest run of words in common with the reference"),
@@ -124,6 +131,8 @@ def choose(at: Situation, given: Mapping[str, Any]) -> dict[str, Choice]:
     offer("no_repeat_ngram_size", _no_repeat_ngram_size(at))
     offer("source_prefix", Choice("auto", "the model's own files say which words it wants"))
     offer("lora_target_modules", _lora_targets(at))
+    offer("apply_lora", ALL_WEIGHTS)
+    offer("load_in_4bit", WHOLE)
     offer("logging_steps", Choice(min(max(1, total // LOGS), 50), f"about {LOGS} points over {total} steps"))
     offer("eval_steps", Choice(max(1, min(steps, total)), "once an epoch"))
     offer("save_steps", _save_steps(steps))

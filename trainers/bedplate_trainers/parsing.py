@@ -37,8 +37,8 @@ def choice(default: str, options: Iterable[str], doc: str, *, tasks: Tasks = ())
     return _field(default, kind="choice", options=tuple(options), doc=doc, tasks=tasks)
 
 
-def flag(default: bool, doc: str, *, tasks: Tasks = ()) -> Any:
-    return _field(default, kind="flag", doc=doc, tasks=tasks)
+def flag(default: bool | str, doc: str, *, auto: bool = False, tasks: Tasks = ()) -> Any:
+    return _field(default, kind="flag", auto=auto, doc=doc, tasks=tasks)
 
 
 def text(default: str, doc: str, *, tasks: Tasks = ()) -> Any:

@@ -72,7 +72,9 @@ class FinetuneSettings:
         ("default", "eager", "sdpa", "flash_attention_2"),
         "how attention is computed; flash_attention_2 needs flash-attn and a GPU",
     )
-    apply_lora: bool = flag(False, "train a LoRA adapter and the head, and leave the other weights as they are")
+    apply_lora: bool | Auto = flag(
+        AUTO, "train a LoRA adapter and the head, and leave the other weights as they are", auto=True
+    )
     lora_r: int = integer(8, 1, 4096, "the rank of the adapter")
     lora_alpha: float = real(16, 1e-3, 1e5, "the adapter is scaled by lora_alpha / lora_r")
     lora_dropout: float = real(0.0, 0.0, 0.99, "dropout before the adapter")
@@ -80,7 +82,9 @@ class FinetuneSettings:
         "the layers that get one, by the ends of their names", auto=True
     )
     merge_lora_weights: bool = flag(True, "register a plain model; false: the adapter alone, on its base")
-    load_in_4bit: bool = flag(False, "QLoRA: the frozen weights in 4 bits; needs bitsandbytes and a GPU")
+    load_in_4bit: bool | Auto = flag(
+        AUTO, "QLoRA: the frozen weights in 4 bits; needs bitsandbytes and a GPU", auto=True
+    )
     deepspeed_stage: str = choice("none", ("none", "2", "3"), "the stage of ZeRO; needs deepspeed and GPUs")
     fsdp: bool = flag(False, "shard weights, gradients and moments over the GPUs (FSDP2)")
     max_seq_length: int | Auto = integer(

@@ -11,7 +11,7 @@ from .parsing import AUTO
 
 __all__ = ["check_together"]
 
-LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "merge_lora_weights", "load_in_4bit")
+LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "merge_lora_weights")
 
 
 def check_together(settings: Any) -> None:
@@ -45,9 +45,11 @@ def check_together(settings: Any) -> None:
 def _check_idle(settings: Any) -> None:
     """What would have no effect is refused: it was given for something."""
     usual = {field.name: field.default for field in fields(settings)}
+    without_lora = settings.apply_lora is not True
     adam = ("adam_beta1", "adam_beta2", "adam_epsilon")
     for of, is_idle, why in (
-        (LORA, not settings.apply_lora, "apply_lora is false"),
+        (LORA, without_lora, "apply_lora is not true"),
+        (("load_in_4bit",), without_lora and settings.load_in_4bit is True, "apply_lora is not true"),
         (adam, settings.optim == "adafactor", "the optimizer is adafactor"),
         (("warmup_steps",), settings.lr_scheduler_type == "constant", "lr_scheduler_type is constant"),
         (("early_stopping_threshold",), not settings.early_stopping_patience, "early_stopping_patience is 0"),

@@ -170,7 +170,7 @@ def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
     facts, processes = context.registry.models.get(spec["model"]).facts, spec["processes"]
     is_joined = joins_for(facts.model_type, spec["task"])
     parameters = int(facts.parameters * 2.5) if is_joined else facts.parameters
-    bytes_each = 8 if spec["settings"].get("apply_lora") else 16
+    bytes_each = 8 if spec["settings"].get("apply_lora") is True else 16
     if spec["device"] == "cuda":
         each = parameters * 4 + 3 * GIB
         return Demand(cores=2 * processes, memory_bytes=processes * each, gpus=processes)

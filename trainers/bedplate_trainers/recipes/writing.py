@@ -98,13 +98,13 @@ def prepare_writer(request: FinetuneRequest, reporter: Reporter, teller: Teller)
 
 def _check_adapter(settings: FinetuneSettings, is_joined: bool, speaks_by_tokens: bool) -> None:
     """An adapter has no place for what is new in a model, nor for what a tokenizer is set to."""
-    if settings.apply_lora and is_joined:
+    if settings.apply_lora is True and is_joined:
         raise Refused(
             "What connects two encoders is new, and a LoRA would leave it as it began.",
             hint="Set apply_lora=false, or begin with an encoder-decoder.",
             code="bad-setting",
         )
-    if settings.apply_lora and not settings.merge_lora_weights and speaks_by_tokens:
+    if settings.apply_lora is True and not settings.merge_lora_weights and speaks_by_tokens:
         raise Refused(
             "The languages are kept by the tokenizer, and an adapter has none of its own.",
             hint="Leave merge_lora_weights=false out.",
