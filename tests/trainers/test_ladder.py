@@ -16,6 +16,7 @@ from transformers import BertForSequenceClassification
 from bedplate_registry.errors import BedplateError
 from bedplate_trainers.finetune import FinetuneRequest, finetune
 from bedplate_trainers.ladder import Ladder, is_out_of_memory
+from bedplate_trainers.remedies import next_remedy
 from bedplate_trainers.settings import FinetuneSettings
 
 Maker = Callable[..., FinetuneRequest]
@@ -101,6 +102,71 @@ def test_a_run_out_of_memory_goes_on_in_smaller_parts(short: Maker, memory_for: 
     seen.clear()
     losses(request, recorder, resume=True)
     assert max(seen) == 4
+
+
+@pytest.fixture
+def only_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that has memory for a step only where an adapter is trained."""
+
+    def limited(self: Any, input_ids: torch.Tensor, **inputs: Any) -> Any:
+        if self.training and not any("lora_" in name for name, _ in self.named_parameters()):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+        return forward(self, input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", limited)
+
+
+@pytest.mark.usefixtures("only_adapters")
+def test_where_all_weights_do_not_fit_an_adapter_is_trained_and_merged(short: Maker, recorder: Any) -> None:
+    request = short(2)
+    assert losses(request, recorder)[-1] > 0
+    told = recorder.messages[-1]
+    assert "the run starts again, and a LoRA adapter and the head are trained" in told
+    assert "apply_lora=false forbids it. learning_rate stays 0.005" in told
+    names = {path.name for path in request.output_dir.iterdir()}
+    assert "model.safetensors" in names
+    assert not any(name.startswith("adapter") for name in names)
+
+    # Whoever resumes it goes on with the adapter, and whoever begins again begins with all weights.
+    result = finetune(request, recorder, resume=True)
+    assert result is not None
+    assert result.resolved["changed"] == {"apply_lora": True}
+    assert result.resolved["values"]["apply_lora"] is True
+    assert result.resolved["reasons"]["apply_lora"] == "memory did not do without"
+    assert len(list(request.work_dir.glob("checkpoint-*/adapter_model.safetensors"))) == 1
+    recorder.messages.clear()
+    losses(request, recorder)
+    assert [text for text in recorder.messages if "starts again" in text] == [told]
+
+
+@pytest.mark.usefixtures("only_adapters")
+def test_an_adapter_is_not_trained_against_the_users_choice(short: Maker, recorder: Any) -> None:
+    with pytest.raises(BedplateError, match="not even one row at a time"):
+        losses(short(2, apply_lora=False), recorder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "has_it", "expected"),
+    [
+        ({}, "cpu", False, "apply_lora"),
+        ({"apply_lora": False}, "cuda", True, None),
+        ({"apply_lora": True}, "cuda", True, "load_in_4bit"),
+        ({"apply_lora": True}, "cuda", False, None),
+        ({"apply_lora": True}, "cpu", True, None),
+        ({"apply_lora": True, "load_in_4bit": False}, "cuda", True, None),
+        ({"apply_lora": True, "load_in_4bit": True}, "cuda", True, None),
+        ({"deepspeed_stage": "2"}, "cuda", True, None),
+    ],
+)
+def test_what_changes_the_result_gives_way_only_where_it_was_left_open_and_can(
+    make_request: Maker, settings: dict[str, Any], device: str, has_it: bool, expected: str | None
+) -> None:
+    request = make_request(settings=settings)
+    assert next_remedy(request, device, find=lambda package: "here" if has_it else None) == expected
+
+
+def test_two_encoders_that_are_joined_get_no_adapter(make_request: Maker) -> None:
+    assert next_remedy(make_request(task="summarization", columns={}), "cpu") is None
 
 
 def test_where_one_row_does_not_fit_the_user_is_told_what_to_do(short: Maker, memory_for: Any, recorder: Any) -> None:

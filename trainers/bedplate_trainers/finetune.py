@@ -23,6 +23,8 @@ def finetune(request: FinetuneRequest, reporter: Reporter, *, resume: bool) -> F
 
     With `resume` it goes on from the last complete checkpoint in `work_dir`, if there is one.
     """
+    from .again import run_until_it_fits  # torch comes with it
+
     task = get_task(request.task).name
     if task not in RECIPES:
         raise Refused(
@@ -32,5 +34,4 @@ def finetune(request: FinetuneRequest, reporter: Reporter, *, resume: bool) -> F
         )
     check_world(request.processes)
     recipe = import_module(f".recipes.{RECIPES[task]}", __package__)
-    result: FinetuneResult | None = recipe.run(request, reporter if rank() == 0 else SILENT, resume=resume)
-    return result
+    return run_until_it_fits(recipe.run, request, reporter if rank() == 0 else SILENT, resume=resume)

@@ -2,16 +2,17 @@
 
     32 rows a step, at once -> 2 x 16 -> 4 x 8 -> … -> 32 x 1 -> activation checkpointing -> out-of-memory
 
-A step has the same rows on every rung, so the run comes to the same result. What would change it (LoRA, 4 bits, shorter
-texts) is left to the user, who is told. The rung is kept beside the checkpoints: a resumed run begins on it.
+A step has the same rows on every rung, so the run comes to the same result. What changes it comes after the last rung
+(`remedies`). The rung is kept beside the checkpoints: a resumed run begins on it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,12 +21,25 @@ from bedplate_registry.errors import BedplateError
 
 from .settings import FinetuneSettings
 
-__all__ = ["Ladder", "is_out_of_memory", "out_of_memory"]
+__all__ = ["Ladder", "Rung", "SteppedDown", "is_out_of_memory", "out_of_memory"]
 
 FILE = "ladder.json"
 # torch reports host memory, and libraries of CUDA report the card's, as a RuntimeError.
 WORDS = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
 ONEDNN = "could not create a primitive"  # all that it says where the host gives it no memory
+
+
+class SteppedDown(BedplateError):
+    """One of several processes took the next rung amid a step: none of them can go on from where it is."""
+
+    code = "out-of-memory"
+
+
+class Rung(NamedTuple):
+    """The lower one is the lesser."""
+
+    micro_batch: int
+    keeps: bool  # activations, as far as the settings let it; else they are computed again
 
 
 class Ladder:
@@ -76,10 +90,25 @@ class Ladder:
             told = "activations are now computed again in the backward pass, which takes about a third more time"
         else:
             raise out_of_memory("Training does not fit into memory, not even one row at a time.")
-        durable.write_json(self._path, {"micro_batch": self.micro_batch, "recomputes": self.recomputes})
+        self._keep()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return f"Out of memory: {told}. The result stays the same."
+
+    @property
+    def rung(self) -> Rung:
+        return Rung(self.micro_batch, not self.recomputes)
+
+    def agree(self, rungs: Sequence[Rung], model: Any) -> None:
+        """Takes the lowest of those that all processes came to, each with its own rows and memory."""
+        lowest = min(rungs)
+        if lowest != self.rung:
+            self.micro_batch, self.recomputes = lowest.micro_batch, not lowest.keeps
+            self.apply(model)
+            self._keep()
+
+    def _keep(self) -> None:
+        durable.write_json(self._path, {"micro_batch": self.micro_batch, "recomputes": self.recomputes})
 
     def apply(self, model: Any) -> None:
         """Makes the model fit the rung."""
@@ -100,7 +129,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(message: str) -> BedplateError:
-    """The end of the ladder: what is left changes the result, and is the user's to choose."""
+    """The end of the ladder: what is left changes the result (`remedies`), or is the user's to choose."""
     return BedplateError(
         message,
         hint="Set max_seq_length lower, train an adapter (apply_lora, on a GPU also load_in_4bit), or take a smaller "

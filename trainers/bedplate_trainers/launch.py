@@ -15,7 +15,20 @@ from pathlib import Path
 
 from bedplate_registry.errors import BedplateError, Refused
 
-__all__ = ["Machines", "check_device", "check_world", "launch_command", "launch_environment", "rank"]
+__all__ = [
+    "AGAIN",
+    "LAUNCHES",
+    "Machines",
+    "check_device",
+    "check_world",
+    "launch_command",
+    "launch_environment",
+    "launches",
+    "rank",
+]
+
+AGAIN = 75  # a worker's exit code: start all of us again, something gave way
+LAUNCHES = "TRAINING_LAUNCHES"  # how often the processes of this run were started before
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,8 @@ def launch_command(
     return [
         sys.executable,
         "-m",
-        "accelerate.commands.launch",
+        # Of several machines none knows why another one's processes ended: there, whoever started the run resumes it.
+        "bedplate_trainers.launcher" if processes > 1 and machines.count == 1 else "accelerate.commands.launch",
         *spread,
         *("--num_processes", str(processes), "--num_machines", str(machines.count)),
         *_meeting(machines, processes),
@@ -114,6 +128,12 @@ def launch_environment(
 def rank(environ: Mapping[str, str] = os.environ) -> int:
     """Which of the processes this one is; 0 also where there is only one."""
     return int(environ.get("RANK", "0"))
+
+
+def launches(environ: Mapping[str, str] = os.environ) -> int | None:
+    """How often the launcher started this run before; None where nobody would start it again."""
+    number = environ.get(LAUNCHES)
+    return None if number is None else int(number)
 
 
 def check_world(asked: int, world: int | None = None) -> None:

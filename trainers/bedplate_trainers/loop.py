@@ -24,12 +24,10 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerState, TrainingArguments
 
-from bedplate_registry.errors import BedplateError
-
 from .checkpoints import best_of, mark_complete, prune
 from .encoding import same
 from .flow import Flow
-from .ladder import Ladder, is_out_of_memory
+from .ladder import Ladder, SteppedDown, is_out_of_memory
 from .lora import save_adapter
 from .plan import Batch, Judge, Objective, Plan, inputs_of
 from .preflight import Forecast, check_disk, estimated_checkpoint, forecast_of, is_worth_it, raw_optimizer
@@ -64,7 +62,7 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         self.ladder = Ladder(plan.settings, plan.work_dir)
         self.watch = LossWatch(plan.settings, plan.row_numbers)
         self._steps = StepRows(plan.train, self.ladder)
-        self._is_trying = False
+        self._is_trying = False  # each process alone
         self._most_judged = plan.settings.per_device_eval_batch_size  # rows at once
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -97,7 +95,10 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         if resume_from_checkpoint is None and not is_sharded:
             start = time.perf_counter()
             if is_worth_it(self):
+                self._is_trying = True
                 self.forecast = forecast_of(self, self.flow.reporter)
+                self._is_trying = False
+                self.ladder.agree(gather_object([self.ladder.rung]), self.model)
             elif self.args.should_save:
                 check_disk(self, estimated_checkpoint(self))
             self.flow.seconds_aside += time.perf_counter() - start
@@ -134,23 +135,19 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         """A whole step with these rows, by this process alone, that is not counted: for a forecast."""
         step = self._steps.__getitems__(rows)
         items = torch.stack([self.objective.items(batch).float() for batch in step.batches]).sum()
-        self._is_trying = True
-        try:
-            self.training_step(self.model, step, items.clamp(min=1e-9).to(self.args.device))
-        finally:
-            self._is_trying = False
+        self.training_step(self.model, step, items.clamp(min=1e-9).to(self.args.device))
         self.watch.forget()
         raw_optimizer(self).step()
         self.model.zero_grad()
 
     def step_down(self, message: str = "") -> None:
-        """The ladder's next rung. Several processes, which wait for each other, begin on it when they are resumed."""
+        """The ladder's next rung. Several processes, which wait for each other, all begin on it anew (`launcher`)."""
         told = self.ladder.step_down(self.model)
         if self.args.world_size > 1 and not self._is_trying:
-            raise BedplateError(
-                f"Process {self.args.process_index} of {self.args.world_size} ran out of memory: {message}",
-                hint="Resume the job: it goes on from its last checkpoint with fewer rows at once.",
-                code="out-of-memory",
+            raise SteppedDown(
+                f"{told} Process {self.args.process_index} of {self.args.world_size} lacked it ({message}); all of them"
+                " go on from the last checkpoint.",
+                hint="Resume the job: it goes on from its last checkpoint with less at once.",
             )
         if self.flow.reporter is not None:
             self.flow.reporter.message(told)

@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 import torch
 
-from bedplate_registry.errors import NoRoom
+from bedplate_registry.errors import BedplateError, NoRoom
 from bedplate_registry.limits import limits
 from bedplate_registry.progress import Reporter
 
@@ -168,17 +168,26 @@ def _take_a_rung_that_fits(trainer: Any, longest: list[int], probe: list[int], m
     """On a CPU the kernel kills whoever takes too much: there it is worked out from few rows what many will take."""
     if not memory.is_host:
         return
+    ladder: Ladder = trainer.ladder
+    base, each = _bytes_each(trainer, probe, memory)
+    while base + each * min(len(longest), ladder.micro_batch) > (limit := memory.limit() + aside):
+        keeps = ladder.rung.keeps
+        try:
+            trainer.step_down()
+        except BedplateError as last:
+            raise out_of_memory(
+                f"One row of the longest needs about {_size(base + each)} of memory, and {_size(limit)} can be had."
+            ) from last
+        if ladder.rung.keeps != keeps:
+            base, each = _bytes_each(trainer, probe[:1], memory)
+
+
+def _bytes_each(trainer: Any, probe: list[int], memory: Memory) -> tuple[int, float]:
+    """What the process holds before a step, and what each row of these takes beside it."""
     memory.start()
     base = memory.now()
     trainer.try_step(probe)
-    each = max(0, memory.peak() - base) / len(probe)
-    ladder: Ladder = trainer.ladder
-    while base + each * min(len(longest), ladder.micro_batch) > (limit := memory.limit() + aside):
-        if ladder.micro_batch == 1:
-            raise out_of_memory(
-                f"One row of the longest needs about {_size(base + each)} of memory, and {_size(limit)} can be had."
-            )
-        trainer.step_down()
+    return base, max(0, memory.peak() - base) / len(probe)
 
 
 def _high_water() -> int:
