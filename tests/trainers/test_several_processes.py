@@ -93,6 +93,50 @@ def test_two_processes_and_two_machines_have_the_loss_curve_of_one_process(
     assert not (tmp_path / "machine-1" / "result.json").exists()
 
 
+def short_of_memory(request: FinetuneRequest, folder: Path, most_rows: int, fits: int) -> tuple[list[Any], str, Any]:
+    """Two processes, the second with little memory: the figures, what was told, and the result."""
+    folder.mkdir()
+    (folder / "request.json").write_text(json.dumps(request.to_json()))
+    arguments = [str(folder / "request.json"), str(most_rows), str(fits)]
+    command = launch_command("short_worker", arguments, device="cpu", processes=2, threads=1)
+    environment = os.environ | launch_environment(device="cpu", processes=2, threads=1)
+    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return lines, done.stdout, json.loads((folder / "result.json").read_text())
+
+
+@pytest.mark.timeout(400)
+def test_where_one_of_two_processes_runs_out_of_memory_both_go_on_from_the_last_checkpoint_in_smaller_parts(
+    one_by_one: FinetuneRequest, recorder: Any, tmp_path: Path
+) -> None:
+    finetune(one_by_one, recorder, resume=False)
+    expected = {step: values["loss"] for step, values in recorder.figures if "loss" in values}
+
+    settings = one_by_one.settings | {"per_device_train_batch_size": 16, "save_steps": 3}
+    two = replace(one_by_one, processes=2, settings=settings, work_dir=tmp_path / "two", output_dir=tmp_path / "both")
+    lines, told, result = short_of_memory(two, tmp_path / "short", most_rows=8, fits=5)
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8]
+    for line in lines:
+        assert line.get("loss", expected[line["step"]]) == pytest.approx(expected[line["step"]], abs=1e-4)
+    assert "16 rows a step now go through the model in 2 parts of 8. The result stays the same. Process 1 of 2" in told
+    assert "Resuming from checkpoint-3." in told
+    assert result["resolved"]["changed"] == {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
+
+
+@pytest.mark.timeout(400)
+def test_where_one_of_two_processes_has_memory_for_an_adapter_only_both_train_one(
+    one_by_one: FinetuneRequest, tmp_path: Path
+) -> None:
+    settings = one_by_one.settings | {"per_device_train_batch_size": 1, "activation_checkpointing": True}
+    two = replace(one_by_one, processes=2, settings=settings)
+    lines, told, result = short_of_memory(two, tmp_path / "short", most_rows=0, fits=3)
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert "the run starts again, and a LoRA adapter and the head are trained" in told
+    assert result["resolved"]["changed"] == {"apply_lora": True}
+
+
 @pytest.mark.parametrize(
     ("machines", "processes", "message"),
     [
