@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+import bedplate
 from canary import HF_TOKEN, check_no_secrets, homes_below
-from harness import wait_for
+from harness import bedplate_home, run_cli, wait_for
 
 HERE = Path(__file__).resolve().parent
 SHARED_DATA = HERE.parents[1] / "shared" / "data"
-LONG_FIRST = ("e2e", "trainers", "serving", "platform")
+LONG_FIRST = ("e2e", "studio", "trainers", "serving", "platform")
 # Before anything imports torch in this process; see platform/bedplate/spawn.py.
 os.environ["OMP_WAIT_POLICY"] = "passive"
 # Its threads spin as well: a linear baseline on a thousand rows then takes three times the processor.
@@ -97,6 +98,24 @@ def _make_models(folder: Path) -> None:
         "BertForMaskedLM(BertConfig.from_pretrained(root / 'masked')).save_pretrained(root / 'masked')"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def stock(models: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """The registry folder of a home that imported `acme/tiny-encoder` and `acme/tiny-classifier`; give it a copy."""
+
+    def fill(folder: Path) -> None:
+        with bedplate_home() as home:
+            with bedplate.connect(home=home) as ws:
+                jobs = [
+                    ws.submit_import_folder(models / name, f"acme/tiny-{name}") for name in ("encoder", "classifier")
+                ]
+                for job in jobs:
+                    job.wait(timeout_seconds=240)
+            run_cli("stop", home=home)
+            shutil.copytree(home / "registry", folder / "registry", symlinks=True)
+
+    return made_once("stock", fill) / "registry"
 
 
 @pytest.fixture(scope="session")

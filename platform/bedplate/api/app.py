@@ -36,6 +36,7 @@ from bedplate.api.hub import hub_of
 from bedplate.api.observed import observe
 from bedplate.api.openapi import describe
 from bedplate.api.problems import add_problem_handlers, problem_of
+from bedplate.studio.door import PLACE, Studio
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import TooLarge
 from bedplate_serving.asgi import App, Receive, Scope, Send
@@ -68,7 +69,9 @@ PARTS: tuple[Routes, ...] = (
 
 def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
     """All resources; `stop` ends the server. A new resource is one module and its line in PARTS."""
-    app = FastAPI(title="Bedplate", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    studio = None if workspace.is_private else Studio(workspace)
+    lifespan = None if studio is None else studio.while_served
+    app = FastAPI(title="Bedplate", version="1", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.workspace = workspace
     app.state.stop = stop
     add_problem_handlers(app)
@@ -76,6 +79,9 @@ def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
     for part in PARTS:
         app.include_router(part.router)
     app.mount("/hub", hub_of(workspace))
+    if studio is not None:
+        studio.rest = app
+        app.mount(PLACE, studio)
     check_policies(app)
     app.add_middleware(_BodyLimit)
     app.add_middleware(Audited, workspace=workspace)

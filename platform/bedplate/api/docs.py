@@ -52,7 +52,6 @@ def openapi(request: Request) -> Response:
 
 
 @routes.route("GET", "/docs", "open", include_in_schema=False)
-@routes.route("GET", "/", "open", include_in_schema=False)
 def docs(request: Request) -> Response:
     """The description of this API, for people."""
     document = describe(request.app)

@@ -31,6 +31,12 @@ HEADERS = {
 }
 
 
+@routes.route("GET", "/", "open", include_in_schema=False)
+def front(workspace: WorkspaceOf) -> Response:
+    """Studio; the reference where a private server has none."""
+    return RedirectResponse("/docs" if workspace.is_private else "/studio/", 303, {"Cache-Control": "no-store"})
+
+
 @routes.route("GET", "/login", "open", include_in_schema=False)
 def login() -> Response:
     """Sign in: by the code of a link, which never leaves the browser in an address, or by a key."""

@@ -1,0 +1,1 @@
+"""What recurs on the pages of Studio: one module for each thing."""

@@ -1,0 +1,40 @@
+"""Studio as an ASGI application: NiceGUI with our pages. Imported when the first page is asked for, not before."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from fastapi import FastAPI
+from nicegui import ui
+
+from bedplate.api.pages import STATIC
+from bedplate.studio import pages
+from bedplate.studio.frame import open_house
+from bedplate.studio.theme import add_theme
+from bedplate.workspace import Workspace
+
+__all__ = ["make_site"]
+
+RECONNECT_SECONDS = 30.0  # a page that lost the server for so long is as it was; after that it is loaded anew
+
+
+def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
+    """All modules of `pages` bring their pages. NiceGUI has one site in a process, and so have we."""
+    open_house(workspace, rest)
+    for module in pkgutil.walk_packages(pages.__path__, f"{pages.__name__}."):
+        importlib.import_module(module.name)
+    add_theme()
+    site = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    ui.run_with(
+        site,
+        title="Bedplate",
+        favicon=STATIC / "icon.svg",
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        reconnect_timeout=RECONNECT_SECONDS,
+        show_welcome_message=False,
+        gzip_middleware_factory=None,
+    )
+    return site
