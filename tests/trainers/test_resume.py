@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -15,10 +16,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bedplate import job_folder
+from bedplate.job_folder import JobFolder, JobReporter
 from bedplate_registry.progress import SILENT
 from bedplate_trainers.checkpoints import complete_checkpoints
 from bedplate_trainers.finetune import FinetuneRequest, finetune
@@ -81,6 +85,47 @@ def test_a_killed_run_resumes_to_the_same_weights_and_misses_no_step(
     assert sorted(set(steps)) == logged(calm)
     repeated = len(steps) - len(set(steps))
     assert repeated * SETTINGS["logging_steps"] <= SETTINGS["save_steps"] + SETTINGS["logging_steps"]
+
+
+class Died(Exception):
+    pass
+
+
+class SteadyReporter(JobReporter):
+    """The platform's own, on a clock by which each step takes two seconds; with `dies_at` it ends the run there."""
+
+    def __init__(self, folder: Path, epoch: int, clock: list[float], dies_at: float = math.inf) -> None:
+        super().__init__(JobFolder(folder), epoch)
+        self._clock, self._dies_at = clock, dies_at
+
+    def progress(self, phase: str, done: float, total: float, unit: str = "", message: str = "") -> None:
+        if phase == "train":
+            self._clock[0] += 2
+            if done >= self._dies_at:
+                raise Died
+        super().progress(phase, done, total, unit, message)
+
+
+def test_the_time_left_of_a_resumed_run_is_that_of_the_remaining_steps(
+    make_request: Maker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock, folder = [0.0], tmp_path / "job"
+    monkeypatch.setattr(job_folder, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
+    JobFolder(folder).create({})
+    request = make_request(test=None, settings=SETTINGS)
+    with pytest.raises(Died):
+        finetune(request, SteadyReporter(folder, 1, clock, dies_at=33), resume=False)
+    clock[0] += 3600  # until it is resumed, from step 28 of 69
+    finetune(request, SteadyReporter(folder, 2, clock), resume=True)
+
+    events = [json.loads(line) for line in JobFolder(folder).events_file.read_text().splitlines()]
+    steps = [event for event in events if event.get("phase") == "train" and event["epoch"] == 2]
+    assert [event["done"] for event in steps] == list(range(29, 70))
+    known = [event for event in steps if event["seconds_left"] is not None]
+    assert {event["done"] for event in steps} - {event["done"] for event in known} == {29, 47}  # first of a phase
+    for event in known:
+        assert event["seconds_left"] == 2 * (69 - event["done"])
+        assert event["percent"] == round(100 * event["done"] / 69, 1)
 
 
 @pytest.mark.faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,11 +17,13 @@ from typing import Any
 import pytest
 
 from bedplate_registry.errors import Refused
+from bedplate_serving.testing import seq2seq, tiny_encoder
 from bedplate_trainers.finetune import FinetuneRequest, finetune
 from bedplate_trainers.launch import Machines, launch_command, launch_environment
 from bedplate_trainers.settings import FinetuneSettings
 from bedplate_trainers.sharding import accelerate_config, write_accelerate_config
 from bedplate_trainers.standalone import main
+from question_rows import question_rows
 
 Maker = Callable[..., FinetuneRequest]
 SETTINGS = {"max_steps": 8, "logging_steps": 1, "eval_strategy": "no"}
@@ -91,6 +94,54 @@ def test_two_processes_and_two_machines_have_the_loss_curve_of_one_process(
     there = json.loads((tmp_path / "machine-0" / "result.json").read_text())
     assert there["metrics"] == pytest.approx(result["metrics"])
     assert not (tmp_path / "machine-1" / "result.json").exists()
+
+
+def question_answering(folder: Path) -> list[dict[str, Any]]:
+    tiny_encoder(folder)
+    return question_rows(60, without=0.3)
+
+
+def translation(folder: Path) -> list[dict[str, Any]]:
+    seq2seq.tiny_marian(folder, languages=())
+    words = random.Random(0)
+    sources = [words.choices(("card", "phone", "order", "invoice", "late"), k=words.randint(1, 9)) for _ in range(60)]
+    return [{"source": " ".join(source), "target": " ".join(reversed(source))} for source in sources]
+
+
+def without_dropout(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {name: 0.0 for name in config if "dropout" in name and config[name]}))
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("rows_of", [question_answering, translation])
+def test_two_processes_learn_spans_and_texts_as_one_does(
+    rows_of: Callable[[Path], list[dict[str, Any]]],
+    make_request: Maker,
+    recorder: Any,
+    start_worker: Callable[..., Any],
+    result_of: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    base = tmp_path / "base"
+    rows, task = rows_of(base), rows_of.__name__.replace("_", "-")
+    without_dropout(base)
+    settings = SETTINGS | {"eval_strategy": "epoch", "per_device_train_batch_size": 8}
+    held = {"task": task, "columns": {}, "test": None, "model_dir": base}
+    one = make_request(rows, settings=settings, **held)
+    alone = finetune(one, recorder, resume=False)
+    expected = [values["loss"] for _, values in recorder.figures if "loss" in values]
+    assert alone is not None
+    assert len(expected) == SETTINGS["max_steps"]
+    assert expected[-1] < expected[0]
+
+    halves = one.settings | {"per_device_train_batch_size": 4}
+    two = replace(one, processes=2, settings=halves, work_dir=tmp_path / "two", output_dir=tmp_path / "both")
+    result = result_of(start_worker(two))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert losses(lines) == pytest.approx(expected, abs=1e-4)
+    assert result["metrics"] == pytest.approx(alone.metrics, abs=1e-3)
 
 
 def short_of_memory(request: FinetuneRequest, folder: Path, most_rows: int, fits: int) -> tuple[list[Any], str, Any]:
