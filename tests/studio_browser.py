@@ -60,7 +60,7 @@ class Window:
         """A page of Studio: open("/models"). Returns when it can be used: its socket is connected."""
         self.page.goto(f"{self.house.url}/studio{path}")
         self.page.wait_for_selector("h1")
-        self.page.wait_for_function("() => window.socket && window.socket.connected")
+        self.page.wait_for_function("() => window.did_handshake")
         return self.page
 
     @property

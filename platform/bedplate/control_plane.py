@@ -29,6 +29,7 @@ with out_of_sight("httpx._main"):  # its command line, which loads rich, pygment
     from bedplate.processes import die_with_parent
     from bedplate.server_process import HOME_OWNED
     from bedplate.settings import Settings
+    from bedplate.studio.door import Studio
     from bedplate.workspace import Workspace
     from bedplate_registry.errors import BedplateError
     from bedplate_serving.listeners import OwnUserProtocol
@@ -108,8 +109,9 @@ async def _serve(workspace: Workspace) -> None:
     def stop() -> None:
         server.handle_exit(signal.SIGTERM, None)
 
+    studio = None if workspace.is_private else Studio(workspace)
     config = uvicorn.Config(
-        create_app(workspace, stop),
+        create_app(workspace, stop, studio),
         http=OwnUserProtocol,
         loop="asyncio",
         log_config=None,

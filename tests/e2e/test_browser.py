@@ -75,7 +75,7 @@ class Watched:
 
     def sign_in(self, server: Workspace, user: str) -> Page:
         self.open(f"{server.address.url}/login#{server.links.create(user)}")
-        self.page.wait_for_url(f"{server.address.url}/")
+        self.page.wait_for_url(f"{server.address.url}/docs")
         return self.page
 
     @property
@@ -96,7 +96,7 @@ def test_a_link_signs_in_and_its_code_is_gone_from_the_address_and_works_once(
 ) -> None:
     link = f"{server.address.url}/login#{server.links.create('ana')}"
     window.open(link)
-    window.page.wait_for_url(f"{server.address.url}/")
+    window.page.wait_for_url(f"{server.address.url}/docs")
     (cookie,) = window.context.cookies()
     assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (COOKIE, True, "Lax", "/")
     assert COOKIE not in window.page.evaluate("document.cookie")
@@ -128,7 +128,7 @@ def test_a_key_signs_in_and_a_wrong_one_says_so(server: Workspace, window: Watch
     assert page.get_by_label("Your key").input_value() == ""
     page.get_by_label("Your key").fill(f" {text} ")
     page.keyboard.press("Enter")
-    page.wait_for_url(f"{server.address.url}/")
+    page.wait_for_url(f"{server.address.url}/docs")
     assert window.cookies == [COOKIE]
     assert not [url for url in window.asked if text in url]
 
@@ -169,7 +169,7 @@ def test_a_link_for_another_browser_signs_that_one_in(server: Workspace, window:
     link = page.get_by_label("Open this in the other browser")
     link.wait_for()  # it is there before, hidden and empty
     second.open(link.input_value())
-    second.page.wait_for_url(f"{server.address.url}/")
+    second.page.wait_for_url(f"{server.address.url}/docs")
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{server.address.url}/login")
     second.page.goto(f"{server.address.url}/account")

@@ -24,7 +24,7 @@ def test_a_browser_without_a_session_is_shown_where_to_sign_in(house: House, bro
 
 def test_a_program_without_a_session_gets_no_page(house: House) -> None:
     answer = httpx.get(f"{house.url}/studio/models")
-    assert (answer.status_code, answer.json()["code"]) == (403, "unauthorized") or answer.status_code == 401
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
 def test_a_page_asks_nobody_else_and_says_so(window: Window) -> None:

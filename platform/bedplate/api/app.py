@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -15,6 +16,7 @@ from bedplate.api import (
     catalog,
     datasets,
     docs,
+    endpoint_statistics,
     endpoints,
     evaluations,
     health,
@@ -36,7 +38,6 @@ from bedplate.api.hub import hub_of
 from bedplate.api.observed import observe
 from bedplate.api.openapi import describe
 from bedplate.api.problems import add_problem_handlers, problem_of
-from bedplate.studio.door import PLACE, Studio
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import TooLarge
 from bedplate_serving.asgi import App, Receive, Scope, Send
@@ -58,6 +59,7 @@ PARTS: tuple[Routes, ...] = (
     datasets.routes,
     evaluations.routes,
     endpoints.routes,
+    endpoint_statistics.routes,
     batch_endpoints.routes,
     session.routes,
     pages.routes,
@@ -67,13 +69,25 @@ PARTS: tuple[Routes, ...] = (
 )
 
 
-def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
+class Pages(Protocol):
+    """The web UI, which calls what it is mounted on: floor 4 hands it down, and this package imports none of it."""
+
+    place: str
+    policy: str
+    rest: FastAPI | None
+
+    def while_served(self, app: FastAPI) -> AbstractAsyncContextManager[None]: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+def create_app(workspace: Workspace, stop: Callable[[], None], studio: Pages | None = None) -> FastAPI:
     """All resources; `stop` ends the server. A new resource is one module and its line in PARTS."""
-    studio = None if workspace.is_private else Studio(workspace)
     lifespan = None if studio is None else studio.while_served
     app = FastAPI(title="Bedplate", version="1", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.workspace = workspace
     app.state.stop = stop
+    app.state.front = "/docs" if studio is None else f"{studio.place}/"
     add_problem_handlers(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for part in PARTS:
@@ -81,7 +95,7 @@ def create_app(workspace: Workspace, stop: Callable[[], None]) -> FastAPI:
     app.mount("/hub", hub_of(workspace))
     if studio is not None:
         studio.rest = app
-        app.mount(PLACE, studio)
+        app.mount(studio.place, studio)
     check_policies(app)
     app.add_middleware(_BodyLimit)
     app.add_middleware(Audited, workspace=workspace)

@@ -67,9 +67,10 @@ def list_entries(
     limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
     after: Annotated[int | None, Query(ge=0, lt=1 << 62, description="`next` of the page before.")] = None,
     who: str | None = None,
+    action: Annotated[str | None, Query(max_length=200, description="Those whose action has this in it.")] = None,
 ) -> dict[str, object]:
     """List what was changed, the newest first."""
-    found = workspace.audit.entries(limit=limit + 1, before=after, who=who)
+    found = workspace.audit.entries(limit=limit + 1, before=after, who=who, action=action)
     page: dict[str, object] = {"items": [entry.to_json() for entry in found[:limit]]}
     return {**page, "next": found[limit - 1].seq} if len(found) > limit else page
 

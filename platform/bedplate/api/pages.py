@@ -32,9 +32,9 @@ HEADERS = {
 
 
 @routes.route("GET", "/", "open", include_in_schema=False)
-def front(workspace: WorkspaceOf) -> Response:
-    """Studio; the reference where a private server has none."""
-    return RedirectResponse("/docs" if workspace.is_private else "/studio/", 303, {"Cache-Control": "no-store"})
+def front(request: Request) -> Response:
+    """Studio; the reference where a server has none."""
+    return RedirectResponse(request.app.state.front, 303, {"Cache-Control": "no-store"})
 
 
 @routes.route("GET", "/login", "open", include_in_schema=False)

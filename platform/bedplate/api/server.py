@@ -47,6 +47,53 @@ class Server(Answer):
     endpoints: int
 
 
+class Check(Answer):
+    """One thing that was looked at."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"check": "python", "status": "ok", "detail": "3.11.9, 16 cores", "remedy": ""}]
+        }
+    )
+
+    check: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    remedy: str
+
+
+class Checks(Answer):
+    """What works on the server's machine, and what to do about what does not."""
+
+    items: list[Check]
+
+
+class LicenseLists(Answer):
+    """SPDX ids; `*` at the end of one stands for any rest. The longest entry that fits a license decides."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "allow": ["apache-2.0", "mit"],
+                    "ask": ["llama3*"],
+                    "deny": ["cc-by-nc-*"],
+                    "set_by": {
+                        "allow": "BEDPLATE_LICENSE_ALLOW",
+                        "ask": "BEDPLATE_LICENSE_ASK",
+                        "deny": "BEDPLATE_LICENSE_DENY",
+                    },
+                }
+            ]
+        }
+    )
+
+    allow: Annotated[list[str], Field(description="Where there are any, all others are denied.")]
+    ask: Annotated[list[str], Field(description="Somebody accepts them by name.")]
+    deny: list[str]
+    set_by: Annotated[dict[str, str], Field(description="The variable of the server's environment for each list.")]
+
+
 class Free(Answer):
     """What is not leased."""
 
@@ -157,6 +204,23 @@ class Compute(Answer):
 def show_server(workspace: WorkspaceOf) -> Response:
     """Show the server: where it listens, and how much it has to do."""
     return json_answer(workspace.status())
+
+
+@routes.route("GET", "/server/doctor", "operate", response_model=Checks)
+def examine_server(workspace: WorkspaceOf) -> Response:
+    """Look at what works on the server's machine: cards, torch, database, cage, disk, Hub. It takes some seconds."""
+    from bedplate.doctor import examine  # what it needs is imported when somebody asks
+
+    settings = workspace.settings
+    return json_answer({"items": examine(settings, home=workspace.home.path, offline=settings.offline)})
+
+
+@routes.route("GET", "/server/licenses", "read", response_model=LicenseLists)
+def show_license_lists(workspace: WorkspaceOf) -> Response:
+    """Show which licenses a model that is imported or deployed may have, and where that is set."""
+    policy = workspace.settings.license_policy
+    lists = {word: list(getattr(policy, word)) for word in ("allow", "ask", "deny")}
+    return json_answer({**lists, "set_by": {word: f"BEDPLATE_LICENSE_{word.upper()}" for word in lists}})
 
 
 @routes.route("POST", "/server/stop", "admin", status_code=202, response_model=Server)

@@ -22,11 +22,12 @@ from bedplate.sessions import is_own_page
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError, Forbidden
 from bedplate_serving.asgi import App, Message, Receive, Scope, Send
+from bedplate_serving.door import SAFE_METHODS
 
-__all__ = ["PLACE", "Studio"]
+__all__ = ["Studio"]
 
-PLACE = "/studio"
 REST_SECONDS = 1.0  # after the start: whoever waits for a server asks it something first
+SOCKET = "/_nicegui_ws/"  # a WebSocket, or requests in its place
 ASSETS = "/_nicegui/"  # code and styles of the UI library: the same for everybody, and nothing of ours
 # NiceGUI writes scripts into its pages and compiles templates in the browser. What strangers wrote is therefore never
 # given to it as HTML, and no page may load or send anything anywhere but here.
@@ -46,6 +47,7 @@ HEADERS = (
 class Studio:
     """The ASGI application below /studio. Pages are for signed-in browsers; the others are sent to /login."""
 
+    place = "/studio"
     policy = "open"  # it asks itself: a browser without a session is not refused, but shown where to sign in
 
     def __init__(self, workspace: Workspace) -> None:
@@ -106,7 +108,8 @@ class Studio:
     def _caller(self, scope: Scope) -> Caller:
         """Whose browser it is. Raises Forbidden for none, and for a page of another site."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and not is_own_page(headers):
+        is_socket = scope["type"] == "websocket" or SOCKET in scope["path"]
+        if (is_socket or scope["method"] not in SAFE_METHODS) and not is_own_page(headers):
             raise Forbidden(
                 "This request does not come from a page of this server.", hint="Open /studio.", code="csrf-failed"
             )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from nicegui import ui
 
+from bedplate.records import seconds_of
 from bedplate.studio.parts.states import TONES
 from bedplate_registry.sizes import size_text
 
@@ -60,9 +61,9 @@ def shown_rows(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> lis
     return [_shown(columns, row) for row in rows]
 
 
-def when(seconds: float | None) -> str:
-    """A time of this server's clock."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+def when(time: float | str | None) -> str:
+    """A time, seconds since 1970 or as the registry writes it, by this server's clock."""
+    return "" if time is None else datetime.fromtimestamp(seconds_of(time)).strftime("%Y-%m-%d %H:%M")
 
 
 def _quasar(column: Column) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def _shown(columns: Sequence[Column], row: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {"__key": str(row.get("id") or row.get("ref") or row.get("name") or id(row))}
     for column in columns:
         value = row.get(column.key)
+        if column.kind == "time" and value is not None:
+            value = seconds_of(value)
         made[column.key] = value
         made[f"__shown_{column.key}"] = _text(column.kind, value)
         if column.link:
