@@ -95,13 +95,17 @@ class AuditLog:
             self._append(who, action, {**detail, "recorded": "late"})
             del self._missed[0]
 
-    def entries(self, *, limit: int, before: int | None = None, who: str | None = None) -> list[Entry]:
-        """The newest first."""
+    def entries(
+        self, *, limit: int, before: int | None = None, who: str | None = None, action: str | None = None
+    ) -> list[Entry]:
+        """The newest first; of one user, and with that in their action."""
         query = sa.select(table).order_by(table.c.seq.desc()).limit(limit)
         if before is not None:
             query = query.where(table.c.seq < before)
         if who is not None:
             query = query.where(table.c.who == who)
+        if action is not None:
+            query = query.where(table.c.action.icontains(action, autoescape=True))
         return [Entry(**row) for row in self._database.rows(query)]
 
     def count(self) -> int:

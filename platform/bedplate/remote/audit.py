@@ -79,9 +79,9 @@ class Audit:
     def __init__(self, workspace: RemoteWorkspace) -> None:
         self._ws: RemoteWorkspace = workspace
 
-    def list(self, *, who: str | None = None, limit: int = 100) -> Table[AuditEntry]:
-        """The newest `limit` entries, newest first; `who`: of one user."""
-        found = self._ws.connection.items(url_path("audit"), limit=limit, who=who)
+    def list(self, *, who: str | None = None, action: str | None = None, limit: int = 100) -> Table[AuditEntry]:
+        """The newest `limit` entries, newest first; `who`: of one user; `action`: with that in it."""
+        found = self._ws.connection.items(url_path("audit"), limit=limit, who=who, action=action)
         return Table(AuditEntry(self._ws, item) for item in found)
 
     def verify(self) -> Verdict:
