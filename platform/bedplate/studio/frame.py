@@ -76,8 +76,9 @@ def page(path: str, title: str, *, section: str) -> Callable[[Build], Build]:
                     await build(visit, **parts)
                 except BedplateError as exc:
                     notices.problem(exc)
-                except Exception as exc:  # the page's outer edge: what is around it stays, and says what is wrong
-                    notices.problem(_unexpected(exc))
+                except Exception:  # the page's outer edge: what is around it stays, and says what is wrong
+                    log.exception("a page of Studio failed")
+                    notices.problem(_unexpected())
             return None
 
         own = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
@@ -92,11 +93,12 @@ def page(path: str, title: str, *, section: str) -> Callable[[Build], Build]:
 
 def _tell(exc: Exception) -> None:
     """What failed while somebody worked on a page: said there; what is not of ours is logged too."""
-    notices.toast_problem(exc if isinstance(exc, BedplateError) else _unexpected(exc))
+    if not isinstance(exc, BedplateError):
+        log.error("a page of Studio failed", exc_info=exc)
+    notices.toast_problem(exc if isinstance(exc, BedplateError) else _unexpected())
 
 
-def _unexpected(exc: Exception) -> BedplateError:
-    log.error("a page of Studio failed", exc_info=exc)
+def _unexpected() -> BedplateError:
     return BedplateError("Something went wrong on this page.", hint="The server's log tells what.")
 
 

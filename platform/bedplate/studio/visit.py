@@ -18,6 +18,7 @@ from bedplate.aio.connection import JSON, SCORE_SECONDS, Connection
 from bedplate.aio.seam import client_for
 from bedplate.aio.workspace import RemoteWorkspace
 from bedplate.sessions import COOKIE, CSRF_HEADER, SCHEME_HEADER
+from bedplate.studio.drafts import Drafts
 from bedplate.targets import Target
 from bedplate.wire import any_json_of, error_of, json_bytes, plain_errors
 from bedplate.workspace import Workspace
@@ -39,6 +40,7 @@ class Visit:
     ws: RemoteWorkspace
     origin: str  # scheme://host:port, as his browser knows this server
     scoring_socket: str
+    drafts: Drafts
 
     def may(self, permission: str) -> bool:
         """Whether his role allows it: what does not is shown as not to be had, with the reason."""
@@ -51,7 +53,8 @@ async def visit_of(request: Request, workspace: Workspace, rest: FastAPI) -> Vis
     ws = RemoteWorkspace(_Inside(request, rest, socket))
     session = await ws.connection.get("/api/v1/session")
     permissions = frozenset(session["permissions"])
-    return Visit(session["user"], session["role"], permissions, ws, _origin(request), socket)
+    drafts = Drafts(workspace.home.run / "studio", session["user"])
+    return Visit(session["user"], session["role"], permissions, ws, _origin(request), socket, drafts)
 
 
 class _Inside(Connection):

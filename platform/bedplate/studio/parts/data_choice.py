@@ -1,0 +1,99 @@
+"""A choice of data: one of the registered datasets, or a file that becomes one, with its first rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from nicegui import html, ui
+
+from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.tables import Column, table
+from bedplate.studio.parts.uploads import upload_dataset
+from bedplate.studio.visit import Visit
+
+__all__ = ["columns_in", "data_choice"]
+
+PREVIEW_ROWS = 5
+MOST_COLUMNS = 12
+MOST_CHARACTERS = 120
+
+
+async def data_choice(
+    visit: Visit,
+    draft: dict[str, Any],
+    key: str,
+    label: str,
+    *,
+    also: Mapping[str, str] | None = None,
+    about: str = "",
+    on_change: Callable[[], Awaitable[None] | None] | None = None,
+) -> None:
+    """A field whose value is `draft[key]`: a dataset's reference, or one of `also` ({"auto": "split off …"})."""
+    others = dict(also or {})
+
+    async def show() -> None:
+        preview.clear()
+        if draft.get(key) and draft[key] not in others:
+            with preview:
+                await _preview(visit, draft[key])
+        if on_change is not None:
+            answer = on_change()
+            if answer is not None:
+                await answer
+
+    async def take(ref: str) -> None:
+        field.set_options(await _options(visit, others, ref), value=ref)
+
+    async def changed(event: Any) -> None:
+        draft[key] = event.value
+        await show()
+
+    with html.div().classes("bp-panel"):
+        html.h3(label)
+        if about:
+            hint(about)
+        field = ui.select(
+            await _options(visit, others, draft.get(key)),
+            label="Dataset",
+            value=draft.get(key),
+            with_input=True,
+            on_change=changed,
+        )
+        field.props(f'outlined dense aria-label="{label}: dataset"').classes("bp-field")
+        if visit.may("train") or visit.may("batch"):
+            with ui.expansion("Upload a file instead", icon="upload").props("dense"):
+                upload_dataset(visit, take)
+        preview = html.div()
+        if draft.get(key) and draft[key] not in others:
+            with preview:
+                await _preview(visit, draft[key])
+
+
+async def columns_in(visit: Visit, ref: str) -> list[str]:
+    """The columns of a dataset."""
+    return list((await visit.ws.datasets.get(ref)).columns)
+
+
+async def _options(visit: Visit, others: dict[str, str], chosen: str | None) -> dict[str, str]:
+    found = await visit.ws.datasets.list()
+    named = {one.ref: f"{one.ref} ({one.rows:,} rows)" for one in found}
+    if chosen and chosen not in named and chosen not in others:
+        named[chosen] = chosen
+    return {**others, **named}
+
+
+async def _preview(visit: Visit, ref: str) -> None:
+    dataset = await visit.ws.datasets.get(ref)
+    rows = await visit.ws.datasets.preview(ref, limit=PREVIEW_ROWS)
+    names = list(dataset.columns)[:MOST_COLUMNS]
+    left = len(dataset.columns) - len(names)
+    which = f"; the first {MOST_COLUMNS} are shown" if left else ""
+    hint(f"{dataset.rows:,} rows, {len(dataset.columns)} columns{which}.")
+    shown = [{"id": number, **{name: _brief(row.get(name)) for name in names}} for number, row in enumerate(rows)]
+    table([Column(name, name, sortable=False) for name in names], shown, name=f"First rows of {ref}")
+
+
+def _brief(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"

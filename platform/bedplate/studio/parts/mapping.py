@@ -1,0 +1,97 @@
+"""Which column of the data holds what a task needs: guessed by the names, and to be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nicegui import html, ui
+
+from bedplate.studio.parts.notices import hint
+from bedplate_registry.errors import Refused
+from bedplate_registry.tasks import Key, get_task
+
+__all__ = ["check_columns", "columns_of", "guess", "mapping"]
+
+# What people call such columns, the likelier first. A column that has the key's own name comes before all of these.
+NAMES = {
+    "sentence1": ("text", "sentence", "sentence_a", "premise", "question1", "review", "message", "tweet", "content"),
+    "sentence2": ("text_pair", "sentence_b", "hypothesis", "question2"),
+    "label": ("labels", "category", "intent", "class", "target", "sentiment", "judgment", "entailment_judgment"),
+    "tokens": ("words",),
+    "tags": ("ner_tags", "labels", "pos_tags", "tag"),
+    "question": ("query",),
+    "context": ("passage", "paragraph"),
+    "answers": ("answer",),
+    "document": ("text", "article", "dialogue", "source", "body"),
+    "summary": ("highlights", "target", "summary1", "abstract"),
+    "source": ("text", "input", "src"),
+    "target": ("translation", "output", "tgt"),
+    "text": ("sentence", "content"),
+    "prompt": ("text", "instruction", "question"),
+    "completion": ("response", "answer", "output"),
+    "image": ("file", "path", "image_file"),
+}
+
+
+def guess(task: str, columns: Sequence[str]) -> dict[str, str]:
+    """The likely column of each key of the task; keys for which there is none are left out."""
+    found: dict[str, str] = {}
+    by_name = {column.lower(): column for column in columns}
+    for key in get_task(task).keys:
+        for name in (key.name, *NAMES.get(key.name, ())):
+            if name in by_name and by_name[name] not in found.values():
+                found[key.name] = by_name[name]
+                break
+    return found
+
+
+def mapping(task: str, columns: Sequence[str], chosen: dict[str, Any], *, need_label: bool = True) -> None:
+    """A choice for each key. `chosen` holds {key: column}, and is changed; what it lacks is guessed first."""
+    for name, column in guess(task, columns).items():
+        if chosen.get(name) not in columns and not _is_path(chosen.get(name), columns):
+            chosen[name] = column
+    with html.div().classes("bp-mapping"):
+        for key in get_task(task).keys:
+            if key.is_label and not need_label:
+                continue
+            _choice(key, columns, chosen)
+
+
+def _choice(key: Key, columns: Sequence[str], chosen: dict[str, Any]) -> None:
+    optional = "" if key.required else " (may be left empty)"
+    field = ui.select(
+        sorted({*columns, *([chosen[key.name]] if chosen.get(key.name) else [])}, key=lambda name: name.lower()),
+        label=f"{key.name}{optional}",
+        value=chosen.get(key.name) or None,
+        clearable=True,
+        with_input=True,
+        new_value_mode="add-unique",
+        on_change=lambda event: chosen.update({key.name: event.value or None}),
+    )
+    field.props("outlined dense").classes("bp-field")
+    if key.kind in ("list", "object"):
+        hint(f"{key.name} holds {'a list' if key.kind == 'list' else 'an object'}; in CSV as JSON. A part: name.part")
+
+
+def check_columns(task: str, chosen: dict[str, Any], *, need_label: bool = True) -> None:
+    """Raises Refused for a key without a column, and for a column that two keys have."""
+    keys = [key for key in get_task(task).keys if need_label or not key.is_label]
+    missing = [key.name for key in keys if key.required and not chosen.get(key.name)]
+    if missing:
+        raise Refused(f"No column is chosen for {', '.join(missing)}.", hint="Choose one for each.")
+    used = [chosen[key.name] for key in keys if chosen.get(key.name)]
+    twice = next((name for name in used if used.count(name) > 1), None)
+    if twice is not None:
+        raise Refused(f"The column {twice!r} is chosen twice.", hint="Choose another one for one of them.")
+
+
+def columns_of(task: str, chosen: dict[str, Any], *, need_label: bool = True) -> dict[str, str]:
+    """What a request says: the keys whose column has another name."""
+    keys = [key.name for key in get_task(task).keys if need_label or not key.is_label]
+    return {key: chosen[key] for key in keys if chosen.get(key) and chosen[key] != key}
+
+
+def _is_path(value: Any, columns: Sequence[str]) -> bool:
+    """Whether it reaches into one of the columns, such as answers.text."""
+    return isinstance(value, str) and value.partition(".")[0] in columns
