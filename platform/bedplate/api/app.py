@@ -13,6 +13,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from bedplate.api import (
     audit,
     batch_endpoints,
+    card_pages,
     catalog,
     datasets,
     docs,
@@ -45,6 +46,7 @@ from bedplate_serving.asgi import App, Receive, Scope, Send
 __all__ = ["create_app"]
 
 MAX_BODY_BYTES = 8 << 20
+TO_DISK = ("/api/v1/uploads/", "/studio/_nicegui/client/")
 PARTS: tuple[Routes, ...] = (
     docs.routes,
     health.routes,
@@ -54,6 +56,7 @@ PARTS: tuple[Routes, ...] = (
     import_plans.routes,
     models.routes,
     model_aliases.routes,
+    card_pages.routes,
     registry.routes,
     uploads.routes,
     datasets.routes,
@@ -106,7 +109,8 @@ def create_app(workspace: Workspace, stop: Callable[[], None], studio: Pages | N
 class _BodyLimit:
     """Refuses a body that is larger than any request here needs to be, while it streams and before a key is asked for.
 
-    Uploads are the exception: they go to disk, and their route checks the key before it reads.
+    Uploads are the exception: they go to disk, and their route checks the key before it reads. So does Studio, to
+    which browsers send files by forms.
     """
 
     def __init__(self, app: App) -> None:
@@ -114,7 +118,7 @@ class _BodyLimit:
         self._limited: Any = RequestBodyLimitMiddleware(app, max_body_size=MAX_BODY_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/api/v1/uploads/"):
+        if scope["type"] != "http" or scope["path"].startswith(TO_DISK):
             await self._app(scope, receive, send)
             return
         stated = dict(scope["headers"]).get(b"content-length", b"0")

@@ -72,7 +72,7 @@ async def upload(sha256: Sha256, request: Request, workspace: WorkspaceOf) -> Re
     """Send bytes under their digest. They are streamed to the disk, and are there when the digest agrees."""
     check_digest(sha256)
     blobs, most = workspace.registry.blobs, workspace.settings.max_upload_gb * GIB
-    await asyncio.to_thread(_check_size, blobs, int(request.headers.get("content-length") or 0), most)
+    await asyncio.to_thread(check_size, blobs, int(request.headers.get("content-length") or 0), most)
     partial = blobs.partial(f"upload-{sha256}-{secrets.token_hex(8)}")
     digest, size, held = hashlib.sha256(), 0, bytearray()
 
@@ -103,7 +103,7 @@ async def upload(sha256: Sha256, request: Request, workspace: WorkspaceOf) -> Re
     return json_answer({"sha256": sha256, "size_bytes": size}, 201)
 
 
-def _check_size(blobs: Blobs, stated_bytes: int, most: int) -> None:
+def check_size(blobs: Blobs, stated_bytes: int, most: int) -> None:
     """Before a byte is read. Raises TooLarge, NoRoom."""
     if stated_bytes > most:
         raise _too_large(most)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,9 +21,11 @@ from fastapi.responses import RedirectResponse
 
 from bedplate.api.access import Caller, find_caller
 from bedplate.api.problems import problem_of
+from bedplate.api.uploads import check_size
+from bedplate.compute import GIB
 from bedplate.sessions import is_own_page
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import BedplateError, Forbidden
+from bedplate_registry.errors import BedplateError, Forbidden, Refused
 from bedplate_serving.asgi import App, Message, Receive, Scope, Send
 from bedplate_serving.door import SAFE_METHODS
 
@@ -78,7 +83,10 @@ class Studio:
         await self.prepare()
 
     async def _make(self) -> App:
-        os.environ["NICEGUI_STORAGE_PATH"] = str(self._workspace.home.run / "studio")  # it would write where we stand
+        folder = self._workspace.home.run / "uploads"
+        await asyncio.to_thread(_empty, folder)
+        os.environ["NICEGUI_STORAGE_PATH"] = str(folder)  # it would write where we stand
+        tempfile.tempdir = str(folder)  # what a form's parser lays down goes to our disk, not into a /tmp in memory
         module = await asyncio.to_thread(importlib.import_module, "bedplate.studio.site")
         site: FastAPI = module.make_site(self._workspace, self.rest)
         await self._open.enter_async_context(site.router.lifespan_context(site))
@@ -92,6 +100,12 @@ class Studio:
             return
         if caller is not None:
             scope.setdefault("state", {})["caller"] = caller
+        try:
+            if scope["type"] == "http" and scope["method"] == "POST":
+                await asyncio.to_thread(self._check_body, scope)
+        except BedplateError as exc:
+            await problem_of(exc, scope)(scope, receive, send)
+            return
         await self.prepare()
         assert self._site is not None
         await self._site(scope, receive, _Guarded(send))
@@ -105,6 +119,15 @@ class Studio:
             and ("/client/" not in path)
         )
 
+    def _check_body(self, scope: Scope) -> None:
+        """Before a file of a form is read, which the form's parser lays down twice beside where it is kept."""
+        stated = dict(scope["headers"]).get(b"content-length", b"")
+        if not stated.isdigit() or len(stated) > 18:
+            raise Refused("This upload does not say how long it is.", hint="Send Content-Length.", code="no-length")
+        size, blobs = int(stated), self._workspace.registry.blobs
+        check_size(blobs, size, self._workspace.settings.max_upload_gb * GIB)
+        check_size(blobs, 3 * size, 3 * size)
+
     def _caller(self, scope: Scope) -> Caller:
         """Whose browser it is. Raises Forbidden for none, and for a page of another site."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -116,6 +139,12 @@ class Studio:
         caller = find_caller(self._workspace, {**scope, "method": "GET"})
         caller.require("read")
         return caller
+
+
+def _empty(folder: Path) -> None:
+    """What a killed server left of uploads goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
 
 
 class _Guarded:
