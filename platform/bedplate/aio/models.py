@@ -89,6 +89,10 @@ class Model(Record):
         """Its files: path, SHA-256 and size."""
         return Table(await self._ws.connection.items(model_path(self.ref, "files")))
 
+    async def samples(self) -> Table[dict[str, Any]]:
+        """How to use it, as commands and code: title, language, code, and what to know about it."""
+        return Table(await self._ws.connection.items(model_path(self.ref, "samples")))
+
     async def versions(self) -> Table[Model]:
         """All versions of its name."""
         found = await self._ws.connection.items(model_path(self.ref, "versions"))

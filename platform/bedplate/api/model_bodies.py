@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from bedplate.api.bodies import Answer, RequestBody
 
-__all__ = ["FileOfModel", "License", "Lineage", "Model", "Needs", "Reason", "Verification", "Why"]
+__all__ = ["FileOfModel", "License", "Lineage", "Model", "Needs", "Reason", "SampleOfUse", "Verification", "Why"]
 
 Why = Annotated[str | None, Field(max_length=2000, description="The reason, which is kept.")]
 EXAMPLE: JsonDict = {
@@ -81,6 +81,28 @@ class FileOfModel(Answer):
     path: str
     size_bytes: int
     sha256: str
+
+
+class SampleOfUse(Answer):
+    """One block of code that uses a version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "title": "Deploy and score",
+                    "language": "sh",
+                    "code": "bedplate deploy support-intent:1 --endpoint support-intent",
+                    "about": "",
+                }
+            ]
+        }
+    )
+
+    title: str
+    language: Annotated[str, Field(description="sh or python.")]
+    code: str
+    about: Annotated[str, Field(description="What it needs, in Markdown.")]
 
 
 class Source(Answer):

@@ -13,10 +13,11 @@ from fastapi.responses import Response
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, Limit, Page, json_answer, page_of
 from bedplate.api.etags import IfMatch, IfNoneMatch, check_unchanged, tagged
-from bedplate.api.model_bodies import FileOfModel, License, Lineage, Model, Needs, Reason, Verification
+from bedplate.api.model_bodies import FileOfModel, License, Lineage, Model, Needs, Reason, SampleOfUse, Verification
 from bedplate.api.problems import codes
 from bedplate.model_card import card_of
 from bedplate.model_needs import needs_of
+from bedplate.model_samples import samples
 from bedplate.model_uses import deployments_of
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Refused
@@ -148,6 +149,13 @@ def list_files(
     files = sorted((vars(file) for file in get_version(workspace, org, name).files), key=_path)
     page, following = page_of(files, _path, limit, after)
     return json_answer({"items": page, "next": following})
+
+
+@routes.route("GET", "/{org}/{name}/samples", "read", response_model=Page[SampleOfUse])
+def list_samples(org: Org, name: Name, workspace: WorkspaceOf) -> Response:
+    """List how to use a version, as commands and code that run as they stand; an archived one has none."""
+    found = samples(get_version(workspace, org, name), workspace.address.url)
+    return json_answer({"items": [vars(sample) for sample in found], "next": None})
 
 
 @routes.route("GET", "/{org}/{name}/versions", "read", response_model=Page[Model])
