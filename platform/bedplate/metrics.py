@@ -38,7 +38,7 @@ from bedplate_registry.registry import Registry
 from bedplate_registry.store import VersionStore
 from bedplate_serving.unix_sockets import is_listening, no_tls, short_path
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+__all__ = ["CONTENT_TYPE", "Metrics", "ask_gateway"]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -82,12 +82,13 @@ class Metrics:
 
     def text(self) -> bytes:
         """In Prometheus' text format, what the gateway counts included."""
-        gateway = _ask_gateway(self._home)
+        gateway = ask_gateway(self._home)
         self._gateway_up.set(gateway is not None)
         return generate_latest(self._registry) + (gateway or b"")
 
 
-def _ask_gateway(home: Home) -> bytes | None:
+def ask_gateway(home: Home) -> bytes | None:
+    """What the gateway counts, as Prometheus reads it; None where it does not answer."""
     if not is_listening(home.scoring_socket):
         return None
     try:
