@@ -1,0 +1,119 @@
+"""One evaluation: its metrics beside those of what it is held against, each class, the confusions, the wrong rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nicegui import html
+
+from bedplate.studio.frame import page
+from bedplate.studio.parts.confusion import show_confusion
+from bedplate.studio.parts.facts import facts
+from bedplate.studio.parts.headings import action, section, title
+from bedplate.studio.parts.job_spec import value_text
+from bedplate.studio.parts.job_words import data_text, duration_text
+from bedplate.studio.parts.metric_table import metric_table
+from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.report_rows import class_table, rows_table, show_wrong_rows
+from bedplate.studio.parts.tables import when
+from bedplate.studio.paths import place
+from bedplate.studio.visit import Visit
+
+# What has a place of its own on the page; all else that a report may hold is shown below, as it is.
+SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
+SHOWN |= {"against", "difference", "seconds", "samples_per_second", "worst", "classes", "confusion", "multi_label"}
+
+
+@page("/evaluations/{evaluation_id}", "Evaluation {evaluation_id}", section="Evaluations")
+async def evaluation(visit: Visit, evaluation_id: str) -> None:
+    """Whatever the task: a report is read by the names that all of them share."""
+    report = (await visit.ws.evaluations.get(evaluation_id)).data
+    model, against = str(report["model"]), report.get("against") or {}
+    with title(f"{model}: {report.get('task', 'evaluation')}", _about(report)):
+        action("Its model", place("models", model))
+        if report.get("job"):
+            action("Its job", place("jobs", str(report["job"])))
+    with html.div().classes("bp-panel"):
+        facts(_facts(report))
+    with section("Metrics", _about_metrics(report), name="metrics"):
+        _metrics(report)
+    if report.get("classes"):
+        with section("Each class", name="classes"):
+            class_table(report["classes"], against.get("classes"), str(against.get("model", "")))
+    for whose, each in (("", report), (f" of {against.get('model')}", against)):
+        if each.get("confusion"):
+            with section(f"Confusions{whose}", name=f"confusion{'-against' if whose else ''}"):
+                show_confusion(each["confusion"])
+    for whose, each in (("", report), (f" of {against.get('model')}", against)):
+        if each.get("worst"):
+            with section(f"Wrong rows{whose}", "The worst first.", name=f"worst{'-against' if whose else ''}"):
+                show_wrong_rows(each["worst"])
+    _rest(report)
+
+
+def _about(report: Mapping[str, Any]) -> str:
+    if report.get("kind") == "probe":
+        return "A probe: a logistic regression on the features of a base, which has no head of its own."
+    return f"Evaluation {report['id']}"
+
+
+def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    data, against = report.get("data") or {}, report.get("against") or {}
+    dataset = data.get("dataset")
+    yield "Model", (str(report["model"]), place("models", str(report["model"])))
+    if against.get("model"):
+        yield "Against", (str(against["model"]), place("models", str(against["model"])))
+    yield "Data", (str(dataset), place("datasets", str(dataset))) if dataset else data_text(data)
+    if data.get("split"):
+        yield "Part of it", f"{data['split']}, split off the training rows"
+    yield "Rows", f"{data['rows']:,}" if isinstance(data.get("rows"), int) else None
+    yield "Digest", data.get("sha256")
+    yield "Columns", value_text(data.get("columns") or {})
+    yield "When", when(report["created"])
+    if report.get("seconds") is not None:
+        yield "Took", f"{duration_text(report['seconds'])}, {report.get('samples_per_second')} rows per second"
+
+
+def _about_metrics(report: Mapping[str, Any]) -> str:
+    return "In small letters: the 95 % interval, by bootstrap over rows." if report.get("confidence") else ""
+
+
+def _metrics(report: Mapping[str, Any]) -> None:
+    against, difference = report.get("against") or {}, report.get("difference") or {}
+    columns, intervals = {"This model": report["metrics"]}, {"This model": report.get("confidence") or {}}
+    if against:
+        name = str(against.get("model") or "The other model")
+        columns[name], intervals[name] = against.get("metrics") or {}, against.get("confidence") or {}
+        columns["Difference"] = {metric: one.get("value") for metric, one in difference.items()}
+        intervals["Difference"] = {
+            metric: [one["low"], one["high"]] for metric, one in difference.items() if "low" in one and "high" in one
+        }
+    for name, metrics in (report.get("baselines") or {}).items():
+        columns[f"Without a model: {name}"] = metrics
+    metric_table(columns, name="Metrics", intervals=intervals)
+    for metric, one in difference.items():
+        if one.get("p_value") is not None:
+            hint(f"That {metric} differs by chance alone has a probability of {one['p_value']:.3g} (McNemar).")
+    for metric, why in (report.get("not_computed") or {}).items():
+        hint(f"{metric} was not computed: {why}")
+
+
+def _rest(report: Mapping[str, Any]) -> None:
+    """What a report holds besides: lists of rows as tables, all else as facts."""
+    rest = {name: value for name, value in report.items() if name not in SHOWN and value not in (None, "", [], {})}
+    tables = {
+        name: value
+        for name, value in rest.items()
+        if isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
+    }
+    for name, rows in tables.items():
+        with section(_title(name)):
+            rows_table(rows, name=_title(name))
+    if facts_of := [(_title(name), value_text(value)) for name, value in rest.items() if name not in tables]:
+        with section("More", name="more"):
+            facts(facts_of)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()

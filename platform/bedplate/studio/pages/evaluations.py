@@ -1,0 +1,98 @@
+"""All evaluations: which model, on which data, and how it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nicegui import html, ui
+
+from bedplate.studio.frame import page
+from bedplate.studio.parts.headings import action, title
+from bedplate.studio.parts.job_words import data_text
+from bedplate.studio.parts.metric_table import figure_text
+from bedplate.studio.parts.notices import empty
+from bedplate.studio.parts.paged_table import Found, PagedTable, search_pages
+from bedplate.studio.parts.tables import Column
+from bedplate.studio.paths import place
+from bedplate.studio.visit import Visit
+from bedplate.wire import url_path
+from bedplate_registry.tasks import TASKS
+
+COLUMNS = (
+    Column("model", "Model", link="of_model", sortable=False),
+    Column("task", "Task", sortable=False),
+    Column("data", "Data", sortable=False),
+    Column("rows", "Rows", "number", sortable=False),
+    Column("figures", "Main metrics", sortable=False),
+    Column("against", "Against", sortable=False),
+    Column("created", "When", "time", sortable=False),
+    Column("id", "Report", link="url", sortable=False),
+)
+TASK_NAMES = {"": "All tasks", **{name: name for name, task in TASKS.items() if task.metrics}}
+MAIN_METRICS = 3
+
+
+@page("/evaluations", "Evaluations", section="Evaluations")
+async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
+    """Filters stand in the address, so that a reload and a bookmark show the same."""
+    with title("Evaluations", "The reports of evaluate jobs and of fine-tunes on their test rows, the newest first."):
+        may_train = "" if visit.may("train") else f"your role, {visit.role}, may not evaluate"
+        action("Evaluate a model", place("evaluate"), primary=True, why_not=may_train)
+
+    async def fetch(after: str | None) -> Found:
+        """REST chooses by a whole version; by a part of its name, or by task, it is done here."""
+        part, exact = str(models.value or "").strip(), None
+        if ":" in part:
+            part, exact = "", part
+        return await search_pages(
+            visit.ws.connection, url_path("evaluations"), after, _wanted(part, tasks.value), model=exact
+        )
+
+    async def choose() -> None:
+        chosen = {"model": str(models.value or "").strip() or None, "task": tasks.value or None}
+        ui.navigate.history.replace(place("evaluations", **chosen))
+        await pages.begin()
+
+    with html.div().classes("bp-filters"):
+        models = ui.input("Model", value=model, on_change=choose).props("dense outlined clearable debounce=400")
+        known = task if task in TASK_NAMES else ""
+        tasks = ui.select(TASK_NAMES, value=known, label="Task", on_change=choose).props("dense outlined")
+    pages = PagedTable(COLUMNS, name="Evaluations", fetch=fetch, row=_row, nothing=_nothing)
+    await pages.begin()
+
+
+def _wanted(part: str, task: str) -> Callable[[Mapping[str, Any]], bool] | None:
+    if not part and not task:
+        return None
+    return lambda report: part.casefold() in str(report["model"]).casefold() and task in ("", report.get("task"))
+
+
+def _nothing() -> None:
+    empty("There is no such evaluation.", action="Evaluate a model", href=place("evaluate"))
+
+
+def _row(report: Mapping[str, Any]) -> dict[str, Any]:
+    data = report.get("data") or {}
+    split = f", its {data['split']} part" if data.get("split") else ""
+    return {
+        **{name: report.get(name) for name in ("id", "model", "task", "created")},
+        "url": place("evaluations", str(report["id"])),
+        "of_model": place("models", str(report["model"])),
+        "data": f"{data_text(data)}{split}",
+        "rows": data.get("rows"),
+        "figures": _main_figures(report),
+        "against": (report.get("against") or {}).get("model"),
+    }
+
+
+def _main_figures(report: Mapping[str, Any]) -> str:
+    """Those with an interval are the ones that the report itself holds for the main ones."""
+    metrics, confidence = report["metrics"], report.get("confidence") or {}
+    names = [name for name in confidence if name in metrics] or [name for name in _of_task(report) if name in metrics]
+    return ", ".join(f"{name} {figure_text(metrics[name])}" for name in (names or list(metrics))[:MAIN_METRICS])
+
+
+def _of_task(report: Mapping[str, Any]) -> tuple[str, ...]:
+    task = TASKS.get(str(report.get("task")))
+    return task.metrics if task else ()

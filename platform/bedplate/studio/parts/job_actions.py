@@ -1,0 +1,99 @@
+"""What can be done with a job: each button where it applies, and elsewhere with the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from nicegui import html
+
+from bedplate.aio.jobs import Job
+from bedplate.api.access import DATA, MAY_SEND_DATA
+from bedplate.kinds import KINDS
+from bedplate.studio.parts.headings import action
+from bedplate.studio.parts.notices import toast
+from bedplate.studio.paths import go, place
+from bedplate.studio.visit import Visit
+
+__all__ = ["JobActions"]
+
+WIZARDS = {"finetune": "finetune", "evaluate": "evaluate"}  # the page on which a job of a kind is made, with changes
+GOES_ON = ("failed", "cancelled")
+
+
+class Look(Protocol):
+    """Shows the job as it is now; with `again` it goes on, and is followed once more."""
+
+    def __call__(self, *, again: bool) -> Awaitable[None]: ...
+
+
+class JobActions:
+    """The buttons of one job. `show` makes them anew, when its state has changed."""
+
+    def __init__(self, visit: Visit, job: Job, look: Look) -> None:
+        """`look` is awaited after each."""
+        self._visit, self._job, self._look = visit, job, look
+        self._place = html.div().classes("bp-actions")
+        self.show()
+
+    def show(self) -> None:
+        """The buttons for the state that the job is in now."""
+        job, no = self._job, self._why_may_not()
+        self._place.clear()
+        with self._place:
+            if not job.is_final:
+                action("Cancel", self._cancel, danger=True, why_not=no)
+            else:
+                again = no or self._why_not_again()
+                action("Resume", self._resume, why_not=again)
+                action("Retry from the start", self._retry, why_not=again)
+            action("Run again", self._rerun, why_not=no or self._why_no_other())
+            if job.kind in WIZARDS:
+                action("Run again with changes", place(WIZARDS[job.kind], from_job=job.id), why_not=no)
+            if job.data.get("archived"):
+                action("Show in lists again", self._unarchive, why_not=no)
+            else:
+                action("Archive", self._archive, why_not=no or ("" if job.is_final else "it has not ended yet"))
+
+    def _why_may_not(self) -> str:
+        kind = KINDS.get(self._job.kind)
+        scope = kind.scope if kind else "admin"
+        may = bool(self._visit.permissions & MAY_SEND_DATA) if scope == DATA else self._visit.may(scope)
+        return "" if may else f"your role, {self._visit.role}, may not do this with jobs of this kind"
+
+    def _why_not_again(self) -> str:
+        return "" if self._job.state in GOES_ON else "it has succeeded; only a failed or cancelled job goes on"
+
+    def _why_no_other(self) -> str:
+        kind = KINDS.get(self._job.kind)
+        if kind is None or kind.request is None:
+            return "the server submits jobs of this kind by itself"
+        return "it is part of a sweep: run that again" if self._job.data.get("parent") else ""
+
+    async def _cancel(self) -> None:
+        await self._job.cancel()
+        toast("It is being cancelled, with all its processes." if not self._job.is_final else "It is cancelled.")
+        await self._look(again=False)
+
+    async def _resume(self) -> None:
+        await self._job.resume()
+        toast("It is queued again, and goes on from its last complete checkpoint.")
+        await self._look(again=True)
+
+    async def _retry(self) -> None:
+        await self._job.retry()
+        toast("It is queued again, and starts over.")
+        await self._look(again=True)
+
+    async def _rerun(self) -> None:
+        go("jobs", (await self._job.rerun()).id)
+
+    async def _archive(self) -> None:
+        await self._job.archive()
+        toast("It is hidden from lists. Nothing of it is deleted.")
+        await self._look(again=False)
+
+    async def _unarchive(self) -> None:
+        await self._job.archive(archived=False)
+        toast("It is in lists again.")
+        await self._look(again=False)

@@ -1,0 +1,66 @@
+"""A list of jobs with what each is about, how far it is or why it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bedplate.studio.parts.job_words import duration_text, how_far, seconds_taken, subject_of
+from bedplate.studio.parts.notices import empty
+from bedplate.studio.parts.paged_table import Found, PagedTable, search_pages
+from bedplate.studio.parts.tables import Column
+from bedplate.studio.paths import place
+from bedplate.studio.visit import Visit
+from bedplate.wire import url_path
+
+__all__ = ["JobList"]
+
+# None can be sorted by: the newest come first, and to sort one page of many would mislead.
+COLUMNS = (
+    Column("id", "Job", link="url", sortable=False),
+    Column("kind", "Kind", sortable=False),
+    Column("state", "State", "state", sortable=False),
+    Column("subject", "About", sortable=False),
+    Column("owner", "Owner", sortable=False),
+    Column("created", "Created", "time", sortable=False),
+    Column("took", "Took", sortable=False),
+    Column("now", "Progress, or why it waits", sortable=False),
+)
+
+
+class JobList:
+    """The table with its pages. `choose` takes filters as REST has them, and `owner`, which it does not know."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._connection = visit.ws.connection
+        self._filters: dict[str, Any] = {}
+        self._owner = ""
+        self._pages = PagedTable(COLUMNS, name="Jobs", fetch=self._fetch, row=_row, nothing=_nothing)
+
+    async def choose(self, *, owner: str = "", **filters: Any) -> None:
+        """Those jobs, from the newest on."""
+        self._owner, self._filters = owner, filters
+        await self._pages.begin()
+
+    async def look(self) -> None:
+        """This page as it is now."""
+        await self._pages.look()
+
+    async def _fetch(self, after: str | None) -> Found:
+        owner = self._owner
+        wanted = (lambda job: job["owner"] == owner) if owner else None
+        return await search_pages(self._connection, url_path("jobs"), after, wanted, **self._filters)
+
+
+def _nothing() -> None:
+    empty("There is no such job.", action="Fine-tune a model", href=place("finetune"))
+
+
+def _row(job: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: job[name] for name in ("id", "kind", "state", "owner", "created")},
+        "url": place("jobs", str(job["id"])),
+        "subject": subject_of(job),
+        "took": duration_text(seconds_taken(job)),
+        "now": how_far(job) or str((job.get("error") or {}).get("message", "")),
+    }

@@ -1,0 +1,88 @@
+"""What a job came to: the model, the evaluation and the files that it made, its figures, its trials, its findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nicegui import html
+
+from bedplate.studio.parts.facts import facts
+from bedplate.studio.parts.headings import section
+from bedplate.studio.parts.job_findings import show_check
+from bedplate.studio.parts.job_spec import value_text
+from bedplate.studio.parts.job_words import duration_text
+from bedplate.studio.parts.metric_table import metric_table
+from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.tables import Column, table
+from bedplate.studio.paths import place
+from bedplate.wire import url_path
+
+__all__ = ["show_result"]
+
+TRIALS = (
+    Column("trial", "Trial", "number", link="url"),
+    Column("state", "State", "state"),
+    Column("tried", "Settings"),
+    Column("metric", "Metric", "number"),
+    Column("seconds", "Seconds", "number"),
+    Column("why", "Why it failed"),
+)
+# What has a place of its own on the page, or is the worker's business.
+APART = {"model", "evaluation", "output", "metrics", "test_metrics", "baselines", "trials", "best", "report", "fixed"}
+APART |= {"forecast", "rows", "seconds"}
+
+
+def show_result(job: Mapping[str, Any]) -> None:
+    """A section, where the job has a result; of whatever kind it is."""
+    result = job.get("result") or {}
+    if not result:
+        return
+    with section("Result", name="result"):
+        facts(_facts(job, result))
+        if name := result.get("output"):
+            html.a(f"Download {name}", href=url_path("jobs", job["id"], "outputs", str(name))).classes("bp-button")
+        figures = {"Validation rows" if job["kind"] == "finetune" else "Value": result.get("metrics")}
+        figures |= {"Test rows": result.get("test_metrics")}
+        figures |= {f"Without a model: {name}": each for name, each in (result.get("baselines") or {}).items()}
+        if any(figures.values()):
+            metric_table({title: each for title, each in figures.items() if each}, name="Metrics")
+    if result.get("trials"):
+        _show_trials(result)
+    if result.get("report"):
+        show_check(result["report"], result.get("fixed"))
+
+
+def _facts(job: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if result.get("model"):
+        yield "Model", (str(result["model"]), place("models", str(result["model"])))
+    if result.get("evaluation"):
+        yield "Evaluation", (str(result["evaluation"]), place("evaluations", str(result["evaluation"])))
+    if best := result.get("best"):
+        yield "Best trial", (f"{best['trial']}: {value_text(best['settings'])}", place("jobs", str(best["job"])))
+    for split, ref in ((result.get("fixed") or {}).get("datasets") or {}).items():
+        yield f"Repaired {split}", (str(ref), place("datasets", str(ref)))
+    if result.get("rows") is not None:
+        yield "Rows", value_text(result["rows"])
+    if result.get("seconds") is not None:
+        yield "Work took", duration_text(float(result["seconds"]))
+    for name, value in result.items():
+        if name not in APART and value not in (None, "", {}, []):
+            yield name.replace("_", " ").capitalize(), value_text(value)
+
+
+def _show_trials(result: Mapping[str, Any]) -> None:
+    rows = [
+        {
+            **trial,
+            "id": str(trial["trial"]),
+            "url": place("jobs", str(trial["job"])),
+            "tried": value_text(trial["settings"]),
+            "why": (trial.get("error") or {}).get("message", ""),
+        }
+        for trial in result["trials"]
+    ]
+    with section("Trials", name="trials"):
+        best = "highest" if result.get("greater_is_better") else "lowest"
+        hint(f"Compared by {result.get('metric')} on the validation rows: the {best} is the best.")
+        table(TRIALS, rows, name="Trials")

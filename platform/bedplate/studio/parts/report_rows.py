@@ -1,0 +1,79 @@
+"""Rows of a report: its classes, the rows that a model got wrong, and any other list of things with the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nicegui import html
+
+from bedplate.studio.parts.facts import facts
+from bedplate.studio.parts.job_spec import value_text
+from bedplate.studio.parts.metric_table import figure_text
+from bedplate.studio.parts.tables import Column, table
+
+__all__ = ["class_table", "rows_table", "show_wrong_rows"]
+
+SHOWN_WRONG = 50
+TAGGED = ("tokens", "tags", "predicted")  # of a row of words: shown in place
+
+
+def class_table(
+    classes: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]] | None = None, of: str = ""
+) -> None:
+    """Figures of each class, with the F1 of another model beside them where there is one."""
+    f1 = {str(one["label"]): one.get("f1") for one in others or ()}
+    rows = [{**one, **({f"f1 of {of}": f1.get(str(one["label"]))} if f1 else {})} for one in classes]
+    rows_table(rows, name="Each class")
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
+    """A table of whatever the rows have."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    columns = [Column(f"c{at}", key, _kind(rows, key)) for at, key in enumerate(keys)]
+    shown = [
+        {"id": str(at), **{column.key: _plain(row.get(column.title)) for column in columns}}
+        for at, row in enumerate(rows)
+    ]
+    table(columns, shown, name=name)
+
+
+def _kind(rows: Sequence[Mapping[str, Any]], key: str) -> Any:
+    return "number" if all(isinstance(row.get(key), int | float | None) for row in rows) else "text"
+
+
+def _plain(value: Any) -> Any:
+    return value_text(value) if isinstance(value, Mapping | list | bool) else value
+
+
+def show_wrong_rows(worst: Sequence[Mapping[str, Any]]) -> None:
+    """Each with what it is, what would have been right and what was said."""
+    for row in worst[:SHOWN_WRONG]:
+        with html.div().classes("bp-panel"):
+            html.h3(f"Row {row.get('row', '?')}")
+            if "tokens" in row:
+                _words(row)
+            told = TAGGED if "tokens" in row else ()
+            facts((_title(name), _fact(value)) for name, value in row.items() if name not in ("row", *told))
+
+
+def _words(row: Mapping[str, Any]) -> None:
+    """Words with their tags; below a wrong one, what was said of it."""
+    with html.p().classes("bp-words"):
+        said = row.get("predicted") or []
+        for at, (word, tag) in enumerate(zip(row["tokens"], row.get("tags") or [], strict=False)):
+            guess = said[at] if at < len(said) else tag
+            if guess == tag:
+                html.span(f"{word} " if tag == "O" else f"{word} [{tag}] ")
+            else:
+                html.mark(f"{word} [{tag}, said: {guess}] ")
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        return "; ".join(", ".join(figure_text(part) for part in one.values()) for one in value)
+    return figure_text(value) if isinstance(value, float) else value_text(value)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
