@@ -1,0 +1,83 @@
+"""What somebody has filled in for a fine-tune: the request it makes, and how it begins from a job that was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from bedplate.studio.parts.mapping import columns_of
+from bedplate_trainers.settings import FinetuneSettings
+
+__all__ = ["AS_IT_WAS", "AUTO", "PARTS", "blank", "body_of", "draft_of_job", "fill_output"]
+
+Draft = dict[str, Any]
+PARTS = ("train", "validation", "test")
+AUTO = "auto"
+AS_IT_WAS = "as it was"  # the uploaded file of the job that this one is made from, which is no dataset
+MOST_NAME = 60  # characters of the name that is proposed
+
+
+def blank(model: str | None, train: str | None) -> Draft:
+    """Nothing is filled in yet but what the address says."""
+    draft: Draft = {"model": model, "task": None, "train": train, "validation": AUTO, "test": AUTO}
+    draft |= {"uploads": {}, "mapping": {}, "settings": {}, "output": "", "is_proposed": True}
+    return {**draft, "device": AUTO, "processes": 1, "priority": 0}
+
+
+def draft_of_job(job: Mapping[str, Any]) -> Draft:
+    """What was asked for in a fine-tune, to be asked for again with changes."""
+    spec = job["spec"]
+    draft = blank(spec["model"], None) | {"task": spec["task"], "mapping": dict(spec["columns"])}
+    for part in PARTS:
+        value = spec[part]
+        if not isinstance(value, Mapping):
+            draft[part] = AUTO
+        elif value.get("dataset"):
+            draft[part] = value["dataset"]
+        else:
+            draft[part] = AS_IT_WAS
+            draft["uploads"][part] = {"upload": value["sha256"], "filename": value["filename"]}
+    draft |= {"settings": _not_usual(spec["settings"]), "output": spec["output"], "is_proposed": False}
+    return draft | {"device": spec["device"], "processes": spec["processes"], "priority": job["priority"]}
+
+
+def body_of(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """The request, without what is as usual."""
+    data = {part: _data(draft, part) for part in PARTS}
+    return {
+        "model": draft["model"],
+        "task": draft["task"],
+        **{part: value for part, value in data.items() if value != AUTO},
+        "columns": columns_of(draft["task"], draft["mapping"]),
+        "settings": dict(draft["settings"]),
+        "output": draft["output"],
+        **({"device": draft["device"]} if draft["device"] != AUTO else {}),
+        **({"processes": draft["processes"]} if draft["processes"] != 1 else {}),
+        **({"priority": draft["priority"]} if draft["priority"] else {}),
+    }
+
+
+def fill_output(draft: Draft) -> None:
+    """Propose a name for the result, unless one was chosen: the model's with the data's."""
+    if draft["is_proposed"] and draft["model"]:
+        owner, _, name = _name(draft["model"]).rpartition("/")
+        given = str(draft["train"] or "")
+        data = "tuned" if given in ("", AS_IT_WAS) else _name(given).rpartition("/")[2]
+        joined = re.sub(r"[^A-Za-z0-9._]+", "-", f"{name}-{data}")[:MOST_NAME].strip("-.")
+        draft["output"] = f"{owner}/{joined}" if owner else joined
+
+
+def _data(draft: Mapping[str, Any], part: str) -> Any:
+    return draft["uploads"].get(part) if draft[part] == AS_IT_WAS else draft[part]
+
+
+def _not_usual(settings: Mapping[str, Any]) -> dict[str, Any]:
+    usual = {field.name: field.default for field in fields(FinetuneSettings)}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
+    return {name: value for name, value in settings.items() if value != plain.get(name)}
+
+
+def _name(ref: str) -> str:
+    return re.split(r"[:@]", ref)[0]
