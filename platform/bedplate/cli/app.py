@@ -342,13 +342,13 @@ def _figures(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 @app.command()
 def deploy(
-    model: Annotated[str, typer.Argument(metavar="REF")],
-    endpoint: Annotated[str, typer.Option("--endpoint", help="The endpoint's name.")],
-    deployment: Annotated[str, typer.Option(help="The deployment's name.")] = "main",
-    instances: Annotated[int, typer.Option(help="Processes that answer.")] = 1,
+    model: Annotated[str | None, typer.Argument(metavar="REF")] = None,
+    endpoint: Annotated[str | None, typer.Option("--endpoint", help="The endpoint's name.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="The deployment's name; main where not given.")] = None,
+    instances: Annotated[int | None, typer.Option(help="Processes that answer; 1 where not given.")] = None,
     traffic: Annotated[int | None, typer.Option(help="Its share in percent; the others share the rest.")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="A batch endpoint: its jobs score files.")] = False,
-    device: DeviceOption = "auto",
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     gpu_memory_gb: Annotated[
         float | None, typer.Option(help="GiB of a GPU for each instance; reckoned from the model where not given.")
     ] = None,
@@ -358,28 +358,34 @@ def deploy(
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Accept its license, where the server asks for that.")
     ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file of all these, as REST has them; flags override it.")
+    ] = None,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
     """Deploy a model to an endpoint. A new real-time endpoint's key is shown this once."""
-    if batch and sample is not None:
+    flags: dict[str, Any] = {"model": model, "name": endpoint, "deployment": deployment, "instances": instances}
+    flags |= {"traffic": traffic, "device": device, "gpu_memory_gb": gpu_memory_gb}
+    flags |= {"sample": None if sample is None else _sample_in(sample)}
+    flags |= {"batch": batch or None, "accept_license": accept_license or None}
+    request = _deployment(config) | {name: value for name, value in flags.items() if value is not None}
+    batch, name = bool(request.pop("batch", False)), request.pop("name", None)
+    ref = request.pop("model", None)
+    if not ref or not name:
+        raise WrongUse("deploy needs a model and an endpoint.", hint="For example: bedplate deploy REF --endpoint NAME")
+    if batch and "sample" in request:
         raise WrongUse("A batch endpoint has no instances that answer a sample.", hint="Leave out --sample.")
-    request = None if sample is None else _sample_in(sample)
     ws = connect(home, url)
     if batch:
-        accepts = accept_license or None
-        named = ws.deploy(
-            model, endpoint=endpoint, batch=True, deployment=deployment, traffic=traffic, accept_license=accepts
-        )
+        named = ws.deploy(ref, endpoint=name, batch=True, **request)
         show({"name": named.name, "task": named.task, "traffic": named.traffic}, format)
         say(f"Score a file with it: bedplate batch {named.name} --input FILE --output FILE")
         return
-    options: dict[str, Any] = {"deployment": deployment, "instances": instances, "traffic": traffic, "device": device}
-    options |= {"gpu_memory_gb": gpu_memory_gb, "sample": request, "accept_license": accept_license or None}
-    made = ws.deploy(model, endpoint=endpoint, wait=False, **options)
-    say(f"Endpoint {endpoint} will answer at {made.url}")
+    made = ws.deploy(ref, endpoint=name, wait=False, **request)
+    say(f"Endpoint {name} will answer at {made.url}")
     if made.key:
         say(f"Its key, shown this once: {made.key}")  # before the wait: a replica that does not start must not lose it
     if not detach:
@@ -387,8 +393,16 @@ def deploy(
     answer = {"name": made.name, "state": made.state, "url": made.url, "key": made.key}
     show({k: v for k, v in answer.items() if v is not None}, format)
     if made.key and format is Format.table:
-        sample = made.samples.get(deployment, {}).get("request", {"inputs": "hello"})
-        say(f"Try: curl -H 'Authorization: Bearer {made.key}' -d {quote(json.dumps(sample))} {made.url}")
+        sample_of = made.samples.get(request.get("deployment", "main"), {})
+        asked = sample_of.get("request", {"inputs": "hello"})
+        say(f"Try: curl -H 'Authorization: Bearer {made.key}' -d {quote(json.dumps(asked))} {made.url}")
+
+
+def _deployment(path: Path | None) -> dict[str, Any]:
+    """The file of --config, whose names are those of REST; `batch: true` makes it a batch endpoint."""
+    from bedplate.cli.config import read_request
+
+    return read_request(path) if path is not None else {}
 
 
 def _sample_in(file: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from bedplate.studio.visit import Visit, visit_of
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError, Forbidden
 
-__all__ = ["open_house", "page"]
+__all__ = ["no_page", "open_house", "page"]
 
 log = logging.getLogger(__name__)
 
@@ -62,33 +62,50 @@ def page(path: str, title: str, *, section: str) -> Callable[[Build], Build]:
     """
 
     def register(build: Build) -> Build:
-        async def shown(request: Request, **parts: Any) -> Response | None:
-            house = _houses[0]
-            try:
-                visit = await visit_of(request, house.workspace, house.rest)
-            except Forbidden:
-                return RedirectResponse("/login", 303, {"Cache-Control": "no-store"})
-            client = context.client
-            client.on_delete(visit.ws.close)
-            client.on_exception(_tell)
-            with _frame(visit, request, title.format(**parts), section):
-                try:
-                    await build(visit, **parts)
-                except BedplateError as exc:
-                    notices.problem(exc)
-                except Exception:  # the page's outer edge: what is around it stays, and says what is wrong
-                    log.exception("a page of Studio failed")
-                    notices.problem(_unexpected())
-            return None
-
-        own = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
-        first = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Request)
-        shown.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
-        shown.__name__ = build.__name__
-        ui.page(path, title="Bedplate", response_timeout=30.0)(shown)
+        ui.page(path, title="Bedplate", response_timeout=30.0)(_framed(build, title, section))
         return build
 
     return register
+
+
+def no_page() -> Build:
+    """What is shown where an address leads nowhere."""
+
+    async def build(visit: Visit) -> None:
+        context.client.status_code = 404
+        html.h1("There is no such page")
+        notices.empty("The address leads nowhere.", action="To the first page", href=place())
+
+    return _framed(build, "No page", "")
+
+
+def _framed(build: Build, title: str, section: str) -> Callable[..., Awaitable[Response | None]]:
+    """The function that NiceGUI calls: it asks who comes, and puts everything around what `build` makes."""
+
+    async def shown(request: Request, **parts: Any) -> Response | None:
+        house = _houses[0]
+        try:
+            visit = await visit_of(request, house.workspace, house.rest)
+        except Forbidden:
+            return RedirectResponse("/login", 303, {"Cache-Control": "no-store"})
+        client = context.client
+        client.on_delete(visit.ws.close)
+        client.on_exception(_tell)
+        with _frame(visit, request, title.format(**parts), section):
+            try:
+                await build(visit, **parts)
+            except BedplateError as exc:
+                notices.problem(exc)
+            except Exception:  # the page's outer edge: what is around it stays, and says what is wrong
+                log.exception("a page of Studio failed")
+                notices.problem(_unexpected())
+        return None
+
+    own = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
+    first = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Request)
+    shown.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
+    shown.__name__ = build.__name__
+    return shown
 
 
 def _tell(exc: Exception) -> None:

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from bedplate.api.pages import STATIC
 from bedplate.studio import pages
-from bedplate.studio.frame import open_house
+from bedplate.studio.frame import no_page, open_house
 from bedplate.studio.theme import add_theme
 from bedplate.workspace import Workspace
 
@@ -28,6 +28,7 @@ def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
     site = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     ui.run_with(
         site,
+        root=no_page(),
         title="Bedplate",
         favicon=STATIC / "icon.svg",
         dark=None,

@@ -24,11 +24,13 @@ async def confirm(question: str, *, button: str, type_in: str = "") -> bool:
     return answer
 
 
-def show_once(title: str, secret: str, about: str = "It is shown this once: keep it now.") -> None:
-    """A key or a link, to copy."""
-    with ui.dialog(value=True).props('persistent aria-label="Shown once"'), ui.card().classes("bp-dialog") as card:
+async def show_once(title: str, secret: str, about: str = "It is shown this once: keep it now.") -> None:
+    """A key or a link, to copy. Returns when it was taken."""
+    with ui.dialog().props('persistent aria-label="Shown once"') as dialog, ui.card().classes("bp-dialog"):
         html.h2(title)
         html.p(about)
         with html.div().classes("bp-how bp-once"):
             code(secret)
-        ui.button("Done", on_click=card.parent_slot.parent.close).props("no-caps")  # type: ignore[union-attr]
+        ui.button("I have kept it", on_click=lambda: dialog.submit(True)).props("no-caps unelevated")
+    await dialog
+    dialog.delete()

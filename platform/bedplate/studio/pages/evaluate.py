@@ -1,0 +1,186 @@
+"""The wizard that evaluates a model: which, on which rows, by which metrics, and perhaps against another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nicegui import html, ui
+
+from bedplate.studio.asked import Asked
+from bedplate.studio.frame import page
+from bedplate.studio.parts.data_choice import columns_in, data_choice
+from bedplate.studio.parts.facts import facts
+from bedplate.studio.parts.forecast import free_text
+from bedplate.studio.parts.headings import title
+from bedplate.studio.parts.how import how
+from bedplate.studio.parts.mapping import check_columns, columns_of, mapping
+from bedplate.studio.parts.model_choice import model_choice
+from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.settings_form import SettingsForm
+from bedplate.studio.parts.wizard import Step, wizard
+from bedplate.studio.paths import go
+from bedplate.studio.visit import Visit
+from bedplate_registry.errors import BedplateError, Forbidden, Refused
+from bedplate_registry.sizes import size_text
+from bedplate_registry.tasks import TASKS
+from bedplate_trainers.settings import EvaluateSettings
+
+DEVICES = {"auto": "auto: a GPU where there is one, else the CPU", "cpu": "CPU", "cuda": "GPU"}
+
+
+@page("/evaluate", "Evaluate", section="Evaluations")
+async def evaluate(visit: Visit, model: str = "", data: str = "", from_job: str = "") -> None:
+    """`model` and `data` are filled in; `from_job` fills in all that a job was asked for."""
+    if not visit.may("train"):
+        raise Forbidden(f"The role {visit.role!r} evaluates nothing.", hint="Ask an admin for the role 'user'.")
+    name = f"evaluate {model} {data} {from_job}"
+    draft = visit.drafts.read(name) or _blank(model, data)
+    if from_job and "step" not in draft:
+        draft = _of_job((await visit.ws.jobs.get(from_job)).data["spec"])
+    with title("Evaluate", "How well a model does its task on rows of yours, alone or beside another one."):
+        pass
+    await _Evaluate(visit, name, draft).show()
+
+
+def _blank(model: str, data: str) -> dict[str, Any]:
+    draft: dict[str, Any] = {"model": model or None, "against": None, "task": None, "data": data or None}
+    return {**draft, "train": None, "mapping": {}, "settings": {}, "device": "auto"}
+
+
+def _of_job(spec: dict[str, Any]) -> dict[str, Any]:
+    """Asked for again. A file that was uploaded for the job alone is chosen anew."""
+    data = {part: (spec[part] or {}).get("dataset") for part in ("data", "train")}
+    kept = {name: spec[name] for name in ("model", "against", "task", "settings", "device")}
+    return {**kept, **data, "mapping": dict(spec["columns"])}
+
+
+class _Evaluate:
+    def __init__(self, visit: Visit, name: str, draft: dict[str, Any]) -> None:
+        self._visit, self._ws, self._name, self._draft = visit, visit.ws, name, draft
+        self._form: SettingsForm | None = None
+
+    async def show(self) -> None:
+        steps = (
+            Step("Model and task", self._build_model, self._check_model),
+            Step("Data", self._build_data, self._check_data),
+            Step("Columns", self._build_columns, self._check_columns),
+            Step("Metrics and device", self._build_settings, self._check_settings),
+            Step("Review", self._build_review),
+        )
+        drafts, done = self._visit.drafts, "Start the evaluation"
+        await wizard(steps, self._draft, drafts=drafts, name=self._name, done=done, send=self._send)
+
+    @property
+    def _asked(self) -> Asked:
+        draft = self._draft
+        body = {name: draft[name] for name in ("model", "task", "data", "against", "train")}
+        body |= {"columns": columns_of(draft["task"], draft["mapping"]), "settings": draft["settings"]}
+        return Asked("evaluate", {**body, "device": None if draft["device"] == "auto" else draft["device"]})
+
+    # --- model and task ---
+
+    async def _build_model(self) -> None:
+        await model_choice(self._visit, self._draft, "model", "Model", on_change=self._guess_task)
+        tasks = {task.name: task.title for task in TASKS.values() if task.name != "text-to-image"}
+        if self._draft["model"] and not self._draft["task"]:
+            await self._guess_task()
+        self._tasks = ui.select(tasks, label="Task", value=self._draft["task"]).props("outlined dense")
+        self._tasks.classes("bp-field").on_value_change(lambda event: self._draft.update(task=event.value))
+        await model_choice(self._visit, self._draft, "against", "Beside another model (may be left empty)")
+
+    async def _guess_task(self) -> None:
+        """A model that has a head does that; for a base somebody says what it is looked at for."""
+        if not self._draft["model"]:
+            return
+        task = (await self._ws.models.get(self._draft["model"])).task
+        if task:
+            self._draft["task"] = task
+            if hasattr(self, "_tasks"):
+                self._tasks.value = task
+
+    async def _check_model(self) -> None:
+        if not self._draft["model"]:
+            raise Refused("No model is chosen.", hint="Choose the one to evaluate.")
+        if not self._draft["task"]:
+            raise Refused("No task is chosen.", hint="Choose what it is evaluated for.")
+        for key in ("model", "against"):
+            if self._draft[key]:
+                self._draft[key] = (await self._ws.models.get(self._draft[key])).ref
+
+    # --- data ---
+
+    async def _build_data(self) -> None:
+        await data_choice(self._visit, self._draft, "data", "Test data", about="Rows with the right answers.")
+        if (await self._ws.models.get(self._draft["model"])).task != self._draft["task"]:
+            about = "It has no head for this task: a probe on its features is fitted on these rows, and judged."
+            await data_choice(self._visit, self._draft, "train", "Training data", about=about)
+        else:
+            with ui.expansion("Training data, for the baselines").props("dense"):
+                about = "May be left empty. With it the report shows what simple models reach."
+                await data_choice(self._visit, self._draft, "train", "Training data", about=about)
+
+    async def _check_data(self) -> None:
+        if not self._draft["data"]:
+            raise Refused("No test data is chosen.", hint="Choose a dataset, or upload a file.")
+
+    # --- columns ---
+
+    async def _build_columns(self) -> None:
+        hint("Which column of the data holds what the task needs. Guessed by the names: look whether it is right.")
+        mapping(self._draft["task"], await columns_in(self._visit, self._draft["data"]), self._draft["mapping"])
+
+    async def _check_columns(self) -> None:
+        check_columns(self._draft["task"], self._draft["mapping"])
+        await self._plan()
+
+    # --- metrics and device ---
+
+    async def _build_settings(self) -> None:
+        draft = self._draft
+        metrics = list(TASKS[draft["task"]].metrics)
+        field = ui.select(metrics, label="Metrics", multiple=True, value=draft["settings"].get("metrics", []))
+        field.props("outlined dense use-chips clearable").classes("bp-field")
+        field.on_value_change(lambda event: draft["settings"].update(metrics=event.value or []))
+        hint("All that apply where none is chosen.")
+        self._form = SettingsForm(EvaluateSettings, draft["task"], draft["settings"], left_out=("metrics",))
+        html.h3("Device")
+        hint(free_text(await self._ws.compute()))
+        device = ui.select(DEVICES, label="Device", value=draft["device"]).props("outlined dense").classes("bp-field")
+        device.on_value_change(lambda event: draft.update(device=event.value))
+
+    async def _check_settings(self) -> None:
+        assert self._form is not None
+        metrics = self._draft["settings"].get("metrics")
+        self._draft["settings"] = {**self._form.given, **({"metrics": metrics} if metrics else {})}
+        try:
+            await self._plan()
+        except BedplateError as error:
+            self._form.refuse(error)
+            raise
+
+    # --- review ---
+
+    async def _build_review(self) -> None:
+        plan = await self._plan()
+        spec, demand = plan["spec"], plan["demand"]
+        facts(
+            [
+                ("Model", spec["model"]),
+                ("Beside", spec["against"]),
+                ("Task", TASKS[spec["task"]].title),
+                ("Test data", self._draft["data"]),
+                ("Training data", self._draft["train"]),
+                ("Device", spec["device"]),
+                ("Memory", f"about {size_text(demand['memory_bytes'])}"),
+            ]
+        )
+        html.h3("The same by other ways")
+        how(self._asked, self._visit.origin)
+
+    async def _send(self) -> None:
+        job = await self._ws.submit("evaluate", self._asked.given)
+        go("jobs", job.id)
+
+    async def _plan(self) -> dict[str, Any]:
+        """The job as it would be queued. Raises what the server would refuse it for."""
+        return await self._ws.plan("evaluate", self._asked.given)
