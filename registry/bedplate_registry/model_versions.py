@@ -11,6 +11,7 @@ from .errors import Conflict, Refused
 from .names import Name, check_file_path
 from .spdx import spdx_of
 from .store import ACTIVE, ARCHIVED
+from .tasks import finetunable_tasks
 
 __all__ = ["FileEntry", "ModelDraft", "ModelFacts", "ModelVersion", "Source", "laid_over"]
 
@@ -174,8 +175,9 @@ def _entry(value: Mapping[str, Any]) -> FileEntry:
 
 
 def _facts(value: Mapping[str, Any]) -> ModelFacts:
+    """What it can be fine-tuned for is asked of this release: the one that wrote it may have known of less."""
     given: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
-    return ModelFacts(**given)
+    return ModelFacts(**given | {"finetunable_tasks": finetunable_tasks(given["model_type"])})
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from .names import Name
 
 __all__ = ["SearchIndex", "words_of"]
 
-SCHEMA = 2  # of the index: another one is made anew
+SCHEMA = 3  # of the index, with what its facets mean: another one is made anew
 RESCAN_SECONDS = 600.0  # until all folders are looked at again, for what came past us, such as a restored copy
 RACY_NS = 2 * 10**9  # a folder that changed so short ago may change again without a new time
 RACY = ""  # how such a folder looks: it is read again at the next look

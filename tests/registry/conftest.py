@@ -23,6 +23,7 @@ from bedplate_registry.hubserver import FolderSource, HubSource, create_hub_app
 from bedplate_registry.models import FileEntry, ModelDraft, ModelFacts, Source
 from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
+from bedplate_registry.tasks import finetunable_tasks
 
 # Read when huggingface_hub is first imported: without it the client calls home about the program that uses it.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -107,7 +108,9 @@ def make_draft(registry: Registry) -> Callable[..., ModelDraft]:
         for path, data in files.items():
             blob = registry.blobs.put_bytes(data)
             entries.append(FileEntry(path, blob.size_bytes, blob.sha256))
-        facts = ModelFacts("text-classification", "BertForSequenceClassification", "bert", 10, "float32", 8)
+        able = finetunable_tasks("bert")
+        about = ("text-classification", "BertForSequenceClassification", "bert", 10, "float32", 8)
+        facts = ModelFacts(*about, finetunable_tasks=able)
         return ModelDraft(Name.parse(name), tuple(entries), facts, Source("job", source), {"base": "acme/base:1"})
 
     return make

@@ -46,6 +46,13 @@ def test_a_draft_survives_the_way_through_json(make_draft: MakeDraft) -> None:
     assert ModelDraft.from_json(json.loads(json.dumps(draft.to_json()))) == draft
 
 
+def test_what_a_model_can_be_fine_tuned_for_is_what_this_release_can(make_draft: MakeDraft) -> None:
+    draft = make_draft()
+    written_before = replace(draft, facts=replace(draft.facts, model_type="gpt2", finetunable_tasks=()))
+    read = ModelDraft.from_json(json.loads(json.dumps(written_before.to_json())))
+    assert read.facts.finetunable_tasks == ("text-classification", "token-classification", "question-answering")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("path", "../x"), ("path", "/etc/passwd"), ("sha256", "../../x"), ("size_bytes", -1)],

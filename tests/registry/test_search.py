@@ -39,8 +39,8 @@ def publish(registry: Registry, name: str, *, card: str = "", source: Source | N
     for path, data in (("config.json", b"{}"), ("README.md", card.encode())):
         blob = registry.blobs.put_bytes(data)
         entries.append(FileEntry(path, blob.size_bytes, blob.sha256))
-    given = {"task": "fill-mask", "parameters": 1000, "size_bytes": 4000, **facts}
-    known = ModelFacts(architecture="OwnForMaskedLM", model_type="own", dtype="float32", **given)
+    given = {"task": "fill-mask", "model_type": "own", "parameters": 1000, "size_bytes": 4000, **facts}
+    known = ModelFacts(architecture="OwnForMaskedLM", dtype="float32", **given)
     source = source or Source("job", f"job-{os.urandom(4).hex()}")
     registry.models.publish(ModelDraft(Name.parse(name), tuple(entries), known, source))
 
@@ -78,7 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parameters=67,
         size_bytes=268,
         languages=("DE", "en"),
-        finetunable_tasks=("text-classification",),
+        model_type="electra",
     )
     publish(
         registry,
