@@ -57,3 +57,39 @@ def test_another_sites_page_cannot_open_the_socket(house: House, window: Window)
         headers={"Origin": "https://evil.example"},
     )
     assert answer.status_code == 403
+
+
+def test_a_page_that_one_opened_is_no_page_of_anothers(house: House, window: Window, browser: Browser) -> None:
+    """Whoever learns the id of a page that is open still has to be who opened it."""
+    window.open("/models")
+    page_id = window.page.evaluate("window.clientId")
+    other = Window(house, browser.new_context(), "vic")
+    for user, answer in ((window, 200), (other, 403)):
+        cookies = {one["name"]: one["value"] for one in user.context.cookies()}
+        place = f"{house.url}/studio/_nicegui_ws/socket.io/?EIO=4&transport=polling&client_id={page_id}"
+        assert httpx.get(place, cookies=cookies, headers={"Origin": house.url}).status_code == answer
+    other.context.close()
+
+
+def test_an_address_that_leads_nowhere_says_so_and_leads_back(window: Window) -> None:
+    page = window.open("/no-such-page")
+    assert page.get_by_role("heading", name="There is no such page").is_visible()
+    assert window.failed == [f"404 {window.house.url}/studio/no-such-page"]
+    window.failed.clear()
+    window.said.clear()
+    page.get_by_role("link", name="To the first page").click()
+    page.wait_for_url(f"{window.house.url}/studio/")
+
+
+def test_who_signed_out_elsewhere_can_do_nothing_more_on_a_page_that_is_still_open(
+    house: House, browser: Browser
+) -> None:
+    window = Window(house, browser.new_context(), "ana")
+    page = window.open("/models")
+    cookies = {one["name"]: one["value"] for one in window.context.cookies()}
+    session = httpx.get(f"{house.url}/api/v1/session", cookies=cookies).json()
+    headers = {"Origin": house.url, "X-CSRF-Token": session["csrf_token"]}
+    assert httpx.delete(f"{house.url}/api/v1/session", cookies=cookies, headers=headers).status_code == 204
+    page.reload()
+    page.wait_for_url(f"{house.url}/login")
+    window.context.close()

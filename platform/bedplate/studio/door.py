@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
+from starlette.requests import cookie_parser
 
 from bedplate.api.access import Caller, find_caller
 from bedplate.api.problems import problem_of
 from bedplate.api.uploads import check_size
 from bedplate.compute import GIB
-from bedplate.sessions import is_own_page
+from bedplate.sessions import COOKIE, is_own_page
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError, Forbidden, Refused
 from bedplate_serving.asgi import App, Message, Receive, Scope, Send
@@ -31,6 +33,7 @@ from bedplate_serving.door import SAFE_METHODS
 
 __all__ = ["Studio"]
 
+PAGE_ID = re.compile(r"/client/([0-9a-f-]{36})/|[?&]client_id=([0-9a-f-]{36})")
 REST_SECONDS = 1.0  # after the start: whoever waits for a server asks it something first
 SOCKET = "/_nicegui_ws/"  # a WebSocket, or requests in its place
 ASSETS = "/_nicegui/"  # code and styles of the UI library: the same for everybody, and nothing of ours
@@ -59,6 +62,7 @@ class Studio:
         self._workspace = workspace
         self.rest: FastAPI | None = None  # whose part this is
         self._site: App | None = None
+        self._cookie_of: Callable[[str], str | None] = lambda page: None
         self._making = asyncio.Lock()
         self._open = AsyncExitStack()
 
@@ -89,25 +93,22 @@ class Studio:
         tempfile.tempdir = str(folder)  # what a form's parser lays down goes to our disk, not into a /tmp in memory
         module = await asyncio.to_thread(importlib.import_module, "bedplate.studio.site")
         site: FastAPI = module.make_site(self._workspace, self.rest)
+        self._cookie_of = module.cookie_of
         await self._open.enter_async_context(site.router.lifespan_context(site))
         return site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.prepare()
+        assert self._site is not None
         try:
-            caller = None if self._is_asset(scope) else await asyncio.to_thread(self._caller, scope)
-        except Forbidden as exc:
-            await _turn_away(scope, receive, send, exc)
-            return
-        if caller is not None:
-            scope.setdefault("state", {})["caller"] = caller
-        try:
+            if not self._is_asset(scope):
+                scope.setdefault("state", {})["caller"] = await asyncio.to_thread(self._caller, scope)
+                self._check_page(scope)
             if scope["type"] == "http" and scope["method"] == "POST":
                 await asyncio.to_thread(self._check_body, scope)
         except BedplateError as exc:
-            await problem_of(exc, scope)(scope, receive, send)
+            await _turn_away(scope, receive, send, exc)
             return
-        await self.prepare()
-        assert self._site is not None
         await self._site(scope, receive, _Guarded(send))
 
     def _is_asset(self, scope: Scope) -> bool:
@@ -116,8 +117,15 @@ class Studio:
             scope["type"] == "http"
             and scope["method"] in ("GET", "HEAD")
             and path.startswith(ASSETS)
-            and ("/client/" not in path)
+            and "/client/" not in path
         )
+
+    def _check_page(self, scope: Scope) -> None:
+        """What belongs to a page that is open, its socket and its uploads, is for the session that it was opened in."""
+        asked = PAGE_ID.search(f"{scope['path']}?{scope['query_string'].decode('latin-1')}")
+        opened = None if asked is None else self._cookie_of(asked[1] or asked[2])
+        if opened is not None and opened != _cookie(scope):
+            raise Forbidden("This page was opened in another session.", hint="Load it again.", code="csrf-failed")
 
     def _check_body(self, scope: Scope) -> None:
         """Before a file of a form is read, which the form's parser lays down twice beside where it is kept."""
@@ -141,6 +149,11 @@ class Studio:
         return caller
 
 
+def _cookie(scope: Scope) -> str | None:
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    return cookie_parser(headers.get(b"cookie", "")).get(COOKIE)
+
+
 def _empty(folder: Path) -> None:
     """What a killed server left of uploads goes."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -160,6 +173,7 @@ class _Guarded:
 
 
 async def _turn_away(scope: Scope, receive: Receive, send: Send, error: BedplateError) -> None:
+    """A page leads to where one signs in; everything else is told why not."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008})

@@ -68,7 +68,7 @@ def page(path: str, title: str, *, section: str) -> Callable[[Build], Build]:
     return register
 
 
-def no_page() -> Build:
+def no_page() -> Callable[..., Any]:
     """What is shown where an address leads nowhere."""
 
     async def build(visit: Visit) -> None:

@@ -6,15 +6,16 @@ import importlib
 import pkgutil
 
 from fastapi import FastAPI
-from nicegui import ui
+from nicegui import Client, ui
 
 from bedplate.api.pages import STATIC
+from bedplate.sessions import COOKIE
 from bedplate.studio import pages
 from bedplate.studio.frame import no_page, open_house
 from bedplate.studio.theme import add_theme
 from bedplate.workspace import Workspace
 
-__all__ = ["make_site"]
+__all__ = ["cookie_of", "make_site"]
 
 RECONNECT_SECONDS = 30.0  # a page that lost the server for so long is as it was; after that it is loaded anew
 
@@ -39,3 +40,9 @@ def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
         gzip_middleware_factory=None,
     )
     return site
+
+
+def cookie_of(page: str) -> str | None:
+    """The session's cookie that a page was opened with; None for a page that is not open (any more)."""
+    client = Client.instances.get(page)
+    return None if client is None else client.request.cookies.get(COOKIE)
