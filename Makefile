@@ -8,13 +8,14 @@ WORKERS ?= 2
 # Beside any other busy process, spinning OpenMP threads are 7 to 35 times slower.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test check bench faults twin clean help
+.PHONY: demo test check bench faults twin screenshots clean help
 help:
 	@echo "make demo    set up, then the main job from import to batch on sample data"
 	@echo "make test    set up, then all tests"
 	@echo "make check   ruff, mypy, import-linter, and the guard against a shadowed platform module"
 	@echo "make bench   the benchmarks that docs/performance.md quotes (long)"
 	@echo "make twin    write the asyncio client anew from the one that blocks, after a change in platform/bedplate/remote"
+	@echo "make screenshots   docs/studio/*.png, on the sample data of the demo (about ten minutes)"
 	@echo "make faults  10,000 random schedules on a virtual clock, 100 with real processes, kills and cuts of the registry, the kill matrix (long)"
 
 # The environment is made anew when what it is made from changes.
@@ -45,6 +46,9 @@ bench: $(READY)
 
 twin: $(READY)
 	$(BIN)/python platform/make_twin.py
+
+screenshots: $(READY)
+	$(BIN)/python platform/make_screenshots.py
 
 faults: $(READY)
 	$(BIN)/python tests/faults/run.py --schedules 10000 --real 100

@@ -1,0 +1,142 @@
+"""Pictures of every page of Studio, in both themes, on the sample data of `bedplate demo`: docs/studio/*.png.
+
+    make screenshots                                   about ten minutes on two cores, most of them the demo
+    python platform/make_screenshots.py --home DIR     on a home that has gone through the demo already
+
+Needs Debian's chromium and the packages playwright and pillow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bedplate
+from bedplate.demo import run_demo
+from bedplate.studio.paths import place
+
+CHROMIUM = "/usr/bin/chromium"
+FOLDER = Path(__file__).parents[1] / "docs" / "studio"
+PORT = 8697
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SETTLE_MS = 1200  # charts draw themselves
+COLORS = 128
+NARROW_ONES = ("catalog", "model", "job-finetune", "finetune-5-settings", "endpoint")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--only", default="", help="pages whose name holds this")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bp") as folder:
+        home = options.home or Path(folder)
+        if options.home is None:
+            run_demo(home)
+        with _served(home) as ws:
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            take(ws, _pages(ws), options.only)
+
+
+@contextmanager
+def _served(home: Path) -> Iterator[bedplate.RemoteWorkspace]:
+    """A server as a team has it, which is what has Studio."""
+    program = [sys.executable, "-c", "from bedplate.cli import main; main()", "serve"]
+    process = subprocess.Popen([*program, "--home", str(home), "--port", str(PORT)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        with bedplate.connect(home=home) as ws:
+            yield ws
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
+    """A name for each page, and its address."""
+    jobs = {job.kind: job.id for job in reversed(list(ws.jobs.list()))}
+    model = ws.models.get("support-intent").ref
+    base = next(one.ref for one in ws.models.list() if one.task is None)
+    report = next(iter(ws.evaluations.list(model=model))).id
+    pages = {
+        "home": place(),
+        "catalog": place("catalog"),
+        "models": place("models"),
+        "model": place("models", model),
+        "datasets": place("datasets"),
+        "dataset": place("datasets", "support-train"),
+        "jobs": place("jobs"),
+        **{f"job-{kind}": place("jobs", job) for kind, job in jobs.items() if kind != "graph"},
+        "evaluations": place("evaluations"),
+        "evaluation": place("evaluations", report),
+        "endpoints": place("endpoints"),
+        "endpoint": place("endpoints", "support"),
+        "batch": place("batch"),
+        "compute": place("compute"),
+        "settings": place("settings"),
+        "import": place("import"),
+        "evaluate": place("evaluate", model=model),
+        "finetune": place("finetune", model=base, train="support-train:1"),
+        "deploy": place("deploy", model=model),
+        "batch-new": place("batch", "new", model=model),
+    }
+    return pages
+
+
+def take(ws: bedplate.RemoteWorkspace, pages: dict[str, str], only: str) -> None:
+    """Every page in both themes, some as a telephone shows them; a wizard's further steps by its button Next."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for theme in ("light", "dark"):
+            for width in (WIDE, NARROW):
+                page = browser.new_context(viewport=width, color_scheme=theme).new_page()
+                page.goto(str(ws.users.link()["url"]))
+                page.wait_for_url("**/studio/**")
+                for name, address in pages.items():
+                    if only in name:
+                        _take(page, name, address, theme, is_narrow=width is NARROW)
+        browser.close()
+
+
+def _take(page: Any, name: str, address: str, theme: str, *, is_narrow: bool) -> None:
+    page.goto(f"http://127.0.0.1:{PORT}{address}")
+    page.wait_for_selector("h1")
+    page.wait_for_timeout(SETTLE_MS)
+    _keep(page, name, theme, is_narrow=is_narrow)
+    for number in range(2, 8):
+        button = page.locator("button:visible", has_text="Next")
+        if not button.count():
+            return
+        button.click()
+        page.wait_for_timeout(SETTLE_MS)
+        if page.get_by_role("alert").count():  # it wants an answer that nobody gives here
+            return
+        _keep(page, f"{name}-{number}", theme, is_narrow=is_narrow)
+
+
+def _keep(page: Any, name: str, theme: str, *, is_narrow: bool) -> None:
+    from PIL import Image
+
+    if is_narrow and name not in NARROW_ONES:
+        return
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB").quantize(COLORS)
+    target = FOLDER / f"{name}-{theme}{'-narrow' if is_narrow else ''}.png"
+    picture.save(target, optimize=True)
+    print(f"{target.name}  {target.stat().st_size // 1000} kB", flush=True)
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    main()
+    print(f"in {time.monotonic() - began:.0f} s")
