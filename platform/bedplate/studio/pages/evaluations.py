@@ -20,14 +20,13 @@ from bedplate.wire import url_path
 from bedplate_registry.tasks import TASKS
 
 COLUMNS = (
+    Column("created", "When", "time", link="url", sortable=False),
     Column("model", "Model", link="of_model", sortable=False),
     Column("task", "Task", sortable=False),
     Column("data", "Data", sortable=False),
     Column("rows", "Rows", "number", sortable=False),
     Column("figures", "Main metrics", sortable=False),
     Column("against", "Against", sortable=False),
-    Column("created", "When", "time", sortable=False),
-    Column("id", "Report", link="url", sortable=False),
 )
 TASK_NAMES = {"": "All tasks", **{name: name for name, task in TASKS.items() if task.metrics}}
 MAIN_METRICS = 3

@@ -16,12 +16,14 @@ __all__ = ["Curves"]
 
 MOST_POINTS = 4000  # of one curve when a page comes; a longer one is drawn by every second, third … of its points
 BESIDE = ("step", "attempt", "epoch", "time")  # what a line says of itself
-# Adds points to what the browser has drawn already; the chart may still be on its way.
+# Adds points to what the browser has drawn already. The chart may still be on its way, or have come with some of them:
+# each goes to its own place.
 ADD = """(function add(tries) {
   const chart = getElement(%d)?.chart;
   if (!chart) { if (tries) setTimeout(() => add(tries - 1), 100); return; }
-  const came = %s;
-  chart.setOption({series: chart.getOption().series.map((one, at) => ({data: one.data.concat(came[at])}))});
+  const came = %s, places = %s;
+  const grown = (one, at) => ({data: one.data.slice(0, places[at]).concat(came[at])});
+  chart.setOption({series: chart.getOption().series.map(grown)});
 })(100)"""
 
 Point = tuple[float, float]
@@ -79,9 +81,10 @@ class _Chart:
     def _send(self, came: Mapping[str, list[Point]]) -> None:
         """The new points alone; what the server keeps of the chart grows with it, for whenever it is sent whole."""
         each = [came.get(name, []) for name in self._points]
+        places = [len(one["data"]) for one in self._chart.options["series"]]
         for one, points in zip(self._chart.options["series"], each, strict=True):
             one["data"].extend(points)
-        ui.run_javascript(ADD % (self._chart.id, json.dumps(each)))
+        ui.run_javascript(ADD % (self._chart.id, json.dumps(each), json.dumps(places)))
 
 
 def group_of(name: str) -> str:

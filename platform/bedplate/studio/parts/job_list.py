@@ -24,7 +24,7 @@ COLUMNS = (
     Column("owner", "Owner", sortable=False),
     Column("created", "Created", "time", sortable=False),
     Column("took", "Took", sortable=False),
-    Column("now", "Progress, or why it waits", sortable=False),
+    Column("now", "Progress or reason", sortable=False),
 )
 
 

@@ -34,26 +34,32 @@ APART |= {"forecast", "rows", "seconds"}
 
 
 def show_result(job: Mapping[str, Any]) -> None:
-    """A section, where the job has a result; of whatever kind it is."""
+    """Sections, where the job has a result; of whatever kind it is."""
     result = job.get("result") or {}
-    if not result:
-        return
-    with section("Result", name="result"):
-        facts(_facts(job, result))
-        if name := result.get("output"):
-            html.a(f"Download {name}", href=url_path("jobs", job["id"], "outputs", str(name))).classes("bp-button")
-        figures = {"Validation rows" if job["kind"] == "finetune" else "Value": result.get("metrics")}
-        figures |= {"Test rows": result.get("test_metrics")}
-        figures |= {f"Without a model: {name}": each for name, each in (result.get("baselines") or {}).items()}
-        if any(figures.values()):
-            metric_table({title: each for title, each in figures.items() if each}, name="Metrics")
+    told, figures = list(_facts(result)), _figures(job, result)
+    if told or figures:
+        with section("Result", name="result"):
+            facts(told)
+            if name := result.get("output"):
+                href = url_path("jobs", job["id"], "outputs", str(name))
+                html.a(f"Download {name}", href=href).classes("bp-button bp-below")
+            if figures:
+                metric_table(figures, name="Metrics")
     if result.get("trials"):
         _show_trials(result)
     if result.get("report"):
         show_check(result["report"], result.get("fixed"))
 
 
-def _facts(job: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _figures(job: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Columns of metrics, by what they were measured on."""
+    found = {"Validation rows" if job["kind"] == "finetune" else "Value": result.get("metrics")}
+    found |= {"Test rows": result.get("test_metrics")}
+    found |= {f"Without a model: {name}": each for name, each in (result.get("baselines") or {}).items()}
+    return {title: each for title, each in found.items() if each}
+
+
+def _facts(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if result.get("model"):
         yield "Model", (str(result["model"]), place("models", str(result["model"])))
     if result.get("evaluation"):

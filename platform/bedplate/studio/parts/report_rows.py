@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nicegui import html
@@ -15,6 +15,12 @@ from bedplate.studio.parts.tables import Column, table
 __all__ = ["class_table", "rows_table", "show_wrong_rows"]
 
 SHOWN_WRONG = 50
+SHORT = {"row", "text", "text_pair", "label", "predicted", "confidence"}
+FIRST = ("row",)
+LAST = (
+    *("label", "precision", "recall", "f1", "support"),
+    *("answers", "summary", "target", "predicted", "f1_score", "rougeL", "chrf", "confidence", "n_best"),
+)
 TAGGED = ("tokens", "tags", "predicted")  # of a row of words: shown in place
 
 
@@ -29,13 +35,33 @@ def class_table(
 
 def rows_table(rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
     """A table of whatever the rows have."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    columns = [Column(f"c{at}", key, _kind(rows, key)) for at, key in enumerate(keys)]
+    keys = in_order(dict.fromkeys(key for row in rows for key in row))
+    columns = [Column(f"c{at}", _title(key), _kind(rows, key)) for at, key in enumerate(keys)]
     shown = [
-        {"id": str(at), **{column.key: _plain(row.get(column.title)) for column in columns}}
+        {"id": str(at), **{column.key: _plain(row.get(key)) for column, key in zip(columns, keys, strict=True)}}
         for at, row in enumerate(rows)
     ]
     table(columns, shown, name=name)
+
+
+def show_wrong_rows(worst: Sequence[Mapping[str, Any]]) -> None:
+    """Each with what it is, what would have been right and what was said: in a table, where they are short."""
+    if all(set(row) <= SHORT for row in worst):
+        rows_table(worst, name="Wrong rows")
+        return
+    for row in worst[:SHOWN_WRONG]:
+        with html.div().classes("bp-panel"):
+            html.h3(f"Row {row.get('row', '?')}")
+            if "tokens" in row:
+                _words(row)
+            told = ("row", *(TAGGED if "tokens" in row else ()))
+            facts((_title(name), _fact(row[name])) for name in in_order(row) if name not in told)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """As people read them: which row, what it is, what is right, what was said, and how sure that was."""
+    places = {name: place for place, name in enumerate((*FIRST, "", *LAST))}
+    return sorted(names, key=lambda name: places.get(name, places[""]))
 
 
 def _kind(rows: Sequence[Mapping[str, Any]], key: str) -> Any:
@@ -46,21 +72,10 @@ def _plain(value: Any) -> Any:
     return value_text(value) if isinstance(value, Mapping | list | bool) else value
 
 
-def show_wrong_rows(worst: Sequence[Mapping[str, Any]]) -> None:
-    """Each with what it is, what would have been right and what was said."""
-    for row in worst[:SHOWN_WRONG]:
-        with html.div().classes("bp-panel"):
-            html.h3(f"Row {row.get('row', '?')}")
-            if "tokens" in row:
-                _words(row)
-            told = TAGGED if "tokens" in row else ()
-            facts((_title(name), _fact(value)) for name, value in row.items() if name not in ("row", *told))
-
-
 def _words(row: Mapping[str, Any]) -> None:
-    """Words with their tags; below a wrong one, what was said of it."""
+    """Words with their tags; after a wrong one, what was said of it."""
+    said = row.get("predicted") or []
     with html.p().classes("bp-words"):
-        said = row.get("predicted") or []
         for at, (word, tag) in enumerate(zip(row["tokens"], row.get("tags") or [], strict=False)):
             guess = said[at] if at < len(said) else tag
             if guess == tag:

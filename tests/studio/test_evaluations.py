@@ -1,0 +1,98 @@
+"""Reports as people see them: figures beside each other, confusions, wrong rows; all that strangers wrote is text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bedplate_registry.registry import Registry
+from studio_browser import House, Window
+
+HOSTILE = '<img src=x onerror="window.hit=1">'
+LONG = "a-label-without-end-" * 10
+CLASSES = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 8}
+
+
+@pytest.fixture(scope="module")
+def reports(house: House) -> dict[str, str]:
+    """Ids of reports by their task: one against another model, one of tagged words, one of a task of tomorrow."""
+    evaluations = Registry(house.home / "registry").evaluations
+    return {report["task"]: evaluations.add(report) for report in (_classified(), _tagged(), _of_tomorrow())}
+
+
+def _report(task: str, **more: Any) -> dict[str, Any]:
+    about = {"task": task, "kind": "model", "model": "acme/measured:3", "data": {"filename": HOSTILE, "rows": 120}}
+    return {**about, "metrics": {"accuracy": 0.75}, "not_computed": {}, "confidence": {}, "baselines": {}, **more}
+
+
+def _classified() -> dict[str, Any]:
+    labels = [HOSTILE, LONG]
+    against = {"model": "acme/other:1", "metrics": {"accuracy": 0.5}, "classes": [{"label": LONG, **CLASSES}]}
+    return _report(
+        "text-classification",
+        confidence={"accuracy": [0.6789, 0.8123]},
+        baselines={"majority": {"accuracy": 0.3333}},
+        not_computed={"AUC_macro": "one class only"},
+        against=against,
+        difference={"accuracy": {"value": 0.25, "low": 0.1111, "high": 0.3777, "p_value": 0.0123}},
+        classes=[{"label": label, **CLASSES} for label in labels],
+        confusion={"labels": labels, "matrix": [[31, 9], [7, 73]]},
+        worst=[{"row": 17, "text": HOSTILE, "label": LONG, "predicted": HOSTILE, "confidence": 0.97}],
+    )
+
+
+def _tagged() -> dict[str, Any]:
+    labels, count = [f"B-{number}" for number in range(40)], 40
+    matrix = [[5 * (said == right) + 9 * (right == 3 and said == 4) for said in range(count)] for right in range(count)]
+    wrong = {"row": 4, "tokens": ["see", "Paris", "now"], "tags": ["O", "B-LOC", "O"]}
+    wrong |= {"predicted": ["O", "B-PER", "O"], "wrong_words": 1, "confidence": 0.9}
+    return _report("token-classification", confusion={"labels": labels, "matrix": matrix}, worst=[wrong], words=3)
+
+
+def _of_tomorrow() -> dict[str, Any]:
+    return _report("summarization", fairness=[{"group": HOSTILE, "gap": 0.5}], calibration={"error": 0.0625})
+
+
+def test_a_report_shows_both_models_and_where_they_differ(window: Window, reports: dict[str, str]) -> None:
+    page = window.open(f"/evaluations/{reports['text-classification']}")
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="accuracy", exact=True))
+    text = row.inner_text()
+    assert all(figure in text for figure in ("0.7500", "0.6789 to 0.8123", "0.5000", "0.1111 to 0.3777", "0.3333"))
+    assert page.get_by_text("AUC_macro was not computed: one class only").is_visible()
+    assert page.get_by_text("a probability of 0.0123").is_visible()
+    matrix = page.get_by_role("region", name="Confusion matrix")
+    assert matrix.get_by_role("row").nth(1).inner_text().split()[-2:] == ["31", "9"]
+    assert page.get_by_role("cell", name=HOSTILE).count() >= 2
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_wrong_tags_are_marked_and_many_labels_are_told_by_their_confusions(
+    window: Window, reports: dict[str, str]
+) -> None:
+    page = window.open(f"/evaluations/{reports['token-classification']}")
+    assert page.locator("mark").all_inner_texts() == ["Paris [B-LOC, said: B-PER] "]
+    confusions = page.get_by_label("Confusions", exact=True)
+    assert confusions.get_by_role("cell").all_inner_texts() == ["B-3", "B-4", "9"]
+
+
+def test_what_a_report_of_tomorrow_holds_is_shown_too(window: Window, reports: dict[str, str]) -> None:
+    page = window.open(f"/evaluations/{reports['summarization']}")
+    assert page.get_by_role("heading", name="Fairness").is_visible()
+    assert page.get_by_role("cell", name=HOSTILE).is_visible()
+    assert page.get_by_text("error = 0.0625").is_visible()
+
+
+def test_reports_are_chosen_by_model_and_task_and_a_reload_keeps_that(window: Window, reports: dict[str, str]) -> None:
+    page = window.open("/evaluations")
+    page.get_by_label("Model").fill("measured")
+    page.get_by_label("Task", exact=True).click()
+    page.get_by_role("option", name="token-classification").click()
+    page.wait_for_url("**/studio/evaluations?model=measured&task=token-classification")
+    page.reload()
+    page.get_by_role("cell", name="token-classification").wait_for()
+    links = page.get_by_role("table").get_by_role("link").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert links == [f"/studio/evaluations/{reports['token-classification']}", "/studio/models/acme/measured:3"]
+    page.get_by_label("Model").fill("acme/nothing:1")
+    page.get_by_text("There is no such evaluation.").wait_for()
