@@ -246,8 +246,12 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
             mark_complete(folder)
 
     def write_model(self, folder: Path) -> None:
-        """The weights as they are now, or the adapter. Called in every process."""
+        """The weights as they are now, or the adapter. Called in every process, and once: weights that an adapter is to
+        be merged with are let go, where the two would not have room beside them.
+        """
         self._save_patiently(lambda: self.save_model(str(folder)), folder)
+        if self.plan.settings.apply_lora and self.args.device.type == "cpu":
+            self.model.to("meta")
 
     def _save_patiently(self, save: Callable[[], None], folder: Path) -> None:
         """Several processes do not wait for room on the disk, since those that have nothing to write would give up."""
