@@ -67,7 +67,7 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
     model = ws.models.get("support-intent").ref
     base = next(one.ref for one in ws.models.list() if one.task is None)
     report = next(iter(ws.evaluations.list(model=model))).id
-    pages = {
+    return {
         "home": place(),
         "catalog": place("catalog"),
         "models": place("models"),
@@ -89,7 +89,6 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
         "deploy": place("deploy", model=model),
         "batch-new": place("batch", "new", model=model),
     }
-    return pages
 
 
 def take(ws: bedplate.RemoteWorkspace, pages: dict[str, str], only: str) -> None:

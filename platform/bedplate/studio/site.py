@@ -36,7 +36,7 @@ def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
         language="en-US",
         tailwind=False,
         reconnect_timeout=RECONNECT_SECONDS,
-        binding_refresh_interval=None,  # fields tell of their changes themselves: nothing is to be looked at all the time
+        binding_refresh_interval=None,  # fields tell of their changes: nothing has to be looked at
         show_welcome_message=False,
         gzip_middleware_factory=None,
     )
