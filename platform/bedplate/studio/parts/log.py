@@ -69,7 +69,8 @@ class Log:
     def _tell_count(self) -> None:
         found = sum(self._wanted in line.casefold() for line in self._lines) if self._wanted else len(self._lines)
         have = f"the last {KEPT_LINES:,}" if len(self._lines) == KEPT_LINES else f"{len(self._lines):,}"
-        self._count.text = f"{found:,} of {have} lines" if self._wanted else f"{have} lines"
+        lines = "line" if len(self._lines) == 1 else "lines"
+        self._count.text = f"{found:,} of {have} {lines}" if self._wanted else f"{have} {lines}"
 
     def _scroll(self) -> None:
         if self._follow.value:
