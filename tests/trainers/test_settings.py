@@ -209,6 +209,7 @@ def test_as_many_tokens_as_the_model_has_positions_are_taken() -> None:
     [
         ({"optim": "adafactor", "adam_beta1": 0.8}, "adam_beta1 has no effect: the optimizer is adafactor"),
         ({"lr_scheduler_type": "constant", "warmup_steps": 10}, "warmup_steps has no effect"),
+        ({"lr_num_cycles": 3}, "lr_num_cycles has no effect: lr_scheduler_type is linear"),
         ({"early_stopping_threshold": 0.1}, "early_stopping_threshold has no effect"),
         ({"eval_strategy": "steps", "eval_steps": 1.5}, "eval_steps is 1.5: above 1 it is a number of steps"),
         ({"warmup_steps": 1.5}, "warmup_steps is 1.5"),

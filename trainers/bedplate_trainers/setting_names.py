@@ -28,6 +28,8 @@ RENAMED: dict[str, str] = {
     "eval_batch_size": "per_device_eval_batch_size",
     "optimizer": "optim",
     "scheduler": "lr_scheduler_type",
+    "num_cycles": "lr_num_cycles",
+    "lr_scheduler_kwargs": "lr_num_cycles (the cycles of cosine_with_restarts; other schedules have nothing to set)",
     "label_smoothing": "label_smoothing_factor",
     "max_length": "max_seq_length",
     "max_answer_length_in_tokens": "max_answer_length",

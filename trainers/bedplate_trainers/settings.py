@@ -56,6 +56,7 @@ class FinetuneSettings:
         ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"),
         "how the learning rate falls",
     )
+    lr_num_cycles: int = integer(2, 1, 1000, "how often cosine_with_restarts falls from the highest rate to nothing")
     warmup_steps: float = real(0.1, 0.0, 10**9, "steps of rising learning rate; below 1: a part of all steps")
     label_smoothing_factor: float = real(0.0, 0.0, 0.99, "share of each label spread over the others")
     class_weights: str = choice(

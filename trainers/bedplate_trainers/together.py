@@ -46,12 +46,14 @@ def _check_idle(settings: Any) -> None:
     """What would have no effect is refused: it was given for something."""
     usual = {field.name: field.default for field in fields(settings)}
     without_lora = settings.apply_lora is not True
+    scheduler = settings.lr_scheduler_type
     adam = ("adam_beta1", "adam_beta2", "adam_epsilon")
     for of, is_idle, why in (
         (LORA, without_lora, "apply_lora is not true"),
         (("load_in_4bit",), without_lora and settings.load_in_4bit is True, "apply_lora is not true"),
         (adam, settings.optim == "adafactor", "the optimizer is adafactor"),
-        (("warmup_steps",), settings.lr_scheduler_type == "constant", "lr_scheduler_type is constant"),
+        (("warmup_steps",), scheduler == "constant", "lr_scheduler_type is constant"),
+        (("lr_num_cycles",), scheduler != "cosine_with_restarts", f"lr_scheduler_type is {scheduler}"),
         (("early_stopping_threshold",), not settings.early_stopping_patience, "early_stopping_patience is 0"),
         (("length_penalty",), settings.num_beams == 1, "num_beams is 1"),
     ):

@@ -68,6 +68,9 @@ def training_arguments(plan: Plan) -> TrainingArguments:
         adam_epsilon=settings.adam_epsilon,
         max_grad_norm=settings.max_grad_norm,
         lr_scheduler_type=settings.lr_scheduler_type,
+        lr_scheduler_kwargs={"num_cycles": settings.lr_num_cycles}
+        if "restarts" in settings.lr_scheduler_type
+        else None,
         warmup_steps=settings.warmup_steps if settings.warmup_steps < 1 else int(settings.warmup_steps),
         seed=settings.seed,
         full_determinism=settings.enable_full_determinism,
