@@ -7,6 +7,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,25 @@ def test_it_stops_early_and_keeps_the_best(make_request: Maker, recorder: Any) -
     scores = {step: values["eval_accuracy"] for step, values in recorder.figures if "eval_accuracy" in values}
     assert result.best_step == max(scores, key=lambda step: (scores[step], -step))
     assert result.metrics["accuracy"] == pytest.approx(scores[result.best_step])
+
+
+def test_restarts_bring_the_rate_back_to_its_highest(make_request: Maker, recorder: Any) -> None:
+    settings = {"lr_scheduler_type": "cosine_with_restarts", "lr_num_cycles": 3, "warmup_steps": 0}
+    settings |= {"max_steps": 12, "logging_steps": 1, "learning_rate": 1e-3}
+    tuned(make_request(validation=None, test=None, settings=settings), recorder)
+    rates = [values["learning_rate"] for _, values in recorder.figures if "learning_rate" in values]
+    assert [later for earlier, later in pairwise(rates) if later > earlier] == pytest.approx([1e-3, 1e-3])
+
+
+def test_a_model_is_served_with_texts_cut_where_they_were_in_training(make_request: Maker) -> None:
+    from bedplate_serving.predictors import load_predictor
+
+    request = make_request(test=None, settings={"max_steps": 2, "max_seq_length": 8})
+    tuned(request)
+    predictor = load_predictor(request.output_dir, "text-classification", device="cpu")
+    assert predictor.context_length == 8
+    long, cut = ({"text": " ".join(["refund"] * count)} for count in (30, 6))  # 6 words and two special tokens
+    assert np.allclose(*predictor.probabilities([long, cut]))
 
 
 def test_it_trains_without_validation_and_test(make_request: Maker) -> None:

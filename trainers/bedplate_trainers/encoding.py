@@ -4,7 +4,8 @@ its answer off the last token, so it must not be padding)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,19 @@ from bedplate_registry.progress import Reporter
 
 from .data import Example
 
-__all__ = ["EncodedRows", "encode_texts", "library_tokenizer", "same"]
+__all__ = ["EncodedRows", "Keep", "Tokens", "encode_texts", "library_tokenizer", "made_anew", "same"]
 
 CHUNK_ROWS = 1000
 Batch = dict[str, torch.Tensor]
 Vector = np.ndarray[Any, Any]
+Tokens = Mapping[str, Sequence[Vector]]  # lists of integers by their names, such as input_ids: one for each row
+# Of rows, and all else that their tokens depend on: gives what was kept of them, or what the function makes.
+Keep = Callable[[Sequence[object], Sequence[object], Callable[[], Tokens]], Tokens]
+
+
+def made_anew(rows: Sequence[object], about: Sequence[object], make: Callable[[], Tokens]) -> Tokens:
+    """A Keep that keeps nothing."""
+    return make()
 
 
 class EncodedRows:
@@ -31,7 +40,7 @@ class EncodedRows:
 
     def __init__(
         self,
-        columns: dict[str, list[Vector]],
+        columns: Tokens,
         targets: Mapping[str, Vector],
         pads: dict[str, int],
         multiple: int = 1,
@@ -70,17 +79,28 @@ class EncodedRows:
 
 
 def encode_texts(
-    tokenizer: Any, examples: Sequence[Example], targets: Vector, limit: int, reporter: Reporter, multiple: int = 1
+    tokenizer: Any,
+    examples: Sequence[Example],
+    targets: Vector,
+    limit: int,
+    reporter: Reporter,
+    multiple: int = 1,
+    keep: Keep = made_anew,
 ) -> EncodedRows:
     """Tokenizes once, without padding; texts beyond `limit` tokens are cut, of a pair the longer one first."""
+    columns = keep(examples, ("texts", limit), partial(_columns, tokenizer, examples, limit, reporter))
+    pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+    return EncodedRows(columns, {"labels": targets}, pads, multiple, pads_left=tokenizer.padding_side == "left")
+
+
+def _columns(tokenizer: Any, examples: Sequence[Example], limit: int, reporter: Reporter) -> Tokens:
     columns: dict[str, list[Vector]] = {}
     for at in range(0, len(examples), CHUNK_ROWS):
         chunk = examples[at : at + CHUNK_ROWS]
         for name, rows in _tokenize(tokenizer, chunk, limit).items():
             columns.setdefault(name, []).extend(np.asarray(row, dtype=np.int32) for row in rows)
         reporter.progress("tokenize", at + len(chunk), len(examples), "rows")
-    pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return EncodedRows(columns, {"labels": targets}, pads, multiple, pads_left=tokenizer.padding_side == "left")
+    return columns
 
 
 def _tokenize(tokenizer: Any, examples: Sequence[Example], limit: int) -> dict[str, list[list[int]]]:

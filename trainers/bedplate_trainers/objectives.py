@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .plan import Batch, Objective
 
-__all__ = ["ClassLoss", "LabelsLoss", "SpanLoss", "mean_loss"]
+__all__ = ["ClassLoss", "LabelsLoss", "SpanLoss", "balanced", "mean_loss"]
 
 
 class ClassLoss:
@@ -90,6 +90,12 @@ class SpanLoss:
         every = believed.masked_fill(~is_token, 0.0).sum(dim=1) / is_token.sum(dim=1)
         loss = -(1 - self.smoothing) * right - self.smoothing * every
         return loss.masked_fill(targets == self.IGNORED, 0.0)
+
+
+def balanced(targets: np.ndarray[Any, Any], count: int) -> torch.Tensor:
+    """Weights of `count` classes: items / (classes x items of that class)."""
+    having = np.bincount(targets, minlength=count)
+    return torch.tensor(len(targets) / (count * having), dtype=torch.float32)
 
 
 def mean_loss(objective: Objective, logits: Sequence[Any] | np.ndarray[Any, Any], targets: torch.Tensor) -> float:

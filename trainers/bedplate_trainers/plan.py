@@ -15,7 +15,7 @@ import torch
 
 from .settings import FinetuneSettings
 
-__all__ = ["TARGETS", "Batch", "Judge", "Objective", "Plan", "Rows", "Trained", "inputs_of"]
+__all__ = ["TARGETS", "Batch", "Judge", "Objective", "Plan", "Rows", "Trained", "inputs_of", "watched"]
 
 Batch = dict[str, torch.Tensor]
 # What a batch holds beside the inputs of the model: it never sees these.
@@ -95,3 +95,9 @@ def inputs_of(batch: Batch, device: torch.device | None = None) -> Batch:
     """The part of a batch that the model takes."""
     found = {name: value for name, value in batch.items() if name not in TARGETS}
     return found if device is None else {name: value.to(device) for name, value in found.items()}
+
+
+def watched(usual: Sequence[str], settings: FinetuneSettings) -> tuple[str, ...]:
+    """The metrics that a judge works out while training: the task's usual ones, and the one that chooses the best."""
+    wanted = settings.metric_for_best_model
+    return tuple(dict.fromkeys((*usual, *(() if wanted == "loss" else (wanted,)))))

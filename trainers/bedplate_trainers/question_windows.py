@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.encoders.question_windows import QUESTION_TOKENS, QuestionCut, QuestionCutter
 from bedplate_serving.predictors.encoders.windows import MIN_ROOM, Frame, Span
 
-from .encoding import CHUNK_ROWS, Batch, EncodedRows, Vector, library_tokenizer
+from .encoding import CHUNK_ROWS, Batch, EncodedRows, Keep, Tokens, Vector, library_tokenizer, made_anew
 from .objectives import SpanLoss
 from .questions import QuestionRow, QuestionRows, RightAnswer
 
@@ -92,7 +93,7 @@ class _Target:
 class QuestionEncoder:
     """Makes windows of at most `limit` tokens, of which each shares `stride` with the one before it."""
 
-    def __init__(self, tokenizer: Any, limit: int, stride: int, multiple: int = 1) -> None:
+    def __init__(self, tokenizer: Any, limit: int, stride: int, multiple: int = 1, keep: Keep = made_anew) -> None:
         """`tokenizer` is of transformers, and not changed. Raises Refused: no-fast-tokenizer, bad-setting."""
         self._backend = library_tokenizer(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
@@ -103,7 +104,7 @@ class QuestionEncoder:
                 hint=f"Set it to {frame.size + MIN_ROOM} or more.",
                 code="bad-setting",
             )
-        self._limit, self._stride = limit, stride
+        self._limit, self._stride, self._keep = limit, stride, keep
         self._cutter = QuestionCutter(frame)
         self._can_say_none = frame.opens or frame.closes
         self._pads = {"input_ids": tokenizer.pad_token_id or 0}
@@ -119,13 +120,28 @@ class QuestionEncoder:
                 hint="Take them out, or choose a model whose tokenizer puts a special token first or last.",
                 code="bad-rows",
             )
-        return self._encode(rows, reporter, learns=True).windows
+        about = ("questions", self._limit, self._stride)
+        return self._windows(self._keep(rows.rows, about, partial(self._tokens_to_learn, rows, reporter)))
 
     def to_judge(self, rows: QuestionRows, reporter: Reporter) -> EncodedQuestions:
         """All windows of all questions."""
-        return self._encode(rows, reporter, learns=False)
+        tokens, cuts, firsts = self._encode(rows, reporter, learns=False)
+        return EncodedQuestions(self._windows(tokens), cuts, firsts, self._cutter)
 
-    def _encode(self, rows: QuestionRows, reporter: Reporter, *, learns: bool) -> EncodedQuestions:
+    def _windows(self, tokens: Tokens) -> WindowRows:
+        columns = dict(tokens)
+        (numbers,), (starts, ends) = columns.pop("numbers"), columns.pop("targets")
+        named = {"start_positions": starts, "end_positions": ends}
+        sides = {"pads_left": self._pads_left, "numbers": numbers.tolist()}
+        return WindowRows(columns, named, self._pads, self._multiple, **sides)
+
+    def _tokens_to_learn(self, rows: QuestionRows, reporter: Reporter) -> Tokens:
+        return self._encode(rows, reporter, learns=True)[0]
+
+    def _encode(
+        self, rows: QuestionRows, reporter: Reporter, *, learns: bool
+    ) -> tuple[Tokens, list[QuestionCut], Vector]:
+        """The windows, how each question was cut (where they do not learn), and EncodedQuestions.firsts."""
         columns: dict[str, list[Vector]] = {name: [] for name in self._pads}
         targets, cuts, counts, numbers = list[tuple[int, int]](), list[QuestionCut](), [0], list[int]()
         shortened = left_out = 0
@@ -154,10 +170,8 @@ class QuestionEncoder:
         if not targets:
             raise Refused("No answer fits into a window.", hint="Raise max_seq_length, or doc_stride.", code="no-rows")
         starts, ends = np.asarray(targets, dtype=np.int64).T.copy()
-        named = {"start_positions": starts, "end_positions": ends}
-        sides = {"pads_left": self._pads_left, "numbers": numbers}
-        windows = WindowRows(columns, named, self._pads, self._multiple, **sides)
-        return EncodedQuestions(windows, cuts, np.asarray(counts), self._cutter)
+        tokens: Tokens = {**columns, "targets": [starts, ends], "numbers": [np.asarray(numbers)]}
+        return tokens, cuts, np.asarray(counts)
 
     def _tokenize(self, texts: Sequence[str]) -> list[Any]:
         return list(self._backend.encode_batch(list(texts), add_special_tokens=False))

@@ -6,7 +6,7 @@ that the context does not say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -14,10 +14,10 @@ from bedplate_registry.columns import map_columns
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_registry.same_input import input_key
-from bedplate_registry.tables import columns_of, read_rows
+from bedplate_registry.tables import columns_of
 
-from .data import bad_rows
 from .messages import DataFile
+from .rows import RowTable, read_table
 
 __all__ = ["TASK", "QuestionRow", "QuestionRows", "RightAnswer", "read_questions"]
 
@@ -66,17 +66,8 @@ class QuestionRow:
         return ("answer" if self.answers else "no answer",)
 
 
-@dataclass(frozen=True)
-class QuestionRows:
+class QuestionRows(RowTable[QuestionRow]):
     """The rows of one file."""
-
-    rows: tuple[QuestionRow, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[QuestionRow]:
-        return iter(self.rows)
 
     @property
     def without_answer(self) -> int:
@@ -90,23 +81,13 @@ def read_questions(file: DataFile, columns: Mapping[str, str], what: str, report
     how many. Any other is refused. Raises Refused: bad-rows, no-rows.
     """
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
-    rows, problems, moved = list[QuestionRow](), list[tuple[int, Refused]](), 0
-    for number, row in enumerate(read_rows(file.path, file.format), 1):
-        try:
-            found, count = _question(number, mapping.pick(row))
-            rows.append(found)
-            moved += count
-        except Refused as problem:
-            problems.append((number, problem))
-    if problems:
-        raise bad_rows(what, problems)
-    if not rows:
-        raise Refused(f"{what} has no rows.", hint="Check the file.", code="no-rows")
+    found = read_table(file, mapping, what, _question)
+    moved = sum(count for _, count in found)
     if moved:
         reporter.message(
             f"{what}: {moved} answers are not at their answer_start. Each is in its context once, and taken from there."
         )
-    return QuestionRows(tuple(rows))
+    return QuestionRows(tuple(row for row, _ in found))
 
 
 def _question(number: int, picked: Mapping[str, Any]) -> tuple[QuestionRow, int]:

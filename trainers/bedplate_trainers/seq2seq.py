@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +14,11 @@ import torch
 
 from bedplate_registry.progress import Reporter
 
-from .encoding import EncodedRows
+from .encoding import EncodedRows, Keep, Tokens, made_anew
 from .metrics.of_task import metrics_of
 from .metrics.written import tokenizer_for
 from .objectives import ClassLoss
-from .plan import Batch, Objective, inputs_of
+from .plan import Batch, Objective, inputs_of, watched
 from .settings import FinetuneSettings
 from .text_pairs import TextPair
 from .writers import greedy
@@ -35,7 +36,8 @@ class PairRows:
 
     def __init__(self, model: Any, source: EncodedRows, target: EncodedRows) -> None:
         self._model, self._source, self._target = model, source, target
-        self.lengths = source.lengths + target.lengths
+        # Not their sum: rows alike in it may be long on either side, and a batch would be padded on both.
+        self.lengths = np.maximum(source.lengths, target.lengths)
         self._wants_global_attention = "global_attention_mask" in inspect.signature(model.forward).parameters
 
     def __len__(self) -> int:
@@ -58,22 +60,32 @@ def encode_pairs(
     settings: FinetuneSettings,
     reporter: Reporter,
     multiple: int = 1,
+    keep: Keep = made_anew,
 ) -> PairRows:
     """Tokenizes once; sources and targets are cut, each to its own length. `read` puts words before a source."""
-    source: list[Any] = []
-    target: list[Any] = []
-    for at in range(0, len(rows), CHUNK_ROWS):
-        chunk = rows[at : at + CHUNK_ROWS]
-        texts = [read(row.source) for row in chunk]
-        source += _ids(tokenizer, texts, truncation=True, max_length=int(settings.max_source_length))
-        target += _targets(tokenizer, model, chunk, truncation=True, max_length=int(settings.max_target_length))
-        reporter.progress("tokenize", at + len(chunk), len(rows), "rows")
+    texts = [(read(row.source), row.target) for row in rows]
+    limits = (int(settings.max_source_length), int(settings.max_target_length))
+    about = ("pairs", limits, _first_token(model))
+    tokens = keep(texts, about, partial(_tokens, tokenizer, model, texts, limits, reporter))
     pads = {"input_ids": int(model.generation_config.pad_token_id)}
     return PairRows(
         model,
-        EncodedRows({"input_ids": source}, {}, pads, multiple),
-        EncodedRows({"input_ids": target}, {}, {"input_ids": ClassLoss.IGNORED}, multiple),
+        EncodedRows({"input_ids": tokens["source"]}, {}, pads, multiple),
+        EncodedRows({"input_ids": tokens["target"]}, {}, {"input_ids": ClassLoss.IGNORED}, multiple),
     )
+
+
+def _tokens(
+    tokenizer: Any, model: Any, texts: Sequence[tuple[str, str]], limits: tuple[int, int], reporter: Reporter
+) -> Tokens:
+    source: list[Any] = []
+    target: list[Any] = []
+    for at in range(0, len(texts), CHUNK_ROWS):
+        sources, targets = map(list, zip(*texts[at : at + CHUNK_ROWS], strict=True))
+        source += _ids(tokenizer, sources, truncation=True, max_length=limits[0])
+        target += _targets(tokenizer, model, targets, truncation=True, max_length=limits[1])
+        reporter.progress("tokenize", at + len(sources), len(texts), "rows")
+    return {"source": source, "target": target}
 
 
 def target_lengths(tokenizer: Any, model: Any, rows: Sequence[TextPair]) -> int:
@@ -81,16 +93,21 @@ def target_lengths(tokenizer: Any, model: Any, rows: Sequence[TextPair]) -> int:
     found = [
         len(ids)
         for at in range(0, len(rows), CHUNK_ROWS)
-        for ids in _targets(tokenizer, model, rows[at : at + CHUNK_ROWS])
+        for ids in _targets(tokenizer, model, [row.target for row in rows[at : at + CHUNK_ROWS]])
     ]
     return int(np.percentile(found, MOST, method="higher"))
 
 
-def _targets(tokenizer: Any, model: Any, rows: Sequence[TextPair], **limits: Any) -> list[Any]:
-    """As the decoder is to write them: what it starts with is not written. (Two BERTs start with what a text does.)"""
-    start = model.config.decoder_start_token_id if model.config.model_type == "encoder-decoder" else None
-    found = _ids(tokenizer, None, text_target=[row.target for row in rows], **limits)
+def _targets(tokenizer: Any, model: Any, texts: list[str], **limits: Any) -> list[Any]:
+    """As the decoder is to write them: what it starts with is not written."""
+    start = _first_token(model)
+    found = _ids(tokenizer, None, text_target=texts, **limits)
     return [ids[1:] if len(ids) > 1 and ids[0] == start else ids for ids in found]
+
+
+def _first_token(model: Any) -> int | None:
+    """What a target must not begin with. (Two BERTs start to write with what a text begins with.)"""
+    return model.config.decoder_start_token_id if model.config.model_type == "encoder-decoder" else None
 
 
 def _ids(tokenizer: Any, texts: list[str] | None, **options: Any) -> list[Any]:
@@ -126,8 +143,7 @@ class WritingJudge:
         self._written = {len(texts) * number // count for number in range(count)}
         self._references = [texts[place].target for place in sorted(self._written)]
         self._greedy = greedy(config)
-        wanted = settings.metric_for_best_model
-        self._names = tuple(dict.fromkeys((*RUNNING_METRICS[task], *(() if wanted == "loss" else (wanted,)))))
+        self._names = watched(RUNNING_METRICS[task], settings)
         self._metrics([""] * count)  # references that no metric can read are refused before training
 
     def predict(self, model: Any, rows: Sequence[int], device: torch.device) -> list[Any]:

@@ -28,6 +28,12 @@ class Sets(Generic[T]):
     test: T | None
 
     @property
+    def held(self) -> dict[str, T]:
+        """Those that are not trained on, by name."""
+        parts = {"validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
     def counts(self) -> dict[str, int]:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: len(part.rows) if part is not None else 0 for name, part in parts.items()}
@@ -61,10 +67,11 @@ def read_sets(
             hint="Add rows, or give --validation and --test as files.",
             code="too-few-rows",
         )
-    for name, held in (("validation", validation), ("test", test)):
-        if held is not None and (twins := overlap(held, rest)):
+    sets = Sets(rest, validation, test)
+    for name, held in sets.held.items():
+        if twins := overlap(held, rest):
             reporter.message(f"{twins} of {len(held.rows)} {name} rows have an input that the training rows have too.")
-    return Sets(rest, validation, test)
+    return sets
 
 
 def _split(

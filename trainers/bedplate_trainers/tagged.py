@@ -5,7 +5,7 @@ Tags may be of any scheme (IO, BIO, IOBES): the label set is what the rows have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ from bedplate_registry.columns import map_columns
 from bedplate_registry.errors import Refused
 from bedplate_registry.label_names import is_integer
 from bedplate_registry.same_input import input_key
-from bedplate_registry.tables import columns_of, read_rows
+from bedplate_registry.tables import columns_of
 
-from .data import bad_rows
 from .labels import LabelSet, label_names
 from .messages import DataFile
+from .rows import LabeledRows, read_table
 
 __all__ = [
     "OUTSIDE",
@@ -54,38 +54,14 @@ class TaggedRow:
         return tuple(dict.fromkeys(self.tags))
 
 
-@dataclass(frozen=True)
-class TaggedRows:
+class TaggedRows(LabeledRows[TaggedRow]):
     """The rows of one file."""
-
-    rows: tuple[TaggedRow, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[TaggedRow]:
-        return iter(self.rows)
-
-    @property
-    def found_labels(self) -> list[tuple[int, tuple[str, ...]]]:
-        return [(row.row, row.labels) for row in self.rows]
 
 
 def read_tagged(file: DataFile, columns: Mapping[str, str], what: str, class_names: Sequence[str] = ()) -> TaggedRows:
     """All rows of a file. `what` names the file in messages: "The training data". Raises Refused: bad-rows, no-rows."""
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
-    rows, problems = list[TaggedRow](), list[tuple[int, Refused]]()
-    for number, row in enumerate(read_rows(file.path, file.format), 1):
-        try:
-            picked = mapping.pick(row)
-            rows.append(_tagged(number, picked["tokens"], picked["tags"], class_names))
-        except Refused as problem:
-            problems.append((number, problem))
-    if problems:
-        raise bad_rows(what, problems)
-    if not rows:
-        raise Refused(f"{what} has no rows.", hint="Check the file.", code="no-rows")
-    return TaggedRows(tuple(rows))
+    return TaggedRows(tuple(read_table(file, mapping, what, lambda number, row: _tagged(number, row, class_names))))
 
 
 def learn_tags(rows: Iterable[TaggedRow]) -> LabelSet:
@@ -124,7 +100,8 @@ def _place(tag: str) -> tuple[bool, str, int, str]:
     return tag != OUTSIDE, tag, -1, tag
 
 
-def _tagged(number: int, tokens: Sequence[Any], tags: Sequence[Any], class_names: Sequence[str]) -> TaggedRow:
+def _tagged(number: int, picked: Mapping[str, Any], class_names: Sequence[str]) -> TaggedRow:
+    tokens, tags = picked["tokens"], picked["tags"]
     if not tokens:
         raise Refused("has no tokens", code="bad-value")
     for place, token in enumerate(tokens):

@@ -5,17 +5,17 @@ Summarization has a document and its summary, translation a source and its targe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bedplate_registry.columns import map_columns
 from bedplate_registry.errors import Refused
 from bedplate_registry.same_input import input_key
-from bedplate_registry.tables import columns_of, read_rows
+from bedplate_registry.tables import columns_of
 from bedplate_registry.tasks import get_task
 
-from .data import bad_rows
 from .messages import DataFile
+from .rows import RowTable, read_table
 
 __all__ = ["TextPair", "TextPairs", "read_text_pairs"]
 
@@ -39,17 +39,8 @@ class TextPair:
         return ()
 
 
-@dataclass(frozen=True)
-class TextPairs:
+class TextPairs(RowTable[TextPair]):
     """The rows of one file."""
-
-    rows: tuple[TextPair, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[TextPair]:
-        return iter(self.rows)
 
 
 def read_text_pairs(file: DataFile, task: str, columns: Mapping[str, str], what: str) -> TextPairs:
@@ -62,18 +53,12 @@ def read_text_pairs(file: DataFile, task: str, columns: Mapping[str, str], what:
             hint=f"Map {names[1]} to another column.",
             code="bad-columns",
         )
-    rows, problems = list[TextPair](), list[tuple[int, Refused]]()
-    for number, row in enumerate(read_rows(file.path, file.format), 1):
-        try:
-            source, target = (_text(name, mapping.pick(row)[name]) for name in names)
-            rows.append(TextPair(number, source, target))
-        except Refused as problem:
-            problems.append((number, problem))
-    if problems:
-        raise bad_rows(what, problems)
-    if not rows:
-        raise Refused(f"{what} has no rows.", hint="Check the file.", code="no-rows")
-    return TextPairs(tuple(rows))
+
+    def parse(number: int, picked: Mapping[str, str]) -> TextPair:
+        source, target = (_text(name, picked[name]) for name in names)
+        return TextPair(number, source, target)
+
+    return TextPairs(tuple(read_table(file, mapping, what, parse)))
 
 
 def _text(name: str, value: str) -> str:

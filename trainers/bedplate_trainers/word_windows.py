@@ -6,6 +6,7 @@ They are cut as those of the predictor that serves the model (predictors/encoder
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.encoders.windows import Frame, ranges, shares
 from bedplate_serving.predictors.encoders.words import WordTokenizer, WordTokens
 
-from .encoding import CHUNK_ROWS, EncodedRows, Vector, library_tokenizer
+from .encoding import CHUNK_ROWS, EncodedRows, Keep, Tokens, Vector, library_tokenizer, made_anew
 from .labels import LabelSet
 from .objectives import ClassLoss
 from .tagged import TaggedRow, TaggedRows
@@ -29,7 +30,15 @@ MIN_ROOM = 4  # tokens of a text in a window
 class WindowEncoder:
     """Makes windows of at most `limit` tokens, of which each shares `stride` with the one before it."""
 
-    def __init__(self, tokenizer: Any, labels: LabelSet, limit: int, stride: int, multiple: int = 1) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        labels: LabelSet,
+        limit: int,
+        stride: int,
+        multiple: int = 1,
+        keep: Keep = made_anew,
+    ) -> None:
         """`tokenizer` is of transformers, and not changed. Raises Refused: no-fast-tokenizer, bad-setting."""
         backend = library_tokenizer(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
@@ -42,9 +51,15 @@ class WindowEncoder:
         if self._has_type_ids:
             self._pads["token_type_ids"] = tokenizer.pad_token_type_id
         self._multiple, self._pads_left = multiple, tokenizer.padding_side == "left"
+        self._keep, self._about = keep, ("words", limit, stride, labels.names)
 
     def __call__(self, rows: TaggedRows, reporter: Reporter) -> EncodedRows:
         """The windows of all rows, in their order. The labels that are not ignored are those of the words in theirs."""
+        tokens = dict(self._keep(rows.rows, self._about, partial(self._tokens, rows, reporter)))
+        (numbers,) = tokens.pop("numbers")
+        return EncodedRows(tokens, {}, self._pads, self._multiple, pads_left=self._pads_left, numbers=numbers.tolist())
+
+    def _tokens(self, rows: TaggedRows, reporter: Reporter) -> Tokens:
         columns: dict[str, list[Vector]] = {name: [] for name in self._pads}
         numbers: list[int] = []
         for at in range(0, len(rows), CHUNK_ROWS):
@@ -53,7 +68,7 @@ class WindowEncoder:
                 self._add(columns, row, tokens)
                 numbers += [row.row] * (len(columns["labels"]) - len(numbers))
             reporter.progress("tokenize", at + len(chunk), len(rows), "rows")
-        return EncodedRows(columns, {}, self._pads, self._multiple, pads_left=self._pads_left, numbers=numbers)
+        return columns | {"numbers": [np.asarray(numbers)]}
 
     def _add(self, columns: dict[str, list[Vector]], row: TaggedRow, tokens: WordTokens) -> None:
         targets = np.full(len(tokens.ids), ClassLoss.IGNORED, dtype=np.int32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +13,13 @@ from bedplate_registry.progress import Reporter
 from bedplate_trainers.examiners import Setup, get_examiner
 from bedplate_trainers.lora import add_adapter, merge, over_base, starting_point
 from bedplate_trainers.messages import FinetuneRequest, FinetuneResult
-from bedplate_trainers.plan import Plan, Trained
-from bedplate_trainers.pretrained import packages, pick_precision, quiet
+from bedplate_trainers.plan import Judge, Objective, Plan, Rows, Trained
+from bedplate_trainers.pretrained import Figures, packages, pick_device, pick_precision, quiet
 from bedplate_trainers.sets import Sets
-from bedplate_trainers.settings import EvaluateSettings, Resolved
+from bedplate_trainers.settings import EvaluateSettings, FinetuneSettings, Resolved, resolve
 from bedplate_trainers.training import train
 
-__all__ = ["Prepared", "run_recipe", "with_precision"]
+__all__ = ["Prepared", "make_plan", "pad_multiple", "resolve_for", "run_recipe"]
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,58 @@ def _judge(
     return metrics, report
 
 
-def with_precision(resolved: Resolved, device: str) -> Resolved:
-    """With the precision that the device really computes in, and why."""
-    precision, reason = pick_precision(resolved.settings.precision, device)
-    reasons = resolved.reasons | ({"precision": reason} if "precision" in resolved.reasons else {})
-    return replace(resolved, settings=replace(resolved.settings, precision=precision), reasons=reasons)
+# --- what each recipe's `prepare` does
+
+
+def resolve_for(
+    request: FinetuneRequest,
+    settings: FinetuneSettings,
+    figures: Figures,
+    rows: int,
+    *,
+    labels: int | None = None,
+    target_tokens: int | None = None,
+) -> Resolved:
+    """The settings for so many rows to train on, with the precision that the device really computes in, and why."""
+    device = pick_device(request.device)
+    found = resolve(
+        settings,
+        figures,
+        rows,
+        device,
+        task=request.task,
+        labels=labels,
+        target_tokens=target_tokens,
+        processes=request.processes,
+    )
+    precision, reason = pick_precision(found.settings.precision, device)
+    reasons = found.reasons | ({"precision": reason} if "precision" in found.reasons else {})
+    return replace(found, settings=replace(found.settings, precision=precision), reasons=reasons)
+
+
+def pad_multiple(request: FinetuneRequest) -> int:
+    """Lengths of batches are multiples of it: of what tensor cores take at once."""
+    return 8 if pick_device(request.device) == "cuda" else 1
+
+
+def make_plan(
+    request: FinetuneRequest,
+    resolved: Resolved,
+    model: Any,
+    train: Rows,
+    judge: Judge | None,
+    objective: Objective,
+    numbers: Sequence[int],
+) -> Plan:
+    """`numbers` are those of the rows to train on, in their file."""
+    return Plan(
+        model=model,
+        train=train,
+        judge=judge,
+        objective=objective,
+        settings=resolved.settings,
+        work_dir=request.work_dir,
+        device=pick_device(request.device),
+        processes=request.processes,
+        row_numbers=numbers,
+    )

@@ -24,13 +24,14 @@ from bedplate_trainers.messages import DataFile, FinetuneRequest, FinetuneResult
 from bedplate_trainers.metrics.question_answering import Predictions, score
 from bedplate_trainers.no_answer import best_threshold
 from bedplate_trainers.objectives import SpanLoss
-from bedplate_trainers.plan import Plan, inputs_of
-from bedplate_trainers.pretrained import figures_of, load_answerer, load_tokenizer, pick_device, set_padding
+from bedplate_trainers.plan import inputs_of, watched
+from bedplate_trainers.pretrained import figures_of, load_answerer, load_tokenizer, set_padding
 from bedplate_trainers.question_windows import EncodedQuestions, QuestionEncoder
 from bedplate_trainers.questions import QuestionRows, read_questions
-from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
+from bedplate_trainers.recipes.base import Prepared, make_plan, pad_multiple, resolve_for, run_recipe
 from bedplate_trainers.sets import Sets, read_sets
-from bedplate_trainers.settings import FinetuneSettings, Resolved, resolve
+from bedplate_trainers.settings import FinetuneSettings
+from bedplate_trainers.token_cache import TokenCache
 
 __all__ = ["prepare", "run"]
 
@@ -51,35 +52,21 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     model = load_answerer(request.model_dir, settings.seed)
     set_padding(model, tokenizer)
     reporter.progress("load", 2, 3)
-    device = pick_device(request.device)
-
-    def resolved_for(count: int) -> Resolved:
-        figures = figures_of(model, tokenizer)
-        return resolve(settings, figures, count, device, task=request.task, processes=request.processes)
-
-    cut = resolved_for(len(sets.train)).settings
-    multiple = 8 if device == "cuda" else 1  # tensor cores
-    encoder = QuestionEncoder(tokenizer, int(cut.max_seq_length), int(cut.doc_stride), multiple)
+    figures = figures_of(model, tokenizer)
+    cut = resolve_for(request, settings, figures, len(sets.train)).settings
+    cache = TokenCache(request.work_dir, tokenizer, reporter)
+    window = (int(cut.max_seq_length), int(cut.doc_stride))
+    encoder = QuestionEncoder(tokenizer, *window, pad_multiple(request), cache.keep)
     reporter.progress("load", 3, 3)
     train = encoder.to_learn(sets.train, reporter)
-    resolved = with_precision(resolved_for(len(train)), device)  # epochs and steps are of windows
+    resolved = resolve_for(request, settings, figures, len(train))  # epochs and steps are of windows
     chosen = resolved.settings
     objective = SpanLoss(chosen.label_smoothing_factor)
     judge = None
     if sets.validation:
         judge = _Judge(sets, encoder.to_judge(sets.validation, reporter), objective, chosen)
-    plan = Plan(
-        model=model,
-        train=train,
-        judge=judge,
-        objective=objective,
-        settings=chosen,
-        work_dir=request.work_dir,
-        device=device,
-        processes=request.processes,
-        row_numbers=train.numbers,
-    )
-    settle = partial(_settle, sets=sets, settings=chosen, device=device, reporter=reporter)
+    plan = make_plan(request, resolved, model, train, judge, objective, train.numbers)
+    settle = partial(_settle, sets=sets, settings=chosen, device=plan.device, reporter=reporter)
     return Prepared(plan, tokenizer, resolved, sets, settle=settle)
 
 
@@ -114,8 +101,7 @@ class _Judge:
         self, sets: Sets[QuestionRows], encoded: EncodedQuestions, objective: SpanLoss, settings: FinetuneSettings
     ) -> None:
         assert sets.validation is not None
-        wanted = settings.metric_for_best_model
-        self._names = tuple(dict.fromkeys((*RUNNING_METRICS, *(() if wanted == "loss" else (wanted,)))))
+        self._names = watched(RUNNING_METRICS, settings)
         self._encoded, self._objective, self._settings = encoded, objective, settings
         self._references = [row.texts for row in sets.validation]
         self._may_be_empty = sets.train.without_answer + sets.validation.without_answer > 0

@@ -20,12 +20,13 @@ from bedplate_trainers.labels import LabelSet, learn_labels
 from bedplate_trainers.linear import targets_of
 from bedplate_trainers.messages import DataFile, FinetuneRequest, FinetuneResult
 from bedplate_trainers.metrics.classification import Predictions, score
-from bedplate_trainers.objectives import ClassLoss, LabelsLoss, mean_loss
-from bedplate_trainers.plan import Objective, Plan, inputs_of
-from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, pick_device, set_padding
-from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
+from bedplate_trainers.objectives import ClassLoss, LabelsLoss, balanced, mean_loss
+from bedplate_trainers.plan import Objective, inputs_of, watched
+from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, set_padding
+from bedplate_trainers.recipes.base import Prepared, make_plan, pad_multiple, resolve_for, run_recipe
 from bedplate_trainers.sets import Sets, read_sets
-from bedplate_trainers.settings import FinetuneSettings, resolve
+from bedplate_trainers.settings import FinetuneSettings
+from bedplate_trainers.token_cache import TokenCache
 
 __all__ = ["prepare", "run"]
 
@@ -48,32 +49,15 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     )
     set_padding(model, tokenizer)
     reporter.progress("load", 2, 3)
-    device = pick_device(request.device)
-    resolved = resolve(
-        settings,
-        figures_of(model, tokenizer),
-        len(sets.train),
-        device,
-        labels=len(labels.names),
-        processes=request.processes,
-    )
-    resolved = with_precision(resolved, device)
+    resolved = resolve_for(request, settings, figures_of(model, tokenizer), len(sets.train), labels=len(labels.names))
     reporter.progress("load", 3, 3)
+    tokenizer.model_max_length = int(resolved.settings.max_seq_length)  # served, texts are cut where they were here
+    cache = TokenCache(request.work_dir, tokenizer, reporter)
+    encode = partial(_encode, tokenizer, labels, reporter, pad_multiple(request), cache)
     objective = make_objective(sets.train, labels, resolved.settings)
-    encode = partial(_encode, tokenizer, labels, resolved.settings, device, reporter)
     train = encode(sets.train)
     judge = _Judge(encode(sets.validation), objective, labels, resolved.settings) if sets.validation else None
-    plan = Plan(
-        model=model,
-        train=train,
-        judge=judge,
-        objective=objective,
-        settings=resolved.settings,
-        work_dir=request.work_dir,
-        device=device,
-        processes=request.processes,
-        row_numbers=[row.row for row in sets.train],
-    )
+    plan = make_plan(request, resolved, model, train, judge, objective, [row.row for row in sets.train])
     return Prepared(plan, tokenizer, resolved, sets, labels.names)
 
 
@@ -90,9 +74,8 @@ def _read_sets(
 
     sets = read_sets(request, settings, read, reporter, check_pairs)
     labels = learn_labels([row.labels for row in sets.train], sets.train.multi_label)
-    for name, held in (("validation", sets.validation), ("test", sets.test)):
-        if held is not None:
-            _check_held(name, held, labels)
+    for name, held in sets.held.items():
+        _check_held(name, held, labels)
     return sets, labels
 
 
@@ -110,31 +93,29 @@ def _check_held(name: str, held: Examples, labels: LabelSet) -> None:
 
 
 def _encode(
-    tokenizer: Any, labels: LabelSet, settings: FinetuneSettings, device: str, reporter: Reporter, rows: Examples
+    tokenizer: Any, labels: LabelSet, reporter: Reporter, multiple: int, cache: TokenCache, rows: Examples
 ) -> EncodedRows:
     targets = targets_of(rows, labels)
     if labels.multi_label:
         targets = targets.astype(np.float32)
-    multiple = 8 if device == "cuda" else 1  # tensor cores
-    return encode_texts(tokenizer, rows.rows, targets, int(settings.max_seq_length), reporter, multiple)
+    return encode_texts(tokenizer, rows.rows, targets, tokenizer.model_max_length, reporter, multiple, cache.keep)
 
 
 def make_objective(rows: Examples, labels: LabelSet, settings: FinetuneSettings) -> Objective:
     """Cross entropy, or binary cross entropy per label; weighted by how rare a label is, if so set."""
-    weights = _balanced(rows, labels) if settings.class_weights == "balanced" else None
+    weights = _weights(rows, labels) if settings.class_weights == "balanced" else None
     kind = LabelsLoss if labels.multi_label else ClassLoss
     return kind(settings.label_smoothing_factor, weights)
 
 
-def _balanced(rows: Examples, labels: LabelSet) -> torch.Tensor:
-    """rows / (labels x rows of that label); with several labels a row, rows without over rows with."""
+def _weights(rows: Examples, labels: LabelSet) -> torch.Tensor:
+    """Of each label; with several labels a row, rows without it over rows with."""
     targets = targets_of(rows, labels)
-    if labels.multi_label:
-        having = np.maximum(targets.sum(axis=0), 1)
-        lacking = np.maximum(len(targets) - having, 1)  # a label that all rows have is learned all the same
-        return torch.tensor(lacking / having, dtype=torch.float32)
-    having = np.bincount(targets, minlength=len(labels.names))
-    return torch.tensor(len(targets) / (len(labels.names) * having), dtype=torch.float32)
+    if not labels.multi_label:
+        return balanced(targets, len(labels.names))
+    having = np.maximum(targets.sum(axis=0), 1)
+    lacking = np.maximum(len(targets) - having, 1)  # a label that all rows have is learned all the same
+    return torch.tensor(lacking / having, dtype=torch.float32)
 
 
 # --- figures
@@ -144,8 +125,7 @@ class _Judge:
     """Loss and a few metrics of the validation rows."""
 
     def __init__(self, rows: EncodedRows, objective: Objective, labels: LabelSet, settings: FinetuneSettings) -> None:
-        wanted = settings.metric_for_best_model
-        self._names = tuple(dict.fromkeys((*RUNNING_METRICS, *(() if wanted == "loss" else (wanted,)))))
+        self._names = watched(RUNNING_METRICS, settings)
         self._rows, self._objective, self._many = rows, objective, labels.multi_label
         self.lengths = rows.lengths
         # What these rows give no value is refused now, and not after an epoch.

@@ -18,13 +18,14 @@ from bedplate_trainers.encoding import EncodedRows, Vector
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.messages import DataFile, FinetuneRequest, FinetuneResult
 from bedplate_trainers.metrics.token_classification import Predictions, score_what_applies
-from bedplate_trainers.objectives import ClassLoss, mean_loss
-from bedplate_trainers.plan import Objective, Plan, inputs_of
-from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, pick_device, set_padding
-from bedplate_trainers.recipes.base import Prepared, run_recipe, with_precision
+from bedplate_trainers.objectives import ClassLoss, balanced, mean_loss
+from bedplate_trainers.plan import Objective, inputs_of, watched
+from bedplate_trainers.pretrained import figures_of, load_classifier, load_tokenizer, set_padding
+from bedplate_trainers.recipes.base import Prepared, make_plan, pad_multiple, resolve_for, run_recipe
 from bedplate_trainers.sets import Sets, read_sets
-from bedplate_trainers.settings import FinetuneSettings, resolve
+from bedplate_trainers.settings import FinetuneSettings
 from bedplate_trainers.tagged import OUTSIDE, TaggedRow, TaggedRows, are_numbers, entity_tags, learn_tags, read_tagged
+from bedplate_trainers.token_cache import TokenCache
 from bedplate_trainers.word_windows import WindowEncoder
 
 __all__ = ["prepare", "run"]
@@ -48,39 +49,20 @@ def prepare(request: FinetuneRequest, reporter: Reporter) -> Prepared:
     )
     set_padding(model, tokenizer)
     reporter.progress("load", 2, 3)
-    device = pick_device(request.device)
-    resolved = resolve(
-        settings,
-        figures_of(model, tokenizer),
-        len(sets.train),
-        device,
-        task=request.task,
-        labels=len(labels.names),
-        processes=request.processes,
-    )
-    resolved = with_precision(resolved, device)
+    resolved = resolve_for(request, settings, figures_of(model, tokenizer), len(sets.train), labels=len(labels.names))
     chosen = resolved.settings
     reporter.progress("load", 3, 3)
     limit = int(chosen.max_seq_length)
     tokenizer.model_max_length = limit  # the model is served in windows as long as those that it was trained on
-    multiple = 8 if device == "cuda" else 1  # tensor cores
-    encode = partial(WindowEncoder(tokenizer, labels, limit, int(chosen.doc_stride), multiple), reporter=reporter)
+    cache = TokenCache(request.work_dir, tokenizer, reporter)
+    encoder = WindowEncoder(tokenizer, labels, limit, int(chosen.doc_stride), pad_multiple(request), cache.keep)
+    encode = partial(encoder, reporter=reporter)
     objective = make_objective(sets.train, labels, chosen)
-    judge = (
-        _Judge(sets.validation.rows, encode(sets.validation), objective, labels, chosen) if sets.validation else None
-    )
+    judge = None
+    if held := sets.validation:
+        judge = _Judge(held.rows, encode(held), objective, labels, chosen)
     train = encode(sets.train)
-    plan = Plan(
-        model=model,
-        train=train,
-        judge=judge,
-        objective=objective,
-        settings=chosen,
-        work_dir=request.work_dir,
-        device=device,
-        processes=request.processes,
-        row_numbers=train.numbers,
-    )
+    plan = make_plan(request, resolved, model, train, judge, objective, train.numbers)
     return Prepared(plan, tokenizer, resolved, sets, labels.names)
 
 
@@ -97,9 +79,8 @@ def _read_sets(
 
     sets = read_sets(request, settings, read, reporter)
     labels = learn_tags(sets.train)
-    for name, held in (("validation", sets.validation), ("test", sets.test)):
-        if held is not None:
-            labels.check(held.found_labels, f"The {name} data", "the training data")
+    for name, held in sets.held.items():
+        labels.check(held.found_labels, f"The {name} data", "the training data")
     if are_numbers(labels.names):
         reporter.message(
             "The tags are numbers without names; 0 counts as outside of all entities. Name them: class_names."
@@ -112,15 +93,13 @@ def _read_sets(
 
 def make_objective(rows: TaggedRows, labels: LabelSet, settings: FinetuneSettings) -> Objective:
     """Cross entropy of the words, weighted by how rare a tag is, if so set."""
-    weights = _balanced(rows, labels) if settings.class_weights == "balanced" else None
+    weights = _weights(rows, labels) if settings.class_weights == "balanced" else None
     return ClassLoss(settings.label_smoothing_factor, weights)
 
 
-def _balanced(rows: TaggedRows, labels: LabelSet) -> torch.Tensor:
-    """words / (tags x words of that tag)"""
+def _weights(rows: TaggedRows, labels: LabelSet) -> torch.Tensor:
     index = labels.index
-    having = np.bincount([index[tag] for row in rows for tag in row.tags], minlength=len(labels.names))
-    return torch.tensor(having.sum() / (len(labels.names) * having), dtype=torch.float32)
+    return balanced(np.array([index[tag] for row in rows for tag in row.tags]), len(labels.names))
 
 
 # --- figures
@@ -140,7 +119,7 @@ class _Judge:
         wanted = settings.metric_for_best_model
         if wanted not in ("loss", "accuracy"):
             _check_entities(rows, wanted, labels)
-        self._names = tuple(dict.fromkeys((*RUNNING_METRICS, *(() if wanted == "loss" else (wanted,)))))
+        self._names = watched(RUNNING_METRICS, settings)
         index, self._tags = labels.index, entity_tags(labels.names)
         self._right = [np.array([index[tag] for tag in row.tags]) for row in rows]
         self._ends = np.cumsum([len(row) for row in self._right])[:-1]

@@ -15,13 +15,12 @@ from bedplate_registry.progress import Reporter
 from bedplate_trainers.messages import DataFile, FinetuneRequest
 from bedplate_trainers.objectives import ClassLoss
 from bedplate_trainers.parsing import AUTO
-from bedplate_trainers.plan import Plan
-from bedplate_trainers.pretrained import pick_device
-from bedplate_trainers.recipes.base import Prepared, with_precision
+from bedplate_trainers.recipes.base import Prepared, make_plan, pad_multiple, resolve_for
 from bedplate_trainers.seq2seq import WritingJudge, encode_pairs, target_lengths
 from bedplate_trainers.sets import Sets, read_sets
-from bedplate_trainers.settings import FinetuneSettings, Resolved, resolve
+from bedplate_trainers.settings import FinetuneSettings, Resolved
 from bedplate_trainers.text_pairs import TextPairs, read_text_pairs
+from bedplate_trainers.token_cache import TokenCache
 from bedplate_trainers.writers import (
     Told,
     figures_of_writer,
@@ -54,18 +53,15 @@ def prepare_writer(request: FinetuneRequest, reporter: Reporter, teller: Teller)
     told = teller(model, tokenizer, settings)
     tell(model, tokenizer, told)
     reporter.progress("load", 2, 3)
-    device = pick_device(request.device)
-    resolved = resolve(
+    resolved = resolve_for(
+        request,
         settings,
         figures_of_writer(model, tokenizer),
         len(sets.train),
-        device,
-        task=request.task,
         target_tokens=target_lengths(tokenizer, model, sets.train.rows),
-        processes=request.processes,
     )
     values = set_writing(model, tokenizer, resolved.settings, is_asked=settings.max_target_length != AUTO)
-    resolved = with_precision(_with_told(replace(resolved, settings=values), told), device)
+    resolved = _with_told(replace(resolved, settings=values), told)
     reporter.progress("load", 3, 3)
     objective = ClassLoss(resolved.settings.label_smoothing_factor)
     encode = partial(
@@ -75,24 +71,16 @@ def prepare_writer(request: FinetuneRequest, reporter: Reporter, teller: Teller)
         read=reader_of(model, tokenizer, request.task),
         settings=resolved.settings,
         reporter=reporter,
-        multiple=8 if device == "cuda" else 1,  # tensor cores
+        multiple=pad_multiple(request),
+        keep=TokenCache(request.work_dir, tokenizer, reporter).keep,
     )
     judge = None
     if held := sets.validation:
         rows = encode(held.rows)
         config = model.generation_config
         judge = WritingJudge(request.task, rows, held.rows, tokenizer, config, objective, resolved.settings)
-    plan = Plan(
-        model=model,
-        train=encode(sets.train.rows),
-        judge=judge,
-        objective=objective,
-        settings=resolved.settings,
-        work_dir=request.work_dir,
-        device=device,
-        processes=request.processes,
-        row_numbers=[row.row for row in sets.train],
-    )
+    train = encode(sets.train.rows)
+    plan = make_plan(request, resolved, model, train, judge, objective, [row.row for row in sets.train])
     return Prepared(plan, tokenizer, resolved, sets, settle=partial(keep_told, model))
 
 

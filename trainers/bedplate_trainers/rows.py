@@ -1,0 +1,85 @@
+"""The rows of one file: read from a table one by one, each by its task, and refused together by number where something
+is wrong. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from bedplate_registry.columns import ColumnMap
+from bedplate_registry.errors import Refused
+from bedplate_registry.tables import read_rows
+
+from .messages import DataFile
+
+__all__ = ["LabeledRows", "RowTable", "read_table"]
+
+SHOWN_ROWS = 5
+
+
+class LabeledRow(Protocol):
+    @property
+    def row(self) -> int: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+Row = TypeVar("Row")
+Labeled = TypeVar("Labeled", bound=LabeledRow)
+
+
+@dataclass(frozen=True)
+class RowTable(Generic[Row]):
+    """The rows of one file."""
+
+    rows: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+
+@dataclass(frozen=True)
+class LabeledRows(RowTable[Labeled]):
+    @property
+    def found_labels(self) -> list[tuple[int, tuple[str, ...]]]:
+        """The number of each row, and its labels."""
+        return [(row.row, row.labels) for row in self.rows]
+
+
+def read_table(
+    file: DataFile, columns: ColumnMap, what: str, parse: Callable[[int, Mapping[str, Any]], Row]
+) -> list[Row]:
+    """What `parse` makes of each row: of its number from 1, and its values by the task's keys.
+
+    `what` names the file in messages: "The training data". Raises Refused: bad-rows, with all that `parse` refused;
+    no-rows.
+    """
+    rows, problems = list[Row](), list[tuple[int, Refused]]()
+    for number, row in enumerate(read_rows(file.path, file.format), 1):
+        try:
+            rows.append(parse(number, columns.pick(row)))
+        except Refused as problem:
+            problems.append((number, problem))
+    if problems:
+        raise _bad_rows(what, problems)
+    if not rows:
+        raise Refused(f"{what} has no rows.", hint="Check the file.", code="no-rows")
+    return rows
+
+
+def _bad_rows(what: str, problems: Sequence[tuple[int, Refused]]) -> Refused:
+    shown = "; ".join(f"row {number} {_clause(problem)}" for number, problem in problems[:SHOWN_ROWS])
+    more = f"; and {len(problems) - SHOWN_ROWS} more" if len(problems) > SHOWN_ROWS else ""
+    hint = problems[0][1].hint or "Correct these rows or take them out."
+    count = f"{len(problems)} row{'s' if len(problems) > 1 else ''}"
+    return Refused(f"{what} has {count} that cannot be used: {shown}{more}.", hint=hint, code="bad-rows")
+
+
+def _clause(problem: Refused) -> str:
+    text = problem.message.rstrip(".")
+    return f"({text[0].lower()}{text[1:]})" if text.startswith("The ") else text
