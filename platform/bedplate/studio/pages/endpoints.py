@@ -47,13 +47,14 @@ async def endpoints(visit: Visit) -> None:
             empty("No model answers over HTTP yet.", action="Deploy one", href=place("deploy"))
     with section("Batch"):
         if batch:
-            table(BATCH, [_batch_row(endpoint) for endpoint in batch], name="Batch endpoints")
+            rows = [_batch_row(endpoint) for endpoint in batch]
+            table(BATCH, rows, name="Batch endpoints").props(remove=":grid")
         else:
             hint("There are none. A batch endpoint is a name for a model that scores files: deploy one as batch.")
 
 
 def _live_table(visit: Visit, rows: list[dict[str, Any]]) -> None:
-    shown = table(REAL_TIME, rows, name="Real-time endpoints")
+    shown = table(REAL_TIME, rows, name="Real-time endpoints").props(remove=":grid")  # in a grid names are no links
 
     async def look() -> bool:
         came = shown_rows(REAL_TIME, [_row(endpoint) for endpoint in await visit.ws.endpoints.list()])
@@ -78,7 +79,7 @@ def _row(endpoint: Endpoint) -> dict[str, Any]:
 def _batch_row(endpoint: Endpoint | BatchEndpoint) -> dict[str, Any]:
     return {
         "name": endpoint.name,
-        "url": place("batch", "new", endpoint=endpoint.name),
+        "url": place("batch", "new", model=endpoint.name),
         "task": endpoint.task,
         "models": [row["model"] for row in endpoint.deployments],
         "traffic": ", ".join(f"{name}\u00a0{share}\u00a0%" for name, share in endpoint.traffic.items()),

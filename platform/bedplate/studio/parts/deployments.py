@@ -141,7 +141,8 @@ class Deployments:
 
     async def _share_traffic(self) -> None:
         if await self._change(self._endpoint.update(traffic=self._typed, unless_changed=True)):
-            toast("The traffic is shared anew.")
+            with self._place:  # the button that was pressed is not there any more
+                toast("The traffic is shared anew.")
 
     async def _scale(self, row: dict[str, Any], by: int) -> None:
         instances = {row["name"]: row["instances"] + by}

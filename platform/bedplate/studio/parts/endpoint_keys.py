@@ -43,7 +43,7 @@ async def endpoint_keys(visit: Visit, endpoint: Endpoint) -> None:
         if has_one and not await confirm(question, button="Make it anew"):
             return
         key = await endpoint.rotate_key(slot)
-        await draw()
         await show_once(f"The new {slot} key of {endpoint.name}", str(key.text))
+        await draw()
 
     await draw()

@@ -70,10 +70,11 @@ class _Curve:
         self._chart.update()
 
 
-def _tile(name: str) -> Any:
+def _tile(name: str) -> ui.label:
     with html.div():
         html.dt(name)
-        return html.dd("–")
+        with html.dd():
+            return ui.label("–")
 
 
 def _in_words(counted: Counted) -> str:
@@ -96,7 +97,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _options(names: tuple[str, str]) -> dict[str, Any]:
-    line = {"type": "line", "showSymbol": False, "lineStyle": {"width": 2}, "data": []}
+    line = {"type": "line", "symbolSize": 4, "lineStyle": {"width": 2}, "data": []}
     return {
         "animation": False,
         "color": list(CHART_COLORS),

@@ -158,7 +158,7 @@ class _Console:
         self._answer.clear()
         with self._answer, html.p().classes("bp-written"):
             html.span(self._form.context).classes("bp-prompt")
-            written = html.span("")
+            written = ui.label("").classes("bp-inline")
         reply, text = Reply(), ""
         pieces = stream(self._visit, call, reply)
         try:

@@ -60,8 +60,9 @@ MAIN: Mapping[str, tuple[Setting, ...]] = {
 
 
 def settings_of(schema: Mapping[str, Any], *, but: set[str]) -> list[Setting]:
-    """All parameters of a JSON schema whose names are not in `but`."""
-    return [_setting(name, one) for name, one in schema["properties"].items() if name not in but]
+    """All parameters of a JSON schema whose names are not in `but`, without those that are there to be refused."""
+    found = [_setting(name, one) for name, one in schema["properties"].items() if name not in but]
+    return [setting for setting in found if not setting.about.startswith("Refused")]
 
 
 def _setting(name: str, schema: Mapping[str, Any]) -> Setting:
