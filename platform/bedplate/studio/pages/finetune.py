@@ -25,11 +25,12 @@ from bedplate.studio.parts.forecast import forecast, pace_of
 from bedplate.studio.parts.headings import title
 from bedplate.studio.parts.how import how
 from bedplate.studio.parts.mapping import check_columns, mapping
-from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.model_choice import model_choice
+from bedplate.studio.parts.notices import empty, hint
 from bedplate.studio.parts.settings_form import SettingsForm
 from bedplate.studio.parts.task_choice import can_learn, task_choice, why_not
 from bedplate.studio.parts.wizard import Step, wizard
-from bedplate.studio.paths import go
+from bedplate.studio.paths import go, place
 from bedplate.studio.visit import Visit
 from bedplate_registry.errors import BedplateError, Forbidden, Refused
 from bedplate_registry.names import Name
@@ -37,7 +38,6 @@ from bedplate_registry.tasks import get_task
 from bedplate_trainers.parsing import of_task
 from bedplate_trainers.settings import CLASSIFIERS, FinetuneSettings
 
-MOST_MODELS = 500  # in the list; the name of any other is typed
 LATER_JOBS = 20  # so many are looked at for how fast this model was
 EXPLAIN_SECONDS = 0.7  # after a change of a setting, before what depends on it is worked out again
 SHARED = {AUTO: "Split off the training rows"}
@@ -79,14 +79,6 @@ class _Finetune:
 
     async def build_model(self) -> None:
         draft = self._draft
-        found = [model.data for model in await self._ws.models.list(limit=MOST_MODELS) if can_learn(model.data)]
-        options = {one["ref"]: f"{one['ref']} ({one['task'] or 'base'})" for one in found}
-        if draft["model"]:
-            options.setdefault(draft["model"], draft["model"])
-
-        async def take(event: Any) -> None:
-            draft["model"] = event.value or None
-            await show()
 
         async def show() -> None:
             tasks.clear()
@@ -96,17 +88,9 @@ class _Finetune:
             with tasks:
                 task_choice(model, draft["task"], lambda task: draft.update(task=task))
 
-        field = ui.select(
-            options,
-            label="Model",
-            value=draft["model"],
-            with_input=True,
-            new_value_mode="add-unique",
-            on_change=take,
-        )
-        field.props("outlined dense").classes("bp-field")
-        if not options:
-            hint("No model that can be fine-tuned is here. Import an encoder or an encoder-decoder first.")
+        if not await self._ws.models.list(limit=1):
+            empty("No model is here yet.", action="Import one", href=place("import"))
+        await model_choice(self._visit, draft, "model", "Model", only=lambda one: bool(can_learn(one)), on_change=show)
         tasks = html.div()
         await show()
 

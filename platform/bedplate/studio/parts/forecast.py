@@ -51,7 +51,7 @@ def forecast(plan: Json, compute: Json, model: Json, pace: Pace | None = None) -
     spec, demand = plan["spec"], plan["demand"]
     facts(
         (
-            ("Rows", f"{spec['rows']:,}"),
+            ("Rows", _rows(spec)),
             ("Validation", _part(spec, "validation")),
             ("Test", _part(spec, "test")),
             ("Device", _device(spec, demand)),
@@ -96,6 +96,13 @@ def _doubts(spec: Json, demand: Json, compute: Json, model: Json) -> Iterator[st
             yield f"Only about {rows} rows are for {part}: its figures will say little."
     if spec["device"] == "cpu" and model["parameters"] > LARGE_ON_CPU:
         yield f"On a CPU a model of {model['parameters'] / 1e6:,.0f} million parameters learns slowly."
+
+
+def _rows(spec: Json) -> str:
+    train = _train_rows(spec)
+    return (
+        f"{spec['rows']:,}" if train == spec["rows"] else f"{spec['rows']:,}, of which it learns from about {train:,}"
+    )
 
 
 def _part(spec: Json, part: str) -> str:

@@ -106,10 +106,12 @@ class SettingField:
             made: Any = ui.input(placeholder=self._default_text(), on_change=self._changed)
             made.props("debounce=250 dense outlined")
         elif self._field.metadata["kind"] == "names":
-            made = ui.select(self._options, value=[], multiple=True, on_change=self._changed).props("use-chips")
+            made = ui.select(self._options, label=self.name, value=[], multiple=True, on_change=self._changed)
+            made.props("use-chips")
         else:
-            made = ui.select({DEFAULT: self._default_text()} | self._options, value=DEFAULT, on_change=self._changed)
-        made.props["aria-label"] = self.name
+            options = {DEFAULT: self._default_text()} | self._options
+            made = ui.select(options, label=self.name, value=DEFAULT, on_change=self._changed)
+        made.props["aria-label"] = self.name  # a select's name is its label, which is not shown twice
         return made.props("dense outlined hide-bottom-space")
 
     def _default_text(self) -> str:

@@ -28,8 +28,16 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("source_lang", "target_lang", "metric_for_best_model", "early_stopping_patience", "seed", "metrics"),
     ),
     "Optimizer and schedule": (
-        *("max_steps", "gradient_accumulation_steps", "optim", "lr_scheduler_type", "warmup_steps", "weight_decay"),
-        *("max_grad_norm", "label_smoothing_factor", "class_weights", "adam_beta1", "adam_beta2", "adam_epsilon"),
+        *("max_steps", "gradient_accumulation_steps", "optim", "lr_scheduler_type", "lr_num_cycles", "warmup_steps"),
+        *(
+            "weight_decay",
+            "max_grad_norm",
+            "label_smoothing_factor",
+            "class_weights",
+            "adam_beta1",
+            "adam_beta2",
+            "adam_epsilon",
+        ),
     ),
     "Adapter (LoRA)": (
         *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "merge_lora_weights", "load_in_4bit"),
@@ -151,8 +159,9 @@ class _Group:
 
     def count(self) -> None:
         """How many are in it, and how many of them are not as usual."""
-        changed = sum(field.is_given for field in self.fields)
-        self._count.text = f"{len(self.fields)} settings" + (f", {changed} changed" if changed else "")
+        number, changed = len(self.fields), sum(field.is_given for field in self.fields)
+        counted = f"{number} setting{'' if number == 1 else 's'}"
+        self._count.text = f"{counted}, {changed} changed" if changed else counted
 
 
 def _grouped(known: Collection[str]) -> dict[str, list[str]]:

@@ -1,0 +1,202 @@
+"""The fine-tune wizard: six steps that make a job, and four texts that make the same one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bedplate.studio.parts.finetune_draft import blank, body_of, draft_of_job, fill_output
+from bedplate.studio.parts.task_choice import can_learn, why_not
+from bedplate_registry.tasks import get_task
+from bedplate_trainers.parsing import of_task
+from bedplate_trainers.settings import FinetuneSettings
+from harness import wait_for, write_messages
+from studio_browser import House, Window
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SCRIPT = "<img src=x onerror=\"document.title='run'\">"
+WIZARD = "/finetune?model=acme/tiny-encoder&train="
+
+
+@pytest.fixture(scope="module")
+def messages(house: House, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """120 easy messages with their intent, as a dataset."""
+    file = write_messages(tmp_path_factory.mktemp("data") / "messages.csv", 120)
+    return str(house.ws.datasets.add("wizard-messages", file).ref)
+
+
+@pytest.fixture
+def jobs_end(house: House) -> Iterator[None]:
+    """What a test started is not run to its end."""
+    yield
+    cancel_all(house)
+
+
+def test_the_job_is_the_one_that_each_shown_text_makes(
+    house: House, window: Window, messages: str, jobs_end: None
+) -> None:
+    page = window.open(f"{WIZARD}{messages}")
+    page.get_by_role("radio", name="Text classification").check()
+    go_on(page, "First rows of")
+    go_on(page, "Is the data in order?")
+    go_on(page, "Basic")
+    page.get_by_role("textbox", name="num_train_epochs").fill("1")
+    page.get_by_role("textbox", name="learning_rate").fill("3e-4")
+    go_on(page, "Name of the result")
+    page.get_by_label("Name of the result").fill("acme/wizard-made")
+    page.get_by_label("Device").click()
+    page.get_by_role("option", name="CPU", exact=True).click()
+    go_on(page, "The same by other ways")
+    texts = shown_texts(page)
+    page.get_by_role("button", name="Start the fine-tune").click()
+    page.wait_for_url("**/studio/jobs/finetune-*")
+    with running(house, texts):
+        wait_for(lambda: len(made_as(house, "acme/wizard-made")) == 5)
+    specs = {json.dumps(job.data["spec"]) for job in made_as(house, "acme/wizard-made")}
+    assert len(specs) == 1
+    settings = json.loads(specs.pop())["settings"]
+    assert (settings["num_train_epochs"], settings["learning_rate"]) == (1.0, 3e-4)
+
+
+def test_what_is_filled_in_is_there_after_a_reload_and_a_refusal_stands_at_its_setting(
+    window: Window, messages: str
+) -> None:
+    page = window.open(f"{WIZARD}{messages}&from=reload")
+    page.get_by_role("radio", name="Text classification").check()
+    for found in ("First rows of", "Is the data in order?", "Basic"):
+        go_on(page, found)
+    assert page.locator(".bp-setting").count() == len(of_task(FinetuneSettings, "text-classification")) - 1
+    page.get_by_text("300 rows: small batches").or_(page.get_by_text("120 rows: small batches")).wait_for()
+    page.get_by_label("Search the settings").fill("rank of the adapter")
+    page.get_by_role("textbox", name="seed").wait_for(state="hidden")
+    page.get_by_role("textbox", name="lora_r").fill("4")
+    page.get_by_text("The setting lora_r has no effect").wait_for()
+    page.wait_for_timeout(1500)  # the draft is kept each second
+    page.reload()
+    page.locator(".bp-setting", has_text="lora_r").get_by_text("has no effect").wait_for()
+    assert page.get_by_role("textbox", name="lora_r").input_value() == "4"
+    page.get_by_role("button", name="Reset lora_r").click()
+    page.get_by_role("textbox", name="num_train_epochs").fill("many")
+    page.get_by_text("it must be a number from 0.01 to 10000, or auto").wait_for()
+
+
+def test_findings_name_rows_and_hostile_columns_are_text(window: Window, tmp_path: Path) -> None:
+    rows = [[f"my card {number} is lost", "card"] for number in range(20)] + [["", "login"], [SCRIPT, "login"]]
+    file = tmp_path / "hostile.csv"
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([[SCRIPT, "intent"], *rows])
+    ref = window.house.ws.datasets.add("wizard-hostile", file).ref
+    page = window.open(f"{WIZARD}{ref}")
+    page.get_by_role("radio", name="Text classification").check()
+    go_on(page, "First rows of")
+    go_on(page, "Is the data in order?")
+    page.get_by_role("combobox", name="sentence1").click()
+    page.get_by_role("option", name=SCRIPT).click()
+    page.get_by_role("button", name="Check the data").click()
+    page.get_by_text("train: row 21").wait_for()
+    assert (page.locator("main img").count(), "run" in page.title()) == (0, False)
+
+
+def test_a_viewer_may_look_and_not_start(house: House, browser: Browser, messages: str) -> None:
+    context = browser.new_context()
+    page = Window(house, context, "vic").open(f"{WIZARD}{messages}")
+    page.get_by_text("The role viewer may look, and not start a fine-tune").wait_for()
+    context.close()
+
+
+def test_a_job_that_is_made_again_has_the_same_spec(house: House, messages: str, jobs_end: None) -> None:
+    settings = {"learning_rate": 1e-4, "class_names": ["a", "b"], "eval_strategy": "no", "merge_lora_weights": True}
+    columns = {"sentence1": "text", "label": "intent"}
+    upload = house.ws.upload(write_messages(house.home / "uploaded.csv", 30))
+    body: dict[str, Any] = {"model": "acme/tiny-encoder", "task": "text-classification", "train": messages}
+    body |= {"test": upload, "columns": columns, "settings": settings, "output": "acme/wizard-again", "priority": 3}
+    job = house.ws.submit("finetune", body)
+    again = body_of(draft_of_job(job.data))
+    plan = house.ws.plan("finetune", again)
+    assert (plan["spec"] | {"forecast": None}) == (job.data["spec"] | {"forecast": None})
+    assert (again["priority"], again["settings"]["class_names"]) == (3, ["a", "b"])
+
+
+def test_a_proposed_name_is_a_name_and_a_chosen_one_stays() -> None:
+    draft = blank("acme/tiny--encoder:3", "team/of--rows:2")
+    fill_output(draft)
+    assert draft["output"] == "acme/tiny-encoder-of-rows"
+    draft |= {"output": "mine", "is_proposed": False}
+    fill_output(draft)
+    assert draft["output"] == "mine"
+
+
+def test_a_model_learns_what_it_can_and_the_others_say_why() -> None:
+    encoder = {"model_type": "bert", "architecture": "BertModel", "finetunable_tasks": ["text-classification"]}
+    picture = {"model_type": "vit", "architecture": "ViTForImageClassification", "finetunable_tasks": []}
+    assert can_learn(encoder) == ["text-classification", "summarization", "translation"]
+    assert can_learn(picture) == []
+    assert why_not(picture, get_task("translation")) == "Models of the kind vit learn nothing here."
+
+
+def test_every_setting_has_what_a_form_says_of_it() -> None:
+    assert all({"kind", "doc", "tasks"} <= set(field.metadata) for field in fields(FinetuneSettings))
+
+
+# --- helpers ---
+
+
+def go_on(page: Page, then: str) -> None:
+    """To the next step, which has this text or field."""
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text(then).or_(page.get_by_label(then)).first.wait_for()
+
+
+def shown_texts(page: Page) -> dict[str, str]:
+    """What the four tabs show."""
+    found = {}
+    for name in ("CLI", "Python", "YAML", "curl"):
+        page.get_by_role("tab", name=name).click()
+        found[name] = page.get_by_role("tabpanel").locator("pre").inner_text()
+    return found
+
+
+@contextmanager
+def running(house: House, texts: dict[str, str]) -> Iterator[None]:
+    """The four texts run as they are written, by somebody with a key. Their jobs are cancelled at the end."""
+    key = house.ws.keys.create("wizard", ["train"]).text
+    env = {**os.environ, "BEDPLATE_URL": house.url, "BEDPLATE_TOKEN": str(key)}
+    program = f"bedplate() {{ {sys.executable} -c 'from bedplate.cli import main; main()' \"$@\"; }}\n"
+    (house.home / "job.yaml").write_text(texts["YAML"])
+    commands = (
+        ["bash", "-c", program + texts["CLI"]],
+        ["bash", "-c", f"{program}bedplate jobs submit finetune --config job.yaml"],
+        ["bash", "-c", texts["curl"]],
+        [sys.executable, "-c", texts["Python"]],
+    )
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = [subprocess.Popen(each, env=env, cwd=house.home, **quiet) for each in commands]
+    try:
+        yield
+    finally:
+        cancel_all(house)
+        for process in started:
+            process.wait(timeout=30)
+
+
+def cancel_all(house: House) -> None:
+    for job in house.ws.jobs.list(kind="finetune"):
+        if not job.is_final:
+            job.cancel()
+
+
+def made_as(house: House, output: str) -> list[Any]:
+    """The fine-tunes whose model gets this name."""
+    return [job for job in house.ws.jobs.list(kind="finetune") if job.data["spec"]["output"] == output]
