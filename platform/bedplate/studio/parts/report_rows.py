@@ -29,13 +29,15 @@ def class_table(
 ) -> None:
     """Figures of each class, with the F1 of another model beside them where there is one."""
     f1 = {str(one["label"]): one.get("f1") for one in others or ()}
-    rows = [{**one, **({f"f1 of {of}": f1.get(str(one["label"]))} if f1 else {})} for one in classes]
-    rows_table(rows, name="Each class")
+    beside = f"F1 of {of}"
+    rows = [{**one, **({beside: f1.get(str(one["label"]))} if f1 else {})} for one in classes]
+    own = in_order(name for name in classes[0] if name != "label")
+    rows_table(rows, name="Each class", keys=["label", *own, *([beside] if f1 else [])])
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
-    """A table of whatever the rows have."""
-    keys = in_order(dict.fromkeys(key for row in rows for key in row))
+def rows_table(rows: Sequence[Mapping[str, Any]], *, name: str, keys: Sequence[str] = ()) -> None:
+    """A table of whatever the rows have, or of those keys of theirs."""
+    keys = keys or in_order(dict.fromkeys(key for row in rows for key in row))
     columns = [Column(f"c{at}", _title(key), _kind(rows, key)) for at, key in enumerate(keys)]
     shown = [
         {"id": str(at), **{column.key: _plain(row.get(key)) for column, key in zip(columns, keys, strict=True)}}
@@ -91,4 +93,4 @@ def _fact(value: Any) -> str:
 
 
 def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return name[:1].upper() + name[1:].replace("_", " ")
