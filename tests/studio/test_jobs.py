@@ -30,7 +30,7 @@ POINTS = """() => [...document.querySelectorAll(".bp-chart")].map(
 
 @pytest.fixture(scope="module")
 def running(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    """A fine-tune that runs for longer than these tests. Other jobs may wait for it: the tests that make some go first."""
+    """A fine-tune that runs for longer than these tests. Others may wait for it: tests that make jobs go first."""
     job = FineTune.submit(house.ws, house.home, tmp_path_factory.mktemp("jobs"), "jobs-running", steps=10**6).job
     wait_for(lambda: job.refresh().state == "running")
     yield job
