@@ -18,7 +18,8 @@ def test_rows_of_every_format_come_in_pages(name: str) -> None:
     with rest_server() as rest:
         job = finished_job(rest.workspace, owner="ana")
         _write(rest.workspace.job_folder(job.id).outputs / name)
-        found, after = [], 0
+        found: list[dict[str, Any]] = []
+        after: int | str | None = 0
         while after is not None:
             page = _preview(rest, job.id, name, after)
             found += page["items"]
