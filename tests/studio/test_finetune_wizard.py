@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bedplate.studio.parts.finetune_draft import blank, body_of, draft_of_job, fill_output
+from bedplate.studio.parts.finetune_draft import blank, body_of, draft_of_job, fill_output, settings_for
 from bedplate.studio.parts.task_choice import can_learn, why_not
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.parsing import of_task
@@ -144,6 +144,12 @@ def test_a_model_learns_what_it_can_and_the_others_say_why() -> None:
     assert can_learn(encoder) == ["text-classification", "summarization", "translation"]
     assert can_learn(picture) == []
     assert why_not(picture, get_task("translation")) == "Models of the kind vit learn nothing here."
+
+
+def test_settings_of_another_task_are_left_behind() -> None:
+    given = {"seed": 1, "class_names": ["a"], "metric_for_best_model": "accuracy", "num_beams": 2}
+    assert settings_for("translation", given) == {"seed": 1, "num_beams": 2}
+    assert set(settings_for("text-classification", given)) == {"seed", "class_names", "metric_for_best_model"}
 
 
 def test_every_setting_has_what_a_form_says_of_it() -> None:

@@ -20,6 +20,7 @@ from bedplate.studio.parts.finetune_draft import (
     body_of,
     draft_of_job,
     fill_output,
+    settings_for,
 )
 from bedplate.studio.parts.forecast import forecast, pace_of
 from bedplate.studio.parts.headings import title
@@ -35,7 +36,6 @@ from bedplate.studio.visit import Visit
 from bedplate_registry.errors import BedplateError, Forbidden, Refused
 from bedplate_registry.names import Name
 from bedplate_registry.tasks import get_task
-from bedplate_trainers.parsing import of_task
 from bedplate_trainers.settings import CLASSIFIERS, FinetuneSettings
 
 LATER_JOBS = 20  # so many are looked at for how fast this model was
@@ -104,8 +104,7 @@ class _Finetune:
             raise Refused("No task is chosen.", hint="Choose what it is to learn.")
         if reason := why_not(model, get_task(draft["task"])):
             raise Refused(f"{model['ref']} cannot be fine-tuned for {draft['task']}.", hint=reason)
-        known = of_task(FinetuneSettings, draft["task"])
-        draft["settings"] = {name: value for name, value in draft["settings"].items() if name in known}
+        draft["settings"] = settings_for(draft["task"], draft["settings"])
 
     # --- data ---
 

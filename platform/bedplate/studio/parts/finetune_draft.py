@@ -8,9 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 from bedplate.studio.parts.mapping import columns_of
+from bedplate_registry.errors import Refused
 from bedplate_trainers.settings import FinetuneSettings
 
-__all__ = ["AS_IT_WAS", "AUTO", "PARTS", "blank", "body_of", "draft_of_job", "fill_output"]
+__all__ = ["AS_IT_WAS", "AUTO", "PARTS", "blank", "body_of", "draft_of_job", "fill_output", "settings_for"]
 
 Draft = dict[str, Any]
 PARTS = ("train", "validation", "test")
@@ -67,6 +68,19 @@ def fill_output(draft: Draft) -> None:
         data = "tuned" if given in ("", AS_IT_WAS) else _name(given).rpartition("/")[2]
         joined = re.sub(r"[^A-Za-z0-9._]+", "-", f"{name}-{data}")[:MOST_NAME].strip("-.")
         draft["output"] = f"{owner}/{joined}" if owner else joined
+
+
+def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the task has, with values that it takes: what is left when another task is chosen."""
+    return {name: value for name, value in settings.items() if _fits(task, name, value)}
+
+
+def _fits(task: str, name: str, value: Any) -> bool:
+    try:
+        FinetuneSettings.each_from_mapping({name: value}, task)
+    except Refused:
+        return False
+    return True
 
 
 def _data(draft: Mapping[str, Any], part: str) -> Any:

@@ -73,10 +73,14 @@ def free_text(compute: Json) -> str:
     """What of the machine nobody has taken."""
     free, cards = compute["free"], compute["gpus"]
     parts = [f"{free['cores']} of {compute['cores']} cores", f"{size_text(free['memory_bytes'])} of memory"]
-    held = {gpu for holder in compute["holders"] for gpu in holder.get("gpus") or ()}
-    unused = sum(1 for card in cards if not card.get("problem") and card["index"] not in held)
-    parts.append(f"{unused} of {len(cards)} GPUs" if cards else "no GPU here")
+    parts.append(
+        f"{_free_cards(compute)} of {len(cards)} GPU{'s' if len(cards) > 1 else ''}" if cards else "no GPU here"
+    )
     return "Free now: " + ", ".join(parts)
+
+
+def _free_cards(compute: Json) -> int:
+    return sum(1 for card in compute["gpus"] if not card["problem"] and not card["held_by"])
 
 
 def _warnings(doubts: Sequence[str]) -> None:
@@ -133,7 +137,8 @@ def _begins(demand: Json, compute: Json) -> str:
     free = compute["free"]
     if compute["jobs_queued"]:
         return f"after {compute['jobs_queued']} jobs that wait, unless its priority is higher"
-    if demand["cores"] > free["cores"] or demand["memory_bytes"] > free["memory_bytes"]:
+    lacks_cards = demand["gpus"] > _free_cards(compute)
+    if lacks_cards or demand["cores"] > free["cores"] or demand["memory_bytes"] > free["memory_bytes"]:
         return "when what runs now has ended"
     return "at once"
 

@@ -56,11 +56,11 @@ class SettingField:
         return None if parsed == self._field.default else _plain(parsed)
 
     def fill(self, value: Any) -> None:
-        """Write a value into the control; None empties it."""
+        """Write a value into the control; None, or the default, empties it."""
         self._is_filling = True
         if isinstance(self._control, ui.select) and self._control.multiple:
             self._control.value = list(value or ())
-        elif value is None:
+        elif value is None or value == _plain(self._field.default):
             self._control.value = DEFAULT
         else:
             self._control.value = NOTHING if value == "" else text_of(value)
@@ -77,7 +77,7 @@ class SettingField:
         if self._options is None:
             self._control.props["placeholder"] = self._default_text()
         elif not self._control.multiple:
-            self._control.set_options({**self._options, DEFAULT: self._default_text()})
+            self._control.set_options({DEFAULT: self._default_text()} | self._options)
 
     def refuse(self, error: Refused | None) -> None:
         """Say at the field what is wrong with it; None takes it back."""
