@@ -119,7 +119,7 @@ def test_a_viewer_on_a_phone_reads_all_and_is_told_why_he_may_do_nothing(guest: 
     assert not scrolls_sideways(page)
     page = guest.open(f"/models/{ref}")
     assert "it is a base without a head" in page.get_by_role("link", name="Deploy").inner_text()
-    assert "ask an admin for the role user" in page.get_by_role("link", name="Fine-tune").inner_text()
+    assert "ask an admin for the role user" in page.get_by_role("link", name="Fine-tune : your role").inner_text()
     assert "ask an admin for the role operator" in page.get_by_role("link", name="Delete").inner_text()
     for tab in ("use", "versions", "files"):
         page = guest.open(f"/models/{ref}?tab={tab}")
