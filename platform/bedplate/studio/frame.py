@@ -123,7 +123,6 @@ def _unexpected() -> BedplateError:
 def _frame(visit: Visit, request: Request, title: str, section: str) -> Iterator[None]:
     context.client.title = f"{title} · Bedplate"
     ui.dark_mode(theme_of(request))
-    html.a("Skip to the content", href="#main").classes("bp-skip")
     with ui.header(elevated=False, wrap=False).classes("bp-bar"):
         drawer_button = ui.button(icon="menu").props('flat dense round aria-label="Navigation"').classes("bp-menu")
         with html.a(href=place()).classes("bp-brand"):
@@ -133,10 +132,13 @@ def _frame(visit: Visit, request: Request, title: str, section: str) -> Iterator
         _theme_button()
         html.a("REST", href="/docs").classes("bp-quiet bp-wide-only")
         html.a(visit.user, href="/account").classes("bp-quiet")
-    with ui.left_drawer(bordered=True).props("width=208 breakpoint=1023").classes("bp-drawer") as drawer:
+    # With no value given NiceGUI would ask the browser for one, and fail on a slow page.
+    with ui.left_drawer(value=False, bordered=True).classes("bp-drawer") as drawer:
+        drawer.props("width=208 breakpoint=1023 show-if-above")
         _navigation(visit, section)
     drawer_button.on_click(drawer.toggle)
-    with html.main(id="main", tabindex="-1").classes("bp-main"):
+    with html.main(id="main", tabindex="-1").classes("bp-main") as content:
+        ui.skip_link("Skip to the content", target=content)
         yield
 
 

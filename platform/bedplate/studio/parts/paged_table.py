@@ -13,13 +13,6 @@ from bedplate.studio.parts.tables import PAGE_ROWS, Column, shown_rows, table
 __all__ = ["PagedTable", "search_pages"]
 
 MOST_ASKED = 8  # pages that one look goes through for what REST does not choose by
-# Quasar's own shows values as they are sorted, and no links.
-ON_NARROW = """<div class="bp-item"><template v-for="col in props.cols" :key="col.name">
-  <div v-if="props.row['__shown_' + col.name]"><span class="bp-hint">{{ col.label }}</span>
-    <a v-if="props.row['__link_' + col.name]" :href="props.row['__link_' + col.name]">{{
-      props.row['__shown_' + col.name] }}</a>
-    <span v-else :class="props.row['__tone_' + col.name] ? 'bp-state bp-' + props.row['__tone_' + col.name] : ''">{{
-      props.row['__shown_' + col.name] }}</span></div></template></div>"""
 Found = tuple[list[dict[str, Any]], str | None]  # items, and where the next page begins
 
 
@@ -43,7 +36,6 @@ class PagedTable:
             nothing()
         self._nothing.visible = False
         self._table = table(columns, [], name=name, page_rows=0).props("hide-pagination").classes("bp-paged")
-        self._table.add_slot("item", ON_NARROW)
         with html.nav(**{"aria-label": "Pages"}).classes("bp-row") as self._buttons:
             self._newer = ui.button("Newer", on_click=self._turn_back).props("flat no-caps")
             self._older = ui.button("Older", on_click=self._turn_on).props("flat no-caps")

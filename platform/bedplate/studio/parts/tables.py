@@ -22,6 +22,14 @@ CELL = """<q-td :props="props">
   <span v-else>{{ props.row['%(shown)s'] }}</span></q-td>"""
 STATE = """<q-td :props="props"><span :class="'bp-state bp-' + props.row['%(tone)s']">{{ props.value }}</span></q-td>"""
 
+# Quasar's own shows values as they are sorted, and no links.
+ON_NARROW = """<div class="bp-item"><template v-for="col in props.cols" :key="col.name">
+  <div v-if="props.row['__shown_' + col.name]"><span class="bp-hint">{{ col.label }}</span>
+    <a v-if="props.row['__link_' + col.name]" :href="props.row['__link_' + col.name]">{{
+      props.row['__shown_' + col.name] }}</a>
+    <span v-else :class="props.row['__tone_' + col.name] ? 'bp-state bp-' + props.row['__tone_' + col.name] : ''">{{
+      props.row['__shown_' + col.name] }}</span></div></template></div>"""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -49,7 +57,7 @@ def table(
     )
     made.props["aria-label"] = name
     made.props(f'flat :grid="Quasar.Screen.lt.sm" {"hide-pagination" if len(rows) <= page_rows else ""}')
-    made.classes("bp-table")
+    made.classes("bp-table").add_slot("item", ON_NARROW)
     for column in columns:
         places = {"link": f"__link_{column.key}", "shown": f"__shown_{column.key}", "tone": f"__tone_{column.key}"}
         made.add_slot(f"body-cell-{column.key}", (STATE if column.kind == "state" else CELL) % places)
