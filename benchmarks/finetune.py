@@ -83,6 +83,8 @@ def read_options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.steps < 20:
         parser.error("--steps: 20 or more, of which the first are not counted")
+    if options.only_speed and options.seeds:
+        parser.error("--only-speed leaves out the fine-tunes that --seeds asks for")
     return options
 
 

@@ -80,14 +80,14 @@ SETS = {
         ("f1_score_micro", "accuracy"),
         known=0.232,
     ),
-    # 894 questions are too few to learn much from: whole contexts as answers have an F1 of 5.7.
+    # 894 questions are too few to learn much from: whole contexts as answers have an F1 of 5.7, a plain loop came to 9.9.
     "xquad_flat_en": RealSet(
         "question_answering/xquad/flat_en/train.jsonl",
         None,
         "question_answering/xquad/flat_en/test.jsonl",
         "jsonl",
         {},
-        6.0,
+        6.9,
         "question-answering",
         ("f1_score", "exact_match"),
         known=9.9,

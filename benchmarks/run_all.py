@@ -1,4 +1,8 @@
-"""All benchmarks, one after the other: `make bench`, some 90 minutes on two cores. docs/performance.md has results."""
+"""All benchmarks, one after the other: `make bench`. docs/performance.md has results.
+
+Many hours on two cores, nearly all of them for the full fine-tunes: of each set as many seeds as are written here, by
+our loop and by a plain one, and then the speed of both.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,16 @@ RUNS = (
     ("realtime.py", "--rounds", "5", "--peers", "pipeline,litserve,bentoml"),
     ("control_plane.py",),
     ("import.py",),
-    ("finetune.py", "--set", "tweeteval_emotion"),
-    ("finetune.py", "--set", "sick_pairs"),
-    ("finetune.py", "--set", "banking77"),
+    ("finetune.py", "--set", "tweeteval_emotion", "--seeds", "3", "--scaling", "3"),
+    ("finetune.py", "--set", "sick_pairs", "--seeds", "3"),
+    ("finetune.py", "--set", "banking77", "--seeds", "1"),
+    ("finetune.py", "--set", "wnut17", "--seeds", "3"),
+    ("finetune.py", "--set", "wnut17_minilm", "--seeds", "1"),
+    ("finetune.py", "--set", "xquad_flat_en", "--seeds", "3"),
+    ("finetune.py", "--set", "multi30k", "--seeds", "1"),
+    ("finetune.py", "--set", "scitldr", "--seeds", "1"),
+    ("finetune.py", "--set", "dialogsum", "--seeds", "1"),
+    ("finetune.py", "--packing"),
 )
 
 
