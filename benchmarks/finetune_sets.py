@@ -80,7 +80,7 @@ SETS = {
         ("f1_score_micro", "accuracy"),
         known=0.232,
     ),
-    # 894 questions are too few to learn much from: whole contexts as answers have an F1 of 5.7, a plain loop came to 9.9.
+    # 894 questions are too few to learn much from: whole contexts as answers have an F1 of 5.7, a plain loop has 9.9.
     "xquad_flat_en": RealSet(
         "question_answering/xquad/flat_en/train.jsonl",
         None,
