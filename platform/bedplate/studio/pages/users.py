@@ -38,10 +38,10 @@ async def users(visit: Visit) -> None:
         made = await visit.ws.users.create(str(name.value).strip(), role=str(role.value))
         go("settings", "users", made.name)
 
-    found = await visit.ws.users.list()
     with title("Settings"):
         pass
     settings_tabs(visit, "Users")
+    found = await visit.ws.users.list()
     rows = [
         {**user.data, "state": _state(user.disabled), "url": place("settings", "users", user.name)} for user in found
     ]
