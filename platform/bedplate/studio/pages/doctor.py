@@ -45,7 +45,7 @@ def _show(checks: list[dict[str, Any]]) -> None:
         with html.div().classes("bp-panel"):
             with html.div().classes("bp-row"):
                 html.span(check["status"]).classes(f"bp-state bp-{TONES[check['status']]}")
-                html.h3(check["check"])
+                html.h2(check["check"])
             ui.label(check["detail"])
             if check["remedy"]:
                 hint(f"What to do: {check['remedy']}")
