@@ -92,18 +92,18 @@ def test_what_is_filled_in_is_there_after_a_reload_and_a_refusal_stands_at_its_s
     page.get_by_text("it must be a number from 0.01 to 10000, or auto").wait_for()
 
 
-def test_findings_name_rows_and_hostile_columns_are_text(window: Window, tmp_path: Path) -> None:
+def test_findings_name_rows_and_hostile_cells_are_text(window: Window, tmp_path: Path) -> None:
     rows = [[f"my card {number} is lost", "card"] for number in range(20)] + [["", "login"], [SCRIPT, "login"]]
     file = tmp_path / "hostile.csv"
     with file.open("w", newline="") as out:
-        csv.writer(out).writerows([[SCRIPT, "intent"], *rows])
+        csv.writer(out).writerows([["<b>said</b>", "intent"], *rows])
     ref = window.house.ws.datasets.add("wizard-hostile", file).ref
     page = window.open(f"{WIZARD}{ref}")
     page.get_by_role("radio", name="Text classification").check()
     go_on(page, "First rows of")
     go_on(page, "Is the data in order?")
     page.get_by_role("combobox", name="sentence1").click()
-    page.get_by_role("option", name=SCRIPT).click()
+    page.get_by_role("option", name="<b>said</b>").click()
     page.get_by_role("button", name="Check the data").click()
     page.get_by_text("train: row 21").wait_for()
     assert (page.locator("main img").count(), "run" in page.title()) == (0, False)
