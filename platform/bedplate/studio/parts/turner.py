@@ -28,8 +28,8 @@ class PageTurner:
         self._next: str | None = None
         self.drawn = html.div()
         with html.nav(**{"aria-label": "Pages"}).classes("bp-row") as self._buttons:
-            self._back = ui.button(back, on_click=self._turn_back).props("flat no-caps")
-            self._on = ui.button(on, on_click=self._turn_on).props("flat no-caps")
+            self._back = ui.button(back, on_click=self._turn_back, color=None).props("flat no-caps")
+            self._on = ui.button(on, on_click=self._turn_on, color=None).props("flat no-caps")
             self._where = ui.label().classes("bp-hint")
 
     async def begin(self, after: str | None = None) -> None:
