@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import bedplate
+from bedplate.cli.output import pairs, parse_values
 from bedplate.studio.asked import Asked
 from harness import bedplate_home, free_port, serving
 
@@ -107,6 +108,16 @@ def test_an_import_is_asked_for_by_all_ways(server: Any, run: Callable[[Asked, s
         specs.append(json.dumps(ws.jobs.list(kind="import", limit=1)[0].data["spec"]))
     assert len(set(specs)) == 1
     assert json.loads(specs[0])["convert_weights"] is True
+
+
+@pytest.mark.parametrize("value", ["no", " of ", "summarize: ", "a, b", "[x]", "adafactor", "en_XX", 3e-5, True, ["a"]])
+def test_a_setting_comes_back_from_the_command_as_it_was(value: Any) -> None:
+    asked = Asked("evaluate", {"model": "m", "settings": {"it": value}})
+    words = subprocess.run(
+        ["bash", "-c", f"bedplate() {{ printf '%s\\0' \"$@\"; }}; {asked.cli()}"], capture_output=True, check=True
+    )
+    given = words.stdout.decode().split("\0")
+    assert parse_values(pairs([given[given.index("--set") + 1]], "--set")) == {"it": value}
 
 
 @pytest.mark.parametrize("name", ["it's", "a b", '"x"', "$(id)", "`id`", "a\nb", "--detach"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 SCRIPT = "<img src=x onerror=\"document.title='run'\">"
+CODE = f"x'] + (document.title='run') + props.row['x {SCRIPT}"  # in a template, in a page
 WIZARD = "/finetune?model=acme/tiny-encoder&train="
 
 
@@ -92,18 +93,18 @@ def test_what_is_filled_in_is_there_after_a_reload_and_a_refusal_stands_at_its_s
     page.get_by_text("it must be a number from 0.01 to 10000, or auto").wait_for()
 
 
-def test_findings_name_rows_and_hostile_cells_are_text(window: Window, tmp_path: Path) -> None:
+def test_findings_name_rows_and_hostile_cells_and_columns_are_text(window: Window, tmp_path: Path) -> None:
     rows = [[f"my card {number} is lost", "card"] for number in range(20)] + [["", "login"], [SCRIPT, "login"]]
     file = tmp_path / "hostile.csv"
     with file.open("w", newline="") as out:
-        csv.writer(out).writerows([["<b>said</b>", "intent"], *rows])
+        csv.writer(out).writerows([[CODE, "intent"], *rows])
     ref = window.house.ws.datasets.add("wizard-hostile", file).ref
     page = window.open(f"{WIZARD}{ref}")
     page.get_by_role("radio", name="Text classification").check()
     go_on(page, "First rows of")
     go_on(page, "Is the data in order?")
     page.get_by_role("combobox", name="sentence1").click()
-    page.get_by_role("option", name="<b>said</b>").click()
+    page.get_by_role("option", name=CODE).click()
     page.get_by_role("button", name="Check the data").click()
     page.get_by_text("train: row 21").wait_for()
     assert (page.locator("main img").count(), "run" in page.title()) == (0, False)
@@ -183,7 +184,7 @@ def running(house: House, texts: dict[str, str]) -> Iterator[None]:
     (house.home / "job.yaml").write_text(texts["YAML"])
     commands = (
         ["bash", "-c", program + texts["CLI"]],
-        ["bash", "-c", f"{program}bedplate jobs submit finetune --config job.yaml"],
+        ["bash", "-c", program + texts["YAML"].splitlines()[0].removeprefix("# ")],
         ["bash", "-c", texts["curl"]],
         [sys.executable, "-c", texts["Python"]],
     )

@@ -6,6 +6,7 @@ Each of the four runs as written and makes the same job: there is one body, and 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from shlex import quote
@@ -45,6 +46,8 @@ _FORMS = {
         flags=("accept_license",),
     ),
 }  # fmt: skip
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")  # no number, and nothing that YAML reads a meaning into
+DEPLOY = "bedplate deploy --config deploy.yaml"
 _PAIRS = {"columns": "--map", "settings": "--set", "parameters": "--set", "needs": "--need"}
 
 
@@ -75,11 +78,9 @@ class Asked:
         return {"kind": self.kind, **self.given} if self.is_job else self.given
 
     def yaml(self) -> str:
-        """A file for `bedplate jobs submit --config`, or for `bedplate deploy --config`."""
-        how = "bedplate jobs submit --config job.yaml" if self.is_job else "bedplate deploy --config deploy.yaml"
-        body = (
-            self.rest() if self.is_job else {**self.given, **({"batch": True} if self.kind == "deploy-batch" else {})}
-        )
+        """The body as a file, below the command that takes it."""
+        how = f"bedplate jobs submit {self.kind} --config job.yaml" if self.is_job else DEPLOY
+        body = {**self.given, **({"batch": True} if self.kind == "deploy-batch" else {})}
         return f"# {how}\n{yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)}"
 
     def cli(self) -> str:
@@ -90,7 +91,8 @@ class Asked:
 
     def _options(self, name: str, value: Any) -> Iterator[str]:
         if name in _PAIRS:
-            yield from (f"{_PAIRS[name]} {quote(f'{key}={_plain(item)}')}" for key, item in value.items())
+            write = str if name == "columns" else _value
+            yield from (f"{_PAIRS[name]} {quote(f'{key}={write(item)}')}" for key, item in value.items())
         elif name in self.form.flags:
             yield from [f"--{name.replace('_', '-')}"] if value else []
         else:
@@ -131,6 +133,12 @@ def _call(name: str, arguments: list[str]) -> str:
     if len(line) <= 88:
         return line
     return f"{name}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+
+
+def _value(value: Any) -> str:
+    """As --set and --need take it, which read YAML: a text that may look like anything else stands in quotes."""
+    is_plain = isinstance(value, str) and WORD.fullmatch(value) and yaml.safe_load(value) == value
+    return value if is_plain else json.dumps(value, ensure_ascii=False)
 
 
 def _plain(value: Any) -> str:

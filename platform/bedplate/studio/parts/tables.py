@@ -17,18 +17,17 @@ __all__ = ["PAGE_ROWS", "Column", "shown_rows", "table", "when"]
 
 PAGE_ROWS = 25
 Kind = Literal["text", "number", "time", "bytes", "state"]
-CELL = """<q-td :props="props">
-  <a v-if="props.row['%(link)s']" :href="props.row['%(link)s']">{{ props.row['%(shown)s'] }}</a>
-  <span v-else>{{ props.row['%(shown)s'] }}</span></q-td>"""
-STATE = """<q-td :props="props"><span :class="'bp-state bp-' + props.row['%(tone)s']">{{ props.value }}</span></q-td>"""
-
-# Quasar's own shows values as they are sorted, and no links.
-ON_NARROW = """<div class="bp-item"><template v-for="col in props.cols" :key="col.name">
-  <div v-if="props.row['__shown_' + col.name]"><span class="bp-hint">{{ col.label }}</span>
-    <a v-if="props.row['__link_' + col.name]" :href="props.row['__link_' + col.name]">{{
-      props.row['__shown_' + col.name] }}</a>
-    <span v-else :class="props.row['__tone_' + col.name] ? 'bp-state bp-' + props.row['__tone_' + col.name] : ''">{{
-      props.row['__shown_' + col.name] }}</span></div></template></div>"""
+# Columns are called c0, c1 … there: the names of somebody's own columns never become keys or parts of a template.
+VALUE = """<a v-if="props.row[%(col)s.name + '_link']" :href="props.row[%(col)s.name + '_link']">{{
+    props.row[%(col)s.name + '_shown'] }}</a>
+  <span v-else-if="props.row[%(col)s.name + '_tone']" :class="'bp-state bp-' + props.row[%(col)s.name + '_tone']">{{
+    props.row[%(col)s.name + '_shown'] }}</span>
+  <span v-else>{{ props.row[%(col)s.name + '_shown'] }}</span>"""
+CELL = f"""<q-td :props="props">{VALUE % {"col": "props.col"}}</q-td>"""
+# Quasar's own list for a narrow screen shows values as they are sorted, and no links.
+ON_NARROW = f"""<div class="bp-item"><dl class="bp-facts">
+  <template v-for="col in props.cols" :key="col.name"><template v-if="props.row[col.name + '_shown']">
+    <dt>{{{{ col.label }}}}</dt><dd>{VALUE % {"col": "col"}}</dd></template></template></dl></div>"""
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,15 @@ def table(
     Times are seconds since 1970, sizes bytes. The rows of `table.rows` may be replaced by those of `shown_rows`.
     """
     made = ui.table(
-        columns=[_quasar(column) for column in columns],
+        columns=[_quasar(number, column) for number, column in enumerate(columns)],
         rows=[_shown(columns, row) for row in rows],
-        row_key="__key",
+        row_key="key",
         pagination={"rowsPerPage": page_rows, "sortBy": None},
     )
     made.props["aria-label"] = name
     made.props(f'flat :grid="Quasar.Screen.lt.sm" {"hide-pagination" if len(rows) <= page_rows else ""}')
     made.classes("bp-table").add_slot("item", ON_NARROW)
-    for column in columns:
-        places = {"link": f"__link_{column.key}", "shown": f"__shown_{column.key}", "tone": f"__tone_{column.key}"}
-        made.add_slot(f"body-cell-{column.key}", (STATE if column.kind == "state" else CELL) % places)
+    made.add_slot("body-cell", CELL)
     return made
 
 
@@ -74,24 +71,24 @@ def when(time: float | str | None) -> str:
     return "" if time is None else datetime.fromtimestamp(seconds_of(time)).strftime("%Y-%m-%d %H:%M")
 
 
-def _quasar(column: Column) -> dict[str, Any]:
+def _quasar(number: int, column: Column) -> dict[str, Any]:
     side = "right" if column.kind in ("number", "bytes") else "left"
-    return {"name": column.key, "label": column.title, "field": column.key, "align": side, "sortable": column.sortable}
+    name = f"c{number}"
+    return {"name": name, "label": column.title, "field": name, "align": side, "sortable": column.sortable}
 
 
 def _shown(columns: Sequence[Column], row: dict[str, Any]) -> dict[str, Any]:
     """The values to sort by, and beside each what people read."""
-    made: dict[str, Any] = {"__key": str(row.get("id") or row.get("ref") or row.get("name") or id(row))}
-    for column in columns:
-        value = row.get(column.key)
+    made: dict[str, Any] = {"key": str(row.get("id") or row.get("ref") or row.get("name") or id(row))}
+    for number, column in enumerate(columns):
+        name, value = f"c{number}", row.get(column.key)
         if column.kind == "time" and value is not None:
             value = seconds_of(value)
-        made[column.key] = value
-        made[f"__shown_{column.key}"] = _text(column.kind, value)
+        made |= {name: value, f"{name}_shown": _text(column.kind, value)}
         if column.link:
-            made[f"__link_{column.key}"] = row.get(column.link)
+            made[f"{name}_link"] = row.get(column.link)
         if column.kind == "state":
-            made[f"__tone_{column.key}"] = TONES.get(str(value), "calm")
+            made[f"{name}_tone"] = TONES.get(str(value), "calm")
     return made
 
 
