@@ -28,7 +28,7 @@ from bedplate.workspace import Workspace
 from harness import free_port, wait_for
 from light_server import light_server
 
-CLIENT = httpx.Client()  # one for all: making one takes longer than most requests here
+CLIENT = httpx.Client(timeout=60)  # one for all: making one takes longer than most requests here
 TABLE = Path(__file__).with_name("route_policies.txt")
 OPEN = {
     "/livez",

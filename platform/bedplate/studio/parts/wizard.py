@@ -52,7 +52,7 @@ async def wizard(
             kept[0] = now
             drafts.write(name, draft)
 
-    async def enter(number: int) -> None:
+    async def enter(number: int, *, is_first: bool = False) -> None:
         draft[STEP] = number
         save()
         stepper.set_value(steps[number].title)
@@ -60,10 +60,13 @@ async def wizard(
         refusals.clear()
         body.clear()
         with body:
+            heading = html.h2(steps[number].title, tabindex="-1")
             try:
                 await steps[number].build()
             except BedplateError as exc:
                 notices.problem(exc)
+        if not is_first:  # whoever reads by ear, or stands far below, is led to where the step begins
+            ui.run_javascript(f"getHtmlElement({heading.id})?.focus()")
 
     async def leave(number: int) -> None:
         """Go on where this step is in order; say why where it is not."""
@@ -102,4 +105,4 @@ async def wizard(
                     buttons.append(go_on.props("no-caps unelevated"))
     timer = ui.timer(SAVE_SECONDS, save)
     begin = draft.get(STEP, 0)
-    await enter(begin if isinstance(begin, int) and 0 <= begin < len(steps) else 0)
+    await enter(begin if isinstance(begin, int) and 0 <= begin < len(steps) else 0, is_first=True)
