@@ -86,8 +86,9 @@ def compare_seeds(request: FinetuneRequest, real: RealSet, seeds: int) -> dict[s
             places = {"work_dir": Path(folder) / "work", "output_dir": Path(folder) / "model"}
             seeded = replace(request, settings=request.settings | {"seed": seed}, **places)
             ours.append(measure_quality(seeded, real))
+            print(f"  seed {seed}: ours {_shown(ours[-1], real)}", file=sys.stderr, flush=True)
             plain.append(_plain(replace(seeded, output_dir=Path(folder) / "plain"), real))
-        print(f"  seed {seed}: ours {_shown(ours[-1], real)}, plain {_shown(plain[-1], real)}", file=sys.stderr)
+            print(f"  seed {seed}: plain loop {_shown(plain[-1], real)}", file=sys.stderr, flush=True)
     return {"seeds": seeds, "ours": ours, "plain": plain, **_verdict(real, ours, plain)}
 
 
