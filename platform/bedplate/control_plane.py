@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.parent:
         die_with_parent(arguments.parent)
     configure_logs(process="control-plane")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it would log each page's socket with the page's id
     try:
         settings = replace(Settings.from_environment(), home=Path(arguments.home).absolute())
         address = None if arguments.private else _address(arguments)

@@ -123,8 +123,10 @@ class Studio:
     def _check_page(self, scope: Scope) -> None:
         """What belongs to a page that is open, its socket and its uploads, is for the session that it was opened in."""
         asked = PAGE_ID.search(f"{scope['path']}?{scope['query_string'].decode('latin-1')}")
+        if asked is None and SOCKET not in scope["path"]:
+            return
         opened = None if asked is None else self._cookie_of(asked[1] or asked[2])
-        if opened is not None and opened != _cookie(scope):
+        if asked is None or (opened is not None and opened != _cookie(scope)):
             raise Forbidden("This page was opened in another session.", hint="Load it again.", code="csrf-failed")
 
     def _check_body(self, scope: Scope) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import Any
 
 from fastapi import FastAPI
-from nicegui import Client, ui
+from nicegui import Client, core, ui
 
 from bedplate.api.pages import STATIC
 from bedplate.sessions import COOKIE
@@ -26,6 +27,8 @@ def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
     for module in pkgutil.walk_packages(pages.__path__, f"{pages.__name__}."):
         importlib.import_module(module.name)
     add_theme()
+    for name in ("event", "javascript_response", "ack", "log"):
+        _bind(name)
     site = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     ui.run_with(
         site,
@@ -41,6 +44,17 @@ def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
         gzip_middleware_factory=None,
     )
     return site
+
+
+def _bind(name: str) -> None:
+    """Let a socket speak for the page that it shook hands for, and for no other whose id it may have learned."""
+    handle = core.sio.handlers["/"][name]
+
+    def checked(socket: str, message: dict[str, Any]) -> None:
+        if message["client_id"] in core.sio.rooms(socket):
+            handle(socket, message)
+
+    core.sio.on(name, checked)
 
 
 def cookie_of(page: str) -> str | None:
