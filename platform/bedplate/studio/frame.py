@@ -95,10 +95,10 @@ def _framed(build: Build, title: str, section: str) -> Callable[..., Awaitable[R
             try:
                 await build(visit, **parts)
             except BedplateError as exc:
-                notices.problem(exc)
+                _refuse(title.format(**parts), exc)
             except Exception:  # the page's outer edge: what is around it stays, and says what is wrong
                 log.exception("a page of Studio failed")
-                notices.problem(_unexpected())
+                _refuse(title.format(**parts), _unexpected())
         return None
 
     own = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
@@ -106,6 +106,13 @@ def _framed(build: Build, title: str, section: str) -> Callable[..., Awaitable[R
     shown.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
     shown.__name__ = build.__name__
     return shown
+
+
+def _refuse(title: str, error: BedplateError) -> None:
+    """Below the page's heading, also where it was not made yet."""
+    if not any(element.tag == "h1" for element in context.client.elements.values()):
+        html.h1(title)
+    notices.problem(error)
 
 
 def _tell(exc: Exception) -> None:
@@ -137,7 +144,8 @@ def _frame(visit: Visit, request: Request, title: str, section: str) -> Iterator
         drawer.props("width=208 breakpoint=1023 show-if-above")
         _navigation(visit, section)
     drawer_button.on_click(drawer.toggle)
-    with html.main(id="main", tabindex="-1").classes("bp-main") as content:
+    # The library's page around it is the <main>; with an id of ours the skip link would not find it.
+    with html.div(tabindex="-1").classes("bp-main") as content:
         ui.skip_link("Skip to the content", target=content)
         yield
 

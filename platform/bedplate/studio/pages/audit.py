@@ -13,7 +13,7 @@ from bedplate.studio.parts.headings import action, title
 from bedplate.studio.parts.notices import empty
 from bedplate.studio.parts.settings_tabs import settings_tabs
 from bedplate.studio.parts.sheets import cell, sheet
-from bedplate.studio.parts.turner import PageTurner
+from bedplate.studio.parts.turner import Page, PageTurner
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -27,7 +27,7 @@ OF_THE_CALL = ("status", "via", "key", "from")
 async def audit(visit: Visit, who: str = "", what: str = "") -> None:
     """Filters stand in the address, so that a reload and a bookmark show the same."""
 
-    async def fetch(after: str | None) -> dict[str, Any]:
+    async def fetch(after: str | None) -> Page:
         who, action = user.value or None, words.value or None
         return await visit.ws.connection.get(url_path("audit"), limit=PAGE_ENTRIES, after=after, who=who, action=action)
 

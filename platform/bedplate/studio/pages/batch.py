@@ -10,8 +10,9 @@ from bedplate.studio.parts.headings import action, title
 from bedplate.studio.parts.job_words import data_text, how_far
 from bedplate.studio.parts.live import every
 from bedplate.studio.parts.notices import empty
-from bedplate.studio.parts.paged_table import Found, PagedTable
+from bedplate.studio.parts.paged_table import PagedTable
 from bedplate.studio.parts.tables import PAGE_ROWS, Column
+from bedplate.studio.parts.turner import Page
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -34,9 +35,8 @@ COLUMNS = (
 async def batch(visit: Visit) -> None:
     """The newest first, kept up to date."""
 
-    async def fetch(after: str | None) -> Found:
-        body = await visit.ws.connection.get(url_path("jobs"), kind="batch", limit=PAGE_ROWS, after=after)
-        return body["items"], body["next"]
+    async def fetch(after: str | None) -> Page:
+        return await visit.ws.connection.get(url_path("jobs"), kind="batch", limit=PAGE_ROWS, after=after)
 
     async def look() -> bool:
         await shown.look()

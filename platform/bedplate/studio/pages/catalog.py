@@ -11,7 +11,7 @@ from bedplate.studio.parts.filters import TASK_NAMES, Choice, Filters, bounds_of
 from bedplate.studio.parts.headings import action, link, title
 from bedplate.studio.parts.model_words import no_import
 from bedplate.studio.parts.notices import empty, hint, problem
-from bedplate.studio.parts.turner import PageTurner
+from bedplate.studio.parts.turner import Page, PageTurner, slices
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -64,7 +64,7 @@ class _Shelf:
     def _is_of_hub(self) -> bool:
         return self._filters.get("source") == HUB
 
-    async def _fetch(self, after: str | None) -> dict[str, Any]:
+    async def _fetch(self, after: str | None) -> Page:
         """A page; what a Hub has against it is shown where the cards would be."""
         self._problem = None
         try:
@@ -73,7 +73,7 @@ class _Shelf:
             self._problem = exc
             return {"items": [], "next": None}
 
-    async def _page(self, after: str | None) -> dict[str, Any]:
+    async def _page(self, after: str | None) -> Page:
         values = self._filters.values
         source, sort, presence, size = (values.pop(key, "") for key in ("source", "sort", "presence", "size"))
         asked: dict[str, Any] = {**values, **bounds_of(size)}
@@ -83,9 +83,7 @@ class _Shelf:
         items = [item for item in await connection.items(url_path("catalog"), **asked) if _fits(item, presence)]
         items.sort(key=lambda item: _order(item, sort.removeprefix("-")), reverse=sort.startswith("-"))
         self._said.text = f"{len(items):,} of the models that come with Bedplate's list."
-        begin = int(after or 0)
-        end = begin + PAGE_CARDS
-        return {"items": items[begin:end], "next": str(end) if end < len(items) else None}
+        return await slices(items, PAGE_CARDS)(after)
 
     def _show(self, items: list[Item]) -> None:
         if self._problem is not None:

@@ -11,8 +11,9 @@ from nicegui import html, ui
 from bedplate.studio.frame import page
 from bedplate.studio.parts.headings import section, title
 from bedplate.studio.parts.notices import empty, hint
-from bedplate.studio.parts.paged_table import Found, PagedTable
+from bedplate.studio.parts.paged_table import PagedTable
 from bedplate.studio.parts.tables import PAGE_ROWS, Column
+from bedplate.studio.parts.turner import Page
 from bedplate.studio.parts.uploads import upload_dataset
 from bedplate.studio.paths import go, place
 from bedplate.studio.visit import Visit
@@ -36,10 +37,9 @@ WHICH = {"": "The newest version of each", "all": "All versions, archived too", 
 async def datasets(visit: Visit, which: str = "") -> None:
     """A page of them at a time, by name."""
 
-    async def fetch(after: str | None) -> Found:
+    async def fetch(after: str | None) -> Page:
         chosen = {name: True for name in ("all", "archived") if choice.value == name}
-        body = await visit.ws.connection.get(url_path("datasets"), limit=PAGE_ROWS, after=after, **chosen)
-        return body["items"], body["next"]
+        return await visit.ws.connection.get(url_path("datasets"), limit=PAGE_ROWS, after=after, **chosen)
 
     async def choose() -> None:
         ui.navigate.history.replace(place("datasets", which=choice.value or None))
@@ -50,7 +50,7 @@ async def datasets(visit: Visit, which: str = "") -> None:
     with html.div().classes("bp-filters"):
         choice = ui.select(WHICH, value=which if which in WHICH else "", label="Shown", on_change=choose)
         choice.props("dense outlined")
-    shown = PagedTable(COLUMNS, name="Datasets", fetch=fetch, row=_row, nothing=_nothing)
+    shown = PagedTable(COLUMNS, name="Datasets", fetch=fetch, row=_row, nothing=_nothing, back="Back", on="Next")
     await shown.begin()
     with section(
         "Add a dataset", "CSV, TSV, JSON, JSONL or Parquet. A name that is there already gets its next version."

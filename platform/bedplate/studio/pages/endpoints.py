@@ -47,14 +47,13 @@ async def endpoints(visit: Visit) -> None:
             empty("No model answers over HTTP yet.", action="Deploy one", href=place("deploy"))
     with section("Batch"):
         if batch:
-            rows = [_batch_row(endpoint) for endpoint in batch]
-            table(BATCH, rows, name="Batch endpoints").props(remove=":grid")
+            table(BATCH, [_batch_row(endpoint) for endpoint in batch], name="Batch endpoints")
         else:
             hint("There are none. A batch endpoint is a name for a model that scores files: deploy one as batch.")
 
 
 def _live_table(visit: Visit, rows: list[dict[str, Any]]) -> None:
-    shown = table(REAL_TIME, rows, name="Real-time endpoints").props(remove=":grid")  # in a grid names are no links
+    shown = table(REAL_TIME, rows, name="Real-time endpoints")
 
     async def look() -> bool:
         came = shown_rows(REAL_TIME, [_row(endpoint) for endpoint in await visit.ws.endpoints.list()])

@@ -12,8 +12,9 @@ from bedplate.studio.parts.headings import action, title
 from bedplate.studio.parts.job_words import data_text
 from bedplate.studio.parts.metric_table import figure_text
 from bedplate.studio.parts.notices import empty
-from bedplate.studio.parts.paged_table import Found, PagedTable, search_pages
+from bedplate.studio.parts.paged_table import PagedTable, search_pages
 from bedplate.studio.parts.tables import Column
+from bedplate.studio.parts.turner import Page
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -39,7 +40,7 @@ async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
         may_train = "" if visit.may("train") else f"your role, {visit.role}, may not evaluate"
         action("Evaluate a model", place("evaluate"), primary=True, why_not=may_train)
 
-    async def fetch(after: str | None) -> Found:
+    async def fetch(after: str | None) -> Page:
         """REST chooses by a whole version; by a part of its name, or by task, it is done here."""
         part, exact = str(models.value or "").strip(), None
         if ":" in part:

@@ -14,7 +14,7 @@ from bedplate.studio.parts.notices import empty, toast
 from bedplate.studio.parts.settings_tabs import settings_tabs
 from bedplate.studio.parts.sheets import cell, sheet
 from bedplate.studio.parts.tables import when
-from bedplate.studio.parts.turner import PageTurner
+from bedplate.studio.parts.turner import Page, PageTurner
 from bedplate.studio.visit import Visit
 from bedplate.users import SCOPES
 from bedplate.wire import url_path
@@ -36,7 +36,7 @@ Revoke = Callable[[dict[str, Any]], Awaitable[None]]
 async def keys(visit: Visit) -> None:
     """A form for another one, and those that there are."""
 
-    async def fetch(after: str | None) -> dict[str, Any]:
+    async def fetch(after: str | None) -> Page:
         return await visit.ws.connection.get(url_path("keys"), limit=PAGE_KEYS, after=after)
 
     async def revoke(key: dict[str, Any]) -> None:

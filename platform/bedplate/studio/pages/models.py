@@ -7,11 +7,10 @@ from typing import Any
 from bedplate.studio.frame import page
 from bedplate.studio.parts.filters import TASK_NAMES, Choice, Filters, bounds_of
 from bedplate.studio.parts.headings import action, title
-from bedplate.studio.parts.model_tables import rows_table
 from bedplate.studio.parts.model_words import aliases_of, no_import
 from bedplate.studio.parts.notices import empty
-from bedplate.studio.parts.tables import PAGE_ROWS, Column
-from bedplate.studio.parts.turner import PageTurner
+from bedplate.studio.parts.tables import PAGE_ROWS, Column, table
+from bedplate.studio.parts.turner import Page, PageTurner
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -48,12 +47,12 @@ async def models(visit: Visit) -> None:
     filters = Filters("models", "Search names, facts and cards", [*first, *_more()], lambda: turner.begin())
     filters.show(first, _more())
 
-    async def fetch(after: str | None) -> dict[str, Any]:
+    async def fetch(after: str | None) -> Page:
         return await visit.ws.connection.get(url_path("models"), limit=PAGE_ROWS, after=after, **_asked(filters))
 
     def show(items: list[Any]) -> None:
         if items:
-            rows_table(COLUMNS, [_row(item) for item in items], name="Models")
+            table(COLUMNS, [_row(item) for item in items], name="Models", page_rows=0)
         elif filters.values:
             empty("No model is like that.", action="Show all models", href=place("models"))
         else:

@@ -7,8 +7,9 @@ from typing import Any
 
 from bedplate.studio.parts.job_words import duration_text, how_far, seconds_taken, subject_of
 from bedplate.studio.parts.notices import empty
-from bedplate.studio.parts.paged_table import Found, PagedTable, search_pages
+from bedplate.studio.parts.paged_table import PagedTable, search_pages
 from bedplate.studio.parts.tables import Column
+from bedplate.studio.parts.turner import Page
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -46,7 +47,7 @@ class JobList:
         """This page as it is now."""
         await self._pages.look()
 
-    async def _fetch(self, after: str | None) -> Found:
+    async def _fetch(self, after: str | None) -> Page:
         owner = self._owner
         wanted = (lambda job: job["owner"] == owner) if owner else None
         return await search_pages(self._connection, url_path("jobs"), after, wanted, **self._filters)

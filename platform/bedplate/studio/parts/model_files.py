@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nicegui import html, ui
 
 from bedplate.aio.models import Model
 from bedplate.studio.parts.headings import section
-from bedplate.studio.parts.model_tables import rows_table
 from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.paged_table import PagedTable, Row
 from bedplate.studio.parts.tables import PAGE_ROWS, Column
-from bedplate.studio.parts.turner import PageTurner
+from bedplate.studio.parts.turner import Page
 from bedplate.studio.visit import Visit
 from bedplate.wire import model_path
 
@@ -29,14 +30,19 @@ async def files(visit: Visit, model: Model) -> None:
     with section("Files"):
         _verify(model)
 
-        async def fetch(after: str | None) -> dict[str, Any]:
+        async def fetch(after: str | None) -> Page:
             return await visit.ws.connection.get(model_path(model.ref, "files"), limit=PAGE_ROWS, after=after)
 
-        await PageTurner(fetch, lambda items: rows_table(COLUMNS, [_row(item) for item in items], name="Files")).begin()
+        shown = PagedTable(COLUMNS, name="Files", fetch=fetch, row=_row, nothing=_nothing, back="Back", on="Next")
+        await shown.begin()
     await _license(model)
 
 
-def _row(item: dict[str, Any]) -> dict[str, Any]:
+def _nothing() -> None:
+    hint("It has no files.")
+
+
+def _row(item: Mapping[str, Any]) -> Row:
     return {**item, "id": item["path"]}
 
 

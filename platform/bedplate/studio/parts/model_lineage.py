@@ -9,8 +9,8 @@ from nicegui import html
 from bedplate.aio.models import Model
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import section
-from bedplate.studio.parts.model_tables import turned_table
 from bedplate.studio.parts.notices import empty, hint
+from bedplate.studio.parts.paged_table import turned_table
 from bedplate.studio.parts.tables import Column, when
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit

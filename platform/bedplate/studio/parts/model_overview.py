@@ -10,9 +10,8 @@ from bedplate.aio.models import Model
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import section
-from bedplate.studio.parts.model_tables import rows_table
 from bedplate.studio.parts.notices import hint
-from bedplate.studio.parts.tables import Column, when
+from bedplate.studio.parts.tables import Column, table, when
 from bedplate.wire import model_path
 from bedplate_registry.sizes import count_text, size_text
 
@@ -62,7 +61,7 @@ async def _memory(model: Model) -> None:
     found, advised = needs["estimates"], needs["recommended"]
     rows = [{"to": title, **found[use]} for use, title in USES.items() if found.get(use)]
     with section("What it takes"):
-        rows_table(NEEDS, rows, name="What it takes")
+        table(NEEDS, rows, name="What it takes")
         if model.data["finetunable_tasks"] and advised["batch_size"]:
             way = "all weights" if advised["method"] == "full" else "LoRA"
             hint(

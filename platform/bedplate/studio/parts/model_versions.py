@@ -11,9 +11,9 @@ from bedplate.aio.models import Model
 from bedplate.studio.parts.dialogs import confirm
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import action, section
-from bedplate.studio.parts.model_tables import turned_table
 from bedplate.studio.parts.model_words import aliases_of, not_allowed
 from bedplate.studio.parts.notices import hint, toast
+from bedplate.studio.parts.paged_table import turned_table
 from bedplate.studio.parts.tables import Column, when
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit

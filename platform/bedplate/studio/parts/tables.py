@@ -25,9 +25,15 @@ VALUE = """<a v-if="props.row[%(col)s.name + '_link']" :href="props.row[%(col)s.
   <span v-else>{{ props.row[%(col)s.name + '_shown'] }}</span>"""
 CELL = f"""<q-td :props="props">{VALUE % {"col": "props.col"}}</q-td>"""
 # Quasar's own list for a narrow screen shows values as they are sorted, and no links.
-ON_NARROW = f"""<div class="bp-item"><dl class="bp-facts">
+ON_NARROW = f"""<dl class="bp-item bp-facts">
   <template v-for="col in props.cols" :key="col.name"><template v-if="props.row[col.name + '_shown']">
-    <dt>{{{{ col.label }}}}</dt><dd>{VALUE % {"col": "col"}}</dd></template></template></dl></div>"""
+    <dt>{{{{ col.label }}}}</dt><dd>{VALUE % {"col": "col"}}</dd></template></template></dl>"""
+
+# Quasar gives what a table is called to the box around it, where it names no table.
+NAME_IT = """(drawn) => {
+  const table = drawn.el.querySelector("table");
+  if (table) table.setAttribute("aria-label", drawn.el.getAttribute("aria-label"));
+}"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ def table(
     """A table called `name` for those who do not see it. Rows are sorted by their values and show them for people.
 
     Times are seconds since 1970, sizes bytes. The rows of `table.rows` may be replaced by those of `shown_rows`.
+    With `page_rows` 0 all rows are shown.
     """
     made = ui.table(
         columns=[_quasar(number, column) for number, column in enumerate(columns)],
@@ -55,7 +62,10 @@ def table(
         pagination={"rowsPerPage": page_rows, "sortBy": None},
     )
     made.props["aria-label"] = name
-    made.props(f'flat :grid="Quasar.Screen.lt.sm" {"hide-pagination" if len(rows) <= page_rows else ""}')
+    made.props('flat role="group" :grid="Quasar.Screen.lt.sm"')
+    if page_rows == 0 or len(rows) <= page_rows:
+        made.props("hide-pagination")
+    made.on("vnodeMounted", js_handler=NAME_IT).on("vnodeUpdated", js_handler=NAME_IT)
     made.classes("bp-table").add_slot("item", ON_NARROW)
     made.add_slot("body-cell", CELL)
     return made
@@ -73,8 +83,10 @@ def when(time: float | str | None) -> str:
 
 def _quasar(number: int, column: Column) -> dict[str, Any]:
     side = "right" if column.kind in ("number", "bytes") else "left"
+    classes = "bp-nowrap" if column.kind == "time" else ""
     name = f"c{number}"
-    return {"name": name, "label": column.title, "field": name, "align": side, "sortable": column.sortable}
+    shown = {"label": column.title, "align": side, "classes": classes, "sortable": column.sortable}
+    return {"name": name, "field": name, **shown}
 
 
 def _shown(columns: Sequence[Column], row: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,11 @@ __all__ = ["SUFFIXES", "dataset_name", "upload_dataset"]
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 Done = Callable[[str], Awaitable[None] | None]
+# The library's own has a button without a name, and inside it a field, which here lies over the button for the mouse.
+HEADER = """<div class="bp-upload-head">
+  <q-btn flat icon="upload_file" label="%(label)s" :disable="!props.canAddFiles" @click="props.pickFiles"></q-btn>
+  <q-uploader-add-trigger aria-hidden="true"></q-uploader-add-trigger>
+  <q-circular-progress v-if="props.isUploading" indeterminate size="1.5rem"></q-circular-progress></div>"""
 
 
 def upload_dataset(visit: Visit, on_done: Done, *, label: str = "Upload a file") -> ui.upload:
@@ -38,6 +43,7 @@ def upload_dataset(visit: Visit, on_done: Done, *, label: str = "Upload a file")
             field.reset()
 
     field = ui.upload(label=label, auto_upload=True, on_upload=keep, max_files=1)
+    field.add_slot("header", HEADER % {"label": label})
     field.props(f'flat bordered accept="{",".join(SUFFIXES)}"').classes("bp-upload")
     field.on(
         "rejected",
