@@ -16,5 +16,8 @@ def size_text(size_bytes: int) -> str:
 
 
 def count_text(count: int) -> str:
-    """Whole below a million: `12,345`, `22.7 million`."""
-    return f"{count:,}" if count < 10**6 else f"{count / 1e6:,.1f} million"
+    """Whole below a million: `12,345`, `22.7 million`, `33 million`, `1.7 billion`."""
+    if count < 10**6:
+        return f"{count:,}"
+    size, unit = (count / 1e6, "million") if count < 999_950_000 else (count / 1e9, "billion")
+    return f"{size:,.1f}".removesuffix(".0") + f" {unit}"

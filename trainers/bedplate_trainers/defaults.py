@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bedplate_registry.sizes import count_text
 from bedplate_registry.tasks import ENCODERS
 
 __all__ = ["Choice", "Situation", "choose"]
@@ -56,7 +57,7 @@ class Situation:
 
     @property
     def size(self) -> str:
-        return f"{self.parameters / 1e6:.1f}M parameters"
+        return f"{count_text(self.parameters)} parameters"
 
     @property
     def is_large(self) -> bool:
