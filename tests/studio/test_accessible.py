@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bedplate.studio.parts.tables import Column, shown_rows
 from bedplate.studio.paths import place
 from studio_browser import House, Window
 
@@ -113,6 +114,11 @@ def test_a_table_is_called_by_its_name_also_as_a_list_on_a_telephone(window: Win
     assert page.get_by_role("table").count() == 0
     page.set_viewport_size(WIDE)
     page.get_by_role("table", name="Models").wait_for()
+
+
+def test_several_values_in_a_cell_are_one_text_for_the_table() -> None:
+    (row,) = shown_rows([Column("models", "Models")], [{"models": ["a:1", "b:2"]}])
+    assert row["c0"] == row["c0_shown"] == "a:1, b:2"
 
 
 def test_a_page_that_fails_has_a_heading_above_what_is_wrong(window: Window) -> None:

@@ -96,7 +96,9 @@ def _shown(columns: Sequence[Column], row: dict[str, Any]) -> dict[str, Any]:
         name, value = f"c{number}", row.get(column.key)
         if column.kind == "time" and value is not None:
             value = seconds_of(value)
-        made |= {name: value, f"{name}_shown": _text(column.kind, value)}
+        shown = _text(column.kind, value)
+        # The library would draw a column that has lists in a way of its own.
+        made |= {name: shown if isinstance(value, list | tuple) else value, f"{name}_shown": shown}
         if column.link:
             made[f"{name}_link"] = row.get(column.link)
         if column.kind == "state":
