@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Any
 
 from nicegui import html, ui
@@ -10,24 +10,35 @@ from nicegui import html, ui
 from bedplate.studio.asked import Asked
 from bedplate.studio.frame import page
 from bedplate.studio.parts import notices
+from bedplate.studio.parts.deploy_draft import (
+    asked_of,
+    blank,
+    check_names,
+    check_target,
+    device_of,
+    propose,
+    propose_deployment,
+    target,
+)
+from bedplate.studio.parts.deployments import MOST_INSTANCES
+from bedplate.studio.parts.device_form import DEVICES
 from bedplate.studio.parts.dialogs import show_once
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.forecast import free_text
 from bedplate.studio.parts.headings import title
 from bedplate.studio.parts.how import how
+from bedplate.studio.parts.license_asked import check_not_denied, is_asked_for
 from bedplate.studio.parts.model_choice import model_choice
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.wizard import Step, wizard
 from bedplate.studio.paths import go
 from bedplate.studio.visit import Visit
 from bedplate_registry.errors import Conflict, Forbidden, Refused
+from bedplate_registry.licenses import license_id
 from bedplate_registry.sizes import size_text
 from bedplate_registry.tasks import TASKS
 
 KINDS = {"real-time": "Real-time: answers over HTTP at once", "batch": "Batch: scores files, when they come"}
-DEVICES = {"auto": "auto: a GPU where there is one, else the CPU", "cpu": "CPU", "cuda": "GPU"}
-NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
-ONLY_REAL_TIME = ("instances", "device", "gpu_memory_gb")
 
 
 @page("/deploy", "Deploy", section="Endpoints")
@@ -36,20 +47,16 @@ async def deploy(visit: Visit, model: str = "", endpoint: str = "") -> None:
     if not visit.may("operate"):
         raise Forbidden(f"The role {visit.role!r} deploys nothing.", hint="Ask an admin for the role 'operator'.")
     name = f"deploy {model} {endpoint}"
-    draft = visit.drafts.read(name) or _blank(model, endpoint)
+    draft = {**blank(model, endpoint), **visit.drafts.read(name)}
     with title("Deploy", "A model answers at an endpoint. It gets traffic once it has answered a first call."):
         pass
     await _Deploy(visit, name, draft).show()
 
 
-def _blank(model: str, endpoint: str) -> dict[str, Any]:
-    draft: dict[str, Any] = {"model": model or None, "kind": "real-time", "name": endpoint, "deployment": "main"}
-    return {**draft, "instances": 1, "traffic": None, "device": "auto", "gpu_memory_gb": None, "accept_license": False}
-
-
 class _Deploy:
     def __init__(self, visit: Visit, name: str, draft: dict[str, Any]) -> None:
         self._visit, self._ws, self._name, self._draft = visit, visit.ws, name, draft
+        self._there: dict[str, Mapping[str, Any]] = {}  # the endpoints of both kinds, by name
 
     async def show(self) -> None:
         steps = (
@@ -61,14 +68,12 @@ class _Deploy:
 
     @property
     def _asked(self) -> Asked:
-        """Without what is as usual, and for a batch endpoint without what it has not."""
-        is_batch = self._draft["kind"] == "batch"
-        usual = _blank("", "")
-        given = {name: self._draft[name] for name in ("model", "name")}
-        for name in ("deployment", "instances", "traffic", "device", "gpu_memory_gb", "accept_license"):
-            if self._draft[name] != usual[name] and not (is_batch and name in ONLY_REAL_TIME):
-                given[name] = self._draft[name]
-        return Asked("deploy-batch" if is_batch else "deploy", given)
+        return asked_of(self._draft, self._there.get(self._draft["name"]))
+
+    async def _look(self) -> None:
+        """At the endpoints as they are now."""
+        self._there = {one.name: one.data for one in await self._ws.endpoints.list()}
+        self._there |= {one.name: one.data for one in await self._ws.batch_endpoints.list()}
 
     # --- the model ---
 
@@ -79,44 +84,60 @@ class _Deploy:
         kind.on_value_change(lambda event: self._draft.update(kind=event.value))
 
     async def _check_model(self) -> None:
-        if not self._draft["model"]:
+        draft = self._draft
+        if not draft["model"]:
             raise Refused("No model is chosen.", hint="Choose the version to deploy.")
-        model = await self._ws.models.get(self._draft["model"])
-        self._draft["model"] = model.ref
+        model = await self._ws.models.get(draft["model"])
+        draft["model"] = model.ref
         if not model.task:
             raise Conflict(f"{model.ref} is a base and has no head to answer with.", hint="Fine-tune it first.")
-        if not self._draft["name"]:
-            short = re.sub(r"[^a-z0-9]+", "-", model.ref.rpartition("/")[2].partition(":")[0].lower()).strip("-")
-            self._draft["name"] = (short if short[:1].isalpha() else f"model-{short}")[:32].rstrip("-")
+        await check_not_denied(self._visit, model)
+        if draft["accepted_for"] != model.ref:  # what was accepted is another model's license
+            draft.update(accept_license=False, accepted_for=model.ref)
+        await self._look()
+        propose(draft, model.data, self._there)
 
     # --- the endpoint ---
 
     async def _build_endpoint(self) -> None:
         draft = self._draft
-        self._text("name", "Name of the endpoint, of lower-case letters, digits and dashes")
-        there = [one.name for one in await self._endpoints()]
+        await self._look()
+        model = await self._ws.models.get(draft["model"])
+        name = self._text("name", "Name of the endpoint, of lower-case letters, digits and dashes")
+        there = [name for name, one in self._there.items() if one["kind"] == draft["kind"]]
         if there:
             hint(f"Here are: {', '.join(there[:20])}. The name of one of them adds a deployment to it.")
-        self._text("deployment", "Name of the deployment")
+        deployment = self._text("deployment", "Name of the deployment")
+
+        def follow() -> None:
+            propose_deployment(draft, model.data, self._there)
+            deployment.value = draft["deployment"]
+
+        name.on_value_change(follow)
         self._number("traffic", "Its share of the traffic in percent; as usual where empty", 0, 100)
         if draft["kind"] == "real-time":
-            self._number("instances", "Instances", 1, 64)
+            self._number("instances", "Instances", 1, MOST_INSTANCES)
             hint(free_text(await self._ws.compute()))
             device = ui.select(DEVICES, label="Device", value=draft["device"]).props("outlined dense")
             device.classes("bp-field").on_value_change(lambda event: draft.update(device=event.value))
             self._number("gpu_memory_gb", "GiB of a GPU for each instance; reckoned where empty", 1, 10_000)
-        license = (await self._ws.models.get(draft["model"])).license or "of this model, which is unknown,"
-        box = ui.checkbox(f"I accept the license {license}, where this server asks for that.")
-        box.set_value(draft["accept_license"])
-        box.on_value_change(lambda event: draft.update(accept_license=event.value))
+        if await is_asked_for(self._visit, model):
+            hint(f"The policy of this server asks for the license of {model.ref} to be accepted by name.")
+            box = ui.checkbox(f"I have read the license {license_id(model.license)} and accept it.")
+            box.set_value(draft["accept_license"])
+            box.on_value_change(lambda event: draft.update(accept_license=event.value))
 
-    async def _endpoints(self) -> list[Any]:
-        is_batch = self._draft["kind"] == "batch"
-        return list(await (self._ws.batch_endpoints if is_batch else self._ws.endpoints).list())
+    def _text(self, key: str, label: str) -> ui.input:
+        """Its value is proposed until it is written over."""
 
-    def _text(self, key: str, label: str) -> None:
-        field = ui.input(label, value=self._draft[key] or "").props("outlined dense").classes("bp-field")
-        field.on_value_change(lambda event: self._draft.update({key: (event.value or "").strip()}))
+        def take(event: Any) -> None:
+            typed = (event.value or "").strip()
+            if typed != self._draft[key]:
+                self._draft.update({key: typed, f"is_{key}_proposed": not typed})
+
+        field = ui.input(label, value=self._draft[key] or "").props("outlined dense debounce=250").classes("bp-field")
+        field.on_value_change(take)
+        return field
 
     def _number(self, key: str, label: str, low: int, high: int) -> None:
         def take(event: Any) -> None:
@@ -127,49 +148,73 @@ class _Deploy:
         field.props("outlined dense").classes("bp-field")
 
     async def _check_endpoint(self) -> None:
-        for key in ("name", "deployment"):
-            if not NAME.fullmatch(self._draft[key]):
-                raise Refused(
-                    f"{self._draft[key]!r} is not accepted as a name.",
-                    hint="3 to 32 lower-case letters, digits and dashes, the first a letter.",
-                )
+        draft = self._draft
+        await self._look()
+        model = await self._ws.models.get(draft["model"])
+        check_names(draft)
+        check_target(draft, model.data, self._there.get(draft["name"]))
+        if draft["kind"] == "real-time":
+            device_of(draft, await self._ws.compute())
+        if not draft["accept_license"] and await is_asked_for(self._visit, model):
+            raise Refused(
+                f"The license {license_id(model.license)} of {model.ref} is not accepted.",
+                hint="Read it on the model's page, and say here that you accept it.",
+            )
 
     # --- review ---
 
     async def _build_review(self) -> None:
         draft = self._draft
+        await self._look()
         model = await self._ws.models.get(draft["model"])
-        there = {one.name: one for one in await self._endpoints()}.get(draft["name"])
-        memory = (await model.estimates())["estimates"]["serve_cpu"]["size_bytes"]
+        there = self._there.get(draft["name"])
         is_batch = draft["kind"] == "batch"
         facts(
             [
                 ("Model", model.ref),
                 ("Task", TASKS[str(model.task)].title),
-                ("Endpoint", f"{draft['name']} ({'has other deployments' if there else 'is made'})"),
+                ("Endpoint", target(draft, there)),
+                ("Deployment", draft["deployment"]),
                 (
                     "Traffic now",
-                    ", ".join(f"{name} {share} %" for name, share in there.traffic.items()) if there else "",
+                    ", ".join(f"{row['name']} {row['traffic']} %" for row in (there or {}).get("deployments", ())),
                 ),
                 ("Traffic then", self._share(there)),
-                ("Instances", None if is_batch else draft["instances"]),
-                ("Memory of each", None if is_batch else f"about {size_text(memory)} on a CPU"),
+                *([] if is_batch else await self._machine(model)),
                 ("Key", None if there or is_batch else "two are made; the first is shown once"),
             ]
         )
-        html.h3("The same by other ways")
+        html.h3("The same as code")
         how(self._asked, self._visit.origin)
 
-    def _share(self, there: Any) -> str:
-        if self._draft["traffic"] is not None:
-            return f"{self._draft['traffic']} % for this one; the others share the rest"
-        return "all of it" if there is None else "as it is, until it is shared anew on the endpoint's page"
+    async def _machine(self, model: Any) -> list[tuple[str, Any]]:
+        """What its instances take of the machine."""
+        draft = self._draft
+        on_gpu = device_of(draft, await self._ws.compute()) == "cuda"
+        found = (await model.estimates())["estimates"]["serve_gpu" if on_gpu else "serve_cpu"]["size_bytes"]
+        said = draft["gpu_memory_gb"]
+        memory = f"{said} GiB, as you say" if said is not None else f"about {size_text(found)}"
+        return [
+            ("Instances", draft["instances"]),
+            ("Device", "GPU" if on_gpu else "CPU"),
+            ("GPU memory of each" if on_gpu else "Memory of each", memory),
+        ]
+
+    def _share(self, there: Mapping[str, Any] | None) -> str:
+        draft = self._draft
+        others = [row for row in (there or {}).get("deployments", ()) if row["name"] != draft["deployment"]]
+        if draft["traffic"] is not None and others:
+            return f"{draft['traffic']} % for this one; the others share the rest"
+        if draft["traffic"] is not None:
+            return f"{draft['traffic']} %"
+        return "as it is, until it is shared anew on the endpoint's page" if others else "all of it"
 
     async def _send(self) -> None:
         asked = self._asked
         made = await self._ws.connection.post(asked.form.route, asked.rest())
+        self._visit.drafts.drop(self._name)  # it is done, whether the key below is taken or the page is left
         name = str(made["name"])
         if made.get("key"):
             await show_once(f"The key of {name}", made["key"])
         notices.toast(f"{name} is on its way.")
-        go("endpoints", name)
+        go("endpoints", *([name] if self._draft["kind"] == "real-time" else []))

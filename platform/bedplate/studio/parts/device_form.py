@@ -11,7 +11,7 @@ from bedplate.studio.parts.forecast import free_text
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.visit import Visit
 
-__all__ = ["device_form"]
+__all__ = ["DEVICES", "device_form"]
 
 DEVICES = {"auto": "auto: a GPU where there is one, else the CPU", "cpu": "CPU", "cuda": "GPU"}
 MOST_PROCESSES = 64

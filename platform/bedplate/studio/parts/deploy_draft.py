@@ -1,0 +1,168 @@
+"""What somebody has filled in for a deployment: the names that are proposed, what is against it, its request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain, count
+from typing import Any
+
+from bedplate.studio.asked import Asked
+from bedplate_registry.errors import Conflict, Refused
+from bedplate_registry.names import Ref
+
+__all__ = [
+    "asked_of",
+    "blank",
+    "check_names",
+    "check_target",
+    "device_of",
+    "here_already",
+    "propose",
+    "propose_deployment",
+    "target",
+]
+
+Draft = dict[str, Any]
+Json = Mapping[str, Any]  # an endpoint, a model or the machine, as REST shows it
+NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
+MOST_NAME = 32
+ONLY_REAL_TIME = ("instances", "device", "gpu_memory_gb")
+
+
+def blank(model: str, endpoint: str) -> Draft:
+    """Nothing is filled in yet but what the address says."""
+    draft: Draft = {"model": model or None, "kind": "real-time", "name": endpoint, "deployment": "main"}
+    draft |= {"is_name_proposed": not endpoint, "is_deployment_proposed": True}
+    draft |= {"instances": 1, "traffic": None, "device": "auto", "gpu_memory_gb": None}
+    return {**draft, "accept_license": False, "accepted_for": None}
+
+
+def asked_of(draft: Json, there: Json | None) -> Asked:
+    """Without what is as usual, and for a batch endpoint without what it has not.
+
+    One that is there beside others keeps its share where no other one is said: without a word it would lose it.
+    """
+    is_batch = draft["kind"] == "batch"
+    usual = blank("", "")
+    given = {name: draft[name] for name in ("model", "name")}
+    for name in ("deployment", "instances", "traffic", "device", "gpu_memory_gb", "accept_license"):
+        if draft[name] != usual[name] and not (is_batch and name in ONLY_REAL_TIME):
+            given[name] = draft[name]
+    mine = here_already(there, draft["deployment"])
+    if mine is not None and draft["traffic"] is None and there is not None and len(there["deployments"]) > 1:
+        given["traffic"] = mine["traffic"]
+    return Asked("deploy-batch" if is_batch else "deploy", given)
+
+
+def here_already(there: Json | None, deployment: str) -> Json | None:
+    """The deployment of that name, where the endpoint has it."""
+    return next((row for row in (there or {"deployments": ()})["deployments"] if row["name"] == deployment), None)
+
+
+# --- names ---
+
+
+def propose(draft: Draft, model: Json, endpoints: Mapping[str, Json]) -> None:
+    """Names for the endpoint and the deployment, unless they were chosen: after the model, and free or fit to join."""
+    if draft["is_name_proposed"]:
+        free = (
+            name
+            for name in _numbered(_short(model["ref"]))
+            if not (name in endpoints and _stands_against(endpoints[name], draft["kind"], model["task"]))
+        )
+        draft["name"] = next(free)
+    propose_deployment(draft, model, endpoints)
+
+
+def propose_deployment(draft: Draft, model: Json, endpoints: Mapping[str, Json]) -> None:
+    """A name for the deployment at the endpoint that is named now, unless it was chosen."""
+    if draft["is_deployment_proposed"]:
+        draft["deployment"] = _deployment(endpoints.get(draft["name"]), model["ref"])
+
+
+def _short(ref: str) -> str:
+    """The model's own name, as an endpoint may be called."""
+    short = re.sub(r"[^a-z0-9]+", "-", str(Ref.parse(ref).name).rpartition("/")[2].lower()).strip("-")
+    name = short if short[:1].isalpha() and len(short) > 2 else f"model-{short}"
+    return name[:MOST_NAME].rstrip("-")
+
+
+def _deployment(there: Json | None, model: str) -> str:
+    """The one that serves this version already; else a name that is free there."""
+    rows = there["deployments"] if there else ()
+    taken = {row["name"]: row["model"] for row in rows}
+    mine = next((name for name, served in taken.items() if served == model), None)
+    if mine is not None or "main" not in taken:
+        return mine or "main"
+    return next(name for name in chain([f"version-{Ref.parse(model).version}"], _numbered("main")) if name not in taken)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """name, name-2, name-3 …"""
+    yield name
+    for number in count(2):
+        yield f"{name[: MOST_NAME - 1 - len(str(number))].rstrip('-')}-{number}"
+
+
+def check_names(draft: Json) -> None:
+    """Raises Refused for a name that neither an endpoint nor a deployment may have."""
+    for key in ("name", "deployment"):
+        if not NAME.fullmatch(draft[key]):
+            raise Refused(
+                f"{draft[key]!r} is not accepted as a name.",
+                hint="3 to 32 lower-case letters, digits and dashes, the first a letter.",
+            )
+
+
+# --- the endpoint ---
+
+
+def check_target(draft: Json, model: Json, there: Json | None) -> None:
+    """Raises Conflict where the endpoint of that name is of another kind or task, or the deployment another model's."""
+    if there is None:
+        return
+    if reason := _stands_against(there, draft["kind"], model["task"]):
+        raise Conflict(reason, hint="Choose another name for the endpoint.")
+    mine = here_already(there, draft["deployment"])
+    if mine is not None and mine["model"] != model["ref"]:
+        raise Conflict(
+            f"The deployment {mine['name']} of {there['name']} serves {mine['model']}.",
+            hint=f"Give this one another name, such as {_deployment(there, model['ref'])}, then shift traffic to it.",
+        )
+
+
+def _stands_against(there: Json, kind: str, task: str) -> str:
+    """Why this endpoint cannot take it; nothing where it can."""
+    if there["kind"] != kind:
+        return f"{there['name']} is a {there['kind']} endpoint already."
+    return "" if there["task"] == task else f"The endpoint {there['name']} does {there['task']}, not {task}."
+
+
+def target(draft: Json, there: Json | None) -> str:
+    """What will come of it, in words: a new endpoint, one more deployment, or one that is there set anew."""
+    name, deployment = draft["name"], draft["deployment"]
+    if there is None:
+        return f"{name}, which is made now"
+    if here_already(there, deployment) is not None:
+        return f"{name}, whose deployment {deployment} serves this version already: it is set anew"
+    beside = ", ".join(f"{row['name']} ({row['model']})" for row in there["deployments"])
+    return f"{name}, where it stands beside {beside}" if beside else f"{name}, which has no deployment now"
+
+
+# --- the device ---
+
+
+def device_of(draft: Json, compute: Json) -> str:
+    """`cpu` or `cuda`: what the server makes of what was chosen. Raises Refused where there is no such GPU."""
+    cards = compute["gpus"]
+    is_usable = any(not card["problem"] for card in cards)
+    wanted = draft["device"]
+    if wanted == "cpu" or (wanted == "auto" and not cards):
+        if draft["gpu_memory_gb"] is not None:
+            raise Refused("It runs on the CPU, and takes nothing of a GPU.", hint="Leave the GiB of a GPU empty.")
+        return "cpu"
+    if not is_usable:
+        why = "; ".join(f"{card['name']}: {card['problem']}" for card in cards) or "none is in this machine"
+        raise Refused(f"No GPU can be used here: {why}.", hint="Choose the CPU.")
+    return "cuda"
