@@ -83,8 +83,8 @@ def compare_seeds(request: FinetuneRequest, real: RealSet, seeds: int) -> dict[s
     ours, plain = [], []
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         with tempfile.TemporaryDirectory() as folder:
-            places = {"work_dir": Path(folder) / "work", "output_dir": Path(folder) / "model"}
-            seeded = replace(request, settings=request.settings | {"seed": seed}, **places)
+            settings, work = request.settings | {"seed": seed}, Path(folder) / "work"
+            seeded = replace(request, settings=settings, work_dir=work, output_dir=Path(folder) / "ours")
             ours.append(measure_quality(seeded, real))
             print(f"  seed {seed}: ours {_shown(ours[-1], real)}", file=sys.stderr, flush=True)
             plain.append(_plain(replace(seeded, output_dir=Path(folder) / "plain"), real))
