@@ -7,16 +7,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Drafts"]
+__all__ = ["KEY", "STEP", "Drafts", "stamp"]
 
 KEEP_SECONDS = 30 * 86400.0
 MOST_BYTES = 1 << 20  # of one; a form is a few kB
+MOST_DRAFTS = 50  # of a user; beyond that the oldest go
+STEP = "step"  # where a draft keeps how far it is
+KEY = "key"  # where a draft keeps what makes one job of it, however often it is sent
 
 
 class Drafts:
@@ -43,14 +47,27 @@ class Drafts:
             part = path.with_suffix(f".{os.getpid()}.part")
             part.write_bytes(text)
             part.replace(path)
+            self._sweep()
 
     def drop(self, name: str) -> None:
-        """It was sent, or is not wanted any more. Old ones go too."""
+        """It was sent, or is not wanted any more."""
         with suppress(OSError):
             self._path(name).unlink(missing_ok=True)
-            for path in self._folder.iterdir():
-                if path.stat().st_mtime < time.time() - KEEP_SECONDS:
-                    path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Old ones go, and those beyond the most that a user has."""
+        aged = sorted(((path.stat().st_mtime, path) for path in self._folder.iterdir()), reverse=True)
+        for place, (changed, path) in enumerate(aged):
+            if place >= MOST_DRAFTS or changed < time.time() - KEEP_SECONDS:
+                path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+
+
+def stamp(draft: dict[str, Any]) -> None:
+    """Give a draft its key, for `client_key`: the same while it says the same, another one once it changed."""
+    said = {name: value for name, value in draft.items() if name not in (STEP, KEY)}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    own = str(draft.get(KEY) or "").partition("-")[0] or secrets.token_hex(12)
+    draft[KEY] = f"{own}-{digest}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import isawaitable
 from typing import Any
 
 from nicegui import html, ui
@@ -43,7 +44,10 @@ def link(text: str, href: str) -> html.a:
 def action(
     text: str, target: str | Callable[[], Any], *, primary: bool = False, danger: bool = False, why_not: str = ""
 ) -> None:
-    """A button that does something, or a link that looks like one. With `why_not` it does nothing, and tells why."""
+    """A button that does something, or a link that looks like one. With `why_not` it does nothing, and tells why.
+
+    While it does something, clicks on it do nothing.
+    """
     classes = f"bp-button{' bp-primary' if primary else ''}{' bp-danger' if danger else ''}"
     if why_not:
         with html.span(role="link", **{"aria-disabled": "true", "tabindex": "0"}).classes(f"{classes} bp-off"):
@@ -53,4 +57,26 @@ def action(
     elif isinstance(target, str):
         html.a(text, href=target).classes(classes)
     else:
-        html.button(text, type="button").classes(classes).on("click", lambda: target())
+        _button(text, target).classes(classes)
+
+
+def _button(text: str, target: Callable[[], Any]) -> html.button:
+    """It is told to be off while its handler runs, and not made so: that would take the focus from the keyboard."""
+    is_busy = False
+
+    async def act() -> None:
+        nonlocal is_busy
+        if is_busy:
+            return
+        is_busy = True
+        button.props("aria-disabled=true")
+        try:
+            answer = target()
+            if isawaitable(answer):
+                await answer
+        finally:
+            is_busy = False
+            button.props(remove="aria-disabled")
+
+    button = html.button(text, type="button").on("click", act)
+    return button

@@ -10,14 +10,13 @@ from typing import Any
 
 from nicegui import html, ui
 
-from bedplate.studio.drafts import Drafts
+from bedplate.studio.drafts import STEP, Drafts, stamp
 from bedplate.studio.parts import notices
 from bedplate_registry.errors import BedplateError
 
 __all__ = ["Step", "wizard"]
 
 SAVE_SECONDS = 1.0
-STEP = "step"  # where the draft keeps how far it is
 
 
 @dataclass(frozen=True)
@@ -42,67 +41,114 @@ async def wizard(
 ) -> None:
     """The steps; the last one has the button `done`, which calls `send`. Fields change `draft`, a dict of JSON values.
 
+    `draft["key"]` is there when `send` is called: a job that is submitted with it as its `client_key` is made once.
     `send` leads away, or raises. When it returns, the draft is dropped.
     """
-    kept = [json.dumps(draft, default=str)]
+    made = _Wizard(steps, draft, drafts, name, send)
+    made.show(done)
+    await made.begin()
 
-    def save() -> None:
-        now = json.dumps(draft, default=str)
-        if now != kept[0]:
-            kept[0] = now
-            drafts.write(name, draft)
 
-    async def enter(number: int, *, is_first: bool = False) -> None:
-        draft[STEP] = number
-        save()
-        stepper.set_value(steps[number].title)
-        body, refusals = bodies[number]
+class _Wizard:
+    """One thing at a time: what is clicked while a step is checked, entered or sent does nothing."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        draft: dict[str, Any],
+        drafts: Drafts,
+        name: str,
+        send: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._steps, self._draft, self._drafts, self._name, self._send = steps, draft, drafts, name, send
+        self._bodies: list[tuple[html.div, html.div]] = []
+        self._buttons: list[list[ui.button]] = []
+        self._is_busy, self._is_sent = True, False  # until the first step is there
+
+    def show(self, done: str) -> None:
+        """All steps, which are empty yet."""
+        props = 'flat header-nav=false animated=false :contracted="Quasar.Screen.lt.sm"'
+        with ui.stepper().props(props) as self._stepper:
+            for number, step in enumerate(self._steps):
+                with ui.step(step.title):
+                    body = html.div().classes("bp-step")
+                    self._bodies.append((body, html.div(**{"aria-live": "assertive"})))
+                    with ui.stepper_navigation().classes("bp-actions"):
+                        self._buttons.append(list(self._make_buttons(number, done)))
+
+    def _make_buttons(self, number: int, done: str) -> Sequence[ui.button]:
+        back, on = partial(self._enter, number - 1), partial(self._go_on, number)
+        made = [ui.button("Back", on_click=partial(self._alone, number, back)).props("flat no-caps")] if number else []
+        text = done if number == len(self._steps) - 1 else "Next"
+        return [*made, ui.button(text, on_click=partial(self._alone, number, on)).props("no-caps unelevated")]
+
+    async def begin(self) -> None:
+        """Where the draft left off. What is kept is what somebody changes from here on: to look writes nothing."""
+        begin = self._draft.get(STEP, 0)
+        is_there = isinstance(begin, int) and 0 <= begin < len(self._steps)
+        await self._enter(begin if is_there else 0, is_first=True)
+        self._kept = self._text()
+        self._timer = ui.timer(SAVE_SECONDS, self._save)
+        self._is_busy = False
+
+    async def _alone(self, number: int, act: Callable[[], Awaitable[None]]) -> None:
+        """Say why where the step refuses. What was sent cannot be sent again: its buttons stay off."""
+        if self._is_busy:
+            return
+        self._is_busy = True
+        _, refusals = self._bodies[number]
+        refusals.clear()
+        for button in self._buttons[number]:
+            button.disable()
+        try:
+            await act()
+        except BedplateError as exc:
+            with refusals:
+                notices.problem(exc)
+        finally:
+            if not self._is_sent:
+                self._is_busy = False
+                for button in self._buttons[number]:
+                    button.enable()
+
+    async def _enter(self, number: int, *, is_first: bool = False) -> None:
+        self._draft[STEP] = number
+        if number == len(self._steps) - 1:
+            stamp(self._draft)
+        if not is_first:
+            self._save()
+        self._stepper.set_value(self._steps[number].title)
+        body, refusals = self._bodies[number]
         refusals.clear()
         body.clear()
         with body:
-            heading = html.h2(steps[number].title, tabindex="-1")
+            heading = html.h2(self._steps[number].title, tabindex="-1")
             try:
-                await steps[number].build()
+                await self._steps[number].build()
             except BedplateError as exc:
                 notices.problem(exc)
         if not is_first:  # whoever reads by ear, or stands far below, is led to where the step begins
             ui.run_javascript(f"getHtmlElement({heading.id})?.focus()")
 
-    async def leave(number: int) -> None:
-        """Go on where this step is in order; say why where it is not."""
-        _, refusals = bodies[number]
-        refusals.clear()
-        buttons[number].disable()
-        try:
-            check = steps[number].check
-            if check is not None:
-                await check()
-            await (finish() if number == len(steps) - 1 else enter(number + 1))
-        except BedplateError as exc:
-            with refusals:
-                notices.problem(exc)
-        finally:
-            buttons[number].enable()
+    async def _go_on(self, number: int) -> None:
+        check = self._steps[number].check
+        if check is not None:
+            await check()
+        await (self._finish() if number == len(self._steps) - 1 else self._enter(number + 1))
 
-    async def finish() -> None:
-        await send()
-        timer.cancel()
-        drafts.drop(name)
+    async def _finish(self) -> None:
+        stamp(self._draft)
+        self._save()
+        await self._send()
+        self._is_sent = True
+        self._timer.cancel()
+        self._drafts.drop(self._name)
 
-    bodies: list[tuple[html.div, html.div]] = []
-    buttons: list[ui.button] = []
-    with ui.stepper().props('flat header-nav=false animated=false :contracted="Quasar.Screen.lt.sm"') as stepper:
-        for number, step in enumerate(steps):
-            with ui.step(step.title):
-                body = html.div().classes("bp-step")
-                refusals = html.div(**{"aria-live": "assertive"})
-                bodies.append((body, refusals))
-                with ui.stepper_navigation().classes("bp-actions"):
-                    if number:
-                        ui.button("Back", on_click=partial(enter, number - 1)).props("flat no-caps")
-                    is_last = number == len(steps) - 1
-                    go_on = ui.button(done if is_last else "Next", on_click=partial(leave, number))
-                    buttons.append(go_on.props("no-caps unelevated"))
-    timer = ui.timer(SAVE_SECONDS, save)
-    begin = draft.get(STEP, 0)
-    await enter(begin if isinstance(begin, int) and 0 <= begin < len(steps) else 0, is_first=True)
+    def _text(self) -> str:
+        return json.dumps(self._draft, default=str)
+
+    def _save(self) -> None:
+        now = self._text()
+        if now != self._kept:
+            self._kept = now
+            self._drafts.write(self._name, self._draft)
