@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nicegui import html, ui
 
 from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.task_words import column_title
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import Key, get_task
 
@@ -46,8 +47,18 @@ def guess(task: str, columns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def mapping(task: str, columns: Sequence[str], chosen: dict[str, Any], *, need_label: bool = True) -> None:
-    """A choice for each key. `chosen` holds {key: column}, and is changed; what it lacks is guessed first."""
+def mapping(
+    task: str,
+    columns: Sequence[str],
+    chosen: dict[str, Any],
+    *,
+    need_label: bool = True,
+    samples: Mapping[str, str] | None = None,
+) -> None:
+    """A choice for each key. `chosen` holds {key: column}, and is changed; what it lacks is guessed first.
+
+    With `samples`, {column: its value in the first row}, what a column holds stands below its choice.
+    """
     for name, column in guess(task, columns).items():
         if chosen.get(name) not in columns and not _is_path(chosen.get(name), columns):
             chosen[name] = column
@@ -55,23 +66,37 @@ def mapping(task: str, columns: Sequence[str], chosen: dict[str, Any], *, need_l
         for key in get_task(task).keys:
             if key.is_label and not need_label:
                 continue
-            _choice(key, columns, chosen)
+            _choice(key, columns, chosen, samples)
 
 
-def _choice(key: Key, columns: Sequence[str], chosen: dict[str, Any]) -> None:
-    optional = "" if key.required else " (may be left empty)"
+def _choice(key: Key, columns: Sequence[str], chosen: dict[str, Any], samples: Mapping[str, str] | None) -> None:
+    def take(event: Any) -> None:
+        chosen[key.name] = event.value or None
+        if sample is not None:
+            sample.set_text(_sample(samples or {}, event.value))
+
+    optional = "" if key.required else ", may be left empty"
     field = ui.select(
         sorted({*columns, *([chosen[key.name]] if chosen.get(key.name) else [])}, key=lambda name: name.lower()),
-        label=f"{key.name}{optional}",
+        label=f"{column_title(key.name)}{optional}",
         value=chosen.get(key.name) or None,
         clearable=True,
         with_input=True,
         new_value_mode="add-unique",
-        on_change=lambda event: chosen.update({key.name: event.value or None}),
+        on_change=take,
     )
     field.props("outlined dense").classes("bp-field")
+    sample = None if samples is None else hint(_sample(samples, chosen.get(key.name))).classes("bp-sample")
     if key.kind in ("list", "object"):
         hint(f"{key.name} holds {'a list' if key.kind == 'list' else 'an object'}; in CSV as JSON. A part: name.part")
+
+
+def _sample(samples: Mapping[str, str], column: str | None) -> str:
+    """What the first row has there; of a part, such as answers.text, the whole that it is in."""
+    if not column:
+        return "No column is chosen."
+    found = samples.get(column, samples.get(column.partition(".")[0]))
+    return "The data has no such column." if found is None else f"First row: {found or '(empty)'}"
 
 
 def check_columns(task: str, chosen: dict[str, Any], *, need_label: bool = True) -> None:
@@ -79,7 +104,8 @@ def check_columns(task: str, chosen: dict[str, Any], *, need_label: bool = True)
     keys = [key for key in get_task(task).keys if need_label or not key.is_label]
     missing = [key.name for key in keys if key.required and not chosen.get(key.name)]
     if missing:
-        raise Refused(f"No column is chosen for {', '.join(missing)}.", hint="Choose one for each.")
+        titles = ", ".join(map(column_title, missing))
+        raise Refused(f"No column is chosen for {titles}.", hint="Choose one for each.")
     used = [chosen[key.name] for key in keys if chosen.get(key.name)]
     twice = next((name for name in used if used.count(name) > 1), None)
     if twice is not None:
