@@ -7,13 +7,16 @@ from typing import Any
 
 from nicegui import html, ui
 
-from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.notices import hint, problem
 from bedplate.studio.parts.tables import Column, table
 from bedplate.studio.parts.uploads import upload_dataset
 from bedplate.studio.visit import Visit
+from bedplate.wire import url_path
+from bedplate_registry.errors import BedplateError
 
-__all__ = ["columns_in", "data_choice"]
+__all__ = ["columns_in", "data_choice", "first_row"]
 
+MOST_DATASETS = 500  # in the list; the name of any other is typed
 PREVIEW_ROWS = 5
 MOST_COLUMNS = 12
 MOST_CHARACTERS = 120
@@ -27,16 +30,27 @@ async def data_choice(
     *,
     also: Mapping[str, str] | None = None,
     about: str = "",
+    optional: bool = False,
     on_change: Callable[[], Awaitable[None] | None] | None = None,
 ) -> None:
-    """A field whose value is `draft[key]`: a dataset's reference, or one of `also` ({"auto": "split off …"})."""
+    """A field whose value is `draft[key]`: a dataset's reference, or one of `also` ({"auto": "split off …"}).
+
+    One that is `optional` can be emptied; its value is None then.
+    """
     others = dict(also or {})
 
-    async def show() -> None:
+    async def look() -> None:
+        """A name that was typed may be of nothing."""
         preview.clear()
         if draft.get(key) and draft[key] not in others:
             with preview:
-                await _preview(visit, draft[key])
+                try:
+                    await _preview(visit, draft[key])
+                except BedplateError as exc:
+                    problem(exc)
+
+    async def show() -> None:
+        await look()
         if on_change is not None:
             answer = on_change()
             if answer is not None:
@@ -46,7 +60,7 @@ async def data_choice(
         field.set_options(await _options(visit, others, ref), value=ref)
 
     async def changed(event: Any) -> None:
-        draft[key] = event.value
+        draft[key] = event.value or None
         await show()
 
     with html.div().classes("bp-panel"):
@@ -58,6 +72,8 @@ async def data_choice(
             label="Dataset",
             value=draft.get(key),
             with_input=True,
+            clearable=optional,
+            new_value_mode="add-unique",
             on_change=changed,
         )
         field.props(f'outlined dense aria-label="{label}: dataset"').classes("bp-field")
@@ -65,9 +81,7 @@ async def data_choice(
             with ui.expansion("Upload a file instead", icon="upload").props("dense"):
                 upload_dataset(visit, take)
         preview = html.div()
-        if draft.get(key) and draft[key] not in others:
-            with preview:
-                await _preview(visit, draft[key])
+        await look()
 
 
 async def columns_in(visit: Visit, ref: str) -> list[str]:
@@ -75,9 +89,16 @@ async def columns_in(visit: Visit, ref: str) -> list[str]:
     return list((await visit.ws.datasets.get(ref)).columns)
 
 
+async def first_row(visit: Visit, ref: str) -> dict[str, str]:
+    """What each column of a dataset holds in its first row, as a short text. Columns without a value have ""."""
+    rows = list(await visit.ws.datasets.preview(ref, limit=1))
+    found = rows[0] if rows else {}
+    return {name: _brief(found.get(name)) for name in await columns_in(visit, ref)}
+
+
 async def _options(visit: Visit, others: dict[str, str], chosen: str | None) -> dict[str, str]:
-    found = await visit.ws.datasets.list()
-    named = {one.ref: f"{one.ref} ({one.rows:,} rows)" for one in found}
+    found = await visit.ws.connection.items(url_path("datasets"), limit=MOST_DATASETS)
+    named = {str(one["ref"]): f"{one['ref']} ({one['rows']:,} rows)" for one in found}
     if chosen and chosen not in named and chosen not in others:
         named[chosen] = chosen
     return {**others, **named}

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
+import unicodedata
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from nicegui import events, ui
+from nicegui import events, html, ui
 
 from bedplate.remote.datasets import Dataset
 from bedplate.studio.parts import notices
+from bedplate.studio.parts.headings import action
+from bedplate.studio.parts.notices import hint
 from bedplate.studio.visit import Visit
-from bedplate_registry.errors import BedplateError, Refused
+from bedplate_registry.errors import BedplateError, NotFound, Refused
+from bedplate_registry.names import Name
 
 __all__ = ["SUFFIXES", "dataset_name", "upload_dataset"]
 
@@ -26,33 +30,99 @@ HEADER = """<div class="bp-upload-head">
   <q-circular-progress v-if="props.isUploading" indeterminate size="1.5rem"></q-circular-progress></div>"""
 
 
-def upload_dataset(visit: Visit, on_done: Done, *, label: str = "Upload a file") -> ui.upload:
-    """A field for one file of rows. `on_done` gets the reference of the dataset that it became, such as tickets:2."""
+# What was chosen; the library's own list has a button without a name.
+LIST = """<div v-for="file in props.files" :key="file.__key">{{ file.name }} ({{ file.__sizeLabel }})</div>"""
 
-    async def keep(event: events.UploadEventArguments) -> None:
+
+def upload_dataset(visit: Visit, on_done: Done, *, label: str = "Upload a file") -> ui.upload:
+    """A field for one file of rows. `on_done` gets the reference of the dataset that it became, such as tickets:2.
+
+    Nothing is sent before somebody has seen the name that it gets, and what has that name already.
+    """
+    return _Upload(visit, on_done, label).field
+
+
+class _Upload:
+    """The field, and below it, once a file was chosen, its name and the buttons."""
+
+    def __init__(self, visit: Visit, on_done: Done, label: str) -> None:
+        self._visit, self._on_done = visit, on_done
+        self.field = ui.upload(label=label, on_upload=self._keep, max_files=1)
+        self.field.add_slot("header", HEADER % {"label": label})
+        self.field.add_slot("list", LIST)
+        self.field.props(f'flat bordered accept="{",".join(SUFFIXES)}"').classes("bp-upload")
+        self.field.on("added", lambda event: self._ask(str(event.args)), js_handler="(files) => emit(files[0].name)")
+        self.field.on("rejected", lambda: notices.toast_problem(_not_taken()))
+        self.field.on("failed", self._failed)
+        self._asked = html.div()
+
+    async def _ask(self, file: str) -> None:
+        """Under which name?"""
+        self._asked.clear()
+        with self._asked:
+            self._name = ui.input("Name of the dataset", value=dataset_name(file)).classes("bp-field")
+            self._name.props("outlined dense debounce=250").on_value_change(self._tell)
+            self._about = hint("").props("aria-live=polite")
+            with html.div().classes("bp-actions"):
+                action("Add", self._send, primary=True)
+                action("Choose another file", self._forget)
+        await self._tell()
+
+    async def _tell(self) -> None:
+        """Whether others' rows have this name."""
+        name = str(self._name.value or "").strip()
         try:
-            ref = await _add(visit, event)
+            self._about.set_text(await _becomes(self._visit, name))
+        except BedplateError as exc:
+            self._about.set_text(f"{exc.message} {exc.hint}".strip())
+
+    def _send(self) -> None:
+        self._as = str(Name.parse(str(self._name.value or "").strip()))
+        self._asked.clear()
+        with self._asked:
+            hint("It is sent and read …").props("role=status")
+        self.field.run_method("upload")
+
+    def _forget(self) -> None:
+        self._asked.clear()
+        self.field.reset()
+
+    def _failed(self) -> None:
+        self._forget()
+        notices.toast_problem(Refused("The file did not arrive.", hint="Look whether it is too large; try again."))
+
+    async def _keep(self, event: events.UploadEventArguments) -> None:
+        try:
+            ref = await _add(self._visit, self._as, event)
         except BedplateError as exc:
             notices.toast_problem(exc)
         else:
             notices.toast(f"{event.file.name} is the dataset {ref} now.")
-            answer = on_done(ref)
+            answer = self._on_done(ref)
             if answer is not None:
                 await answer
         finally:
-            field.reset()
-
-    field = ui.upload(label=label, auto_upload=True, on_upload=keep, max_files=1)
-    field.add_slot("header", HEADER % {"label": label})
-    field.props(f'flat bordered accept="{",".join(SUFFIXES)}"').classes("bp-upload")
-    field.on(
-        "rejected",
-        lambda: notices.toast_problem(Refused("That file is not taken.", hint=f"Give one of {', '.join(SUFFIXES)}.")),
-    )
-    return field
+            self._forget()
 
 
-async def _add(visit: Visit, event: events.UploadEventArguments) -> str:
+def _not_taken() -> Refused:
+    return Refused("That file is not taken.", hint=f"Give one of {', '.join(SUFFIXES)}.")
+
+
+async def _becomes(visit: Visit, name: str) -> str:
+    """What a file of this name will be. Raises Refused for what is no name."""
+    Name.parse(name)
+    try:
+        there = list(await visit.ws.datasets.versions(name))
+    except NotFound:
+        there = []
+    if not there:
+        return f"This becomes a new dataset, {name}."
+    newest = max(int(one.ref.rpartition(":")[2]) for one in there)
+    return f"This becomes version {newest + 1} of {name}, which is there already. Change the name for one of its own."
+
+
+async def _add(visit: Visit, name: str, event: events.UploadEventArguments) -> str:
     """Through a file of our own, named by its form alone: the name that the browser gives is a label, not a path."""
     suffix = Path(event.file.name).suffix.lower()
     if suffix not in SUFFIXES:
@@ -60,11 +130,13 @@ async def _add(visit: Visit, event: events.UploadEventArguments) -> str:
     with await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="bedplate-upload-") as folder:
         path = Path(folder) / f"rows{suffix}"
         await event.file.save(path)
-        added: Dataset = await visit.ws.datasets.add(dataset_name(event.file.name), path)  # type: ignore[assignment]
+        added: Dataset = await visit.ws.datasets.add(name, path)  # type: ignore[assignment]
     return added.ref
 
 
 def dataset_name(filename: str) -> str:
-    """A name for what was in a file: lower-case letters, digits and dashes."""
-    stem = re.sub(r"[^a-z0-9]+", "-", Path(filename).stem.lower()).strip("-")[:48].rstrip("-")
-    return stem if stem[:1].isalnum() else "rows"
+    """A name for what was in a file: lower-case letters, digits and dashes. Letters lose their accents."""
+    letters = unicodedata.normalize("NFKD", Path(filename).stem.casefold())
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].rstrip("-")
+    return stem or "rows"
