@@ -19,7 +19,7 @@ from bedplate.studio.parts.finetune_draft import blank, body_of, draft_of_job, f
 from bedplate.studio.parts.task_choice import can_learn, why_not
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.parsing import of_task
-from bedplate_trainers.settings import FinetuneSettings
+from bedplate_trainers.settings import EvaluateSettings, FinetuneSettings
 from harness import wait_for, write_messages
 from studio_browser import House, Window
 
@@ -59,7 +59,7 @@ def test_the_job_is_the_one_that_each_shown_text_makes(
     page.get_by_label("Name of the result").fill("acme/wizard-made")
     page.get_by_label("Device").click()
     page.get_by_role("option", name="CPU", exact=True).click()
-    go_on(page, "The same by other ways")
+    go_on(page, "The same as code")
     texts = shown_texts(page)
     page.get_by_role("button", name="Start the fine-tune").click()
     page.wait_for_url("**/studio/jobs/finetune-*")
@@ -151,6 +151,8 @@ def test_settings_of_another_task_are_left_behind() -> None:
     given = {"seed": 1, "class_names": ["a"], "metric_for_best_model": "accuracy", "num_beams": 2}
     assert settings_for("translation", given) == {"seed": 1, "num_beams": 2}
     assert set(settings_for("text-classification", given)) == {"seed", "class_names", "metric_for_best_model"}
+    of_report = {"metrics": ["rouge"], "n_best_size": 5, "seed": 1}
+    assert settings_for("text-classification", of_report, EvaluateSettings.from_mapping) == {"seed": 1}
 
 
 def test_every_setting_has_what_a_form_says_of_it() -> None:

@@ -44,7 +44,7 @@ def test_from_a_model_id_to_scored_rows_without_leaving_the_browser(
     page.get_by_text("More: another").click()
     page.get_by_label("The URL of another Hub").fill(hub)
     go_on(page, "This server's policy")
-    go_on(page, "The same elsewhere")
+    go_on(page, "The same as code")
     start(page, "Import")
     _ended(page)
     base = house.ws.models.get("acme/tiny-encoder").ref
@@ -59,25 +59,27 @@ def test_from_a_model_id_to_scored_rows_without_leaving_the_browser(
     page.get_by_role("textbox", name="num_train_epochs").fill("2")
     go_on(page, "Name of the result")
     page.get_by_label("Name of the result").fill("acme/way-tuned")
-    go_on(page, "The same by other ways")
+    go_on(page, "The same as code")
     start(page, "Start the fine-tune")
     page.wait_for_url("**/studio/jobs/finetune-*")
     _kill_control_plane(house)
     _ended(page)
-    assert page.locator("canvas, .nicegui-echart svg").count() >= 1  # the curves are there, those from before the kill too
+    assert (
+        page.locator("canvas, .nicegui-echart svg").count() >= 1
+    )  # the curves are there, those from before the kill too
 
     page = window.open("/evaluate?model=acme/way-tuned&data=messages:1")
     go_on(page, "Test data")
     go_on(page, "Guessed by the names")
     go_on(page, "All that apply")
-    go_on(page, "The same by other ways")
+    go_on(page, "The same as code")
     start(page, "Start the evaluation")
     _ended(page)
     assert other.open("/evaluations").get_by_text("acme/way-tuned:1").first.is_visible()
 
     page = window.open("/deploy?model=acme/way-tuned:1")
     go_on(page, "Name of the endpoint")
-    go_on(page, "The same by other ways")
+    go_on(page, "The same as code")
     start(page, "Deploy")
     page.get_by_role("button", name="I have kept it").click()
     page.wait_for_url("**/studio/endpoints/way-tuned")
@@ -118,6 +120,7 @@ def start(page: Page, name: str) -> None:
 def _upload(page: Page, file: Path) -> None:
     page.get_by_text("Upload a file instead").first.click()
     page.locator("input[type=file]").first.set_input_files(file)
+    page.get_by_role("button", name="Add", exact=True).click()
     page.get_by_text("is the dataset messages:1 now").wait_for()
 
 

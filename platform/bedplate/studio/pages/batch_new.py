@@ -9,6 +9,7 @@ from nicegui import html, ui
 from bedplate.studio.asked import Asked
 from bedplate.studio.frame import page
 from bedplate.studio.parts.data_choice import columns_in, data_choice
+from bedplate.studio.parts.device_form import DEVICES
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.forecast import free_text
 from bedplate.studio.parts.headings import section, title
@@ -25,7 +26,6 @@ from bedplate_registry.sizes import size_text
 from bedplate_registry.tables import FORMATS, format_of
 from bedplate_registry.tasks import TASKS
 
-DEVICES = {"auto": "auto: a GPU where there is one, else the CPU", "cpu": "CPU", "cuda": "GPU"}
 MOST_MODELS = 500  # in the list; the name of any other is typed
 OTHERS = Setting("others", "json", 'Any other parameter of scoring, as in {"max_length": 64}.')
 
@@ -36,15 +36,22 @@ async def batch_new(visit: Visit, model: str = "", input: str = "") -> None:
     if not visit.may("batch"):
         raise Forbidden(f"The role {visit.role!r} scores no files.", hint="Ask an admin for the role 'user'.")
     name = f"batch {model} {input}"
-    draft = visit.drafts.read(name) or _blank(model, input)
+    draft = {**blank(model, input), **visit.drafts.read(name)}
     with title("Score a file", "Every row gets its answer beside it, in its own order; a bad row gets its reason."):
         pass
     await _Batch(visit, name, draft).show()
 
 
-def _blank(model: str, input: str) -> dict[str, Any]:
+def blank(model: str, input: str) -> dict[str, Any]:
+    """Nothing is filled in yet but what the address says."""
     draft: dict[str, Any] = {"model": model or None, "task": None, "input": input or None, "mapping": {}}
-    return {**draft, "parameters": {}, "output": "", "error_threshold": None, "device": "auto"}
+    return {**draft, "parameters": {}, "output": "", "is_proposed": True, "error_threshold": None, "device": "auto"}
+
+
+def fill_output(draft: dict[str, Any]) -> None:
+    """Propose a name for the file of scored rows, unless one was chosen: after the rows."""
+    if draft["is_proposed"]:
+        draft["output"] = f"{str(Ref.parse(draft['input']).name).rpartition('/')[2]}-scored.csv"
 
 
 class _Batch:
@@ -151,16 +158,14 @@ class _Batch:
         if not isinstance(others, dict):
             raise Refused("The other parameters are no object.", hint='Write them as in {"max_length": 64}.')
         self._draft["parameters"] = {**others, **values}
-        if not self._draft["output"]:
-            stem = str(Ref.parse(self._draft["input"]).name).rpartition("/")[2]
-            self._draft["output"] = f"{stem}-scored.csv"
+        fill_output(self._draft)
 
     # --- output and device ---
 
     async def _build_output(self) -> None:
         draft = self._draft
         output = ui.input("File of scored rows", value=draft["output"]).props("outlined dense").classes("bp-field")
-        output.on_value_change(lambda event: draft.update(output=str(event.value or "").strip()))
+        output.on_value_change(lambda event: draft.update(output=str(event.value or "").strip(), is_proposed=False))
         hint(f"Its ending tells the format: {', '.join('.' + name for name in FORMATS)}.")
         most = ui.number("Bad rows that are allowed (empty: any number)", value=draft["error_threshold"], min=0)
         most.props("outlined dense").classes("bp-field")
@@ -191,11 +196,11 @@ class _Batch:
                 ("Memory", f"about {size_text(demand['memory_bytes'])}"),
             ]
         )
-        html.h3("The same by other ways")
+        html.h3("The same as code")
         how(self._asked, self._visit.origin)
 
     async def _send(self) -> None:
-        job = await self._ws.submit("batch", self._asked.given)
+        job = await self._ws.submit("batch", self._asked.given, client_key=self._draft.get("key"))
         go("batch", "jobs", job.id)
 
     async def _plan(self) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from nicegui import html, ui
 from bedplate.studio.asked import Asked
 from bedplate.studio.frame import page
 from bedplate.studio.parts.data_choice import columns_in, data_choice
+from bedplate.studio.parts.data_findings import data_findings
+from bedplate.studio.parts.device_form import DEVICES
 from bedplate.studio.parts.facts import facts
+from bedplate.studio.parts.finetune_draft import settings_for
 from bedplate.studio.parts.forecast import free_text
 from bedplate.studio.parts.headings import title
 from bedplate.studio.parts.how import how
@@ -25,8 +28,6 @@ from bedplate_registry.sizes import size_text
 from bedplate_registry.tasks import TASKS
 from bedplate_trainers.settings import EvaluateSettings
 
-DEVICES = {"auto": "auto: a GPU where there is one, else the CPU", "cpu": "CPU", "cuda": "GPU"}
-
 
 @page("/evaluate", "Evaluate", section="Evaluations")
 async def evaluate(visit: Visit, model: str = "", data: str = "", from_job: str = "") -> None:
@@ -34,15 +35,16 @@ async def evaluate(visit: Visit, model: str = "", data: str = "", from_job: str 
     if not visit.may("train"):
         raise Forbidden(f"The role {visit.role!r} evaluates nothing.", hint="Ask an admin for the role 'user'.")
     name = f"evaluate {model} {data} {from_job}"
-    draft = visit.drafts.read(name) or _blank(model, data)
+    draft = {**blank(model, data), **visit.drafts.read(name)}
     if from_job and "step" not in draft:
-        draft = _of_job((await visit.ws.jobs.get(from_job)).data["spec"])
+        draft |= _of_job((await visit.ws.jobs.get(from_job)).data["spec"])
     with title("Evaluate", "How well a model does its task on rows of yours, alone or beside another one."):
         pass
     await _Evaluate(visit, name, draft).show()
 
 
-def _blank(model: str, data: str) -> dict[str, Any]:
+def blank(model: str, data: str) -> dict[str, Any]:
+    """Nothing is filled in yet but what the address says."""
     draft: dict[str, Any] = {"model": model or None, "against": None, "task": None, "data": data or None}
     return {**draft, "train": None, "mapping": {}, "settings": {}, "device": "auto"}
 
@@ -86,7 +88,7 @@ class _Evaluate:
             await self._guess_task()
         self._tasks = ui.select(tasks, label="Task", value=self._draft["task"]).props("outlined dense")
         self._tasks.classes("bp-field").on_value_change(lambda event: self._draft.update(task=event.value))
-        await model_choice(self._visit, self._draft, "against", "Beside another model (may be left empty)")
+        await model_choice(self._visit, self._draft, "against", "Against another model (may be left empty)")
 
     async def _guess_task(self) -> None:
         """A model that has a head does that; for a base somebody says what it is looked at for."""
@@ -106,6 +108,8 @@ class _Evaluate:
         for key in ("model", "against"):
             if self._draft[key]:
                 self._draft[key] = (await self._ws.models.get(self._draft[key])).ref
+        given = self._draft["settings"]
+        self._draft["settings"] = settings_for(self._draft["task"], given, EvaluateSettings.from_mapping)
 
     # --- data ---
 
@@ -128,10 +132,20 @@ class _Evaluate:
     async def _build_columns(self) -> None:
         hint("Which column of the data holds what the task needs. Guessed by the names: look whether it is right.")
         mapping(self._draft["task"], await columns_in(self._visit, self._draft["data"]), self._draft["mapping"])
+        data_findings(self._visit, self._check_request)
 
     async def _check_columns(self) -> None:
         check_columns(self._draft["task"], self._draft["mapping"])
-        await self._plan()
+        await self._plan(with_settings=False)
+
+    def _check_request(self) -> dict[str, Any]:
+        """Of all rows that are given."""
+        draft = self._draft
+        check_columns(draft["task"], draft["mapping"])
+        rows = {"train": draft["train"], "test": draft["data"]} if draft["train"] else {"data": draft["data"]}
+        names = draft["settings"].get("class_names")
+        columns = columns_of(draft["task"], draft["mapping"])
+        return {"task": draft["task"], **rows, "columns": columns, **({"class_names": list(names)} if names else {})}
 
     # --- metrics and device ---
 
@@ -166,7 +180,7 @@ class _Evaluate:
         facts(
             [
                 ("Model", spec["model"]),
-                ("Beside", spec["against"]),
+                ("Against", spec["against"]),
                 ("Task", TASKS[spec["task"]].title),
                 ("Test data", self._draft["data"]),
                 ("Training data", self._draft["train"]),
@@ -174,13 +188,14 @@ class _Evaluate:
                 ("Memory", f"about {size_text(demand['memory_bytes'])}"),
             ]
         )
-        html.h3("The same by other ways")
+        html.h3("The same as code")
         how(self._asked, self._visit.origin)
 
     async def _send(self) -> None:
-        job = await self._ws.submit("evaluate", self._asked.given)
+        job = await self._ws.submit("evaluate", self._asked.given, client_key=self._draft.get("key"))
         go("jobs", job.id)
 
-    async def _plan(self) -> dict[str, Any]:
+    async def _plan(self, *, with_settings: bool = True) -> dict[str, Any]:
         """The job as it would be queued. Raises what the server would refuse it for."""
-        return await self._ws.plan("evaluate", self._asked.given)
+        body = self._asked.given
+        return await self._ws.plan("evaluate", body if with_settings else {**body, "settings": {}})

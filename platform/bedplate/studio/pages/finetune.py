@@ -47,11 +47,10 @@ SHARED = {AUTO: "Split off the training rows"}
 async def finetune(visit: Visit, model: str = "", train: str = "", from_job: str = "") -> None:
     """`model` and `train` are filled in; `from_job` fills in all that a job was asked for."""
     name = f"finetune {model} {train} {from_job}"
-    draft = visit.drafts.read(name)
-    if not draft:
-        draft = blank(model or None, train or None)
-        if from_job:
-            draft = draft_of_job((await visit.ws.jobs.get(from_job)).data)
+    kept = visit.drafts.read(name)
+    draft = {**blank(model or None, train or None), **kept}
+    if from_job and not kept:
+        draft = draft_of_job((await visit.ws.jobs.get(from_job)).data)
     with title("Fine-tune", "A model learns a task from your rows. Nothing begins before the last step."):
         pass
     if not visit.may("train"):
@@ -223,14 +222,14 @@ class _Finetune:
         with html.div().classes("bp-panel"):
             html.h3(f"{plan['spec']['model']} learns {get_task(self._draft['task']).title.lower()}")
             forecast(plan, await self._ws.compute(), model, pace_of(plan["spec"], jobs))
-        html.h3("The same by other ways")
+        html.h3("The same as code")
         how(Asked("finetune", body_of(self._draft)), self._visit.origin)
 
     async def send(self) -> None:
         """Submit the job and lead to it."""
         if not self._visit.may("train"):
             raise Forbidden(f"The role {self._visit.role} may not start a fine-tune.", hint="Ask an admin for 'user'.")
-        job = await self._ws.submit("finetune", body_of(self._draft))
+        job = await self._ws.submit("finetune", body_of(self._draft), client_key=self._draft.get("key"))
         go("jobs", job.id)
 
     async def _plan(self, *, with_settings: bool = True) -> dict[str, Any]:

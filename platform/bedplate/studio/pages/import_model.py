@@ -22,6 +22,9 @@ from bedplate_registry.tasks import TASKS
 
 FILES = (Column("path", "File"), Column("size_bytes", "Size", "bytes"), Column("here", "Already here"))
 OPTIONS = ("model_id", "revision", "task", "name", "hub", "base", "accept_license", "convert_weights")
+BLANK = dict.fromkeys((*OPTIONS, "accepted_for"))
+# What is said of one model's license, weights and base in step two, and is not said of another one's.
+OF_ONE_MODEL = ("accept_license", "convert_weights", "base")
 # What step two can settle: the plan's problem is no reason not to go on to it.
 SETTLED_LATER = ("license-not-accepted", "pickle-weights", "no-base")
 
@@ -34,7 +37,7 @@ async def import_model(visit: Visit, model_id: str = "") -> None:
     with title("Import a model", "From a Hub into this registry: fetched, checked, pinned to its commit."):
         pass
     name = f"import {model_id}"
-    await _Import(visit, name, {"model_id": model_id, **visit.drafts.read(name)}).show()
+    await _Import(visit, name, {**BLANK, "model_id": model_id, **visit.drafts.read(name)}).show()
 
 
 class _Import:
@@ -81,6 +84,7 @@ class _Import:
     async def _check_model(self) -> None:
         if not self._draft.get("model_id"):
             raise Refused("No model is named.", hint="Give its MODEL_ID, such as google-bert/bert-base-uncased.")
+        forget_others(self._draft)
         problem = (await self._look())["problem"]
         if problem is not None and problem["code"] not in SETTLED_LATER:
             raise Refused(problem["message"], hint=problem["hint"], code=problem["code"])
@@ -118,10 +122,17 @@ class _Import:
         files = [{**file, "id": file["path"], "here": "yes" if file["here"] else ""} for file in plan["files"]]
         with ui.expansion(f"{len(files)} files").props("dense"):
             table(FILES, files, name="Files to import")
-        html.h2("The same elsewhere")
+        html.h3("The same as code")
         how(self._asked, self._visit.origin)
 
     async def _send(self) -> None:
-        job = await self._visit.ws.submit("import", self._asked.given)
+        job = await self._visit.ws.submit("import", self._asked.given, client_key=self._draft.get("key"))
         notices.toast(f"{self._draft['model_id']} is being imported.")
         go("jobs", job.id)
+
+
+def forget_others(draft: dict[str, Any]) -> None:
+    """Drop what was accepted or chosen for another model than the one that is named now."""
+    named = [draft[name] or None for name in ("model_id", "revision", "hub")]
+    if draft["accepted_for"] != named:
+        draft.update(dict.fromkeys(OF_ONE_MODEL), accepted_for=named)

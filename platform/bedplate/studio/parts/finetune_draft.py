@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -70,14 +70,19 @@ def fill_output(draft: Draft) -> None:
         draft["output"] = f"{owner}/{joined}" if owner else joined
 
 
-def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that the task has, with values that it takes: what is left when another task is chosen."""
-    return {name: value for name, value in settings.items() if _fits(task, name, value)}
+def settings_for(
+    task: str, settings: Mapping[str, Any], parse: Callable[..., object] = FinetuneSettings.each_from_mapping
+) -> dict[str, Any]:
+    """Those that the task has, with values that it takes: what is left when another task is chosen.
+
+    `parse` raises Refused for {name: value} that the task has not.
+    """
+    return {name: value for name, value in settings.items() if _fits(parse, task, name, value)}
 
 
-def _fits(task: str, name: str, value: Any) -> bool:
+def _fits(parse: Callable[..., object], task: str, name: str, value: Any) -> bool:
     try:
-        FinetuneSettings.each_from_mapping({name: value}, task)
+        parse({name: value}, task)
     except Refused:
         return False
     return True

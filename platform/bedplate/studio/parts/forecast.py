@@ -18,6 +18,7 @@ __all__ = ["Pace", "forecast", "free_text", "pace_of"]
 Json = Mapping[str, Any]
 SOURCES = (Column("setting", "Setting"), Column("value", "Value"), Column("source", "Where it comes from"))
 FEW_ROWS = 30  # of a test or a validation: the figures say little then
+WEIGHT_BYTES = 4  # of a parameter, as it is trained and kept
 LARGE_ON_CPU = 100_000_000  # parameters
 
 
@@ -57,6 +58,7 @@ def forecast(plan: Json, compute: Json, model: Json, pace: Pace | None = None) -
             ("Device", _device(spec, demand)),
             ("Cores", f"{demand['cores']} of {compute['cores']}"),
             ("Memory", f"about {size_text(demand['memory_bytes'])} of {size_text(compute['memory_bytes'])}"),
+            ("Disk", _disk(spec, model)),
             ("Begins", _begins(demand, compute)),
             ("Time", pace.text(spec) if pace else "measured by its first steps; the job's page shows it then"),
             ("Result", f"{spec['output']}, with a report on the test rows"),
@@ -85,7 +87,7 @@ def _free_cards(compute: Json) -> int:
 
 def _warnings(doubts: Sequence[str]) -> None:
     if doubts:
-        with html.ul(**{"aria-label": "To be thought of"}).classes("bp-calmbox"):
+        with html.ul(**{"aria-label": "To be thought of"}).classes("bp-warnings"):
             for doubt in doubts:
                 html.li(doubt)
 
@@ -131,6 +133,16 @@ def _device(spec: Json, demand: Json) -> str:
     if demand["gpus"]:
         return f"{demand['gpus']} GPU{'s' if demand['gpus'] > 1 else ''}"
     return "CPU" if processes == 1 else f"CPU, in {processes} processes"
+
+
+def _disk(spec: Json, model: Json) -> str:
+    """At the most: each checkpoint holds the weights and two moments of each, and one more is written than is kept."""
+    weights = model["parameters"] * WEIGHT_BYTES
+    kept = int(spec["forecast"]["values"]["save_total_limit"])
+    size = size_text((kept + 1) * 3 * weights + weights)
+    return (
+        f"up to about {size} while it runs ({kept + 1} checkpoints and the result), then {size_text(weights)} at most"
+    )
 
 
 def _begins(demand: Json, compute: Json) -> str:
