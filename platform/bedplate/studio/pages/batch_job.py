@@ -13,7 +13,7 @@ from bedplate.studio.parts.headings import action, section, title
 from bedplate.studio.parts.job_progress import JobProgress
 from bedplate.studio.parts.job_words import data_text
 from bedplate.studio.parts.live import every
-from bedplate.studio.parts.preview import Preview
+from bedplate.studio.parts.preview import Preview, rounded
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -33,6 +33,7 @@ async def batch_job(visit: Visit, job_id: str) -> None:
         await job.refresh()
         progress.show(job.data)
         if job.state == "succeeded":
+            rows.clear()
             with rows:
                 await _rows(visit, job.data)
         return job.is_final
@@ -78,4 +79,4 @@ async def _rows(visit: Visit, job: Mapping[str, Any]) -> None:
             html.a(f"Download {result['output']}", href=path, download=result["output"]).classes("bp-button bp-primary")
         first = await fetch(0, 1)
         columns = list(dict.fromkeys(column for row in first["items"] for column in row))
-        await Preview(fetch, columns, result["rows"], name="Scored rows").begin()
+        await Preview(fetch, columns, result["rows"], name="Scored rows", read=rounded).begin()

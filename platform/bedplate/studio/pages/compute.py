@@ -40,6 +40,7 @@ class _Board:
         self._visit = visit
         self._cards: dict[str, Gauge] = {}
         self._seen: dict[str, Any] = {}
+        self._owners: dict[str, str] = {}  # of endpoints
         with html.div().classes("bp-panel"):
             self._cores, self._memory = Gauge("Cores"), Gauge("Memory")
         with section("GPUs"):
@@ -52,6 +53,7 @@ class _Board:
     async def look(self) -> bool:
         """Everything as it is now; it never ends."""
         found = await self._visit.ws.compute()
+        await self._tell_owners([*found["holders"], *(one for card in found["gpus"] for one in card["held_by"])])
         free, cores = found["free"], found["cores"]
         self._cores.show(cores - free["cores"], cores, f"{free['cores']} of {cores} free")
         total, left = found["memory_bytes"], free["memory_bytes"]
@@ -63,6 +65,14 @@ class _Board:
         queue = [found["queue"], found["jobs_queued"]]
         self._redraw(self._queue, queue, lambda: _queue(found["queue"], found["jobs_queued"]))
         return False
+
+    async def _tell_owners(self, holders: list[dict[str, Any]]) -> None:
+        """A replica belongs to whom its endpoint belongs to."""
+        replicas = [holder for holder in holders if not holder["owner"] and "/" in holder["id"]]
+        if any(_endpoint_of(replica) not in self._owners for replica in replicas):
+            self._owners = {each.name: each.data["owner"] for each in await self._visit.ws.endpoints.list()}
+        for replica in replicas:
+            replica["owner"] = self._owners.get(_endpoint_of(replica))
 
     def _show_cards(self, cards: list[dict[str, Any]]) -> None:
         named = [(card["uuid"], card["problem"]) for card in cards]
@@ -90,6 +100,10 @@ class _Board:
             where.clear()
             with where:
                 draw()
+
+
+def _endpoint_of(replica: Mapping[str, Any]) -> str:
+    return str(replica["id"]).partition("/")[0]
 
 
 def _about(card: Mapping[str, Any]) -> str:
@@ -145,5 +159,7 @@ def _name(kind: str, name: str) -> None:
     """A job as a link; a replica belongs to the endpoint that it is called after."""
     if kind == "job":
         html.a(name, href=place("jobs", name))
+    elif "/" in name:
+        html.a(name, href=place("endpoints", name.partition("/")[0]))
     else:
         html.span(name)

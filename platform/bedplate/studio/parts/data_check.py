@@ -15,6 +15,7 @@ from bedplate.studio.parts.live import every
 from bedplate.studio.parts.mapping import check_columns, columns_of, guess, mapping
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
+from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import TASKS
 
 __all__ = ["DataCheck"]
@@ -53,12 +54,15 @@ class DataCheck:
 
             async def look() -> bool:
                 job = await self._visit.ws.jobs.get(job_id)
+                if job.kind != "data-check":
+                    raise Refused(f"{job_id} is no data check.", hint=f"See it at {place('jobs', job_id)}.")
                 if not job_panel:
                     with progress:
                         html.a(job_id, href=place("jobs", job_id))
                         job_panel.append(JobProgress(job.data))
                 job_panel[0].show(job.data)
                 if job.state == "succeeded":
+                    found.clear()
                     with found:
                         show_findings(self._visit, job.data)
                 return job.is_final

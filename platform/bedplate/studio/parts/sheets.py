@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from nicegui import html, ui
 
-__all__ = ["cell", "sheet"]
+__all__ = ["MOST_CHARACTERS", "SHOWN_CHARACTERS", "cell", "sheet"]
 
 SHOWN_CHARACTERS = 200  # of a cell, before it is unfolded
-MOST_CHARACTERS = 20_000  # of a cell that was unfolded: what is longer is no reading
+MOST_CHARACTERS = 2000  # of a cell that was unfolded: what is longer is no reading
 
 
 @contextmanager
@@ -27,16 +27,16 @@ def sheet(headings: Sequence[str], *, name: str) -> Iterator[None]:
             yield
 
 
-def cell(text: str) -> None:
-    """A cell of text; a long one begins folded."""
+def cell(text: str, *, most: int = MOST_CHARACTERS) -> None:
+    """A cell of text, cut after `most` characters; a long one begins folded."""
     with html.td():
-        if len(text) <= SHOWN_CHARACTERS:
-            html.span(text)
+        if len(text) <= SHOWN_CHARACTERS or most <= SHOWN_CHARACTERS:
+            html.span(_cut(text, most))
             return
         with html.details():
             html.summary(f"{text[:SHOWN_CHARACTERS]}…")
-            ui.label(_cut(text))
+            ui.label(_cut(text, most))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any
 from nicegui import events, html, ui
 
 from bedplate.studio.parts.notices import hint, toast_problem
+from bedplate.studio.parts.task_words import input_title
 from bedplate.studio.parts.try_picture import example_picture
 from bedplate.studio.parts.try_settings import MAIN, Setting, SettingInputs, settings_of
 from bedplate_registry.errors import Refused
@@ -20,15 +22,7 @@ __all__ = ["TryForm"]
 
 MOST_IMAGE_BYTES = 6 << 20  # as base64 it is a third more, and a request has 8 MiB
 MASK = re.compile(r"\[MASK\]|<mask>|<\|mask\|>|<extra_id_0>|\[mask\]|_{3,}")
-# What people call the inputs, and by which names they go over the wire where there are several.
-TITLES = {
-    "sentence1": "Text",
-    "sentence2": "Second text, for models of pairs",
-    "tokens": "Text",
-    "source": "Text to translate",
-    "document": "Text to summarize",
-    "text": "Text with a mask",
-}
+# By which names they go over the wire where there are several.
 WIRE = {"sentence1": "text", "sentence2": "text_pair"}
 LONG = frozenset(("context", "document"))
 EXAMPLES: Mapping[str, Mapping[str, str]] = {
@@ -56,19 +50,25 @@ INSERT = """() => {
 
 
 class TryForm:
-    """The fields of one task. `sample` is what the endpoint was tried with: {"inputs", "parameters"}, or nothing."""
+    """The fields of one task. `sample` is what the endpoint was tried with: {"inputs", "parameters"}, or nothing.
 
-    def __init__(self, task: str, sample: Mapping[str, Any], on_change: Callable[[], Any]) -> None:
+    Without `may_send` no image of one's own is taken.
+    """
+
+    def __init__(
+        self, task: str, sample: Mapping[str, Any], on_change: Callable[[], Any], *, may_send: bool = True
+    ) -> None:
         self._task, self._on_change = get_task(task), on_change
         self._fields: dict[str, Any] = {}
-        self._image: bytes = b""
+        self._may_send = may_send
+        self._image, self._encoded = b"", ""
         self._rest: SettingInputs | None = None
         self._given = {**(sample.get("parameters") or {}), **_languages(sample), **USUAL.get(task, {})}
         examples = {**EXAMPLES.get(task, {}), **self._texts_of(sample)}
         for key in self._task.inputs:
             if key.kind == "image":
                 self._image_field()
-            elif key.required or key.name in TITLES:
+            elif key.required or key.name in WIRE:
                 self._text_field(key, examples.get(key.name, ""))
         if task == "fill-mask":
             self._mask_button(examples.get("text", ""))
@@ -103,12 +103,12 @@ class TryForm:
 
     def _inputs(self) -> Any:
         if not self._fields:
-            return base64.b64encode(self._image).decode()
+            return self._encoded
         values = {name: str(field.value or "") for name, field in self._fields.items()}
         required = [key.name for key in self._task.inputs if key.required]
         for name in required:
             if not values[name].strip():
-                raise Refused(f"{_title(name)} is empty.", hint="Write something there.", code="no-input")
+                raise Refused(f"{input_title(name)} is empty.", hint="Write something there.", code="no-input")
         given = {name: value for name, value in values.items() if value or name in required}
         if len(given) == 1:
             return next(iter(given.values()))
@@ -127,7 +127,7 @@ class TryForm:
         return {name: _text(value) for name, value in found.items() if value is not None}
 
     def _text_field(self, key: Key, text: str) -> None:
-        title = _title(key.name)
+        title = input_title(key.name)
         field = ui.textarea(title, value=text).props("outlined autogrow debounce=150").classes("w-full")
         field.props(f'input-style="min-height: {"8rem" if key.name in LONG else "3.2rem"}"')
         self._fields[key.name] = field.on_value_change(self._on_change)
@@ -140,15 +140,25 @@ class TryForm:
 
     def _image_field(self) -> None:
         self._image = example_picture()
-        self._picture = html.img(src=_data_url(self._image), alt="The image that is sent").classes("bp-try-image")
+        self._encoded = _encoded(self._image)
+        url = _data_url(self._image, self._encoded)
+        self._picture = html.img(src=url, alt="The image that is sent").classes("bp-try-image")
+        if not self._may_send:
+            return
         upload = ui.upload(auto_upload=True, max_file_size=MOST_IMAGE_BYTES, on_upload=self._take)
         upload.on("rejected", lambda: toast_problem(_too_large())).props('accept="image/*"').style("display: none")
         button = html.button("Choose another image", type="button").classes("bp-button")
         button.on("click", js_handler=f"() => getElement({upload.id}).pickFiles()")
 
     async def _take(self, event: events.UploadEventArguments) -> None:
-        self._image = await event.file.read()
-        self._picture.props["src"] = _data_url(self._image)
+        """Its size is looked at before it is read: the browser's own limit binds nobody who sends by other means."""
+        if event.file.size() > MOST_IMAGE_BYTES:
+            toast_problem(_too_large())
+            return
+        image = await event.file.read()
+        encoded = await asyncio.to_thread(_encoded, image)
+        self._image, self._encoded = image, encoded
+        self._picture.props["src"] = _data_url(image, encoded)
         self._picture.update()
         self._on_change()
 
@@ -157,10 +167,6 @@ def _too_large() -> Refused:
     return Refused(
         "This file is no image, or is too large.", hint="Choose an image of at most 6 MiB.", code="too-large"
     )
-
-
-def _title(name: str) -> str:
-    return TITLES.get(name, name.replace("_", " ").capitalize())
 
 
 def _text(value: Any) -> str:
@@ -173,8 +179,12 @@ def _languages(sample: Mapping[str, Any]) -> dict[str, Any]:
     return {key: has[key] for key in ("src_lang", "tgt_lang") if has.get(key)}
 
 
-def _data_url(image: bytes) -> str:
+def _encoded(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+def _data_url(image: bytes, encoded: str) -> str:
     """Of the type that its first bytes say; a browser draws nothing else in an <img>."""
     kinds = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"BM", "bmp"))
     kind = next((name for start, name in kinds if image.startswith(start)), "png")
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    return f"data:image/{kind};base64,{encoded}"

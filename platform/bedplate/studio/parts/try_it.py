@@ -82,7 +82,8 @@ class _Console:
         self._fields.clear()
         samples = list(self._endpoint.samples.values())
         with self._fields:
-            self._form = TryForm(self._task, samples[0]["request"] if samples else {}, self._show_code)
+            sample = samples[0]["request"] if samples else {}
+            self._form = TryForm(self._task, sample, self._show_code, may_send=self._visit.may("infer"))
         self._answer.clear()
         with self._answer:
             hint("The answer is shown here.")
@@ -121,13 +122,15 @@ class _Console:
             return
         self._is_asking, self._is_stopped = True, False
         self._button.props["disabled"] = True
+        form = self._form
         try:
             call = self._call()
             await (self._stream(call) if self._streams(call) else self._ask_once(call))
         except BedplateError as exc:
-            self._answer.clear()
-            with self._answer:
-                problem(exc)
+            if form is self._form:
+                self._answer.clear()
+                with self._answer:
+                    problem(exc)
         finally:
             self._is_asking = False
             self._button.props.pop("disabled", None)
@@ -138,22 +141,27 @@ class _Console:
         return self._task == WRITES and not any(parameters.get(name, 1) != 1 for name in ("n", "best_of"))
 
     async def _ask_once(self, call: Call) -> None:
+        """The answer points into the text that was sent; where another endpoint was chosen meanwhile it is nobody's."""
+        assert self._form is not None
+        form, text = self._form, self._form.context
         self._answer.clear()
         with self._answer:
             ui.spinner(size="1.5rem").props('aria-label="Asking"')
         reply = await ask(self._visit, call)
+        if form is not self._form:
+            return
         self._answer.clear()
         with self._answer:
-            assert self._form is not None
             inputs = call.body["inputs"]
             prompt = inputs if isinstance(inputs, str) else ""
-            show_answer(self._task, reply.content, text=self._form.context, prompt=prompt)
+            show_answer(self._task, reply.content, text=text, prompt=prompt)
             _about(reply)
             self._show_raw(reply.content)
 
     async def _stream(self, call: Call) -> None:
         """The text grows as it is written, until it ends or somebody stops it."""
         assert self._form is not None
+        form = self._form
         self._stop.set_visibility(True)
         self._answer.clear()
         with self._answer, html.p().classes("bp-written"):
@@ -163,12 +171,16 @@ class _Console:
         pieces = stream(self._visit, call, reply)
         try:
             async for piece in pieces:
+                if form is not self._form or self._answer.client.is_deleted:
+                    return
                 text += piece
                 written.text = text
-                if self._is_stopped or self._answer.client.is_deleted:
+                if self._is_stopped:
                     break
         finally:
             await pieces.aclose()
+        if form is not self._form:
+            return
         with self._answer:
             _about(reply)
             self._show_raw(reply.content)
@@ -184,18 +196,22 @@ class _Console:
         if not self._more_fold.value or self._more.default_slot.children:
             return
         assert self._form is not None
+        form = self._form
         with self._more:
             spinner = ui.spinner(size="1.5rem")
         try:
             schema = await schema_of(self._visit, Call(self._endpoint.name, {}, self._deployment or None))
         except BedplateError as exc:
-            self._more.clear()
-            with self._more:
-                problem(exc)
+            if form is self._form:
+                self._more.clear()
+                with self._more:
+                    problem(exc)
+            return
+        if form is not self._form:  # another endpoint was chosen meanwhile
             return
         spinner.delete()
         with self._more:
-            self._form.show_rest(schema)
+            form.show_rest(schema)
 
     def _show_code(self) -> None:
         if not self._code_fold.value:
