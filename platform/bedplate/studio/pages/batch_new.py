@@ -8,7 +8,7 @@ from nicegui import html, ui
 
 from bedplate.studio.asked import Asked
 from bedplate.studio.frame import page
-from bedplate.studio.parts.data_choice import columns_in, data_choice
+from bedplate.studio.parts.data_choice import columns_in, data_choice, first_row
 from bedplate.studio.parts.device_form import DEVICES
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.forecast import free_text
@@ -135,6 +135,7 @@ class _Batch:
     async def _check_rows(self) -> None:
         if not self._draft["input"]:
             raise Refused("No rows are chosen.", hint="Choose a dataset, or upload a file.")
+        self._draft["input"] = (await self._ws.datasets.get(self._draft["input"])).ref
 
     # --- columns and parameters ---
 
@@ -142,7 +143,8 @@ class _Batch:
         draft = self._draft
         hint("Which column of the data holds what the task needs. Guessed by the names: look whether it is right.")
         columns = await columns_in(self._visit, draft["input"])
-        mapping(draft["task"], columns, draft["mapping"], need_label=False)
+        samples = await first_row(self._visit, draft["input"])
+        mapping(draft["task"], columns, draft["mapping"], need_label=False, samples=samples)
         main = MAIN.get(draft["task"], ())
         named = {setting.name for setting in main}
         rest = {name: value for name, value in draft["parameters"].items() if name not in named}

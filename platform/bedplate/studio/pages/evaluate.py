@@ -8,7 +8,7 @@ from nicegui import html, ui
 
 from bedplate.studio.asked import Asked
 from bedplate.studio.frame import page
-from bedplate.studio.parts.data_choice import columns_in, data_choice
+from bedplate.studio.parts.data_choice import columns_in, data_choice, first_row
 from bedplate.studio.parts.data_findings import data_findings
 from bedplate.studio.parts.device_form import DEVICES
 from bedplate.studio.parts.facts import facts
@@ -121,17 +121,21 @@ class _Evaluate:
         else:
             with ui.expansion("Training data, for the baselines").props("dense"):
                 about = "May be left empty. With it the report shows what simple models reach."
-                await data_choice(self._visit, self._draft, "train", "Training data", about=about)
+                await data_choice(self._visit, self._draft, "train", "Training data", about=about, optional=True)
 
     async def _check_data(self) -> None:
         if not self._draft["data"]:
             raise Refused("No test data is chosen.", hint="Choose a dataset, or upload a file.")
+        for part in ("data", "train"):
+            if self._draft[part]:
+                self._draft[part] = (await self._ws.datasets.get(self._draft[part])).ref
 
     # --- columns ---
 
     async def _build_columns(self) -> None:
         hint("Which column of the data holds what the task needs. Guessed by the names: look whether it is right.")
-        mapping(self._draft["task"], await columns_in(self._visit, self._draft["data"]), self._draft["mapping"])
+        draft, columns = self._draft, await columns_in(self._visit, self._draft["data"])
+        mapping(draft["task"], columns, draft["mapping"], samples=await first_row(self._visit, draft["data"]))
         data_findings(self._visit, self._check_request)
 
     async def _check_columns(self) -> None:

@@ -9,7 +9,7 @@ from nicegui import html, ui
 from bedplate.studio.asked import Asked
 from bedplate.studio.frame import page
 from bedplate.studio.parts.class_names import class_names
-from bedplate.studio.parts.data_choice import data_choice
+from bedplate.studio.parts.data_choice import data_choice, first_row
 from bedplate.studio.parts.data_findings import data_findings
 from bedplate.studio.parts.device_form import device_form
 from bedplate.studio.parts.finetune_draft import (
@@ -126,6 +126,9 @@ class _Finetune:
             raise Refused("No training data is chosen.", hint="Choose a dataset, or upload a file.")
         for part in ("validation", "test"):
             self._draft[part] = self._draft[part] or AUTO
+        for part in PARTS:
+            if self._draft[part] not in (AUTO, AS_IT_WAS):
+                self._draft[part] = (await self._ws.datasets.get(self._draft[part])).ref
 
     # --- columns ---
 
@@ -133,7 +136,8 @@ class _Finetune:
         draft = self._draft
         schema = await self._schema()
         hint("Which column of the data holds what the task needs. Guessed by the names: look whether it is right.")
-        mapping(draft["task"], [column["name"] for column in schema], draft["mapping"])
+        samples = None if draft["train"] == AS_IT_WAS else await first_row(self._visit, draft["train"])
+        mapping(draft["task"], [column["name"] for column in schema], draft["mapping"], samples=samples)
         if draft["task"] in CLASSIFIERS:
             label = next(key.name for key in get_task(draft["task"]).keys if key.is_label)
             class_names(draft["settings"], draft["mapping"].get(label), schema)
