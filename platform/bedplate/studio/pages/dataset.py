@@ -12,7 +12,7 @@ from bedplate.studio.parts.data_check import DataCheck
 from bedplate.studio.parts.dialogs import confirm
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.headings import action, section, title
-from bedplate.studio.parts.notices import hint, toast
+from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.preview import Preview
 from bedplate.studio.parts.tables import Column, table, when
 from bedplate.studio.paths import go, place
@@ -44,6 +44,8 @@ async def dataset(visit: Visit, name: str, check: str = "") -> None:
     found = await visit.ws.datasets.get(name)
     with title(found.ref, f"{found.rows:,} rows, {len(found.columns):,} columns."):
         _actions(visit, found)
+    if found.state == "archived":
+        hint("It is archived: it is in no list, and used by its number alone.")
     problems = html.div(role="status")
     _facts(visit, found, problems)
     with section("Columns", "What each one holds, over all rows."):
@@ -70,7 +72,6 @@ def _actions(visit: Visit, found: Dataset) -> None:
 
     async def archive() -> None:
         await visit.ws.datasets.archive(found.ref)
-        toast(f"{found.ref} is archived: it is in no list, and used by its number alone.")
         go("datasets", found.ref)
 
     async def restore() -> None:

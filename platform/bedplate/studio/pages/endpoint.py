@@ -12,8 +12,8 @@ from bedplate.studio.parts.endpoint_keys import endpoint_keys
 from bedplate.studio.parts.endpoint_pace import EndpointPace
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.headings import action, section, title
-from bedplate.studio.parts.live import every
-from bedplate.studio.parts.notices import hint, toast
+from bedplate.studio.parts.live import every, later
+from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.states import state
 from bedplate.studio.parts.tables import when
 from bedplate.studio.parts.try_it import try_it
@@ -36,7 +36,7 @@ async def endpoint(visit: Visit, name: str) -> None:
         action("Delete", lambda: _delete(found), danger=True, why_not=why_not)
     head = _Head(visit, found)
     with section("Try it"):
-        await try_it(visit, found.task, [name])
+        later(lambda: try_it(visit, found.task, [name]))
     with section("Deployments"):
         deployments = Deployments(visit, found)
     with section("Requests"):
@@ -44,9 +44,9 @@ async def endpoint(visit: Visit, name: str) -> None:
     with section("Addresses", "Each of them needs a key, as Authorization: Bearer KEY."):
         facts(_addresses(found, visit.origin))
     with section("Keys", "They score at this endpoint and open nothing else."):
-        await endpoint_keys(visit, found)
+        later(lambda: endpoint_keys(visit, found))
     with section("Log"):
-        await _log(found)
+        later(lambda: _log(found))
 
     async def look() -> bool:
         fresh = await visit.ws.endpoints.get(name)
@@ -120,5 +120,4 @@ async def _delete(endpoint: Endpoint) -> None:
     question = f"Delete {endpoint.name}? Its deployments end and its keys with them; the models stay."
     if await confirm(question, button="Delete it", type_in=endpoint.name):
         await endpoint.delete()
-        toast(f"{endpoint.name} is deleted.")
         go("endpoints")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from nicegui import html
+from nicegui import html, ui
 
 from bedplate.aio.jobs import Job
 from bedplate.studio.frame import page
@@ -27,11 +27,14 @@ LOOK_SECONDS = 1.5
 @page("/jobs/{job_id}", "Job {job_id}", section="Jobs")
 async def job(visit: Visit, job_id: str) -> None:
     """Of whatever kind it is."""
-    await _JobPage(visit, await visit.ws.jobs.get(job_id)).begin()
+    _JobPage(visit, await visit.ws.jobs.get(job_id)).begin()
 
 
 class _JobPage:
-    """The page of one job. It looks at it until it has ended, and again when somebody here makes it go on."""
+    """The page of one job. It looks at it until it has ended, and again when somebody here makes it go on.
+
+    What the job itself says is there at once; its curves and its log come after the page was sent.
+    """
 
     def __init__(self, visit: Visit, job: Job) -> None:
         self._visit, self._job = visit, job
@@ -49,12 +52,15 @@ class _JobPage:
         self._seen: tuple[object, ...] = ()
         self._attempt, self._steps = 0, 0
         self._one_look = asyncio.Lock()
+        self._timer: ui.timer | None = None
+        self._show_state(job.data)
 
-    async def begin(self) -> None:
-        """Draw it, and follow it for as long as it may change."""
-        if not await self._look():
-            with self._place:
-                every(LOOK_SECONDS, self._look)
+    def begin(self) -> None:
+        """Look at once, and for as long as it may change."""
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._place:
+            self._timer = every(LOOK_SECONDS, self._look)
 
     async def _look(self) -> bool:
         """Everything as it is now; whether that is its end. Two looks at once would draw the same points twice."""
@@ -89,4 +95,6 @@ class _JobPage:
 
     async def _look_on(self, *, again: bool) -> None:
         """After something was done with it here; `again`: it has left its end, and is followed once more."""
-        await (self.begin() if again else self._look())
+        await self._look()
+        if again:
+            self.begin()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
 
 from nicegui import html
 
@@ -15,10 +15,22 @@ from bedplate.studio.parts.notices import toast
 from bedplate.studio.paths import go, place
 from bedplate.studio.visit import Visit
 
-__all__ = ["JobActions"]
+__all__ = ["JobActions", "wizard_of"]
 
-WIZARDS = {"finetune": "finetune", "evaluate": "evaluate"}  # the page on which a job of a kind is made, with changes
 GOES_ON = ("failed", "cancelled")
+LEARN = ("finetune", "sweep")
+
+
+def wizard_of(kind: str, job_id: str, spec: Mapping[str, Any]) -> str | None:
+    """The page on which another job like it is made, with changes; None where there is none."""
+    match kind:
+        case "finetune" | "evaluate":
+            return place(kind, from_job=job_id)
+        case "import" if spec.get("model_id"):
+            return place("import", model_id=spec["model_id"])
+        case "batch":
+            return place("batch", "new", model=spec["model"], input=spec["input"].get("dataset"))
+    return None
 
 
 class Look(Protocol):
@@ -41,6 +53,7 @@ class JobActions:
         job, no = self._job, self._why_may_not()
         self._place.clear()
         with self._place:
+            self._show_uses()
             if not job.is_final:
                 action("Cancel", self._cancel, danger=True, why_not=no)
             else:
@@ -48,12 +61,23 @@ class JobActions:
                 action("Resume", self._resume, why_not=again)
                 action("Retry from the start", self._retry, why_not=again)
             action("Run again", self._rerun, why_not=no or self._why_no_other())
-            if job.kind in WIZARDS:
-                action("Run again with changes", place(WIZARDS[job.kind], from_job=job.id), why_not=no)
+            if wizard := wizard_of(job.kind, job.id, job.data["spec"]):
+                action("Run again with changes", wizard, why_not=no)
             if job.data.get("archived"):
                 action("Show in lists again", self._unarchive, why_not=no)
             else:
                 action("Archive", self._archive, why_not=no or ("" if job.is_final else "it has not ended yet"))
+
+    def _show_uses(self) -> None:
+        """What one does next with the model that it made."""
+        model = (self._job.data.get("result") or {}).get("model")
+        if model and self._job.kind in LEARN:
+            action("Deploy", place("deploy", model=model), primary=True, why_not=self._lacks("operate"))
+            action("Evaluate", place("evaluate", model=model), why_not=self._lacks("train"))
+            action("Batch score", place("batch", "new", model=model), why_not=self._lacks("batch"))
+
+    def _lacks(self, permission: str) -> str:
+        return "" if self._visit.may(permission) else f"your role, {self._visit.role}, may not"
 
     def _why_may_not(self) -> str:
         kind = KINDS.get(self._job.kind)

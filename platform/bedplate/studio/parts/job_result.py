@@ -12,13 +12,14 @@ from bedplate.studio.parts.headings import section
 from bedplate.studio.parts.job_findings import show_check
 from bedplate.studio.parts.job_spec import value_text
 from bedplate.studio.parts.job_words import duration_text
-from bedplate.studio.parts.metric_table import metric_table
+from bedplate.studio.parts.metric_table import figure_text, metric_table
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.tables import Column, table
 from bedplate.studio.paths import place
 from bedplate.wire import url_path
+from bedplate_registry.tasks import TASKS
 
-__all__ = ["show_result"]
+__all__ = ["main_metrics", "show_result"]
 
 TRIALS = (
     Column("trial", "Trial", "number", link="url"),
@@ -31,6 +32,7 @@ TRIALS = (
 # What has a place of its own on the page, or is the worker's business.
 APART = {"model", "evaluation", "output", "metrics", "test_metrics", "baselines", "trials", "best", "report", "fixed"}
 APART |= {"forecast", "rows", "seconds"}
+MAIN_METRICS = 3
 
 
 def show_result(job: Mapping[str, Any]) -> None:
@@ -44,11 +46,31 @@ def show_result(job: Mapping[str, Any]) -> None:
                 href = url_path("jobs", job["id"], "outputs", str(name))
                 html.a(f"Download {name}", href=href).classes("bp-button bp-below")
             if figures:
-                metric_table(figures, name="Metrics")
+                _tiles(job, result)
+                with html.details().classes("bp-more"):
+                    html.summary("All metrics")
+                    metric_table(figures, name="Metrics")
     if result.get("trials"):
         _show_trials(result)
     if result.get("report"):
         show_check(result["report"], result.get("fixed"))
+
+
+def main_metrics(job: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The few that its task is judged by first: of the test rows, where there are some."""
+    metrics = result.get("test_metrics") or result.get("metrics") or {}
+    task = TASKS.get(str((job.get("spec") or {}).get("task") or result.get("task")))
+    names = [name for name in (task.metrics if task else ()) if name in metrics] or list(metrics)
+    return {name: metrics[name] for name in names[:MAIN_METRICS]}
+
+
+def _tiles(job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    hint("On the test rows:" if result.get("test_metrics") else "On the rows it was measured on:")
+    with html.dl().classes("bp-tiles"):
+        for name, value in main_metrics(job, result).items():
+            with html.div():
+                html.dt(name)
+                html.dd(figure_text(value))
 
 
 def _figures(job: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
