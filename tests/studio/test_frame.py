@@ -81,6 +81,15 @@ def test_an_address_that_leads_nowhere_says_so_and_leads_back(window: Window) ->
     page.wait_for_url(f"{window.house.url}/studio/")
 
 
+def test_what_is_not_there_is_said_below_a_heading_with_the_way_back(window: Window) -> None:
+    page = window.open("/jobs/none-like-that")
+    assert page.get_by_role("heading", level=1).is_visible() and page.get_by_role("alert").is_visible()
+    assert page.get_by_role("link", name="Back to Jobs").get_attribute("href") == "/studio/jobs"
+    assert window.failed == [f"404 {window.house.url}/studio/jobs/none-like-that"]
+    window.failed.clear()
+    window.said.clear()
+
+
 def test_who_signed_out_elsewhere_can_do_nothing_more_on_a_page_that_is_still_open(
     house: House, browser: Browser
 ) -> None:

@@ -18,13 +18,14 @@ from bedplate.studio.paths import place
 from bedplate.studio.theme import theme_of
 from bedplate.studio.visit import Visit, visit_of
 from bedplate.workspace import Workspace
-from bedplate_registry.errors import BedplateError, Forbidden
+from bedplate_registry.errors import BedplateError, Forbidden, NotFound
 
 __all__ = ["no_page", "open_house", "page"]
 
 log = logging.getLogger(__name__)
 
 Build = Callable[..., Awaitable[None]]
+STATUS = ((NotFound, 404), (Forbidden, 403))  # of the answer, where an error is all that there is to see
 # What the navigation shows: a name, its first page, and the permission without which it is left out.
 SECTIONS = (
     ("Catalog", "catalog", "read", "travel_explore"),
@@ -95,10 +96,10 @@ def _framed(build: Build, title: str, section: str) -> Callable[..., Awaitable[R
             try:
                 await build(visit, **parts)
             except BedplateError as exc:
-                _refuse(title.format(**parts), exc)
+                _refuse(title.format(**parts), section, exc)
             except Exception:  # the page's outer edge: what is around it stays, and says what is wrong
                 log.exception("a page of Studio failed")
-                _refuse(title.format(**parts), _unexpected())
+                _refuse(title.format(**parts), section, _unexpected())
         return None
 
     own = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
@@ -108,11 +109,16 @@ def _framed(build: Build, title: str, section: str) -> Callable[..., Awaitable[R
     return shown
 
 
-def _refuse(title: str, error: BedplateError) -> None:
-    """Below the page's heading, also where it was not made yet."""
-    if not any(element.tag == "h1" for element in context.client.elements.values()):
+def _refuse(title: str, section: str, error: BedplateError) -> None:
+    """Below the page's heading; where that was not made yet, the answer's status says too that there is no page."""
+    client = context.client
+    if not any(element.tag == "h1" for element in client.elements.values()):
         html.h1(title)
+        client.status_code = next((status for kind, status in STATUS if isinstance(error, kind)), client.status_code)
     notices.problem(error)
+    if isinstance(error, NotFound):
+        first = next((place(first) for name, first, *_ in SECTIONS if name == section), place())
+        html.a(f"Back to {section}" if section else "Back to the first page", href=first)
 
 
 def _tell(exc: Exception) -> None:
