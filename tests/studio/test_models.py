@@ -66,6 +66,17 @@ def test_what_strangers_wrote_runs_nothing_and_asks_nobody(window: Window) -> No
     assert page.title() == f"{ref} · Bedplate"
 
 
+def test_a_model_without_a_card_has_no_empty_frame_and_each_tab_says_what_is_next(window: Window) -> None:
+    ref = publish(window.house, "studio-bare/model", card="---\nlicense: mit\n---\n")
+    page = window.open(f"/models/{ref}")
+    page.get_by_text("Its author wrote no card.").wait_for()
+    assert page.locator("iframe").count() == 0
+    page.get_by_role("tab", name="Evaluations").click()
+    page.get_by_role("link", name="Evaluate it").wait_for()
+    page.get_by_role("tab", name="Deployments").click()
+    page.get_by_role("link", name="Deploy it").wait_for()
+
+
 def test_a_card_is_a_page_of_its_own_behind_the_same_door(window: Window) -> None:
     ref = publish(window.house, "studio-hostile/door")
     address = f"{window.house.url}/cards/{ref}"

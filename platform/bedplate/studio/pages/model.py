@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from nicegui import html
+from nicegui import context, html
 
 from bedplate.aio.models import Model
 from bedplate.studio.frame import page
 from bedplate.studio.parts.filters import TASK_NAMES
-from bedplate.studio.parts.headings import title
+from bedplate.studio.parts.headings import action, title
 from bedplate.studio.parts.model_actions import delete_action, model_actions, use_actions
+from bedplate.studio.parts.model_deployments import deployments
+from bedplate.studio.parts.model_evaluations import evaluations
 from bedplate.studio.parts.model_files import files
 from bedplate.studio.parts.model_lineage import lineage
 from bedplate.studio.parts.model_overview import overview
 from bedplate.studio.parts.model_tabs import tabs
 from bedplate.studio.parts.model_use import use
 from bedplate.studio.parts.model_versions import versions
-from bedplate.studio.parts.model_words import aliases_of
+from bedplate.studio.parts.model_words import aliases_of, no_import
 from bedplate.studio.parts.notices import problem
 from bedplate.studio.parts.states import state
 from bedplate.studio.paths import place
@@ -44,7 +46,9 @@ async def model(visit: Visit, ref: str) -> None:
             "overview": ("Overview", lambda: overview(found)),
             "use": ("Use it", lambda: use(visit, found)),
             "versions": ("Versions and aliases", lambda: versions(visit, found)),
-            "lineage": ("Lineage", lambda: lineage(visit, found)),
+            "evaluations": ("Evaluations", lambda: evaluations(found)),
+            "deployments": ("Deployments", lambda: deployments(visit, found)),
+            "lineage": ("Lineage", lambda: lineage(found)),
             "files": ("Files", lambda: files(visit, found)),
         },
     )
@@ -83,4 +87,9 @@ def _not_shown(visit: Visit, ref: str, error: NotFound | Refused) -> None:
         if error.code == DAMAGED:
             delete_action(visit, ref)
     problem(error)
-    html.a("All models", href=place("models"))
+    with html.div().classes("bp-actions"):
+        action("All models", place("models"))
+        if isinstance(error, NotFound):
+            context.client.status_code = 404
+            name = ref.partition("@")[0].partition(":")[0]
+            action("Import it", place("import", model_id=name), why_not=no_import(visit))

@@ -10,9 +10,12 @@ from bedplate.aio.models import Model
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import section
+from bedplate.studio.parts.model_evaluations import main_figure
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.tables import Column, table, when
 from bedplate.wire import model_path
+from bedplate_registry.cards import card_body
+from bedplate_registry.errors import BedplateError
 from bedplate_registry.sizes import count_text, size_text
 
 __all__ = ["overview"]
@@ -21,7 +24,7 @@ MOST_SHOWN = 30  # labels, languages, data
 NEEDS = (
     Column("to", "To", sortable=False),
     Column("size_bytes", "Memory", "bytes", sortable=False),
-    Column("assumed", "Reckoned with", sortable=False),
+    Column("assumed", "Assumes", sortable=False),
 )
 USES = {
     "serve_cpu": "Serve on a CPU",
@@ -34,21 +37,37 @@ CAME_FROM = {"hub": "Hub", "folder": "Folder, by its digest", "job": "Job"}
 
 async def overview(model: Model) -> None:
     """Facts, memory and card, one below the other."""
+    measured = (await model.lineage())["evaluations"]
     with section("Facts"), html.div().classes("bp-panel"):
-        facts(_facts(model.data))
+        facts(_facts(model.data, main_figure(measured[0]) if measured else None))
     with section("Card"):
-        address = card_address(model.ref)
+        await _card(model)
+    await _memory(model)
+
+
+async def _card(model: Model) -> None:
+    address = card_address(model.ref)
+    found = await _has_card(model)
+    if found:
         html.iframe(
             src=address,
             sandbox="allow-popups allow-popups-to-escape-sandbox",
             title=f"Card of {model.ref}",
             referrerpolicy="no-referrer",
         ).classes("bp-frame")
-        with html.p().classes("bp-hint"):
-            html.span("What its author says of it, without anything active. ")
-            html.a("The whole card", href=f"{address}?whole=true", target="_blank")
-            html.span(" has facts, samples and figures too.")
-    await _memory(model)
+    about = "What its author says of it, without anything active." if found else "Its author wrote no card."
+    with html.p().classes("bp-hint"):
+        html.span(f"{about} ")
+        html.a("The whole card", href=f"{address}?whole=true", target="_blank")
+        html.span(" has facts, samples and figures too.")
+
+
+async def _has_card(model: Model) -> bool:
+    """Whether its author wrote anything; where that cannot be read the frame says why."""
+    try:
+        return bool(card_body(await model.card(source=True)).strip())
+    except BedplateError:
+        return True
 
 
 def card_address(ref: str) -> str:
@@ -70,11 +89,12 @@ async def _memory(model: Model) -> None:
             )
 
 
-def _facts(data: dict[str, Any]) -> list[tuple[str, Any]]:
+def _facts(data: dict[str, Any], newest: tuple[str, str] | None) -> list[tuple[str, Any]]:
     source, context = data["source"], data["context_length"]
     return [
         ("Task", TASK_NAMES.get(data["task"] or "", data["task"]) or "None: a base, to be fine-tuned first"),
         ("Can be fine-tuned for", _some([TASK_NAMES.get(name, name) for name in data["finetunable_tasks"]])),
+        ("Newest evaluation", newest),
         ("License", data["license_spdx"] or "None is named"),
         ("Parameters", count_text(data["parameters"])),
         ("Size", size_text(data["size_bytes"])),
@@ -85,7 +105,7 @@ def _facts(data: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Languages", _some(data["languages"])),
         ("Labels", _some(data["labels"])),
         ("Author", data["author"]),
-        ("Made of, says its card", _some(data["base_model"])),
+        ("Base model, says its card", _some(data["base_model"])),
         ("Trained on, says its card", _some(data["datasets"])),
         (CAME_FROM.get(source["kind"], "From"), source["id"]),
         ("Commit", source["commit"]),

@@ -55,7 +55,7 @@ async def versions(visit: Visit, model: Model) -> None:
                 for alias in sorted(moves):
                     await _alias(visit, model, alias, moves[alias], show)
                 if not moves:
-                    hint("This name has none yet.")
+                    hint("None yet.")
                 _set(visit, model, show)
             if gates:
                 _gates(gates)
@@ -78,7 +78,7 @@ async def _alias(visit: Visit, model: Model, alias: str, moves: list[dict[str, A
         await again()
 
     async def remove() -> None:
-        if await confirm(f"Take the alias {alias} away? What it meant stays on record.", button="Take it away"):
+        if await confirm(f"Remove the alias {alias}? What it meant stays on record.", button="Remove it"):
             await visit.ws.models.remove_alias(name, alias, why="from Studio")
             await again()
 
@@ -89,7 +89,7 @@ async def _alias(visit: Visit, model: Model, alias: str, moves: list[dict[str, A
                 html.a(f"{name}:{model.aliases[alias]}", href=place("models", f"{name}:{model.aliases[alias]}"))
             with html.div().classes("bp-actions"):
                 action("Roll back", back, why_not=why_not or ("" if len(moves) > 1 else "it never meant another one"))
-                action("Take away", remove, why_not=why_not)
+                action("Remove", remove, why_not=why_not)
         rows = [_move(name, move) for move in reversed(moves)]
         await turned_table(MOVES, rows, name=f"What {alias} meant")
 
