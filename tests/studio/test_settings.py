@@ -62,8 +62,8 @@ def test_a_key_is_shown_once_works_and_ends_when_it_is_revoked(window: Window) -
 def test_the_audit_log_is_searched_and_its_chain_verified(window: Window) -> None:
     window.house.ws.users.create("studio-cy")
     page = window.open("/settings/audit")
-    page.get_by_label("What (part of it)").fill("post /api/v1/users")
-    log = page.get_by_role("region", name="Audit log")
+    page.get_by_label("Action (part of it)").fill("post /api/v1/users")
+    log = page.get_by_role("table", name="Audit log")
     log.get_by_text("user studio-cy").wait_for()
     page.get_by_role("button", name="Verify the chain").click()
     page.get_by_text("The chain is whole").wait_for()

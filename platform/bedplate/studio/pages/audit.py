@@ -12,14 +12,21 @@ from bedplate.studio.frame import page
 from bedplate.studio.parts.headings import action, title
 from bedplate.studio.parts.notices import empty
 from bedplate.studio.parts.settings_tabs import settings_tabs
-from bedplate.studio.parts.sheets import cell, sheet
+from bedplate.studio.parts.tables import Column, table
 from bedplate.studio.parts.turner import Page, PageTurner
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
 
 PAGE_ENTRIES = 50
-HEADINGS = ("Number", "When", "Who", "What", "How it ended", "What for")
+COLUMNS = (
+    Column("id", "Number", sortable=False),
+    Column("when", "When", sortable=False),
+    Column("who", "Who", sortable=False),
+    Column("action", "Action", sortable=False),
+    Column("ended", "Result", sortable=False),
+    Column("about", "About", sortable=False),
+)
 OF_THE_CALL = ("status", "via", "key", "from")
 
 
@@ -30,6 +37,14 @@ async def audit(visit: Visit, who: str = "", what: str = "") -> None:
     async def fetch(after: str | None) -> Page:
         who, action = user.value or None, words.value or None
         return await visit.ws.connection.get(url_path("audit"), limit=PAGE_ENTRIES, after=after, who=who, action=action)
+
+    def show(items: list[dict[str, Any]]) -> None:
+        if items:
+            table(COLUMNS, [_row(entry) for entry in items], name="Audit log", page_rows=0)
+        elif user.value or words.value:
+            empty("None match.", action="Show all", href=place("settings", "audit"))
+        else:
+            empty("None yet.")
 
     async def choose() -> None:
         ui.navigate.history.replace(place("settings", "audit", who=user.value or None, what=words.value or None))
@@ -47,8 +62,8 @@ async def audit(visit: Visit, who: str = "", what: str = "") -> None:
     told = html.div(role="status")
     with html.div().classes("bp-filters"):
         user = ui.input("Who", value=who).props("dense outlined debounce=400").on_value_change(choose)
-        words = ui.input("What (part of it)", value=what).props("dense outlined debounce=400").on_value_change(choose)
-    entries = PageTurner(fetch, _show, back="Newer", on="Older")
+        words = ui.input("Action (part of it)", value=what).props("dense outlined debounce=400").on_value_change(choose)
+    entries = PageTurner(fetch, show, back="Newer", on="Older")
     await entries.begin()
 
 
@@ -63,20 +78,16 @@ def _tell(verdict: dict[str, Any]) -> None:
         ui.label("Compare with a backup, and ask who could write to the database.")
 
 
-def _show(entries: list[dict[str, Any]]) -> None:
-    if not entries:
-        empty("There is no such entry.")
-        return
-    with sheet(HEADINGS, name="Audit log"):
-        for entry in entries:
-            detail = entry["detail"]
-            with html.tr():
-                html.td(str(entry["seq"]))
-                html.td(datetime.fromtimestamp(entry["time"]).strftime("%Y-%m-%d %H:%M:%S")).classes("bp-nowrap")
-                html.td(entry["who"])
-                html.td(entry["action"])
-                html.td(", ".join(str(detail[name]) for name in OF_THE_CALL if detail.get(name) is not None))
-                cell(_about(detail))
+def _row(entry: dict[str, Any]) -> dict[str, Any]:
+    detail = entry["detail"]
+    return {
+        "id": entry["seq"],
+        "when": datetime.fromtimestamp(entry["time"]).strftime("%Y-%m-%d %H:%M:%S"),
+        "who": entry["who"],
+        "action": entry["action"],
+        "ended": [detail[name] for name in OF_THE_CALL if detail.get(name) is not None],
+        "about": _about(detail),
+    }
 
 
 def _about(detail: dict[str, Any]) -> str:

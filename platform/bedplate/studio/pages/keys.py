@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nicegui import html, ui
+from nicegui import events, html, ui
 
 from bedplate.studio.frame import page
 from bedplate.studio.parts.dialogs import confirm, show_once
 from bedplate.studio.parts.headings import section, title
 from bedplate.studio.parts.notices import empty, toast
 from bedplate.studio.parts.settings_tabs import settings_tabs
-from bedplate.studio.parts.sheets import cell, sheet
-from bedplate.studio.parts.tables import when
+from bedplate.studio.parts.tables import ON_NARROW, Column, table, when
 from bedplate.studio.parts.turner import Page, PageTurner
 from bedplate.studio.visit import Visit
 from bedplate.users import SCOPES
 from bedplate.wire import url_path
 
 PAGE_KEYS = 50
-HEADINGS = ("Key", "For", "Owner", "Scopes", "Only at", "Limits", "Created", "Expires", "State")
+COLUMNS = (
+    Column("id", "Key", sortable=False),
+    Column("name", "For", sortable=False),
+    Column("owner", "Owner", sortable=False),
+    Column("scopes", "Scopes", sortable=False),
+    Column("at", "Only at", sortable=False),
+    Column("limits", "Limits", sortable=False),
+    Column("created", "Created", "time", sortable=False),
+    Column("expiry", "Expires", sortable=False),
+    Column("state", "State", sortable=False),
+)
+# In the last column, where it says nothing; c1 is what the key is for.
+REVOKE = """<button v-if="!props.row.c8_shown" type="button" class="bp-button bp-danger"
+  :aria-label="'Revoke ' + props.row.c1_shown" @click="$parent.$emit('revoke', props.row.key)">Revoke</button>"""
+LAST_CELL = f"""<q-td :props="props"><span class="bp-hint">{{{{ props.row.c8_shown }}}}</span>{REVOKE}</q-td>"""
 SCOPE_WORDS = {
     "infer": "infer: score at endpoints",
     "batch": "batch: score files",
@@ -57,29 +70,28 @@ async def keys(visit: Visit) -> None:
 
 def _show(keys: list[dict[str, Any]], revoke: Revoke) -> None:
     if not keys:
-        empty("There is no key yet. Make one below for a program that is to work with this server.")
+        empty("None yet. Make one below for a program that is to work with this server.")
         return
-    with sheet(HEADINGS, name="Keys"):
-        for key in keys:
-            with html.tr():
-                html.td(key["id"])
-                cell(key["name"])
-                html.td(key["owner"])
-                html.td(", ".join(key["scopes"]))
-                html.td("anywhere" if key["endpoints"] is None else ", ".join(key["endpoints"]))
-                html.td(_limits(key))
-                html.td(when(key["created"]))
-                html.td(when(key["expires"]) or "never")
-                with html.td():
-                    _state(key, revoke)
+    by_id = {str(key["id"]): key for key in keys}
+
+    async def chosen(event: events.GenericEventArguments) -> None:
+        if key := by_id.get(str(event.args)):
+            await revoke(key)
+
+    made = table(COLUMNS, [_row(key) for key in keys], name="Keys", page_rows=0)
+    made.add_slot("body-cell-c8", LAST_CELL)
+    made.add_slot("item", ON_NARROW.removesuffix("</dl>") + f"<dt></dt><dd>{REVOKE}</dd></dl>")
+    made.on("revoke", chosen)
 
 
-def _state(key: dict[str, Any], revoke: Revoke) -> None:
-    if key["revoked"] is not None:
-        html.span(f"revoked {when(key['revoked'])}").classes("bp-hint")
-        return
-    button = html.button("Revoke", type="button", **{"aria-label": f"Revoke {key['name']}"})
-    button.classes("bp-button bp-danger").on("click", lambda: revoke(key))
+def _row(key: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: key[name] for name in ("id", "name", "owner", "scopes", "created")},
+        "at": "anywhere" if key["endpoints"] is None else key["endpoints"],
+        "limits": _limits(key),
+        "expiry": when(key["expires"]) or "never",
+        "state": "" if key["revoked"] is None else f"revoked {when(key['revoked'])}",
+    }
 
 
 def _limits(key: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from nicegui import html, ui
@@ -39,6 +40,7 @@ async def settings(visit: Visit) -> None:
                 ("Jobs", f"{server['jobs_running']} running, {server['jobs_queued']} queued"),
                 ("Endpoints", server["endpoints"]),
                 ("Gateway", server["gateway_problem"]),
+                ("Times in Studio", _zone()),
                 ("You are", f"{visit.user}, {visit.role}"),
                 ("You may", ", ".join(sorted(visit.permissions))),
             )
@@ -47,13 +49,21 @@ async def settings(visit: Visit) -> None:
         _licenses(lists)
 
 
+def _zone() -> str:
+    """Times on all pages are by the clock of the server's machine."""
+    now = datetime.now().astimezone()
+    return f"by this server's clock: {now:%Y-%m-%d %H:%M}, {now.tzname()} (UTC{now:%z})"
+
+
 def _licenses(lists: dict[str, Any]) -> None:
+    names = ", ".join(lists["set_by"][word] for word in WORDS)
+    hint(f"Set where the server is started, by {names}.")
     if not any(lists[word] for word in WORDS):
-        ui.label("There is none: every license is let in.")
+        ui.label("No list is set: every license is allowed.")
+        return
     with html.div().classes("bp-two"):
         for word, (name, about) in WORDS.items():
             with html.div().classes("bp-panel"):
                 html.h3(name)
                 hint(about)
                 ui.label(", ".join(lists[word]) or "none")
-                hint(f"Set by {lists['set_by'][word]} where the server is started.")
