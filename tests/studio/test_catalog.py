@@ -27,7 +27,7 @@ def test_filters_stay_in_the_address_and_nothing_found_says_what_to_do(window: W
     page = window.open("/catalog?task=translation&sort=-parameters&size=0-100")
     assert page.get_by_role("article").first.inner_text().count("Translation") >= 1
     page.get_by_label("Search names and purposes").fill("acme/none")
-    there = page.get_by_role("link", name="Search the Hub for it")
+    there = page.get_by_role("link", name="Search the Hub")
     assert "source=hub" in (there.get_attribute("href") or "")
     assert page.get_by_role("link", name="Import acme/none").get_attribute("href")
 

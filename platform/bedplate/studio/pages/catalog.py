@@ -32,7 +32,7 @@ Item = dict[str, Any]
 @page("/catalog", "Catalog", section="Catalog")
 async def catalog(visit: Visit) -> None:
     """Cards, each of which leads to the import, or to the model where it is here."""
-    with title("Catalog", "Models that can be imported. What is here already says so."):
+    with title("Catalog", "Models that can be imported; what is here already says so. Aliases are under Models."):
         action("Import by MODEL_ID", place("import"), primary=True, why_not=no_import(visit))
         action("Models that are here", place("models"))
     await _Shelf(visit).begin()
@@ -88,6 +88,7 @@ class _Shelf:
     def _show(self, items: list[Item]) -> None:
         if self._problem is not None:
             problem(self._problem)
+            action("Back to Bedplate's list", place("catalog", **{**self._filters.values, "source": None}))
             return
         if not items:
             self._show_none()
@@ -101,12 +102,14 @@ class _Shelf:
         words = self._filters.get("query").strip()
         if not self._is_of_hub and self._visit.may("import"):
             there = place("catalog", **{**self._filters.values, "source": HUB})
-            empty("Nothing in this list is like that.", action="Search the Hub for it", href=there)
-            if "/" in words:
-                with html.p():
-                    action(f"Import {words}", place("import", model_id=words))
+            with html.div().classes("bp-empty"):
+                ui.label("None in this list match.")
+                with html.div().classes("bp-row"):
+                    action("Search the Hub", there)
+                    if "/" in words:
+                        action(f"Import {words}", place("import", model_id=words))
             return
-        empty("Nothing is like that.", action="Show all", href=place("catalog"))
+        empty("None match.", action="Show all", href=place("catalog"))
 
 
 def _choices(visit: Visit) -> tuple[list[Choice], list[Choice]]:

@@ -10,6 +10,7 @@ from nicegui import html
 from bedplate.studio.frame import page
 from bedplate.studio.parts.confusion import show_confusion
 from bedplate.studio.parts.facts import facts
+from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import action, section, title
 from bedplate.studio.parts.job_spec import value_text
 from bedplate.studio.parts.job_words import data_text, duration_text
@@ -30,7 +31,8 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
     """Whatever the task: a report is read by the names that all of them share."""
     report = (await visit.ws.evaluations.get(evaluation_id)).data
     model, against = str(report["model"]), report.get("against") or {}
-    with title(f"{model}: {report.get('task', 'evaluation')}", _about(report)):
+    task = str(report.get("task", "evaluation"))
+    with title(f"{model}: {TASK_NAMES.get(task, task)}", _about(report)):
         action("Its model", place("models", model))
         if report.get("job"):
             action("Its job", place("jobs", str(report["job"])))

@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import html, ui
 
 from bedplate.studio.frame import page
+from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import action, title
 from bedplate.studio.parts.job_words import data_text
 from bedplate.studio.parts.metric_table import figure_text
@@ -29,7 +30,7 @@ COLUMNS = (
     Column("figures", "Main metrics", sortable=False),
     Column("against", "Against", sortable=False),
 )
-TASK_NAMES = {"": "All tasks", **{name: name for name, task in TASKS.items() if task.metrics}}
+CHOICES = {"": "All tasks", **{name: task.title for name, task in TASKS.items() if task.metrics}}
 MAIN_METRICS = 3
 
 
@@ -52,13 +53,21 @@ async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
     async def choose() -> None:
         chosen = {"model": str(models.value or "").strip() or None, "task": tasks.value or None}
         ui.navigate.history.replace(place("evaluations", **chosen))
+        nothing.refresh()
         await pages.begin()
+
+    @ui.refreshable
+    def nothing() -> None:
+        if models.value or tasks.value:
+            empty("None match.", action="Show all", href=place("evaluations"))
+        else:
+            empty("None yet.", action="Evaluate a model" if visit.may("train") else "", href=place("evaluate"))
 
     with html.div().classes("bp-filters"):
         models = ui.input("Model", value=model, on_change=choose).props("dense outlined clearable debounce=400")
-        known = task if task in TASK_NAMES else ""
-        tasks = ui.select(TASK_NAMES, value=known, label="Task", on_change=choose).props("dense outlined")
-    pages = PagedTable(COLUMNS, name="Evaluations", fetch=fetch, row=_row, nothing=_nothing)
+        known = task if task in CHOICES else ""
+        tasks = ui.select(CHOICES, value=known, label="Task", on_change=choose).props("dense outlined")
+    pages = PagedTable(COLUMNS, name="Evaluations", fetch=fetch, row=_row, nothing=nothing)
     await pages.begin()
 
 
@@ -68,15 +77,12 @@ def _wanted(part: str, task: str) -> Callable[[Mapping[str, Any]], bool] | None:
     return lambda report: part.casefold() in str(report["model"]).casefold() and task in ("", report.get("task"))
 
 
-def _nothing() -> None:
-    empty("There is no such evaluation.", action="Evaluate a model", href=place("evaluate"))
-
-
 def _row(report: Mapping[str, Any]) -> dict[str, Any]:
     data = report.get("data") or {}
     split = f", its {data['split']} part" if data.get("split") else ""
     return {
-        **{name: report.get(name) for name in ("id", "model", "task", "created")},
+        **{name: report.get(name) for name in ("id", "model", "created")},
+        "task": TASK_NAMES.get(str(report.get("task")), report.get("task")),
         "url": place("evaluations", str(report["id"])),
         "of_model": place("models", str(report["model"])),
         "data": f"{data_text(data)}{split}",

@@ -54,9 +54,9 @@ async def models(visit: Visit) -> None:
         if items:
             table(COLUMNS, [_row(item) for item in items], name="Models", page_rows=0)
         elif filters.values:
-            empty("No model is like that.", action="Show all models", href=place("models"))
+            empty("None match.", action="Show all models", href=place("models"))
         else:
-            empty("No model is here yet.", action="See what can be imported", href=place("catalog"))
+            empty("None yet.", action="See what can be imported", href=place("catalog"))
 
     turner = PageTurner(fetch, show)
     await filters.begin()

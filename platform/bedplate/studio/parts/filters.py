@@ -39,7 +39,7 @@ class Choice:
 
     @classmethod
     def finetunable_for(cls) -> Choice:
-        return cls("finetunable_for", "Can be fine-tuned for", TUNABLE)
+        return cls("finetunable_for", "Fine-tune for", TUNABLE)
 
     @classmethod
     def size(cls) -> Choice:
