@@ -59,7 +59,8 @@ class PageTurner:
         self._next = None if page.get("next") is None else str(page["next"])
         self._back.enabled, self._on.enabled = len(self._begins) > 1, self._next is not None
         self._buttons.visible = not self.is_only_page
-        self._where.text = f"Page {len(self._begins)}{'' if items else ': there is nothing on this one'}"
+        none = "" if items else f": none here; look at {self._on.text.lower()} ones"
+        self._where.text = f"Page {len(self._begins)}{none}"
         if not self._in_place:
             self._drawn.clear()
         with self._drawn:
