@@ -27,8 +27,15 @@ def tickets(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_uploaded_is_a_dataset_whose_rows_are_shown_as_text(window: Window, tickets: Path) -> None:
+    window.house.ws.datasets.add("studio-kept", tickets)
     page = window.open("/datasets")
     page.locator("input[type=file]").set_input_files(tickets)
+    page.get_by_text("This becomes a new dataset").wait_for()
+    page.get_by_label("Name of the dataset").fill("studio-kept")
+    page.get_by_text("This becomes version 2 of studio-kept").wait_for()
+    page.get_by_label("Name of the dataset").fill("studio-tickets")
+    page.get_by_text("This becomes a new dataset, studio-tickets.").wait_for()
+    page.get_by_role("button", name="Add", exact=True).click()
     page.get_by_role("heading", name="studio-tickets:1").wait_for()
     table = page.get_by_role("region", name="Rows of studio-tickets:1")
     table.get_by_text(SCRIPT).wait_for()

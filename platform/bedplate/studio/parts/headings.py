@@ -76,7 +76,8 @@ def _button(text: str, target: Callable[[], Any]) -> html.button:
                 await answer
         finally:
             is_busy = False
-            button.props(remove="aria-disabled")
+            if not button.is_deleted:  # what it did may have drawn its part of the page anew
+                button.props(remove="aria-disabled")
 
     button = html.button(text, type="button").on("click", act)
     return button
