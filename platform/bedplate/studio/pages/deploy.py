@@ -181,7 +181,7 @@ class _Deploy:
                 ),
                 ("Traffic then", self._share(there)),
                 *([] if is_batch else await self._machine(model)),
-                ("Key", None if there or is_batch else "two are made; the first is shown once"),
+                ("Key", None if there or is_batch else "one is made now, and shown this once"),
             ]
         )
         html.h3("The same as code")
