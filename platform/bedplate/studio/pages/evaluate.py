@@ -38,7 +38,7 @@ async def evaluate(visit: Visit, model: str = "", data: str = "", from_job: str 
     draft = {**blank(model, data), **visit.drafts.read(name)}
     if from_job and "step" not in draft:
         draft |= _of_job((await visit.ws.jobs.get(from_job)).data["spec"])
-    with title("Evaluate", "How well a model does its task on rows of yours, alone or beside another one."):
+    with title("Evaluate", "How well a model does its task on rows of yours, alone or against another one."):
         pass
     await _Evaluate(visit, name, draft).show()
 
@@ -60,6 +60,7 @@ class _Evaluate:
     def __init__(self, visit: Visit, name: str, draft: dict[str, Any]) -> None:
         self._visit, self._ws, self._name, self._draft = visit, visit.ws, name, draft
         self._form: SettingsForm | None = None
+        self._reader: dict[str, str] = {}
 
     async def show(self) -> None:
         steps = (
@@ -136,6 +137,8 @@ class _Evaluate:
         hint("Which column of the data holds what the task needs. Guessed by the names: look whether it is right.")
         draft, columns = self._draft, await columns_in(self._visit, self._draft["data"])
         mapping(draft["task"], columns, draft["mapping"], samples=await first_row(self._visit, draft["data"]))
+        model = await self._ws.models.get(draft["model"])
+        self._reader = {"model": model.ref} if model.data["context_length"] else {}
         data_findings(self._visit, self._check_request)
 
     async def _check_columns(self) -> None:
@@ -143,13 +146,14 @@ class _Evaluate:
         await self._plan(with_settings=False)
 
     def _check_request(self) -> dict[str, Any]:
-        """Of all rows that are given."""
+        """Of all rows that are given; of the model, where it says how much of a row it reads."""
         draft = self._draft
         check_columns(draft["task"], draft["mapping"])
         rows = {"train": draft["train"], "test": draft["data"]} if draft["train"] else {"data": draft["data"]}
         names = draft["settings"].get("class_names")
         columns = columns_of(draft["task"], draft["mapping"])
-        return {"task": draft["task"], **rows, "columns": columns, **({"class_names": list(names)} if names else {})}
+        given = {"task": draft["task"], **self._reader, **rows, "columns": columns}
+        return {**given, **({"class_names": list(names)} if names else {})}
 
     # --- metrics and device ---
 
