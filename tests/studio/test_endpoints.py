@@ -103,3 +103,14 @@ def test_an_endpoint_is_deleted_by_its_name(window: Window, house: House) -> Non
     sure.click()
     page.wait_for_url("**/studio/endpoints")
     assert "short-lived" not in [one.name for one in house.ws.endpoints.list()]
+
+
+def test_a_batch_endpoint_shows_its_versions_and_is_deleted(window: Window, house: House) -> None:
+    house.ws.deploy("acme/tiny-classifier", endpoint="nightly", batch=True)
+    card = window.open("/endpoints").get_by_label("Batch endpoint nightly")
+    assert card.get_by_role("link", name="acme/tiny-classifier:1").count() == 1
+    card.get_by_role("button", name="Delete").click()
+    window.page.get_by_label("Type nightly to go on").fill("nightly")
+    window.page.get_by_role("button", name="Delete it").click()
+    card.wait_for(state="detached")
+    assert "nightly" not in [one.name for one in house.ws.batch_endpoints.list()]

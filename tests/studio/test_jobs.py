@@ -135,7 +135,8 @@ def test_ten_thousand_jobs_are_listed_a_page_at_a_time(house: House, window: Win
     choose(page, "Whose", "Mine")
     page.get_by_text("none here; look at older ones").wait_for()
     choose(page, "State", "running")
-    page.get_by_text("There is no such job.").wait_for()
+    page.get_by_text("No job matches these filters.").wait_for()
+    assert page.get_by_role("link", name="Clear them").get_attribute("href") == "/studio/jobs"
     assert page.url.endswith("/studio/jobs?kind=batch&state=running&whose=mine&archived=true")
 
 
@@ -150,7 +151,7 @@ def test_a_viewer_sees_no_job_of_others_and_is_told_why_he_makes_none(
     context = browser.new_context(viewport={"width": 390, "height": 800})
     window = Window(house, context, "vic")
     page = window.open("/jobs")
-    page.get_by_text("There is no such job.").wait_for()
+    page.get_by_text("There is no job yet.").wait_for()
     off(page, "Fine-tune a model", "your role, viewer, may not train").wait_for()
     page = window.open(f"/jobs/{running.id}")
     assert page.get_by_role("alert").inner_text().startswith(f"There is no job '{running.id}'.")

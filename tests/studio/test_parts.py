@@ -7,16 +7,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from nicegui import Client, core, ui
+from nicegui import Client, core, html, ui
 from nicegui.elements.upload import Upload
 from nicegui.elements.upload_files import SmallFileUpload
 from nicegui.events import UploadEventArguments
 
 from bedplate.studio.parts.job_actions import wizard_of
 from bedplate.studio.parts.job_result import main_metrics
-from bedplate.studio.parts.live import every
+from bedplate.studio.parts.live import every, later
 from bedplate.studio.parts.preview import MOST_OF_A_PAGE, rounded, rows_sheet
 from bedplate.studio.parts.try_form import MOST_IMAGE_BYTES, TryForm
+from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import TASKS
 
 
@@ -68,6 +69,27 @@ def test_what_fails_unexpectedly_is_told_and_not_asked_for_again(monkeypatch: py
             await timer.callback()
         with pytest.raises(AssertionError, match="canceled"):
             timer.activate()
+
+    on_a_page(work, monkeypatch)
+
+
+def test_what_comes_after_the_page_was_sent_is_made_in_its_place_and_so_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fine() -> None:
+        ui.label("It is here.")
+
+    async def refused() -> None:
+        raise Refused("It is not here.", hint="Look elsewhere.", code="absent")
+
+    async def work(client: Client) -> None:
+        for build in (fine, refused):
+            with html.div() as place:
+                later(build)
+            [timer] = [found for found in place.descendants() if isinstance(found, ui.timer)]
+            await timer.callback()  # type: ignore[misc]
+            shown = [found.text for found in place.descendants() if isinstance(found, ui.label)]
+            assert shown == (["It is here."] if build is fine else ["It is not here.", "Look elsewhere."])
 
     on_a_page(work, monkeypatch)
 

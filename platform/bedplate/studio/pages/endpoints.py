@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bedplate.aio.batch_endpoints import BatchEndpoint
 from bedplate.aio.endpoints import Endpoint
 from bedplate.studio.frame import page
+from bedplate.studio.parts.endpoint_batch import batch_endpoints
 from bedplate.studio.parts.headings import action, section, title
 from bedplate.studio.parts.live import every
 from bedplate.studio.parts.notices import empty, hint
@@ -24,13 +24,6 @@ REAL_TIME = (
     Column("instances", "Instances"),
     Column("waiting", "Waits for"),
 )
-BATCH = (
-    Column("name", "Endpoint", link="url"),
-    Column("task", "Task"),
-    Column("models", "Models"),
-    Column("traffic", "Traffic"),
-    Column("created", "Created", "time"),
-)
 
 
 @page("/endpoints", "Endpoints", section="Endpoints")
@@ -47,7 +40,7 @@ async def endpoints(visit: Visit) -> None:
             empty("No model answers over HTTP yet.", action="Deploy one", href=place("deploy"))
     with section("Batch"):
         if batch:
-            table(BATCH, [_batch_row(endpoint) for endpoint in batch], name="Batch endpoints")
+            batch_endpoints(visit, batch)
         else:
             hint("There are none. A batch endpoint is a name for a model that scores files: deploy one as batch.")
 
@@ -67,20 +60,12 @@ def _live_table(visit: Visit, rows: list[dict[str, Any]]) -> None:
 def _row(endpoint: Endpoint) -> dict[str, Any]:
     rows = endpoint.deployments
     return {
-        **_batch_row(endpoint),
+        "name": endpoint.name,
         "url": place("endpoints", endpoint.name),
         "state": endpoint.state,
+        "task": endpoint.task,
+        "models": [row["model"] for row in rows],
+        "traffic": ", ".join(f"{name}\u00a0{share}\u00a0%" for name, share in endpoint.traffic.items()),
         "instances": ", ".join(f"{row['ready']}\u00a0of\u00a0{row['instances']}" for row in rows),
         "waiting": endpoint.waiting,
-    }
-
-
-def _batch_row(endpoint: Endpoint | BatchEndpoint) -> dict[str, Any]:
-    return {
-        "name": endpoint.name,
-        "url": place("batch", "new", model=endpoint.name),
-        "task": endpoint.task,
-        "models": [row["model"] for row in endpoint.deployments],
-        "traffic": ", ".join(f"{name}\u00a0{share}\u00a0%" for name, share in endpoint.traffic.items()),
-        "created": endpoint.data["created"],
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nicegui import html
+
 from bedplate.studio.parts.job_words import duration_text, how_far, seconds_taken, subject_of
 from bedplate.studio.parts.notices import empty
 from bedplate.studio.parts.paged_table import PagedTable, search_pages
@@ -29,32 +31,39 @@ COLUMNS = (
 )
 
 
+NO_ARCHIVED = "false"  # what a list shows that nobody asked for anything else
+
+
 class JobList:
     """The table with its pages. `choose` takes filters as REST has them, and `owner`, which it does not know."""
 
     def __init__(self, visit: Visit) -> None:
-        self._connection = visit.ws.connection
+        self._connection, self._may_train = visit.ws.connection, visit.may("train")
         self._filters: dict[str, Any] = {}
         self._owner = ""
-        self._pages = PagedTable(COLUMNS, name="Jobs", fetch=self._fetch, row=_row, nothing=_nothing)
+        self._pages = PagedTable(COLUMNS, name="Jobs", fetch=self._fetch, row=_row, nothing=self._make_nothing)
 
     async def choose(self, *, owner: str = "", **filters: Any) -> None:
         """Those jobs, from the newest on."""
         self._owner, self._filters = owner, filters
+        is_filtered = bool(owner) or any(value not in ("", None, NO_ARCHIVED) for value in filters.values())
+        self._none_yet.visible, self._none_match.visible = not is_filtered, is_filtered
         await self._pages.begin()
 
     async def look(self) -> None:
         """This page as it is now."""
         await self._pages.look()
 
+    def _make_nothing(self) -> None:
+        with html.div() as self._none_yet:
+            empty("There is no job yet.", action="Fine-tune a model" if self._may_train else "", href=place("finetune"))
+        with html.div() as self._none_match:
+            empty("No job matches these filters.", action="Clear them", href=place("jobs"))
+
     async def _fetch(self, after: str | None) -> Page:
         owner = self._owner
         wanted = (lambda job: job["owner"] == owner) if owner else None
         return await search_pages(self._connection, url_path("jobs"), after, wanted, **self._filters)
-
-
-def _nothing() -> None:
-    empty("There is no such job.", action="Fine-tune a model", href=place("finetune"))
 
 
 def _row(job: Mapping[str, Any]) -> dict[str, Any]:
