@@ -152,7 +152,7 @@ class EndpointStore:
         A deployment's model never changes under its name while it is there: give the new version another name. Nor
         does its `sample`, {"inputs", "parameters"}, once a replica has answered it; without one it is the task's own.
         A replica that was started without this sample is replaced: each must answer it before it gets traffic.
-        Without `traffic` the first deployment gets 100 % and later ones 0 %. A batch endpoint has no replicas.
+        Without `traffic` the first deployment gets 100 %, later ones 0 %, and one that is there keeps its share. A batch endpoint has no replicas.
         """
         _check_name(endpoint)
         _check_name(deployment)
@@ -173,7 +173,7 @@ class EndpointStore:
             _check_model(connection, endpoint, deployment, model)
             if sample is not None:
                 values |= _new_sample(connection, endpoint, deployment, check_sample(sample))
-            share = traffic if traffic is not None else (0 if set(existing) - {deployment} else 100)
+            share = existing.get(deployment, 0 if existing else 100) if traffic is None else traffic
             values["traffic"] = share
             if deployment in existing:
                 connection.execute(_of(deployments, endpoint, deployment).values(**values))

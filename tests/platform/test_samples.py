@@ -135,6 +135,14 @@ def test_until_it_is_answered_it_can_be_given_anew(store: EndpointStore) -> None
     store.delete("anew")
 
 
+def test_a_deployment_that_is_wished_for_again_keeps_its_share(store: EndpointStore) -> None:
+    store.deploy("again", "support-intent:1", "text-classification")
+    store.deploy("again", "support-intent:2", "text-classification", deployment="canary")
+    store.deploy("again", "support-intent:1", "text-classification", instances=2)
+    assert {row.name: row.traffic for row in store.deployments("again")} == {"main": 100, "canary": 0}
+    store.delete("again")
+
+
 LEASE = Lease(cores=1, memory_bytes=1 << 30)
 
 
