@@ -152,7 +152,8 @@ class EndpointStore:
         A deployment's model never changes under its name while it is there: give the new version another name. Nor
         does its `sample`, {"inputs", "parameters"}, once a replica has answered it; without one it is the task's own.
         A replica that was started without this sample is replaced: each must answer it before it gets traffic.
-        Without `traffic` the first deployment gets 100 %, later ones 0 %, and one that is there keeps its share. A batch endpoint has no replicas.
+        Without `traffic` the first deployment gets 100 %, later ones 0 %, and one that is there keeps its share. A
+        batch endpoint has no replicas.
         """
         _check_name(endpoint)
         _check_name(deployment)
