@@ -29,7 +29,7 @@ PORT = 8697
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SETTLE_MS = 1200  # charts draw themselves
 COLORS = 128
-NARROW_ONES = ("catalog", "model", "job-finetune", "finetune-5-settings", "endpoint")
+NARROW_ONES = ("catalog", "model", "job-finetune", "finetune", "endpoint")
 
 
 def main() -> None:
@@ -114,7 +114,7 @@ def _take(page: Any, name: str, address: str, theme: str, *, is_narrow: bool) ->
     page.wait_for_timeout(SETTLE_MS)
     _keep(page, name, theme, is_narrow=is_narrow)
     for number in range(2, 8):
-        button = page.locator("button:visible", has_text="Next")
+        button = page.locator(".q-stepper button:visible", has_text="Next")
         if not button.count():
             return
         button.click()
