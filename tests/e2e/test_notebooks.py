@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bedplate
+from bedplate_registry.errors import Conflict
 from bedplate_registry.tasks import TASKS
 from harness import bedplate_home, free_port, serving
 from hub_server import serve_folders
@@ -71,4 +73,5 @@ def test_a_notebook_runs_as_it_is_written(
     with bedplate.connect() as ws:  # the graph of an encoder takes longer than all the rest
         for job in ws.jobs.list():
             if job.data["kind"] == "graph" and not job.is_final:
-                job.cancel()
+                with suppress(Conflict):  # it ended by itself in this moment
+                    job.cancel()

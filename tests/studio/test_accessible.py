@@ -125,6 +125,9 @@ def test_a_page_that_fails_has_a_heading_above_what_is_wrong(window: Window) -> 
     page = window.open("/settings/users/nobody")
     assert page.get_by_role("heading", level=1).all_inner_texts() == ["User nobody"]
     assert page.get_by_role("alert").inner_text().startswith("There is no user 'nobody'.")
+    assert window.failed == [f"404 {window.house.url}/studio/settings/users/nobody"]
+    window.failed.clear()
+    window.said.clear()
 
 
 def test_a_file_is_chosen_by_keyboard_and_by_mouse(window: Window) -> None:

@@ -134,5 +134,5 @@ def test_a_model_deployed_as_batch_leads_to_where_its_endpoint_stands(window: Wi
     page.get_by_text("wizard-batch, which is made now").wait_for()
     page.get_by_role("button", name="Deploy", exact=True).locator("visible=true").last.click()
     page.wait_for_url("**/studio/endpoints")
-    page.get_by_role("link", name="wizard-batch").wait_for()
+    page.get_by_role("article", name="Batch endpoint wizard-batch").wait_for()
     window.house.ws.batch_endpoints.get("wizard-batch").delete()
