@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import bedplate
@@ -14,7 +16,7 @@ import bedplate
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-__all__ = ["ABSENT", "House", "Window", "chromium"]
+__all__ = ["ABSENT", "House", "Window", "chromium", "run_apart"]
 
 CHROMIUM = Path("/usr/bin/chromium")
 ABSENT = [
@@ -74,6 +76,12 @@ class Window:
     def errors(self) -> list[str]:
         """What the console took for an error, and answers that failed."""
         return [text for text in self.said if text.startswith(("error", "uncaught"))] + self.failed
+
+
+def run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a thread of its own: the browser of other tests has a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from bedplate.studio.parts.preview import MOST_OF_A_PAGE, rounded, rows_sheet
 from bedplate.studio.parts.try_form import MOST_IMAGE_BYTES, TryForm
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import TASKS
+from studio_browser import run_apart
 
 
 def on_a_page(work: Callable[[Client], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +32,7 @@ def on_a_page(work: Callable[[Client], Awaitable[Any]], monkeypatch: pytest.Monk
             await work(client)
         client.delete()
 
-    asyncio.run(do())
+    run_apart(do())
 
 
 def uploads(client: Client) -> list[Upload]:

@@ -22,6 +22,7 @@ from bedplate.studio.parts.task_words import column_title, input_title
 from bedplate.studio.parts.uploads import dataset_name
 from bedplate.studio.parts.wizard import Step, wizard
 from bedplate_registry.errors import Refused
+from studio_browser import run_apart
 
 # --- drafts ---
 
@@ -69,7 +70,7 @@ def test_two_clicks_send_once_and_what_was_sent_cannot_be_sent_again(tmp_path: P
             await asyncio.sleep(0.2)
             assert (made.sent, made.keys[0] != "") == (1, True)
 
-    asyncio.run(story())
+    run_apart(story())
 
 
 def test_a_refused_draft_is_sent_again_with_its_key_and_with_another_once_it_changed(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_refused_draft_is_sent_again_with_its_key_and_with_another_once_it_cha
                 await until(partial(made.is_refused, user, len(made.keys) + 1))
             assert made.keys[0] == made.keys[1] != made.keys[2]
 
-    asyncio.run(story())
+    run_apart(story())
 
 
 def test_to_look_at_a_wizard_keeps_nothing_and_to_change_it_does(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_to_look_at_a_wizard_keeps_nothing_and_to_change_it_does(tmp_path: Path)
             made.draft["word"] = "b"
             await until(lambda: Drafts(tmp_path, "ana").read("test").get("word") == "b")
 
-    asyncio.run(story())
+    run_apart(story())
 
 
 def test_back_waits_for_the_check_of_its_step(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_back_waits_for_the_check_of_its_step(tmp_path: Path) -> None:
             await asyncio.sleep(0.2)
             assert made.draft["step"] == 1
 
-    asyncio.run(story())
+    run_apart(story())
 
 
 def test_a_button_does_one_thing_at_a_time() -> None:
@@ -131,7 +132,7 @@ def test_a_button_does_one_thing_at_a_time() -> None:
             button.click()
             await until(lambda: len(done) == 2)
 
-    asyncio.run(story())
+    run_apart(story())
 
 
 # --- columns and names ---
@@ -155,7 +156,7 @@ def test_a_column_is_asked_for_in_words_and_shows_what_it_holds() -> None:
             field.set_value("typed")
             await user.should_see("The data has no such column.")
 
-    asyncio.run(story())
+    run_apart(story())
     assert chosen == {"label": "intent", "sentence1": "typed"}
 
 
