@@ -87,7 +87,8 @@ def test_what_a_report_of_tomorrow_holds_is_shown_too(window: Window, reports: d
 def test_reports_are_chosen_by_model_and_task_and_a_reload_keeps_that(window: Window, reports: dict[str, str]) -> None:
     page = window.open("/evaluations")
     page.get_by_label("Model").fill("measured")
-    page.get_by_label("Task", exact=True).click()
+    page.wait_for_url("**/studio/evaluations?model=measured")
+    page.get_by_role("combobox", name="Task").click()
     page.get_by_role("option", name="Token classification").click()
     page.wait_for_url("**/studio/evaluations?model=measured&task=token-classification")
     page.reload()

@@ -64,7 +64,7 @@ def test_the_job_is_the_one_that_each_shown_text_makes(
     page.get_by_role("button", name="Start the fine-tune").click()
     page.wait_for_url("**/studio/jobs/finetune-*")
     with running(house, texts):
-        wait_for(lambda: len(made_as(house, "acme/wizard-made")) == 5)
+        wait_for(lambda: len(made_as(house, "acme/wizard-made")) == 5, seconds=240)
     specs = {json.dumps(job.data["spec"]) for job in made_as(house, "acme/wizard-made")}
     assert len(specs) == 1
     settings = json.loads(specs.pop())["settings"]

@@ -19,6 +19,7 @@ def test_each_role_has_the_tabs_that_it_may(house: House, browser: Browser) -> N
         context = browser.new_context()
         window = Window(house, context, user)
         page = window.open("/settings")
+        page.get_by_role("link", name=tabs[-1], exact=True).wait_for()
         assert page.get_by_role("navigation", name="Settings").get_by_role("link").all_inner_texts() == tabs
         if user == "vic":
             page = window.open("/settings/users")
