@@ -367,6 +367,8 @@ def deploy(
     format: FormatOption = Format.table,
 ) -> None:
     """Deploy a model to an endpoint. A new real-time endpoint's key is shown this once."""
+    if batch and sample is not None:
+        raise WrongUse("A batch endpoint has no instances that answer a sample.", hint="Leave out --sample.")
     flags: dict[str, Any] = {"model": model, "name": endpoint, "deployment": deployment, "instances": instances}
     flags |= {"traffic": traffic, "device": device, "gpu_memory_gb": gpu_memory_gb}
     flags |= {"sample": None if sample is None else _sample_in(sample)}
