@@ -49,7 +49,7 @@ class Statistics(Answer):
         dict[str, int], Field(description="How many had each status; 499: the caller left before an answer.")
     ]
     within: Annotated[
-        list[tuple[float | None, int]],
+        list[list[float | None]],
         Field(description="[seconds, requests that took at most so long]; null: however long."),
     ]
 
