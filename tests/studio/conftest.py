@@ -37,8 +37,9 @@ def house(stock: Path) -> Iterator[House]:
         yield House(home, port, ws)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A file's own: as long as it is there, its loop runs in this thread, and asyncio.run() is refused by other tests."""
     with chromium() as made:
         yield made
 
