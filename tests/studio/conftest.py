@@ -39,7 +39,7 @@ def house(stock: Path) -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A file's own: as long as it is there, its loop runs in this thread, and asyncio.run() is refused by other tests."""
+    """A file's own: while it is there, its loop runs in this thread, and other tests are refused asyncio.run()."""
     with chromium() as made:
         yield made
 
