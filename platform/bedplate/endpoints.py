@@ -27,6 +27,7 @@ __all__ = [
     "Endpoint",
     "EndpointStore",
     "Replica",
+    "Wished",
     "check_sample",
 ]
 
@@ -36,6 +37,15 @@ NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 MAX_INSTANCES = 16
 MAX_STARTS = 3  # failed starts in a row before a deployment is said to be broken
 MAX_SAMPLE_BYTES = 64 << 10  # it is shown wherever the endpoint is
+NEW_NAME = "Give the new deployment a name of its own (--deployment NAME), then shift traffic to it."
+
+
+@dataclass(frozen=True)
+class Wished:
+    """What comes of a wish for a deployment: whether its endpoint is made for it, and the endpoint's shares then."""
+
+    is_new: bool
+    traffic: dict[str, int]  # in percent, by deployment
 
 
 @dataclass(frozen=True)
@@ -146,8 +156,9 @@ class EndpointStore:
         kind: str = REAL_TIME,
         owner: str = "local",
         sample: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Wish for a deployment; a new endpoint is made for it. Says whether the endpoint is new.
+        dry_run: bool = False,
+    ) -> Wished:
+        """Wish for a deployment; a new endpoint is made for it. With `dry_run` all is checked, and nothing is kept.
 
         A deployment's model never changes under its name while it is there: give the new version another name. Nor
         does its `sample`, {"inputs", "parameters"}, once a replica has answered it; without one it is the task's own.
@@ -185,7 +196,10 @@ class EndpointStore:
                 connection.execute(deployments.insert().values(**row))
             if traffic is not None:
                 _share_rest(connection, endpoint, deployment, 100 - share, existing)
-        return known is None
+            wished = Wished(is_new=known is None, traffic=_shares(connection, endpoint))
+            if dry_run:
+                connection.rollback()
+        return wished
 
     def update(
         self,
@@ -344,7 +358,7 @@ def _check_model(connection: sa.Connection, endpoint: str, deployment: str, mode
     if served not in (None, model):
         raise Conflict(
             f"Deployment {deployment!r} of {endpoint!r} already serves {served}.",
-            hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
+            hint=NEW_NAME,
             code="other-model",
         )
 
@@ -378,7 +392,7 @@ def _new_sample(
     if kept and kept["answer"] is not None:
         raise Conflict(
             f"Deployment {deployment!r} of {endpoint!r} has answered another sample.",
-            hint="Give the new one a name: --deployment NAME, then shift traffic to it.",
+            hint=NEW_NAME,
             code="other-sample",
         )
     return {"sample": {"request": request, "answer": None}}

@@ -14,16 +14,18 @@ from bedplate_registry.names import Name
 __all__ = ["check_base_license", "check_license", "check_named_base"]
 
 
-def check_license(settings: Settings, models: Models, model: ModelDraft, *, accepts: bool, by: str, where: str) -> None:
+def check_license(
+    settings: Settings, models: Models, model: ModelDraft, *, accepts: bool, by: str, where: str, keep: bool = True
+) -> None:
     """Raises Conflict where the policy denies the license, or asks for an acceptance and there is none.
 
-    `accepts`: the caller, `by`, accepts it for `where`, an import or an endpoint; that is kept. What was accepted for
-    a base holds for its fine-tunes, which have its license.
+    `accepts`: the caller, `by`, accepts it for `where`, an import or an endpoint; that is kept, unless it is only tried
+    out. What was accepted for a base holds for its fine-tunes, which have its license.
     """
     name, license = model.name, model.facts.license
     accepted = accepts or models.licenses.find(_line(models, model), license) is not None
     settings.license_policy.check(str(name), license, accepted=accepted)
-    if accepts:
+    if accepts and keep:
         models.licenses.accept(name, model.source.id, license, by=by, where=where)
 
 

@@ -18,7 +18,7 @@ from bedplate.audit import AuditLog
 from bedplate.compute import Demand
 from bedplate.database import Database
 from bedplate.dataset_uses import uses_of_dataset
-from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica, check_sample
+from bedplate.endpoints import BATCH, MAX_STARTS, REAL_TIME, Deployment, EndpointStore, Replica, Wished, check_sample
 from bedplate.gateway_process import Address, GatewayProcess
 from bedplate.gateway_settings import gateway_settings
 from bedplate.graphs import Graphs
@@ -207,13 +207,14 @@ class Workspace:
 
     # --- endpoints ---
 
-    def deploy(self, name: str, model: str, **options: Any) -> dict[str, Any]:
+    def deploy(self, name: str, model: str, *, dry_run: bool = False, **options: Any) -> dict[str, Any]:
         """Wish for a deployment. A new endpoint comes with a key, shown this once.
 
-        Raises Conflict for a base, which has no head to answer with, for an archived version, for a license that the
-        policy denies or that nobody accepted (option `accept_license`), or where the port is taken.
+        With `dry_run` all is checked and nothing is kept: what would come of it is returned. Raises Conflict for a
+        base, which has no head to answer with, for an archived version, for a license that the policy denies or that
+        nobody accepted (option `accept_license`), or where the port is taken.
         """
-        version = self._deployable(name, model, options)
+        version = self._deployable(name, model, options, keep=not dry_run)
         task = check_can_score(version)
         if options.get("sample") is not None:
             check_sample(options["sample"])
@@ -223,28 +224,39 @@ class Workspace:
         if self.gateway.address is None:
             self._address.check_free()
         with self._kept(version.ref):
-            is_new = self.endpoints.deploy(name, version.ref, task, device=device, demand=demand, **options)
+            wished = self.endpoints.deploy(
+                name, version.ref, task, device=device, demand=demand, dry_run=dry_run, **options
+            )
+        if dry_run:
+            needs = {"instances": options.get("instances", 1), "demand": demand.to_json()}
+            return {**_planned(name, version, device, wished, options), "kind": REAL_TIME, **needs}
         self._wake.set()
         self.gateway.ensure(self._address)
         described = self.describe_endpoint(name)
-        if is_new:
+        if wished.is_new:
             _, described["key"] = self.keys.rotate(name, "primary")
         return described
 
-    def deploy_batch(self, name: str, model: str, *, device: str | None = None, **options: Any) -> dict[str, Any]:
+    def deploy_batch(
+        self, name: str, model: str, *, device: str | None = None, dry_run: bool = False, **options: Any
+    ) -> dict[str, Any]:
         """Have jobs of a batch endpoint score with a model. Nothing is started until one comes, and no port is opened.
 
-        Raises Conflict as `deploy` does.
+        `dry_run` and what is raised are those of `deploy`.
         """
-        version = self._deployable(name, model, options)
+        version = self._deployable(name, model, options, keep=not dry_run)
         task = check_can_score(version)
         device = choose_device(self.context.machine, device)
         with self._kept(version.ref):
-            self.endpoints.deploy(name, version.ref, task, device=device, kind=BATCH, **options)
+            wished = self.endpoints.deploy(
+                name, version.ref, task, device=device, kind=BATCH, dry_run=dry_run, **options
+            )
+        if dry_run:
+            return {**_planned(name, version, device, wished, options), "kind": BATCH, "instances": 0, "demand": None}
         return self.describe_endpoint(name)
 
-    def _deployable(self, endpoint: str, model: str, options: dict[str, Any]) -> ModelVersion:
-        """The version to deploy; what its license asks for is taken from the options."""
+    def _deployable(self, endpoint: str, model: str, options: dict[str, Any], *, keep: bool) -> ModelVersion:
+        """The version to deploy; what its license asks for is taken from the options, and an acceptance kept."""
         version = self.registry.models.get(model)
         version.check_active()
         check_license(
@@ -254,6 +266,7 @@ class Workspace:
             accepts=bool(options.pop("accept_license", False)),
             by=options.get("owner", LOCAL.name),
             where=f"endpoint {endpoint}",
+            keep=keep,
         )
         return version
 
@@ -471,6 +484,15 @@ class Workspace:
             "jobs_queued": counts["queued"],
             "endpoints": len(self.endpoints.all()),
         }
+
+
+def _planned(
+    name: str, version: ModelVersion, device: str, wished: Wished, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What would come of a deployment, whatever the endpoint's kind."""
+    deployment = options.get("deployment", "main")
+    about = {"name": name, "task": version.facts.task, "deployment": deployment, "model": version.ref, "device": device}
+    return {**about, **vars(wished)}
 
 
 def _state(deployment: dict[str, Any]) -> str:

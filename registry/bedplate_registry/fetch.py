@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Lock
+from threading import Event
 
 import httpx
 
@@ -24,6 +24,7 @@ from .hub import Hub, HubFile, HubModel
 from .hubguard import Guard
 from .models import FileEntry
 from .progress import Reporter
+from .sizes import size_text
 
 __all__ = ["fetch_file", "fetch_files", "is_here", "key_of"]
 
@@ -41,14 +42,16 @@ PLAIN_BYTES = 50 * 10**9
 def fetch_files(
     hub: Hub, model: HubModel, files: Iterable[HubFile], blobs: Blobs, reporter: Reporter
 ) -> list[FileEntry]:
-    """Fetch several files at a time, largest first, and report bytes done of all. Files that are here count as done."""
+    """Fetch several files at a time, largest first, and report bytes done of all, and of each that is under way.
+
+    Files that are here count as done.
+    """
     files = sorted(files, key=lambda file: -file.size_bytes)
-    total = sum(file.size_bytes for file in files)
-    counter = _Counter()
+    counter = _Counter(files)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool, _client(hub) as client:
-        futures = [pool.submit(fetch_file, hub, model, file, blobs, counter.add, client=client) for file in files]
+        futures = [pool.submit(fetch_file, hub, model, file, blobs, counter.of(file), client=client) for file in files]
         try:
-            _report_until_done(futures, counter, total, reporter)
+            _report_until_done(futures, counter, reporter)
         finally:
             # On an error and on Ctrl-C the other threads stop at their next piece; what they have stays to be resumed.
             counter.stop.set()
@@ -272,16 +275,37 @@ class _Partial:
 
 
 class _Counter:
-    """Bytes done, counted by all threads; the thread that waits reads it, since a reporter is for one thread."""
+    """Bytes done of each file, counted by its thread; the thread that waits reads it: a reporter is for one thread."""
 
-    def __init__(self) -> None:
-        self.done, self.stop, self._lock = 0, Event(), Lock()
+    def __init__(self, files: Iterable[HubFile]) -> None:
+        self._done = dict.fromkeys(files, 0)
+        self.total = sum(file.size_bytes for file in self._done)
+        self.stop = Event()
 
-    def add(self, count: int) -> None:
-        if self.stop.is_set():
-            raise _Stopped
-        with self._lock:
-            self.done += count
+    def of(self, file: HubFile) -> Callable[[int], None]:
+        """What counts for one file, in one thread."""
+
+        def add(count: int) -> None:
+            if self.stop.is_set():
+                raise _Stopped
+            self._done[file] += count
+
+        return add
+
+    @property
+    def done(self) -> int:
+        return sum(self._done.values())
+
+    @property
+    def message(self) -> str:
+        """`3 of 9 files; model.safetensors 1.2 GiB of 4.6 GiB`."""
+        whole = sum(done == file.size_bytes for file, done in self._done.items())
+        under_way = [
+            f"{file.path} {size_text(done)} of {size_text(file.size_bytes)}"
+            for file, done in self._done.items()
+            if 0 < done < file.size_bytes
+        ]
+        return "; ".join([f"{whole} of {len(self._done)} files", *under_way])
 
 
 class _TryAgain(Exception):
@@ -300,13 +324,13 @@ class _Stopped(Exception):
     """Another file failed or the user gave up: nobody waits for this one."""
 
 
-def _report_until_done(futures: list[Future[Blob]], counter: _Counter, total: int, reporter: Reporter) -> None:
+def _report_until_done(futures: list[Future[Blob]], counter: _Counter, reporter: Reporter) -> None:
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()
-        reporter.progress("fetch", counter.done, total, "bytes")
+        reporter.progress("fetch", counter.done, counter.total, "bytes", counter.message)
 
 
 def _client(hub: Hub) -> httpx.Client:

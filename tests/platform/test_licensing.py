@@ -55,6 +55,8 @@ def test_an_asked_for_license_is_deployed_once_somebody_accepts_it_by_name() -> 
     with server(BEDPLATE_LICENSE_ASK="*") as rest:
         batch = DEPLOYMENTS[1]
         assert deploy(rest, batch) == (409, "license-not-accepted")
+        assert deploy(rest, f"{batch}?dry_run=true", accept_license=True) == (200, "")
+        assert acceptances(rest) == [], "it was only tried out"
         assert deploy(rest, batch, accept_license=True) == (201, "")
         assert acceptances(rest) == [("unknown", "olga", "endpoint support")]
         assert deploy(rest, batch, name="nightly") == (201, ""), "it is accepted for all that follows"

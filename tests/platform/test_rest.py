@@ -468,6 +468,48 @@ def test_rows_that_json_has_no_form_for_are_shown_all_the_same(rest: Rest) -> No
 # --- endpoints
 
 
+@pytest.mark.parametrize("kind", ["endpoints", "batch-endpoints"])
+def test_a_deployment_that_is_only_tried_out_is_checked_and_nothing_of_it_is_kept(rest: Rest, kind: str) -> None:
+    path, body = f"/api/v1/{kind}?dry_run=true", {"name": "tried", "model": "support-intent"}
+    plan = rest.call("POST", path, json=body, user="olga")
+    assert plan.status_code == 200
+    assert plan.json() | {"instances": 0, "demand": None} == {
+        "name": "tried",
+        "kind": "batch" if kind == "batch-endpoints" else "real-time",
+        "task": "text-classification",
+        "deployment": "main",
+        "model": MODEL,
+        "device": "cpu",
+        "is_new": True,
+        "traffic": {"main": 100},
+        "instances": 0,
+        "demand": None,
+    }
+    assert "tried" not in [one.name for one in rest.workspace.endpoints.all()]
+    assert rest.workspace.keys.of_endpoint("tried") == []
+    problem(rest.call("POST", path, json=body, user="ana"), 403, "forbidden")
+    for change, status, code in (
+        ({"name": "T"}, 422, "bad-name"),
+        ({"model": "nothing:1"}, 404, "not-found"),
+        ({"device": "cuda"}, 422, "no-gpu"),
+        ({"traffic": 101}, 422, "bad-request"),
+    ):
+        problem(rest.call("POST", path, json=body | change), status, code)
+
+
+def test_what_would_come_of_another_deployment_is_told_with_everybodys_share(rest: Rest) -> None:
+    rest.workspace.endpoints.deploy("shared", MODEL, "text-classification")
+    publish_model(rest.workspace, "better")
+    before = rest.call("GET", "/api/v1/endpoints/shared").json()
+    path, body = "/api/v1/endpoints?dry_run=true", {"name": "shared", "model": "better", "deployment": "green"}
+    plan = rest.call("POST", path, json=body | {"traffic": 10, "instances": 3}).json()
+    assert (plan["is_new"], plan["traffic"], plan["instances"]) == (False, {"main": 90, "green": 10}, 3)
+    assert plan["demand"]["memory_bytes"] > 0
+    problem(rest.call("POST", path, json=body | {"deployment": "main"}), 409, "other-model")
+    problem(rest.call("POST", path, json=body | {"instances": 16}), 422, "does-not-fit")
+    assert rest.call("GET", "/api/v1/endpoints/shared").json() == before
+
+
 def test_traffic_and_replicas_are_changed_together_and_a_deployment_leaves_when_it_holds_none(rest: Rest) -> None:
     rest.workspace.endpoints.deploy("busy", MODEL, "text-classification")
     publish_model(rest.workspace, "better")

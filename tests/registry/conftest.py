@@ -122,10 +122,12 @@ class Recorder:
 
     messages: list[str] = field(default_factory=list)
     steps: list[tuple[str, float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # beside the steps
     threads: set[int] = field(default_factory=set)
 
     def progress(self, phase: str, done: float, total: float, unit: str = "", message: str = "") -> None:
         self.steps.append((phase, done, total))
+        self.notes.append(message)
         self.threads.add(threading.get_ident())
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import subprocess
 import sys
@@ -242,6 +243,22 @@ def test_several_files_are_reported_together_from_one_thread(
     assert [entry.path for entry in entries] == ["empty.txt", WEIGHTS, "vocab.txt"]
     total = sum(file.size_bytes for file in model.files)
     assert recorder.steps[-1] == ("fetch", total, total) and len(recorder.threads) == 1
+    assert recorder.notes[-1] == "3 of 3 files"
+
+
+def test_each_file_that_is_under_way_is_told_with_how_much_of_it_is_there(
+    serve: Serve,
+    big_folder: Path,
+    blobs: Blobs,
+    recorder: Any,
+) -> None:
+    loopback = serve(big_folder, model_id="acme/big")
+    loopback.faults.bytes_per_second = 8 * MIB
+    model = loopback.hub.resolve("acme/big")
+    fetch_files(loopback.hub, model, model.files, blobs, recorder)
+    told = [re.fullmatch(rf"2 of 3 files; {WEIGHTS} ([0-9.]+ [KM]iB) of [0-9.]+ MiB", note) for note in recorder.notes]
+    amounts = [found[1] for found in told if found]
+    assert len(set(amounts)) > 1
 
 
 def test_one_file_that_fails_stops_the_others_and_what_they_have_stays(

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
+from bedplate.endpoints import NAME
 from bedplate.studio.parts.deploy_draft import (
     asked_of,
     blank,
-    check_names,
-    check_target,
-    device_of,
     propose,
     propose_deployment,
     target,
 )
-from bedplate_registry.errors import Conflict, Refused
 
 if TYPE_CHECKING:
     from studio_browser import Window
 
 MODEL = {"ref": "acme/support:2", "task": "text-classification"}
-CARD = {"name": "card", "problem": "", "held_by": []}
 
 
 def endpoint(
@@ -55,14 +49,13 @@ def test_a_proposed_endpoint_is_none_that_does_something_else() -> None:
     assert filled_in(endpoint(kind="batch"))["name"] == "support-2"
     assert filled_in(endpoint())["name"] == "support"
     long = {"ref": f"acme/{'a' * 40}:1", "task": "text-classification"}
-    draft = filled_in(endpoint("a" * 32, task="translation"), long)
-    assert draft["name"] == f"{'a' * 30}-2"
-    check_names(draft)
+    assert filled_in(endpoint("a" * 32, task="translation"), long)["name"] == f"{'a' * 30}-2"
 
 
 def test_a_model_of_two_letters_gets_a_name_that_an_endpoint_may_have() -> None:
     for name in ("t5", "7b", "x"):
-        check_names(filled_in(model={"ref": f"acme/{name}:1", "task": "translation"}))
+        draft = filled_in(model={"ref": f"acme/{name}:1", "task": "translation"})
+        assert NAME.fullmatch(draft["name"]) and NAME.fullmatch(draft["deployment"])
 
 
 def test_a_proposed_deployment_is_free_or_serves_the_version_already() -> None:
@@ -74,20 +67,6 @@ def test_a_proposed_deployment_is_free_or_serves_the_version_already() -> None:
     draft = filled_in(endpoint(main="acme/support:1"), deployment="mine", is_deployment_proposed=False)
     propose_deployment(draft, MODEL, {})
     assert draft["deployment"] == "mine"
-
-
-def test_what_the_server_would_refuse_is_refused_at_its_step() -> None:
-    draft = blank("acme/support:2", "support")
-    with pytest.raises(Conflict, match="does translation, not text-classification"):
-        check_target(draft, MODEL, endpoint(task="translation"))
-    with pytest.raises(Conflict, match="is a batch endpoint already"):
-        check_target(draft, MODEL, endpoint(kind="batch"))
-    with pytest.raises(Conflict, match="main of support serves acme/support:1") as refused:
-        check_target(draft, MODEL, endpoint(main="acme/support:1"))
-    assert "version-2" in refused.value.hint
-    check_target(draft, MODEL, endpoint(main="acme/support:2"))
-    with pytest.raises(Refused, match="'Support' is not accepted"):
-        check_names(draft | {"name": "Support"})
 
 
 def test_three_cases_are_told_apart() -> None:
@@ -113,16 +92,19 @@ def test_a_batch_endpoint_is_asked_for_without_what_it_has_not() -> None:
     assert (asked.kind, asked.given) == ("deploy-batch", {"model": "acme/support:2", "name": "support"})
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
-    draft = blank("acme/support:2", "support")
-    broken = {**CARD, "problem": "its driver is too old"}
-    assert device_of(draft, {"gpus": []}) == "cpu"
-    assert device_of(draft, {"gpus": [CARD]}) == "cuda"
-    for cards, device in (([], "cuda"), ([broken], "cuda"), ([broken], "auto")):
-        with pytest.raises(Refused, match="No GPU can be used here"):
-            device_of(draft | {"device": device}, {"gpus": cards})
-    with pytest.raises(Refused, match="takes nothing of a GPU"):
-        device_of(draft | {"gpu_memory_gb": 4}, {"gpus": []})
+def test_what_the_server_would_refuse_is_refused_at_its_step(window: Window) -> None:
+    page = window.open("/deploy?model=acme/tiny-classifier")  # not :1, whose draft is another test's
+    page.get_by_role("button", name="Next").locator("visible=true").click()
+    name, following = page.get_by_label("Name of the endpoint"), page.get_by_role("button", name="Next")
+    proposed = name.input_value()
+    name.fill("Support")
+    following.locator("visible=true").click()
+    page.get_by_text("'Support' is not a name for an endpoint").wait_for()
+    name.fill(proposed)
+    following.locator("visible=true").click()
+    page.get_by_text(f"{proposed}, which is made now").wait_for()
+    page.get_by_text("main 100 %").wait_for()
+    assert proposed not in [one.name for one in window.house.ws.endpoints.list()]
 
 
 def test_a_model_deployed_as_batch_leads_to_where_its_endpoint_stands(window: Window) -> None:

@@ -44,6 +44,8 @@ def test_it_learns_a_synthetic_set_and_reports_the_test(make_request: Maker, rec
     assert {"eval_loss", "eval_accuracy"} <= set(figures[result.steps])
     losses = [step for step, values in recorder.figures if "loss" in values]
     assert losses == list(range(1, result.steps + 1))
+    for _, values in recorder.figures:
+        assert ("loss" in values) == (values.get("samples_per_second", 0) > 0) == (values.get("memory_gb", 0) > 0.1)
     phases = list(dict.fromkeys(phase for phase, *_ in recorder.phases))
     assert phases == ["load", "tokenize", "train", "evaluate", "save", "test", "baselines"]
     trained = [(done, total) for phase, done, total, _ in recorder.phases if phase == "train"]

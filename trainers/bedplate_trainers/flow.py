@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,13 @@ from transformers import TrainerCallback
 
 from bedplate_registry.progress import Reporter
 
+from .preflight import Memory
 from .sampling import LengthGroupedBatches
 from .settings import FinetuneSettings
 
 __all__ = ["Flow", "has_stalled"]
+
+GIB = 1 << 30
 
 
 class Flow(TrainerCallback):  # type: ignore[misc]
@@ -24,8 +28,10 @@ class Flow(TrainerCallback):  # type: ignore[misc]
         self.settings, self.reporter = settings, reporter
         self.batches: LengthGroupedBatches | None = None
         self.steps_per_epoch = 1
+        self.rows_per_step = 1.0  # of all processes; the last batch of an epoch may be short
         self.first_step = 0
         self.seconds_aside = 0.0  # spent on evaluation and checkpoints
+        self._logged_step, self._logged_seconds = 0, 0.0
 
     def report(self, phase: str, done: float, total: float, unit: str) -> None:
         if self.reporter is not None:
@@ -33,6 +39,7 @@ class Flow(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.first_step = state.global_step
+        self._logged_step, self._logged_seconds = state.global_step, self._busy_seconds()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.batches is not None:
@@ -58,8 +65,23 @@ class Flow(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items() if _is_kept(name, value)}
-        if self.reporter is not None and figures.keys() - {"epoch"}:
-            self.reporter.metrics(state.global_step, figures)
+        if self.reporter is None or not figures.keys() - {"epoch"}:
+            return
+        if "loss" in figures:
+            figures |= self._pace(state.global_step)
+            figures["memory_gb"] = round(Memory(args.device).held() / GIB, 3)
+        self.reporter.metrics(state.global_step, figures)
+
+    def _pace(self, step: int) -> dict[str, float]:
+        """Samples per second of all processes since the last log, without what evaluation and checkpoints took."""
+        steps, now = step - self._logged_step, self._busy_seconds()
+        seconds = now - self._logged_seconds
+        self._logged_step, self._logged_seconds = step, now
+        return {"samples_per_second": round(steps * self.rows_per_step / seconds, 3)} if steps and seconds > 0 else {}
+
+    def _busy_seconds(self) -> float:
+        """A clock that stands still during evaluation and checkpoints."""
+        return time.perf_counter() - self.seconds_aside
 
 
 def has_stalled(log: Sequence[dict[str, float]], settings: FinetuneSettings) -> bool:

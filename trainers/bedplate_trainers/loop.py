@@ -77,6 +77,7 @@ class BedplateTrainer(Trainer):  # type: ignore[misc]
         )
         self.flow.batches = batches
         self.flow.steps_per_epoch = len(batches)
+        self.flow.rows_per_step = len(self.train_dataset) / len(batches)
         return DataLoader(
             self._steps,
             batch_sampler=batches,

@@ -149,6 +149,10 @@ class Memory:
             return int(psutil.Process().memory_info().rss)
         return int(torch.cuda.memory_allocated(self._device))
 
+    def held(self) -> int:
+        """What nobody else can have: with what torch keeps of a card for later."""
+        return self.now() if self.is_host else int(torch.cuda.memory_reserved(self._device))
+
     def peak(self) -> int:
         if self.is_host:
             return _high_water()

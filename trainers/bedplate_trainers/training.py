@@ -143,8 +143,8 @@ def _trainer(plan: Plan, arguments: TrainingArguments, reporter: Reporter) -> Be
 
 def _outcome(trainer: BedplateTrainer, plan: Plan, seconds: float) -> Trained:
     state, arguments = trainer.state, trainer.args
-    # Of all processes. The last batch of an epoch may be short: over whole epochs this is exact.
-    rows = (state.global_step - trainer.flow.first_step) * len(plan.train) / trainer.flow.steps_per_epoch
+    # Over whole epochs this is exact.
+    rows = (state.global_step - trainer.flow.first_step) * trainer.flow.rows_per_step
     busy = max(seconds - trainer.flow.seconds_aside, 1e-9)
     best_step = state.best_global_step or state.global_step
     losses = {entry["step"]: float(entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry}

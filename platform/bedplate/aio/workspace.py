@@ -306,6 +306,13 @@ class RemoteWorkspace:
         made = Endpoint(self, await self.connection.post(url_path("endpoints"), body))
         return await made.wait() if wait else made
 
+    async def plan_deploy(
+        self, model: Model | str, *, endpoint: str, batch: bool = False, **options: Any
+    ) -> dict[str, Any]:
+        """What `deploy` would make, checked, with the endpoint's traffic then and what each instance needs."""
+        body = given({"name": endpoint, "model": _ref(model), **options})
+        return await self.connection.post(url_path("batch-endpoints" if batch else "endpoints"), body, dry_run=True)
+
     # --- pieces ---
 
     async def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None) -> Job:

@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 
 from bedplate.api.access import CallerOf, Routes, WorkspaceOf, note
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, DescribedBy, Limit, Page, RequestBody, json_answer, page_of
-from bedplate.api.endpoints import Percent, State
+from bedplate.api.endpoints import PLANNED, DryRun, Percent, State
 from bedplate.api.etags import IfMatch, IfNoneMatch, revision_wanted, tagged
 from bedplate.api.jobs import IdempotencyKey, Job
 from bedplate.api.problems import codes
@@ -107,22 +107,22 @@ class BatchEndpoint(Answer):
     "operate",
     status_code=201,
     response_model=BatchEndpoint,
-    responses=codes(
-        "archived",
-        "base-model",
-        "license-denied",
-        "license-not-accepted",
-        "no-gpu",
-        "other-kind",
-        "other-task",
-        "other-model",
-    ),
+    responses={
+        **PLANNED,
+        **codes(
+            *("archived", "base-model", "license-denied", "license-not-accepted", "no-gpu"),
+            *("other-kind", "other-task", "other-model"),
+        ),
+    },
 )
-def deploy_batch(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewBatchDeployment) -> Response:
+def deploy_batch(
+    request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewBatchDeployment, dry_run: DryRun = False
+) -> Response:
     """Deploy a model for batch jobs. Nothing is started, and no port is opened."""
-    note(request, endpoint=body.name, model=body.model, accept_license=bool(body.accept_license))
+    note(request, endpoint=body.name, model=body.model, accept_license=bool(body.accept_license), dry_run=dry_run)
     options = body.model_dump(exclude={"name", "model"}, exclude_none=True)
-    return json_answer(workspace.deploy_batch(body.name, body.model, owner=caller.user, **options), 201)
+    made = workspace.deploy_batch(body.name, body.model, owner=caller.user, dry_run=dry_run, **options)
+    return json_answer(made, 200 if dry_run else 201)
 
 
 @routes.route("GET", "", "read", response_model=Page[BatchEndpoint])

@@ -18,7 +18,7 @@ from bedplate.api.problems import codes
 from bedplate.endpoints import REAL_TIME
 from bedplate_registry.errors import Refused
 
-__all__ = ["Percent", "State", "routes"]
+__all__ = ["PLANNED", "DryRun", "Percent", "State", "routes"]
 
 routes = Routes("/api/v1/endpoints", "endpoints")
 
@@ -69,6 +69,20 @@ EXAMPLE: JsonDict = {
 }
 
 
+PLAN: JsonDict = {
+    "name": "support",
+    "kind": "real-time",
+    "task": "text-classification",
+    "deployment": "green",
+    "model": "support-intent:2",
+    "device": "cpu",
+    "is_new": False,
+    "traffic": {"main": 100, "green": 0},
+    "instances": 1,
+    "demand": {"cores": 0, "memory_bytes": 1340000000, "gpus": 0, "gpu_memory_bytes": None},
+}
+
+
 class SampleRequest(RequestBody):
     """A request that every model of this deployment must be able to answer, as it is sent to /endpoints/NAME."""
 
@@ -96,6 +110,27 @@ class NewDeployment(RequestBody):
     sample: Annotated[
         SampleRequest | None, Field(description="Each replica answers it before it gets traffic; else one of the task.")
     ] = None
+
+
+class DeploymentPlan(Answer):
+    """What would come of a deployment that is checked and not made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PLAN]})
+
+    name: Annotated[str, Field(description="Of the endpoint.")]
+    kind: Literal["real-time", "batch"]
+    task: str
+    deployment: str
+    model: str
+    device: str
+    is_new: Annotated[bool, Field(description="Whether the endpoint would be made for it.")]
+    traffic: Annotated[dict[str, int], Field(description="The endpoint's shares then, in percent by deployment.")]
+    instances: Annotated[int, Field(description="0 for a batch endpoint.")]
+    demand: Annotated[Demand | None, Field(description="Of each replica; null for a batch endpoint.")]
+
+
+DryRun = Annotated[bool, Query(description="Check it and say what would come of it, and change nothing.")]
+PLANNED: dict[int | str, dict[str, Any]] = {200: {"model": DeploymentPlan, "description": "With `dry_run`."}}
 
 
 class EndpointChange(RequestBody):
@@ -178,27 +213,24 @@ class DeployedEndpoint(Endpoint):
     "operate",
     status_code=202,
     response_model=DeployedEndpoint,
-    responses=codes(
-        "archived",
-        "base-model",
-        "license-denied",
-        "license-not-accepted",
-        "does-not-fit",
-        "no-gpu",
-        "other-kind",
-        "other-task",
-        "other-model",
-        "bad-sample",
-        "other-sample",
-    ),
+    responses={
+        **PLANNED,
+        **codes(
+            *("archived", "base-model", "license-denied", "license-not-accepted", "does-not-fit", "no-gpu"),
+            *("other-kind", "other-task", "other-model", "bad-sample", "other-sample"),
+        ),
+    },
 )
-def deploy(request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewDeployment) -> Response:
+def deploy(
+    request: Request, workspace: WorkspaceOf, caller: CallerOf, body: NewDeployment, dry_run: DryRun = False
+) -> Response:
     """Deploy a model. It answers when `state` is `ready`; a new endpoint's `key` is shown this once."""
-    note(request, endpoint=body.name, model=body.model, accept_license=bool(body.accept_license))
+    note(request, endpoint=body.name, model=body.model, accept_license=bool(body.accept_license), dry_run=dry_run)
     options = body.model_dump(exclude={"name", "model", "sample"}, exclude_none=True)
     if body.sample is not None:
         options["sample"] = body.sample.model_dump()  # with every null inside, which may be part of an input
-    return json_answer(workspace.deploy(body.name, body.model, owner=caller.user, **options), 202)
+    made = workspace.deploy(body.name, body.model, owner=caller.user, dry_run=dry_run, **options)
+    return json_answer(made, 200 if dry_run else 202)
 
 
 @routes.route("GET", "", "read", response_model=Page[Endpoint])

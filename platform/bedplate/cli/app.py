@@ -361,6 +361,7 @@ def deploy(
     config: Annotated[
         Path | None, typer.Option(help="A YAML file of all these, as REST has them; flags override it.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show what would come of it.")] = False,
     detach: DetachOption = False,
     home: HomeOption = None,
     url: UrlOption = None,
@@ -381,6 +382,9 @@ def deploy(
     if batch and "sample" in request:
         raise WrongUse("A batch endpoint has no instances that answer a sample.", hint="Leave out --sample.")
     ws = connect(home, url)
+    if dry_run:
+        show(ws.plan_deploy(ref, endpoint=name, batch=batch, **request), format)
+        return
     if batch:
         named = ws.deploy(ref, endpoint=name, batch=True, **request)
         show({"name": named.name, "task": named.task, "traffic": named.traffic}, format)

@@ -301,6 +301,11 @@ class RemoteWorkspace:
         made = Endpoint(self, self.connection.post(url_path("endpoints"), body))
         return made.wait() if wait else made
 
+    def plan_deploy(self, model: Model | str, *, endpoint: str, batch: bool = False, **options: Any) -> dict[str, Any]:
+        """What `deploy` would make, checked, with the endpoint's traffic then and what each instance needs."""
+        body = given({"name": endpoint, "model": _ref(model), **options})
+        return self.connection.post(url_path("batch-endpoints" if batch else "endpoints"), body, dry_run=True)
+
     # --- pieces ---
 
     def submit(self, kind: str, request: Mapping[str, Any], *, client_key: str | None = None) -> Job:

@@ -13,9 +13,6 @@ from bedplate.studio.parts import notices
 from bedplate.studio.parts.deploy_draft import (
     asked_of,
     blank,
-    check_names,
-    check_target,
-    device_of,
     propose,
     propose_deployment,
     target,
@@ -149,17 +146,19 @@ class _Deploy:
 
     async def _check_endpoint(self) -> None:
         draft = self._draft
-        await self._look()
         model = await self._ws.models.get(draft["model"])
-        check_names(draft)
-        check_target(draft, model.data, self._there.get(draft["name"]))
-        if draft["kind"] == "real-time":
-            device_of(draft, await self._ws.compute())
         if not draft["accept_license"] and await is_asked_for(self._visit, model):
             raise Refused(
                 f"The license {license_id(model.license)} of {model.ref} is not accepted.",
                 hint="Read it on the model's page, and say here that you accept it.",
             )
+        await self._look()
+        await self._plan()
+
+    async def _plan(self) -> Mapping[str, Any]:
+        """What would come of it; an error where the server would refuse it."""
+        asked = self._asked
+        return await self._ws.connection.post(asked.form.route, asked.rest(), dry_run=True)
 
     # --- review ---
 
@@ -167,7 +166,7 @@ class _Deploy:
         draft = self._draft
         await self._look()
         model = await self._ws.models.get(draft["model"])
-        there = self._there.get(draft["name"])
+        there, plan = self._there.get(draft["name"]), await self._plan()
         is_batch = draft["kind"] == "batch"
         facts(
             [
@@ -175,39 +174,23 @@ class _Deploy:
                 ("Task", TASKS[str(model.task)].title),
                 ("Endpoint", target(draft, there)),
                 ("Deployment", draft["deployment"]),
-                (
-                    "Traffic now",
-                    ", ".join(f"{row['name']} {row['traffic']} %" for row in (there or {}).get("deployments", ())),
-                ),
-                ("Traffic then", self._share(there)),
-                *([] if is_batch else await self._machine(model)),
+                ("Traffic now", _shares({row["name"]: row["traffic"] for row in (there or {}).get("deployments", ())})),
+                ("Traffic then", _shares(plan["traffic"])),
+                *([] if is_batch else self._machine(plan)),
                 ("Key", None if there or is_batch else "one is made now, and shown this once"),
             ]
         )
         html.h3("The same as code")
         how(self._asked, self._visit.origin)
 
-    async def _machine(self, model: Any) -> list[tuple[str, Any]]:
+    def _machine(self, plan: Mapping[str, Any]) -> list[tuple[str, Any]]:
         """What its instances take of the machine."""
-        draft = self._draft
-        on_gpu = device_of(draft, await self._ws.compute()) == "cuda"
-        found = (await model.estimates())["estimates"]["serve_gpu" if on_gpu else "serve_cpu"]["size_bytes"]
-        said = draft["gpu_memory_gb"]
-        memory = f"{said} GiB, as you say" if said is not None else f"about {size_text(found)}"
-        return [
-            ("Instances", draft["instances"]),
-            ("Device", "GPU" if on_gpu else "CPU"),
-            ("GPU memory of each" if on_gpu else "Memory of each", memory),
-        ]
-
-    def _share(self, there: Mapping[str, Any] | None) -> str:
-        draft = self._draft
-        others = [row for row in (there or {}).get("deployments", ()) if row["name"] != draft["deployment"]]
-        if draft["traffic"] is not None and others:
-            return f"{draft['traffic']} % for this one; the others share the rest"
-        if draft["traffic"] is not None:
-            return f"{draft['traffic']} %"
-        return "as it is, until it is shared anew on the endpoint's page" if others else "all of it"
+        demand = plan["demand"]
+        rows = [("Instances", plan["instances"]), ("Device", "CPU" if plan["device"] == "cpu" else "GPU")]
+        if demand["gpus"]:
+            on_card = demand["gpu_memory_bytes"]
+            rows.append(("GPU memory of each", "a whole card" if on_card is None else f"about {size_text(on_card)}"))
+        return [*rows, ("Memory of each", f"about {size_text(demand['memory_bytes'])}")]
 
     async def _send(self) -> None:
         asked = self._asked
@@ -218,3 +201,7 @@ class _Deploy:
             await show_once(f"The key of {name}", made["key"])
         notices.toast(f"{name} is on its way.")
         go("endpoints", *([name] if self._draft["kind"] == "real-time" else []))
+
+
+def _shares(traffic: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {share} %" for name, share in traffic.items())

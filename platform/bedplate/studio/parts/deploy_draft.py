@@ -1,4 +1,4 @@
-"""What somebody has filled in for a deployment: the names that are proposed, what is against it, its request."""
+"""What somebody has filled in for a deployment: the names that are proposed, what comes of it, its request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from itertools import chain, count
 from typing import Any
 
 from bedplate.studio.asked import Asked
-from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.names import Ref
 
 __all__ = [
     "asked_of",
     "blank",
-    "check_names",
-    "check_target",
-    "device_of",
     "here_already",
     "propose",
     "propose_deployment",
@@ -25,7 +21,6 @@ __all__ = [
 
 Draft = dict[str, Any]
 Json = Mapping[str, Any]  # an endpoint, a model or the machine, as REST shows it
-NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 MOST_NAME = 32
 ONLY_REAL_TIME = ("instances", "device", "gpu_memory_gb")
 
@@ -69,10 +64,14 @@ def propose(draft: Draft, model: Json, endpoints: Mapping[str, Json]) -> None:
         free = (
             name
             for name in _numbered(_short(model["ref"]))
-            if not (name in endpoints and _stands_against(endpoints[name], draft["kind"], model["task"]))
+            if name not in endpoints or _is_alike(endpoints[name], draft["kind"], model["task"])
         )
         draft["name"] = next(free)
     propose_deployment(draft, model, endpoints)
+
+
+def _is_alike(there: Json, kind: str, task: str) -> bool:
+    return bool(there["kind"] == kind and there["task"] == task)
 
 
 def propose_deployment(draft: Draft, model: Json, endpoints: Mapping[str, Json]) -> None:
@@ -105,38 +104,7 @@ def _numbered(name: str) -> Iterator[str]:
         yield f"{name[: MOST_NAME - 1 - len(str(number))].rstrip('-')}-{number}"
 
 
-def check_names(draft: Json) -> None:
-    """Raises Refused for a name that neither an endpoint nor a deployment may have."""
-    for key in ("name", "deployment"):
-        if not NAME.fullmatch(draft[key]):
-            raise Refused(
-                f"{draft[key]!r} is not accepted as a name.",
-                hint="3 to 32 lower-case letters, digits and dashes, the first a letter.",
-            )
-
-
 # --- the endpoint ---
-
-
-def check_target(draft: Json, model: Json, there: Json | None) -> None:
-    """Raises Conflict where the endpoint of that name is of another kind or task, or the deployment another model's."""
-    if there is None:
-        return
-    if reason := _stands_against(there, draft["kind"], model["task"]):
-        raise Conflict(reason, hint="Choose another name for the endpoint.")
-    mine = here_already(there, draft["deployment"])
-    if mine is not None and mine["model"] != model["ref"]:
-        raise Conflict(
-            f"The deployment {mine['name']} of {there['name']} serves {mine['model']}.",
-            hint=f"Give this one another name, such as {_deployment(there, model['ref'])}, then shift traffic to it.",
-        )
-
-
-def _stands_against(there: Json, kind: str, task: str) -> str:
-    """Why this endpoint cannot take it; nothing where it can."""
-    if there["kind"] != kind:
-        return f"{there['name']} is a {there['kind']} endpoint already."
-    return "" if there["task"] == task else f"The endpoint {there['name']} does {there['task']}, not {task}."
 
 
 def target(draft: Json, there: Json | None) -> str:
@@ -148,21 +116,3 @@ def target(draft: Json, there: Json | None) -> str:
         return f"{name}, whose deployment {deployment} serves this version already: it is set anew"
     beside = ", ".join(f"{row['name']} ({row['model']})" for row in there["deployments"])
     return f"{name}, where it stands beside {beside}" if beside else f"{name}, which has no deployment now"
-
-
-# --- the device ---
-
-
-def device_of(draft: Json, compute: Json) -> str:
-    """`cpu` or `cuda`: what the server makes of what was chosen. Raises Refused where there is no such GPU."""
-    cards = compute["gpus"]
-    is_usable = any(not card["problem"] for card in cards)
-    wanted = draft["device"]
-    if wanted == "cpu" or (wanted == "auto" and not cards):
-        if draft["gpu_memory_gb"] is not None:
-            raise Refused("It runs on the CPU, and takes nothing of a GPU.", hint="Leave the GiB of a GPU empty.")
-        return "cpu"
-    if not is_usable:
-        why = "; ".join(f"{card['name']}: {card['problem']}" for card in cards) or "none is in this machine"
-        raise Refused(f"No GPU can be used here: {why}.", hint="Choose the CPU.")
-    return "cuda"
