@@ -55,7 +55,7 @@ def main() -> None:
     for size in options.sizes:
         with tempfile.TemporaryDirectory(prefix="bpc", dir=options.folder) as name:
             home = Path(name)
-            _fill(home / "registry", size)
+            fill(home / "registry", size)
             time.sleep(SETTLE_SECONDS)
             results.append({"models": size, **_measure(home, size, options.seconds, options.processes)})
             _print(results[-1])
@@ -98,7 +98,7 @@ class Vocabulary:
         return self._random.choice(self._rare)
 
 
-def _fill(root: Path, size: int) -> None:
+def fill(root: Path, size: int) -> None:
     """Manifests and cards as `publish` leaves them; written straight, since syncing each takes hours at 100,000."""
     vocabulary, choose = Vocabulary(), random.Random(SEED)
     for number in range(size):

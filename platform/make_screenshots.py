@@ -29,6 +29,8 @@ PORT = 8697
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SETTLE_MS = 1200  # charts draw themselves
 COLORS = 128
+# A user each: a wizard begins at the step where its user left it.
+WINDOWS = (("ana", "light", WIDE), ("ben", "dark", WIDE), ("cleo", "light", NARROW), ("dan", "dark", NARROW))
 NARROW_ONES = ("catalog", "model", "job-finetune", "finetune", "endpoint")
 
 
@@ -65,7 +67,6 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
     """A name for each page, and its address."""
     jobs = {job.kind: job.id for job in reversed(list(ws.jobs.list()))}
     model = ws.models.get("support-intent").ref
-    base = next(one.ref for one in ws.models.list() if one.task is None)
     report = next(iter(ws.evaluations.list(model=model))).id
     return {
         "home": place(),
@@ -84,8 +85,8 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
         "compute": place("compute"),
         "settings": place("settings"),
         "import": place("import"),
-        "evaluate": place("evaluate", model=model),
-        "finetune": place("finetune", model=base, train="support-train:1"),
+        "evaluate": place("evaluate", from_job=jobs["evaluate"]),
+        "finetune": place("finetune", from_job=jobs["finetune"]),
         "deploy": place("deploy", model=model),
         "batch-new": place("batch", "new", model=model),
     }
@@ -97,14 +98,15 @@ def take(ws: bedplate.RemoteWorkspace, pages: dict[str, str], only: str) -> None
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for theme in ("light", "dark"):
-            for width in (WIDE, NARROW):
-                page = browser.new_context(viewport=width, color_scheme=theme).new_page()
-                page.goto(str(ws.users.link()["url"]))
-                page.wait_for_url("**/studio/**")
-                for name, address in pages.items():
-                    if only in name:
-                        _take(page, name, address, theme, is_narrow=width is NARROW)
+        for user, theme, width in WINDOWS:
+            if user not in [one.name for one in ws.users.list()]:
+                ws.users.create(user, role="admin")
+            page = browser.new_context(viewport=width, color_scheme=theme).new_page()
+            page.goto(str(ws.users.link(user)["url"]))
+            page.wait_for_url("**/studio/**")
+            for name, address in pages.items():
+                if only in name:
+                    _take(page, name, address, theme, is_narrow=width is NARROW)
         browser.close()
 
 

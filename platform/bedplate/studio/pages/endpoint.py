@@ -69,7 +69,7 @@ class _Head:
             [
                 ("URL", f"{visit.origin}/endpoints/{endpoint.name}"),
                 ("Owner", endpoint.data["owner"]),
-                ("Made", when(endpoint.data["created"])),
+                ("Created", when(endpoint.data["created"])),
             ]
         )
         self._shown = ""

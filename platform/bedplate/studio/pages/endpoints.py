@@ -13,6 +13,7 @@ from bedplate.studio.parts.notices import empty, hint
 from bedplate.studio.parts.tables import Column, shown_rows, table
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
+from bedplate_registry.tasks import TASKS
 
 LOOK_SECONDS = 2.0
 REAL_TIME = (
@@ -63,7 +64,7 @@ def _row(endpoint: Endpoint) -> dict[str, Any]:
         "name": endpoint.name,
         "url": place("endpoints", endpoint.name),
         "state": endpoint.state,
-        "task": endpoint.task,
+        "task": TASKS[endpoint.task].title,
         "models": [row["model"] for row in rows],
         "traffic": ", ".join(f"{name}\u00a0{share}\u00a0%" for name, share in endpoint.traffic.items()),
         "instances": ", ".join(f"{row['ready']}\u00a0of\u00a0{row['instances']}" for row in rows),

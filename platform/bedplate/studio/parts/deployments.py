@@ -87,8 +87,8 @@ class Deployments:
                 ]
             )
             with html.div().classes("bp-actions"):
-                action("One more", lambda: self._scale(row, 1), why_not=self._why_not or _at_most(row))
-                action("One less", lambda: self._scale(row, -1), why_not=self._why_not or _at_least(row))
+                action("Add an instance", lambda: self._scale(row, 1), why_not=self._why_not or _at_most(row))
+                action("Remove an instance", lambda: self._scale(row, -1), why_not=self._why_not or _at_least(row))
                 action("Remove", lambda: self._remove(row), danger=True, why_not=self._why_not or self._holds(row))
 
     def _show_state(self, row: dict[str, Any]) -> None:

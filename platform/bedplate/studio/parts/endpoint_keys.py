@@ -34,7 +34,7 @@ async def endpoint_keys(visit: Visit, endpoint: Endpoint) -> None:
                 key = made.get(slot)
                 with html.article(**{"aria-label": f"Key {slot}"}).classes("bp-card"):
                     html.h3(slot.capitalize())
-                    facts([("Id", key.id), ("Made", when(key.created))] if key else [("Id", "none yet")])
+                    facts([("Id", key.id), ("Created", when(key.created))] if key else [("Id", "none yet")])
                     with html.div().classes("bp-actions"):
                         action("Make it anew" if key else "Make it", partial(rotate, slot, key is not None))
 

@@ -28,12 +28,12 @@ class EndpointPace:
         self._seen: deque[tuple[float, Pace]] = deque(maxlen=KEPT_LOOKS)
         with html.dl().classes("bp-tiles"):
             self._rate, self._failed = _tile("Requests a second"), _tile("Errors a second")
-            self._p50, self._p95 = _tile("Half within"), _tile("95 % within")
+            self._p50, self._p95 = _tile("Median (p50)"), _tile("p95")
             self._open = _tile("Being answered")
         self._sums = hint("")
         with html.div().classes("bp-two"):
             self._rates = _Curve("Requests a second", ("requests", "errors"))
-            self._times = _Curve("Latency in milliseconds", ("half within", "95 % within"))
+            self._times = _Curve("Latency in milliseconds", ("p50", "p95"))
 
     async def look(self) -> None:
         """Ask for the sums, and show what came since the last look."""
