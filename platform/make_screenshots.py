@@ -30,7 +30,7 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SETTLE_MS = 1200  # charts draw themselves
 COLORS = 128
 # A user each: a wizard begins at the step where its user left it.
-WINDOWS = (("ana", "light", WIDE), ("ben", "dark", WIDE), ("cleo", "light", NARROW), ("dan", "dark", NARROW))
+WINDOWS: Any = (("ana", "light", WIDE), ("ben", "dark", WIDE), ("cleo", "light", NARROW), ("dan", "dark", NARROW))
 NARROW_ONES = ("catalog", "model", "job-finetune", "finetune", "endpoint")
 
 

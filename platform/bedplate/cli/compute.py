@@ -1,16 +1,25 @@
-"""`bedplate compute` for people: what the machine has, who holds what, who is next in line."""
+"""`bedplate compute`: what the machine has, who holds what, who is next in line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bedplate.cli.output import Format, show, size_text, time_text
+from bedplate.cli.output import Format, FormatOption, HomeOption, UrlOption, connect, show, size_text, time_text
 
-__all__ = ["show_compute"]
+__all__ = ["compute", "show_compute"]
 
 HOLDERS = ("holder", "kind", "owner", "cores", "memory", "gpus", "since", "gives way")
 QUEUE = ("place", "id", "kind", "owner", "priority", "waiting")
+
+
+def compute(home: HomeOption = None, url: UrlOption = None, format: FormatOption = Format.table) -> None:
+    """Cores, memory and GPUs: what is free, who holds what since when, and who is next in line."""
+    found = connect(home, url).compute()
+    if format is Format.json:
+        show(found, format)
+    else:
+        show_compute(found)
 
 
 def show_compute(compute: Mapping[str, Any]) -> None:

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DetachOption",
+    "DeviceOption",
     "Format",
     "FormatOption",
     "HomeOption",
+    "MapOption",
     "NeedOption",
     "PriorityOption",
     "Progress",
     "SetOption",
+    "TaskOption",
     "UrlOption",
     "WrongUse",
     "close_connections",
@@ -76,6 +79,9 @@ HomeOption = Annotated[
 ]
 UrlOption = Annotated[str | None, typer.Option("--url", help="Another server (BEDPLATE_URL).")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+TaskOption = Annotated[str | None, typer.Option("--task", help="One of the nine tasks.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+MapOption = Annotated[list[str] | None, typer.Option("--map", help="key=column, once for each key of the task.")]
 # Of every command that submits a job:
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="name=value, once for each setting.")]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Leave it running and return at once.")]
