@@ -1,21 +1,78 @@
 """How sure a figure is: bootstrap intervals, and whether two models differ on the same rows.
 
-Drawing rows with replacement is drawing how often each *kind* of row comes, from a multinomial. There are few kinds
-(what was right, what each model said), so a thousand draws cost the same for a thousand rows as for a million.
+Drawing rows with replacement is drawing how often each *kind* of row comes, from a multinomial; exchanging the answers
+of two models in rows at random is drawing how often each kind is exchanged, from a binomial. There are few kinds (what
+was right, what each model said), so a thousand draws cost the same for a thousand rows as for a million.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-__all__ = ["compare", "draw", "interval", "intervals", "row_counts"]
+__all__ = ["Counted", "compare", "draw", "interval", "intervals", "of_labels", "row_counts"]
 
 Array = np.ndarray[Any, Any]
 LEVEL = (2.5, 97.5)
 CHUNK_DRAWS = 64
+SHUFFLES = 1000
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Of each row what some metrics are made of, and these metrics of sums over rows."""
+
+    counts: Array  # [rows, n]
+    figures: Callable[[Array], Mapping[str, Array]]  # sums [draws, n] -> name: [draws]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics."""
+        return tuple(self.figures(_total(self.counts)))
+
+    def intervals(self, draws: int, seed: int) -> dict[str, list[float]]:
+        """95 % intervals, by metric; none without draws."""
+        if not draws:
+            return {}
+        return {name: interval(values) for name, values in self.figures(draw(self.counts, draws, seed)).items()}
+
+    def difference(
+        self, other: Counted, draws: int, seed: int, right: Mapping[str, tuple[Array, Array]] | None = None
+    ) -> dict[str, dict[str, float]]:
+        """self - other on the same rows by metric: `value`, the interval `low` to `high`, and a two-sided `p_value`.
+
+        `right` has of metrics that a row has or has not, [rows] of each model: they get McNemar's exact test. All
+        others get approximate randomization, whatever `draws` is.
+        """
+        both = np.concatenate([self.counts, other.counts], axis=1)
+        values = self._apart(_total(both))
+        spread = self._apart(draw(both, max(draws, 1), seed))
+        chance = self._chance(other, values, seed)
+        chance |= {name: _mcnemar(*pair) for name, pair in (right or {}).items()}
+        found = {}
+        for name, value in values.items():
+            low, high = interval(spread[name])
+            found[name] = {"value": float(value[0]), "low": low, "high": high, "p_value": chance[name]}
+        return found
+
+    def _apart(self, sums: Array) -> dict[str, Array]:
+        """The figures of the first half of the columns less those of the second."""
+        mine, other = (self.figures(half) for half in np.split(sums, 2, axis=1))
+        return {name: mine[name] - other[name] for name in mine}
+
+    def _chance(self, other: Counted, values: Mapping[str, Array], seed: int) -> dict[str, float]:
+        """How often the two are as far apart once each row's answers are exchanged or not, by the toss of a coin."""
+        first, second = _total(self.counts), _total(other.counts)
+        reached = dict.fromkeys(values, 1)  # the rows as they are count as one way
+        for gained in _exchanged(self.counts, other.counts, seed):
+            apart = self._apart(np.concatenate([first + gained, second - gained], axis=1))
+            for name, value in values.items():
+                reached[name] += int((np.abs(apart[name]) >= abs(value[0]) - 1e-12).sum())
+        return {name: count / (SHUFFLES + 1) for name, count in reached.items()}
 
 
 def row_counts(targets: Array, chosen: Array, labels: int) -> Array:
@@ -26,56 +83,65 @@ def row_counts(targets: Array, chosen: Array, labels: int) -> Array:
     return np.concatenate([right, hot & said, said & ~hot, hot & ~said], axis=1).astype(np.uint8)
 
 
+def of_labels(counts: Array) -> Counted:
+    """Accuracy and macro F1, of row_counts."""
+    return Counted(counts, partial(_figures, len(counts)))
+
+
 def intervals(counts: Array, draws: int, seed: int) -> dict[str, list[float]]:
     """95 % intervals of accuracy and macro F1."""
-    drawn = draw(counts, draws, seed)
-    return {name: interval(values) for name, values in _figures(drawn, len(counts)).items()}
+    return of_labels(counts).intervals(draws, seed)
 
 
 def compare(mine: Array, other: Array, draws: int, seed: int) -> dict[str, dict[str, float]]:
-    """The difference mine - other on the same rows, with its interval; for accuracy McNemar's exact p-value too."""
-    width, rows = mine.shape[1], len(mine)
-    sums = np.concatenate([mine, other], axis=1).sum(axis=0, keepdims=True, dtype=np.float64)
-    value = _difference(sums, width, rows)
-    drawn = _difference(draw(np.concatenate([mine, other], axis=1), draws, seed), width, rows)
-    report = {}
-    for name in value:
-        low, high = interval(drawn[name])
-        report[name] = {"value": float(value[name][0]), "low": low, "high": high}
-    report["accuracy"]["p_value"] = _mcnemar(mine[:, 0] > 0, other[:, 0] > 0)
-    return report
+    """The difference mine - other of accuracy and macro F1 on the same rows (Counted.difference)."""
+    right = {"accuracy": (mine[:, 0] > 0, other[:, 0] > 0)}
+    return of_labels(mine).difference(of_labels(other), draws, seed, right)
 
 
 def draw(counts: Array, draws: int, seed: int) -> Array:
     """Sums of counts over each draw: [draws, columns]."""
-    kinds, places = np.unique(counts, axis=0, return_inverse=True)
-    kinds = kinds.astype(np.float64)
-    share = np.bincount(places.ravel(), minlength=len(kinds)) / len(counts)
+    kinds, rows = _kinds(counts)
+    share = rows / len(counts)
     generator = np.random.default_rng(seed)
-    parts = [
-        generator.multinomial(len(counts), share, size=min(CHUNK_DRAWS, draws - at)) @ kinds
-        for at in range(0, draws, CHUNK_DRAWS)
-    ]
-    return np.concatenate(parts)
-
-
-def _figures(sums: Array, rows: int) -> Mapping[str, Array]:
-    accuracy, rest = sums[:, 0] / rows, sums[:, 1:]
-    hits, wrong, missed = np.split(rest, 3, axis=1)
-    seen = hits + wrong + missed > 0  # a label that neither occurs nor is said has no F1
-    f1 = np.divide(2 * hits, 2 * hits + wrong + missed, out=np.zeros_like(hits), where=seen)
-    return {"accuracy": accuracy, "f1_score_macro": f1.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)}
-
-
-def _difference(sums: Array, width: int, rows: int) -> dict[str, Array]:
-    mine, other = _figures(sums[:, :width], rows), _figures(sums[:, width:], rows)
-    return {name: mine[name] - other[name] for name in mine}
+    return np.concatenate([generator.multinomial(len(counts), share, size=size) @ kinds for size in _chunks(draws)])
 
 
 def interval(values: Array) -> list[float]:
     """The middle 95 % of what was drawn."""
     low, high = np.percentile(values, LEVEL)
     return [float(low), float(high)]
+
+
+def _exchanged(mine: Array, other: Array, seed: int) -> Iterator[Array]:
+    """What the sums of `mine` gain where some rows are exchanged, each with a chance of one half: [shuffles, n]."""
+    kinds, rows = _kinds(np.subtract(other, mine, dtype=np.result_type(mine, other, np.int16)))
+    generator = np.random.default_rng(seed)
+    for size in _chunks(SHUFFLES):
+        yield generator.binomial(rows, 0.5, size=(size, len(rows))) @ kinds
+
+
+def _kinds(counts: Array) -> tuple[Array, Array]:
+    """The different rows, and how often each comes."""
+    kinds, rows = np.unique(counts, axis=0, return_counts=True)
+    return kinds.astype(np.float64), rows
+
+
+def _chunks(draws: int) -> list[int]:
+    return [min(CHUNK_DRAWS, draws - at) for at in range(0, draws, CHUNK_DRAWS)]
+
+
+def _total(counts: Array) -> Array:
+    """[1, n]"""
+    return np.asarray(counts.sum(axis=0, keepdims=True, dtype=np.float64))
+
+
+def _figures(rows: int, sums: Array) -> Mapping[str, Array]:
+    accuracy, rest = sums[:, 0] / rows, sums[:, 1:]
+    hits, wrong, missed = np.split(rest, 3, axis=1)
+    seen = hits + wrong + missed > 0  # a label that neither occurs nor is said has no F1
+    f1 = np.divide(2 * hits, 2 * hits + wrong + missed, out=np.zeros_like(hits), where=seen)
+    return {"accuracy": accuracy, "f1_score_macro": f1.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)}
 
 
 def _mcnemar(mine: Array, other: Array) -> float:
