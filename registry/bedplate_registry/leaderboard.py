@@ -1,0 +1,266 @@
+"""Leaderboards: which model does best at a task on the same rows, by all evaluation reports of a registry.
+
+A board is of one task and one file, by its digest: the same bytes under another name are the same data. What was read
+by other columns, or was a part that a fine-tune split off, is on a board of its own. Both sides of a report count, the
+model and what it was held against; of each model the newest figures.
+
+Reports never change, so what boards need of one is read once in a process and looked up by the file's time afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from .errors import BedplateError, NotFound, Refused, nearest
+from .evaluations import Evaluations
+from .gates import LESS_IS_BETTER
+from .models import Models
+from .tasks import get_task
+
+__all__ = ["MAIN_METRICS", "Board", "Rows", "Side", "Standing", "boards", "find_board", "origin_of", "standings"]
+
+log = logging.getLogger(__name__)
+KEPT_REPORTS = 50_000
+# What a board is sorted by: for tagged words that of entities, since most words are in none.
+MAIN_METRICS: Mapping[str, str] = {
+    "text-classification": "accuracy",
+    "token-classification": "f1_score_micro",
+    "question-answering": "f1_score",
+    "summarization": "rougeL",
+    "translation": "bleu",
+    "fill-mask": "top1_accuracy",
+    "text-generation": "perplexity",
+    "image-classification": "accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was measured on: a file, read in a way, or a part of it."""
+
+    task: str
+    dataset: str | None  # name:version
+    sha256: str | None
+    filename: str | None
+    split: str | None  # `test`: a part that a fine-tune split off its training rows
+    rows: int | None
+    columns: Mapping[str, str]  # key -> column
+
+    @property
+    def data(self) -> str:
+        """What names the file: the dataset, or its digest."""
+        return self.dataset or str(self.sha256)
+
+    @cached_property
+    def board(self) -> str:
+        """The id of the board: twelve hex digits, the same for rows that can be compared."""
+        rows = self.rows if self.split else None  # parts of other sizes are other parts
+        key = [self.task, self.sha256 or self.dataset, self.split, rows, sorted(self.columns.items())]
+        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        part = f"{self.rows} rows split off" if self.split else "the whole file"
+        return ", ".join([part, *(f"{key}={column}" for key, column in self.columns.items())])
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side of a report says of one model."""
+
+    evaluation: str
+    created: str
+    model: str
+    kind: str  # model, or probe: a linear model on the features of a base
+    metrics: Mapping[str, Any]
+    confidence: Mapping[str, Any]
+
+    def figure(self, metric: str) -> float | None:
+        return _number(self.metrics.get(metric))
+
+    def interval(self, metric: str) -> list[float] | None:
+        """[low, high] with 95 % confidence, where the report has it."""
+        ends = self.confidence.get(metric)
+        low, high = map(_number, ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
+        return None if low is None or high is None else [low, high]
+
+
+@dataclass(frozen=True)
+class Board:
+    """The newest figures of each model on the same rows."""
+
+    about: Rows  # as the newest report has them
+    names: frozenset[str]  # all that name the data: datasets of these bytes, their digest
+    sides: tuple[Side, ...]  # the newest first
+
+    @property
+    def id(self) -> str:
+        return self.about.board
+
+    @property
+    def metric(self) -> str:
+        """What it is sorted by, unless one asks for another."""
+        return MAIN_METRICS[self.about.task]
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the standings: of these the first."""
+        best = standings(self)[0]
+        return {
+            "id": self.id,
+            "data": self.about.data,
+            **asdict(self.about),
+            "metric": self.metric,
+            "models": len(self.sides),
+            "best": None if best.rank is None else best.to_json(),
+            "created": self.sides[0].created,
+        }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One model's place on a board."""
+
+    place: int  # from 1, all different
+    rank: int | None  # the same for the same figure; None where there is no figure
+    value: float | None
+    interval: list[float] | None
+    ties_best: bool  # its interval overlaps that of the first: these rows do not tell the two apart
+    side: Side
+
+    def to_json(self) -> dict[str, Any]:
+        side = self.side
+        return {
+            **{name: getattr(self, name) for name in ("place", "rank", "value", "interval", "ties_best")},
+            **{name: getattr(side, name) for name in ("model", "kind", "created", "evaluation")},
+            "metrics": dict(side.metrics),
+        }
+
+
+def boards(evaluations: Evaluations, task: str | None = None) -> list[Board]:
+    """All boards, or those of a task, the one with the newest report first. Damaged reports are left out."""
+    task = None if task is None else get_task(task).name
+    found: dict[str, list[tuple[Rows, tuple[Side, ...]]]] = {}
+    for about, sides in _reports(evaluations):
+        if task in (None, about.task):
+            found.setdefault(about.board, []).append((about, sides))
+    return [_board(reports) for reports in found.values()]
+
+
+def find_board(evaluations: Evaluations, task: str, data: str) -> Board:
+    """The board of some data: `name:version`, a digest, or the id of a board.
+
+    That of the whole file comes before those of parts that were split off. Raises NotFound; Refused, which names their
+    ids, where several are left.
+    """
+    of_task = boards(evaluations, task)
+    found = [board for board in of_task if data == board.id] or [board for board in of_task if data in board.names]
+    found = [board for board in found if board.about.split is None] or found
+    if not found:
+        known = ", ".join(dict.fromkeys(board.about.data for board in of_task)) or "nothing yet"
+        hint = f"It was on: {known}. Measure with: bedplate evaluate REF --task {task} --data DATA"
+        raise NotFound(f"No model was measured for {task} on {data[:80]!r}.", hint=hint, code="no-leaderboard")
+    if len(found) > 1:
+        each = "; ".join(f"{board.id} ({board.about})" for board in found)
+        hint = "Give the id of one of them as the data."
+        raise Refused(f"{data[:80]!r} has several leaderboards: {each}.", hint=hint, code="several-leaderboards")
+    return found[0]
+
+
+def standings(board: Board, metric: str | None = None) -> list[Standing]:
+    """All models, the best by a metric of the task first, those without a figure last. Raises Refused."""
+    metric, known = metric or board.metric, get_task(board.about.task).metrics
+    if metric not in known:
+        hint = nearest(metric[:80], known)
+        raise Refused(f"{board.about.task} has no metric {metric[:80]!r}.", hint=hint, code="unknown-metric")
+    ranked = sorted(board.sides, key=lambda side: _order(side, metric))
+    best, found = ranked[0].interval(metric), list[Standing]()
+    for place, side in enumerate(ranked, 1):
+        value, interval = side.figure(metric), side.interval(metric)
+        rank = found[-1].rank if found and found[-1].value == value else place
+        ties = place > 1 and _overlap(interval, best)
+        found.append(Standing(place, None if value is None else rank, value, interval, ties, side))
+    return found
+
+
+def origin_of(models: Models, ref: str) -> dict[str, str | None]:
+    """What a version was made from (`base`), and its `state`: active, archived or missing."""
+    try:
+        version = models.get(ref)
+    except BedplateError:  # deleted, or its manifest is damaged: its figures stand all the same
+        return {"base": None, "state": "missing"}
+    return {"base": version.base, "state": version.state}
+
+
+def _reports(evaluations: Evaluations) -> Iterator[tuple[Rows, tuple[Side, ...]]]:
+    """What boards need of each report that says enough, the newest first."""
+    for id in sorted((path.name for path in evaluations.root.glob("ev-*")), reverse=True):
+        try:
+            stat = (evaluations.root / id / "report.json").stat()
+            read = _read(evaluations.root, id, stat.st_mtime_ns, stat.st_ino)
+        except OSError:  # it is being taken away
+            continue
+        except BedplateError as exc:
+            log.warning("%s", exc)
+            continue
+        if read is not None:
+            yield read
+
+
+@lru_cache(maxsize=KEPT_REPORTS)
+def _read(root: Path, id: str, time_ns: int, inode: int) -> tuple[Rows, tuple[Side, ...]] | None:
+    """None for a report without a task, or without data that has a name. Time and inode tell one file from another."""
+    report = Evaluations(root).get(id)
+    task, data = report.get("task"), report.get("data") or {}
+    if task not in MAIN_METRICS or not (data.get("sha256") or data.get("dataset")):
+        return None
+    about = Rows(
+        str(task),
+        *(data.get(name) for name in ("dataset", "sha256", "filename", "split", "rows")),
+        columns=data.get("columns") or {},
+    )
+    sides = (report, report.get("against") or {})
+    return about, tuple(_side(report, side) for side in sides if side.get("model"))
+
+
+def _side(report: Mapping[str, Any], side: Mapping[str, Any]) -> Side:
+    return Side(
+        str(report["id"]),
+        str(report["created"]),
+        str(side["model"]),
+        str(side.get("kind") or "model"),
+        side.get("metrics") or {},
+        side.get("confidence") or {},
+    )
+
+
+def _board(reports: Sequence[tuple[Rows, tuple[Side, ...]]]) -> Board:
+    newest: dict[str, Side] = {}
+    for _, sides in reports:
+        for side in sides:
+            newest.setdefault(side.model, side)
+    names = {name for about, _ in reports for name in (about.dataset, about.sha256) if name}
+    return Board(reports[0][0], frozenset(names), tuple(newest.values()))
+
+
+def _order(side: Side, metric: str) -> tuple[bool, float, str]:
+    """The best first; of equal ones by name."""
+    value = side.figure(metric)
+    if value is None:
+        return True, 0.0, side.model
+    return False, value if metric.endswith(LESS_IS_BETTER) else -value, side.model
+
+
+def _overlap(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    return bool(one and other and one[0] <= other[1] and other[0] <= one[1])
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
