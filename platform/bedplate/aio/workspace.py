@@ -334,8 +334,10 @@ class RemoteWorkspace:
             raise NotFound(f"There is no file {str(path)!r}.", hint="Check the path.")
         return {"upload": await self.connection.upload(file), "filename": file.name}
 
-    async def data(self, value: str | Path) -> str | dict[str, str]:
-        """A file of the caller's, uploaded; or the name of a dataset, as it is."""
+    async def data(self, value: str | Path | Mapping[str, str]) -> str | dict[str, str]:
+        """A file of the caller's, uploaded; or as they are, the name of a dataset and what `upload` gave."""
+        if isinstance(value, Mapping):
+            return dict(value)
         path = Path(value)
         if path.is_file():
             return await self.upload(path)

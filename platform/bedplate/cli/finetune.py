@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,13 +40,16 @@ HEADLINES = {
 
 
 def finetune(
-    model: Annotated[str, typer.Argument(metavar="REF", help="org/name, org/name:3 or org/name@alias.")],
+    model: Annotated[str | None, typer.Argument(metavar="REF", help="org/name, org/name:3 or org/name@alias.")] = None,
     task: Annotated[str | None, typer.Option("--task", help="The task to learn.")] = None,
     train: Annotated[str | None, typer.Option("--train", help="A file or dataset.")] = None,
     validation: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
     test: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
     map: MapOption = None,
     config: Annotated[Path | None, typer.Option(help="A flat YAML file; flags override it.")] = None,
+    from_job: Annotated[
+        str | None, typer.Option("--from-job", help="Do what this fine-tune did, but for what else is given here.")
+    ] = None,
     set: SetOption = None,
     output: Annotated[str | None, typer.Option("--output", help="The name to register the result under.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
@@ -59,22 +63,37 @@ def finetune(
     format: FormatOption = Format.table,
 ) -> None:
     """Fine-tune a model on data and register the result, with a report on its test rows."""
-    flags: dict[str, Any] = {"task": task, "train": train, "validation": validation, "test": test}
+    flags: dict[str, Any] = {"model": model, "task": task, "train": train, "validation": validation, "test": test}
     flags |= {"output": output, "device": device, "processes": processes, "priority": priority}
-    request = _config(config) | {k: v for k, v in flags.items() if v is not None}
-    request["needs"] = {**(request.get("needs") or {}), **(parse_needs(need) or {})}
-    request["columns"] = {**request.get("columns", {}), **pairs(map or (), "--map")}
-    request["settings"] = {**request.get("settings", {}), **parse_values(pairs(set or (), "--set"))}
+    flags |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
+    flags |= {"needs": parse_needs(need)}
+    base = _request_of_job(connect(home, url), from_job) if from_job else {}
+    request = _over(_over(base, _config(config)), flags)
+    ref = request.pop("model", None)
+    if not ref:
+        raise WrongUse("finetune needs a model.", hint="For example: bedplate finetune REF --task TASK …")
     for needed in ("task", "train", "output"):
         if not request.get(needed):
             raise WrongUse(f"finetune needs {needed}.", hint=f"Add --{needed}, or write it in --config.")
     ws = connect(home, url)
     if dry_run:
-        _show_plan(ws.plan_finetune(model, **request), format)
+        _show_plan(ws.plan_finetune(ref, **request), format)
         return
-    job = follow(ws.finetune(model, **request), detach=detach, format=format)
+    job = follow(ws.finetune(ref, **request), detach=detach, format=format)
     if not detach:
         show(_finetuned(job.result, str(request["task"])) if format is Format.table else job.result, format)
+
+
+def _request_of_job(ws: Any, job_id: str) -> dict[str, Any]:
+    from bedplate.finetune_requests import request_of
+
+    return request_of(ws.jobs.get(job_id).data)
+
+
+def _over(request: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with what is given in its place; of columns, settings and needs name by name."""
+    inside = {name: {**request.get(name, {}), **(given.get(name) or {})} for name in ("columns", "settings", "needs")}
+    return {**request, **{name: value for name, value in given.items() if value is not None}, **inside}
 
 
 def _config(path: Path | None) -> dict[str, Any]:

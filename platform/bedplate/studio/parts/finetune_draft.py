@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any
 
+from bedplate.finetune_requests import PARTS, request_of
 from bedplate.studio.parts.mapping import columns_of
 from bedplate_registry.errors import Refused
 from bedplate_trainers.settings import FinetuneSettings
@@ -14,7 +14,6 @@ from bedplate_trainers.settings import FinetuneSettings
 __all__ = ["AS_IT_WAS", "AUTO", "PARTS", "blank", "body_of", "draft_of_job", "fill_output", "settings_for"]
 
 Draft = dict[str, Any]
-PARTS = ("train", "validation", "test")
 AUTO = "auto"
 AS_IT_WAS = "as it was"  # the uploaded file of the job that this one is made from, which is no dataset
 MOST_NAME = 60  # characters of the name that is proposed
@@ -29,19 +28,13 @@ def blank(model: str | None, train: str | None) -> Draft:
 
 def draft_of_job(job: Mapping[str, Any]) -> Draft:
     """What was asked for in a fine-tune, to be asked for again with changes."""
-    spec = job["spec"]
-    draft = blank(spec["model"], None) | {"task": spec["task"], "mapping": dict(spec["columns"])}
+    request = request_of(job)
+    draft = blank(request["model"], None) | {"mapping": request.pop("columns"), "is_proposed": False}
     for part in PARTS:
-        value = spec[part]
-        if not isinstance(value, Mapping):
-            draft[part] = AUTO
-        elif value.get("dataset"):
-            draft[part] = value["dataset"]
-        else:
-            draft[part] = AS_IT_WAS
-            draft["uploads"][part] = {"upload": value["sha256"], "filename": value["filename"]}
-    draft |= {"settings": _not_usual(spec["settings"]), "output": spec["output"], "is_proposed": False}
-    return draft | {"device": spec["device"], "processes": spec["processes"], "priority": job["priority"]}
+        if isinstance(request.get(part), Mapping):
+            draft["uploads"][part] = request[part]
+            request[part] = AS_IT_WAS
+    return draft | request
 
 
 def body_of(draft: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,12 +83,6 @@ def _fits(parse: Callable[..., object], task: str, name: str, value: Any) -> boo
 
 def _data(draft: Mapping[str, Any], part: str) -> Any:
     return draft["uploads"].get(part) if draft[part] == AS_IT_WAS else draft[part]
-
-
-def _not_usual(settings: Mapping[str, Any]) -> dict[str, Any]:
-    usual = {field.name: field.default for field in fields(FinetuneSettings)}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
-    return {name: value for name, value in settings.items() if value != plain.get(name)}
 
 
 def _name(ref: str) -> str:
