@@ -110,15 +110,13 @@ class Board:
         return MAIN_METRICS[self.about.task]
 
     def to_json(self) -> dict[str, Any]:
-        """All but the standings: of these the first."""
-        best = standings(self)[0]
+        """All but the standings."""
         return {
             "id": self.id,
             "data": self.about.data,
             **asdict(self.about),
             "metric": self.metric,
             "models": len(self.sides),
-            "best": None if best.rank is None else best.to_json(),
             "created": self.sides[0].created,
         }
 

@@ -1,0 +1,86 @@
+"""Leaderboards by REST, by the Python client and by the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bedplate.api.leaderboards import BoardSummary, Leaderboard
+from rest_server import MODEL, Rest, publish_model, rest_server
+
+BOARDS = "/api/v1/leaderboards"
+TASK = "text-classification"
+SHA, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.fixture(scope="module")
+def rest() -> Iterator[Rest]:
+    """Five models on tickets:1, one of them on a file of its own too."""
+    with rest_server() as started:
+        publish_model(started.workspace)
+        for number in range(4):
+            add(started, f"acme/m-{number}:1", number / 10)
+        add(started, MODEL, 0.31)
+        add(started, MODEL, 0.5, {"dataset": None, "sha256": OTHER, "filename": "holdout.csv"})
+        yield started
+
+
+def add(rest: Rest, model: str, accuracy: float, data: dict[str, Any] | None = None) -> str:
+    about = {"dataset": "tickets:1", "sha256": SHA, "filename": "tickets.csv", "rows": 100, "columns": {"label": "x"}}
+    metrics, confidence = {"accuracy": accuracy, "log_loss": 1 - accuracy}, {"accuracy": [accuracy - 0.05, accuracy]}
+    report = {"model": model, "task": TASK, "kind": "model", "metrics": metrics, "confidence": confidence}
+    return rest.workspace.registry.evaluations.add({**report, "data": {**about, **(data or {})}})
+
+
+def test_the_list_has_each_board_with_its_best_model(rest: Rest) -> None:
+    answer = rest.call("GET", BOARDS).json()
+    found = [BoardSummary.model_validate(item) for item in answer["items"]]
+    shown = [(board.data, board.models, board.best.model if board.best else None) for board in found]
+    assert shown == [(OTHER, 1, MODEL), ("tickets:1", 5, MODEL)]
+    assert rest.call("GET", f"{BOARDS}?task=translation").json() == {"items": [], "next": None}
+
+
+def test_a_board_is_sorted_says_who_ties_and_knows_deleted_models(rest: Rest) -> None:
+    board = Leaderboard.model_validate(rest.call("GET", f"{BOARDS}/{TASK}?data=tickets:1").json())
+    shown = [(row.rank, row.model, row.ties_best, row.state) for row in board.items]
+    assert shown[:3] == [
+        (1, MODEL, False, "active"),
+        (2, "acme/m-3:1", True, "missing"),
+        (3, "acme/m-2:1", False, "missing"),
+    ]
+    assert (board.metric, board.models, board.dataset) == ("accuracy", 5, "tickets:1")
+    for name in (SHA, board.id):
+        assert rest.call("GET", f"{BOARDS}/{TASK}?data={name}").json() == board.model_dump()
+
+
+def test_a_board_comes_in_pages_and_by_another_metric(rest: Rest) -> None:
+    found, after = [], ""
+    while after is not None:
+        page = rest.call("GET", f"{BOARDS}/{TASK}?data=tickets:1&metric=log_loss&limit=2{after}").json()
+        assert (page["metric"], page["best"]["model"]) == ("log_loss", MODEL)
+        found += [row["model"] for row in page["items"]]
+        after = page["next"] and f"&after={page['next']}"
+    assert found == [MODEL, "acme/m-3:1", "acme/m-2:1", "acme/m-1:1", "acme/m-0:1"]
+    pages = [rest.call("GET", f"{BOARDS}?limit=1").json()]
+    pages.append(rest.call("GET", f"{BOARDS}?limit=1&after={pages[0]['next']}").json())
+    assert [item["data"] for page in pages for item in page["items"]] == [OTHER, "tickets:1"]
+    assert pages[1]["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "hint"),
+    [
+        (f"{BOARDS}/{TASK}?data=other:1", 404, "no-leaderboard", "tickets:1"),
+        (f"{BOARDS}/{TASK}?data=tickets:1&metric=acuracy", 422, "unknown-metric", "'accuracy'"),
+        (f"{BOARDS}/text-clasification?data=tickets:1", 422, "unknown-task", "'text-classification'"),
+        (f"{BOARDS}?task=text-clasification", 422, "unknown-task", "'text-classification'"),
+        (f"{BOARDS}/{TASK}", 422, "bad-request", ""),
+    ],
+)
+def test_what_has_no_board_is_refused_by_name(rest: Rest, path: str, status: int, code: str, hint: str) -> None:
+    answer = rest.call("GET", path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), json.dumps(answer.json())
+    assert hint in answer.json()["hint"]
