@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+import bedplate
 from bedplate.api.leaderboards import BoardSummary, Leaderboard
+from bedplate.cli.app import app
+from bedplate.cli.output import WrongUse
+from bedplate.workspace import Workspace
+from bedplate_registry.errors import NotFound, Refused
+from light_server import light_server
 from rest_server import MODEL, Rest, publish_model, rest_server
 
 BOARDS = "/api/v1/leaderboards"
@@ -22,17 +32,17 @@ def rest() -> Iterator[Rest]:
     with rest_server() as started:
         publish_model(started.workspace)
         for number in range(4):
-            add(started, f"acme/m-{number}:1", number / 10)
-        add(started, MODEL, 0.31)
-        add(started, MODEL, 0.5, {"dataset": None, "sha256": OTHER, "filename": "holdout.csv"})
+            add(started.workspace, f"acme/m-{number}:1", number / 10)
+        add(started.workspace, MODEL, 0.31)
+        add(started.workspace, MODEL, 0.5, {"dataset": None, "sha256": OTHER, "filename": "holdout.csv"})
         yield started
 
 
-def add(rest: Rest, model: str, accuracy: float, data: dict[str, Any] | None = None) -> str:
+def add(workspace: Workspace, model: str, accuracy: float, data: dict[str, Any] | None = None) -> str:
     about = {"dataset": "tickets:1", "sha256": SHA, "filename": "tickets.csv", "rows": 100, "columns": {"label": "x"}}
     metrics, confidence = {"accuracy": accuracy, "log_loss": 1 - accuracy}, {"accuracy": [accuracy - 0.05, accuracy]}
     report = {"model": model, "task": TASK, "kind": "model", "metrics": metrics, "confidence": confidence}
-    return rest.workspace.registry.evaluations.add({**report, "data": {**about, **(data or {})}})
+    return workspace.registry.evaluations.add({**report, "data": {**about, **(data or {})}})
 
 
 def test_the_list_has_each_board_with_its_best_model(rest: Rest) -> None:
@@ -84,3 +94,59 @@ def test_what_has_no_board_is_refused_by_name(rest: Rest, path: str, status: int
     answer = rest.call("GET", path)
     assert (answer.status_code, answer.json()["code"]) == (status, code), json.dumps(answer.json())
     assert hint in answer.json()["hint"]
+
+
+# --- the client and the command line
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Workspace]:
+    """Two models on tickets:1."""
+    with light_server() as workspace:
+        add(workspace, "acme/a:1", 0.5)
+        add(workspace, "acme/b:1", 0.52)
+        yield workspace
+
+
+def command(server: Workspace, *arguments: str) -> Result:
+    done = CliRunner().invoke(app, ["leaderboard", *arguments, "--home", str(server.home.path)])
+    gc.collect()  # a connection that a command left open is a warning, and so an error
+    return done
+
+
+def test_both_clients_list_the_boards_and_show_one(server: Workspace) -> None:
+    async def by_asyncio() -> list[Any]:
+        async with bedplate.aconnect(home=server.home.path) as ws:
+            return await ws.evaluations.leaderboard(TASK, "tickets:1")
+
+    with bedplate.connect(home=server.home.path) as ws:
+        [board] = ws.evaluations.leaderboard(TASK)
+        shown = ws.evaluations.leaderboard(TASK, "tickets:1")
+        assert ws.evaluations.leaderboard() == [board]
+        by_loss = ws.evaluations.leaderboard(TASK, board["id"], metric="log_loss")
+        assert [row["value"] for row in by_loss] == [0.48, 0.5]
+        with pytest.raises(Refused, match="one of a task"):
+            ws.evaluations.leaderboard(data="tickets:1")
+        with pytest.raises(NotFound, match="other:1"):
+            ws.evaluations.leaderboard(TASK, "other:1")
+    assert [(row["model"], row["ties_best"]) for row in shown] == [("acme/b:1", False), ("acme/a:1", True)]
+    assert board["best"] == shown[0]
+    assert asyncio.run(by_asyncio()) == shown
+
+
+def test_the_command_shows_the_boards_and_then_the_models_of_one(server: Workspace) -> None:
+    listed = command(server)
+    assert listed.stdout.splitlines()[1].split()[:6] == [TASK, "tickets:1", "-", "accuracy", "2", "acme/b:1"]
+    assert f"bedplate leaderboard --task {TASK} --data " in listed.stderr
+    shown = command(server, "--task", TASK, "--data", "tickets:1")
+    assert [line.split()[:6] for line in shown.stdout.splitlines()[1:]] == [
+        ["1", "acme/b:1", "0.52", "0.47", "to", "0.52"],
+        ["2", "acme/a:1", "0.5", "0.45", "to", "0.5"],
+    ]
+    as_json = json.loads(command(server, "--task", TASK, "--data", "tickets:1", "--format", "json").stdout)
+    assert [row["place"] for row in as_json] == [1, 2]
+
+
+def test_a_board_without_its_task_is_wrong_use(server: Workspace) -> None:
+    for arguments in (("--data", "tickets:1"), ("--task", TASK, "--metric", "accuracy")):
+        assert isinstance(command(server, *arguments).exception, WrongUse)

@@ -16,6 +16,7 @@ from bedplate.cli.deploy import deploy, score
 from bedplate.cli.evaluate import evaluate
 from bedplate.cli.finetune import finetune
 from bedplate.cli.import_model import import_
+from bedplate.cli.leaderboard import leaderboard
 from bedplate.cli.output import close_connections
 from bedplate.cli.server import demo, doctor, serve, stop
 from bedplate.cli.sweep import sweep
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetune,
     "sweep": sweep,
     "evaluate": evaluate,
+    "leaderboard": leaderboard,
     "deploy": deploy,
     "score": score,
     "batch": batch,
