@@ -359,7 +359,7 @@ def test_a_model_is_evaluated_with_languages_and_beside_another(
     settings = {"source_lang": "en", "target_lang": "de", "confidence_draws": 50}
     request = EvaluateRequest("translation", folder, data, {}, against_dir=folder, settings=settings, device="cpu")
     report = evaluate(request, SILENT)
-    assert report["difference"]["bleu"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert report["difference"]["bleu"] == {"value": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
     assert report["baselines"]["copy"]["bleu_1"] == 0.0
     with pytest.raises(Refused, match="a language that this model does not know"):
         evaluate(replace(request, settings={"source_lang": "en", "target_lang": "xx"}), SILENT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,31 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_registry.tasks import architecture_of, get_task
 
+from .changes import changes
 from .examiners import PROBED, Examiner, Setup, get_examiner
 from .messages import EvaluateRequest
+from .row_predictions import RowFile
 from .settings import EvaluateSettings
+from .slices import read_columns
 
-__all__ = ["EvaluateRequest", "evaluate", "has_head"]
+__all__ = ["EvaluateRequest", "Evaluated", "evaluate", "examine", "has_head"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation came to."""
+
+    report: dict[str, Any]
+    rows: RowFile  # what the model said of each
 
 
 def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
     """The report of the model, and of the one it is held against."""
+    return examine(request, reporter).report
+
+
+def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
+    """The report, and the rows that it is about."""
     task = get_task(request.task).name
     settings = EvaluateSettings.from_mapping(request.settings, task)
     examiner = get_examiner(Setup(task, request.columns, request.device, reporter, settings))
@@ -30,14 +47,17 @@ def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
     reporter.progress("load", 0, 1)
     rows = examiner.read(request.data, "The data")
     train = examiner.read(request.train, "The training data") if request.train else None
+    columns = read_columns(request.data, settings.slices)
 
     mine, *others = [_judge(examiner, task, folder, derived, rows, train) for folder, derived in models]
-    report = examiner.report(mine)
+    report, judged = examiner.report(mine, columns), examiner.rows_of(mine)
     report["baselines"] = examiner.baselines(mine, train)
     for other in others:
-        report["against"] = examiner.report(other)
+        report["against"] = examiner.report(other, columns)
         report["difference"] = examiner.difference(mine, other)
-    return report
+        target = "label" if task == "text-classification" else "target"
+        report["changed"] = changes(examiner.rows_of(other), judged, target)
+    return Evaluated(report, RowFile(judged, columns))
 
 
 def has_head(folder: Path, task: str = "text-classification") -> bool:

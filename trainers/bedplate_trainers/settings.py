@@ -163,8 +163,10 @@ class EvaluateSettings:
         AUTO, 1, 512, "the longest answer, in tokens; auto: as served", auto=True, tasks=("question-answering",)
     )
     n_best_size: int = integer(20, 1, 100, "answers that a report shows of a wrong row", tasks=("question-answering",))
+    slices: tuple[str, ...] = names("columns of the data: metrics are given for each of their values as well")
     confidence_draws: int = integer(1000, 0, 100_000, "bootstrap draws for the 95 % intervals; 0: none")
-    seed: int = integer(42, 0, 2**32 - 1, "the seed of the bootstrap")
+    latency_rows: int = integer(50, 0, 10_000, "rows that are timed one at a time; 0: none")
+    seed: int = integer(42, 0, 2**32 - 1, "the seed of the bootstrap and of the paired test")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], task: str = "text-classification") -> EvaluateSettings:

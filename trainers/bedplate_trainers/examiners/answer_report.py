@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from bedplate_trainers.confidence import draw, interval
+from bedplate_trainers.calibration import calibration
+from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.metrics.question_answering import Predictions, score, score_what_applies
 from bedplate_trainers.questions import TASK, QuestionRow, QuestionRows
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.slices import Columns, slices_of
 
 __all__ = ["Judged", "difference", "make_report"]
 
@@ -26,12 +29,16 @@ CHARACTERS_BEFORE = 100
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's answers to each question, the best first, how it was asked, and how long that took."""
+    """A model's answers to each question, the best first, how it was asked, and how long that took.
+
+    It fulfills judged.JudgedRows.
+    """
 
     rows: QuestionRows
     answers: Sequence[Sequence[Mapping[str, Any]]]  # as the predictor gives them
     parameters: Mapping[str, Any]
     seconds: float
+    latency: Mapping[str, float] | None = None
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -42,8 +49,53 @@ class Judged:
         """[rows, 2], from 0 to 100: exact_match and f1_score."""
         return 100 * np.stack([self.predictions.exact_match, self.predictions.f1_score], axis=1)
 
+    @property
+    def confidence(self) -> Array:
+        """[rows], from 0 to 1: of the answer that was given."""
+        return np.array([said[0]["score"] for said in self.answers], dtype=np.float64)
 
-def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
+    @property
+    def right(self) -> Array:
+        """[rows]: whether the answer is an exact match."""
+        return np.asarray(self.predictions.exact_match > 0)
+
+    @property
+    def counted(self) -> Counted:
+        return Counted(self.figures, partial(_means, len(self.rows)))
+
+    @property
+    def numbers(self) -> list[int]:
+        return [row.row for row in self.rows]
+
+    @property
+    def lengths(self) -> Array:
+        return np.array([len(row.question) + len(row.context) for row in self.rows])
+
+    @property
+    def groups(self) -> dict[str, Sequence[str]]:
+        """Questions with and without an answer, where there are both."""
+        if self.rows.without_answer in (0, len(self.rows)):
+            return {}
+        return {"answer": ["has answer" if row.answers else "no answer" for row in self.rows]}
+
+    @property
+    def margin(self) -> float:
+        return 0.0
+
+    def part(self, places: Array) -> Judged:
+        rows = QuestionRows(tuple(self.rows.rows[place] for place in places))
+        return replace(self, rows=rows, answers=[self.answers[place] for place in places])
+
+    def scores(self, names: Sequence[str]) -> dict[str, float]:
+        return score_what_applies(self.predictions, names)[0]
+
+    def row_predictions(self) -> Iterator[RowPrediction]:
+        """The score is the F1 of the words, from 0 to 100."""
+        for row, said, (_, f1), is_right in zip(self.rows, self.answers, self.figures, self.right, strict=True):
+            yield RowPrediction(row.row, row.input, list(row.texts), said[0]["answer"], float(f1), bool(is_right))
+
+
+def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | None = None) -> dict[str, Any]:
     """The report of one model."""
     if settings.metrics:
         metrics, missing = score(judged.predictions, settings.metrics), dict[str, str]()
@@ -59,24 +111,21 @@ def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
         worst=_worst(judged),
         questions_without_answer=judged.rows.without_answer,
         parameters=dict(judged.parameters),
-        confidence=_intervals(judged.figures, settings) if settings.confidence_draws else {},
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
+        slices=slices_of(judged, settings, columns or {}),
+        calibration=calibration(judged.confidence, judged.right),
+        latency=judged.latency,
     )
 
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
-    """How far `mine` is from `other` on the same rows, with intervals."""
-    figures = mine.figures - other.figures
-    ends = _intervals(figures, settings)
-    values = figures.mean(axis=0)
-    return {
-        name: {"value": float(value), "low": ends[name][0], "high": ends[name][1]}
-        for name, value in zip(NAMES, values, strict=True)
-    }
+    """How far `mine` is from `other` on the same rows (confidence.Counted.difference)."""
+    right = {"exact_match": (mine.right, other.right)}
+    return mine.counted.difference(other.counted, settings.confidence_draws, settings.seed, right)
 
 
-def _intervals(figures: Array, settings: EvaluateSettings) -> dict[str, list[float]]:
-    means = draw(figures, max(settings.confidence_draws, 1), settings.seed) / len(figures)
-    return {name: interval(values) for name, values in zip(NAMES, means.T, strict=True)}
+def _means(rows: int, sums: Array) -> dict[str, Array]:
+    return dict(zip(NAMES, sums.T / rows, strict=True))
 
 
 def _worst(judged: Judged) -> list[dict[str, Any]]:

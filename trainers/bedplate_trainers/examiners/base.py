@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bedplate_registry.progress import Reporter
+from bedplate_trainers.judged import JudgedRows
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.settings import EvaluateSettings
 
@@ -40,11 +41,14 @@ class Examiner(Protocol):
     def probe(self, folder: Path, rows: Any, train: Any) -> Any:
         """The same for a base without a head, helped by training rows. Raises Refused where the task has none."""
 
-    def report(self, judged: Any) -> dict[str, Any]:
-        """The report (report_of), without baselines."""
+    def report(self, judged: Any, columns: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+        """The report (report_of), without baselines; `columns` are those that it is sliced by (slices.read_columns)."""
+
+    def rows_of(self, judged: Any) -> JudgedRows:
+        """The same as rows: their predictions, and what metrics are made of."""
 
     def difference(self, mine: Any, other: Any) -> dict[str, dict[str, float]]:
-        """How far one is from another on the same rows, by metric: value, and an interval where there is one."""
+        """How far one is from another on the same rows, by metric (confidence.Counted.difference)."""
 
     def baselines(self, mine: Any, train: Any) -> dict[str, dict[str, float]]:
         """Metrics of what needs no model, by its name. `train` may be None."""

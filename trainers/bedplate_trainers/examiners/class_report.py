@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn import metrics as sk
 
-from bedplate_trainers.confidence import compare, intervals, row_counts
+from bedplate_trainers.calibration import calibration
+from bedplate_trainers.confidence import Counted, compare, of_labels, row_counts
+from bedplate_trainers.curves import curves
 from bedplate_trainers.data import Examples
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.linear import targets_of
-from bedplate_trainers.metrics.classification import Predictions, score, score_what_applies
+from bedplate_trainers.metrics.classification import METRICS, Predictions, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.slices import Columns, slices_of
 
 __all__ = ["Judged", "difference", "make_report"]
 
@@ -26,13 +30,14 @@ WORST_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's probabilities on labeled rows, and how long they took."""
+    """A model's probabilities on labeled rows, and how long they took. It fulfills judged.JudgedRows."""
 
     kind: str  # model | probe
     labels: LabelSet
     examples: Examples
     probabilities: Array
     seconds: float
+    latency: Mapping[str, float] | None = None
 
     @property
     def predictions(self) -> Predictions:
@@ -50,11 +55,64 @@ class Judged:
         predictions = self.predictions
         return row_counts(predictions.targets, predictions.chosen, predictions.labels)
 
+    @property
+    def sureness(self) -> Array:
+        """The probability of each decision: [rows] of the label that was said, or [rows, labels] of yes or no."""
+        if self.labels.multi_label:
+            return np.maximum(self.probabilities, 1 - self.probabilities)
+        return np.asarray(self.probabilities.max(axis=1))
 
-def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
+    @property
+    def right(self) -> Array:
+        """Whether each decision is right, in the shape of `sureness`."""
+        predictions = self.predictions
+        return np.asarray(predictions.targets == predictions.chosen)
+
+    @property
+    def counted(self) -> Counted:
+        return of_labels(self.counts)
+
+    @property
+    def numbers(self) -> list[int]:
+        return [row.row for row in self.examples]
+
+    @property
+    def lengths(self) -> Array:
+        return np.array([len(row.text) + len(row.pair or "") for row in self.examples])
+
+    @property
+    def groups(self) -> dict[str, Sequence[str]]:
+        """Labels are in `classes`."""
+        return {}
+
+    @property
+    def margin(self) -> float:
+        return 0.0
+
+    def part(self, places: Array) -> Judged:
+        rows = tuple(self.examples.rows[place] for place in places)
+        return replace(self, examples=replace(self.examples, rows=rows), probabilities=self.probabilities[places])
+
+    def scores(self, names: Sequence[str]) -> dict[str, float]:
+        return METRICS.score_what_applies(self.predictions, names)[0]
+
+    def row_predictions(self) -> Iterator[RowPrediction]:
+        """The score is the probability of the label; of several labels that of the least sure decision."""
+        names, many = np.array(self.labels.names, dtype=object), self.labels.multi_label
+        sure, right = self.sureness, self.right
+        sure, right = (sure.min(axis=1), right.all(axis=1)) if many else (sure, right)
+        for row, said, sureness, is_right in zip(self.examples, self.predictions.chosen, sure, right, strict=True):
+            pair = {"sentence2": row.pair} if self.examples.is_pairs else {}
+            target = list(row.labels) if many else row.labels[0]
+            predicted = names[said.astype(bool)].tolist() if many else names[said]
+            yield RowPrediction(
+                row.row, {"sentence1": row.text, **pair}, target, predicted, float(sureness), bool(is_right)
+            )
+
+
+def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | None = None) -> dict[str, Any]:
     """The report of one classifier."""
     metrics, missing = _metrics(judged.predictions, settings.metrics)
-    draws = settings.confidence_draws
     return report_of(
         "text-classification",
         kind=judged.kind,
@@ -64,9 +122,13 @@ def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
         missing=missing,
         worst=_worst(judged),
         multi_label=judged.labels.multi_label,
-        confidence=intervals(judged.counts, draws, settings.seed) if draws else {},
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
         classes=_classes(judged),
         confusion=_confusion(judged),
+        slices=slices_of(judged, settings, columns or {}),
+        curves=curves(judged.predictions.hot, judged.probabilities, judged.labels.names),
+        calibration=calibration(judged.sureness.ravel(), judged.right.ravel()),
+        latency=judged.latency,
     )
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from bedplate_registry.errors import Refused
 from bedplate_trainers.examiners.answer_report import Judged, difference, make_report
 from bedplate_trainers.examiners.base import Setup, in_chunks
+from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.question_answering import Predictions, score_what_applies
 from bedplate_trainers.questions import TASK, QuestionRows, read_questions
+from bedplate_trainers.slices import Columns
 
 __all__ = ["Examiner"]
 
@@ -46,8 +48,10 @@ class Examiner:
 
         start = time.perf_counter()
         found = in_chunks(rows.rows, _length, answer, self._setup.reporter, phase)
+        seconds = time.perf_counter() - start
+        latency = time_single(rows.rows, answer, self._setup.settings.latency_rows)
         asked = predictor.parameters(parameters)
-        return Judged(rows, found, asked.model_dump(exclude={"top_k"}), time.perf_counter() - start)
+        return Judged(rows, found, asked.model_dump(exclude={"top_k"}), seconds, latency)
 
     def _parameters(self, defaults: Any, rows: QuestionRows) -> dict[str, Any]:
         settings = self._setup.settings
@@ -69,8 +73,11 @@ class Examiner:
             code="no-probe",
         )
 
-    def report(self, judged: Judged) -> dict[str, Any]:
-        return make_report(judged, self._setup.settings)
+    def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
+        return make_report(judged, self._setup.settings, columns)
+
+    def rows_of(self, judged: Judged) -> Judged:
+        return judged
 
     def difference(self, mine: Judged, other: Judged) -> dict[str, dict[str, float]]:
         return difference(mine, other, self._setup.settings)

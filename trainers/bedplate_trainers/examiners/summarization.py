@@ -24,6 +24,7 @@ class Examiner(WritingExaminer):
     """examiners.base.Examiner for summaries."""
 
     task = "summarization"
+    margin = 0.1  # of rougeL
 
     def counts(self, judged: Written) -> Array:
         """1, and the F-measures of the row."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from bedplate_trainers.confidence import draw, interval
+from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.metrics.token_classification import Predictions, entities, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.slices import Columns, slices_of
 from bedplate_trainers.tagged import TaggedRow, TaggedRows, entity_tags
 
 __all__ = ["Judged", "difference", "make_report"]
@@ -27,13 +29,17 @@ WORDS_BEFORE = 10
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's tags for rows of words, how sure it was of each, and how long that took."""
+    """A model's tags for rows of words, how sure it was of each, and how long that took.
+
+    It fulfills judged.JudgedRows.
+    """
 
     labels: LabelSet
     rows: TaggedRows
     tags: Sequence[Sequence[str]]
-    scores: Sequence[Sequence[float]]
+    confidence: Sequence[Sequence[float]]
     seconds: float
+    latency: Mapping[str, float] | None = None
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -48,20 +54,53 @@ class Judged:
         as_read = dict(zip(self.labels.names, entity_tags(self.labels.names), strict=True))
         return [[as_read.get(tag, tag) for tag in tags] for tags in rows]
 
-    @property
+    @cached_property
     def counts(self) -> Array:
         """[rows, 5]: words right, words, entities right, said, and in the references."""
         return np.array([_counts(*both) for both in zip(self.predictions.predictions, self.references, strict=True)])
 
+    @property
+    def counted(self) -> Counted:
+        return Counted(self.counts, _figures)
 
-def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
+    @property
+    def numbers(self) -> list[int]:
+        return [row.row for row in self.rows]
+
+    @property
+    def lengths(self) -> Array:
+        return np.array([len(" ".join(row.tokens)) for row in self.rows])
+
+    @property
+    def groups(self) -> dict[str, Sequence[str]]:
+        """Types of entities are in `classes`."""
+        return {}
+
+    @property
+    def margin(self) -> float:
+        return 0.0
+
+    def part(self, places: Array) -> Judged:
+        rows = TaggedRows(tuple(self.rows.rows[place] for place in places))
+        tags, confidence = ([each[place] for place in places] for each in (self.tags, self.confidence))
+        return replace(self, rows=rows, tags=tags, confidence=confidence)
+
+    def scores(self, names: Sequence[str]) -> dict[str, float]:
+        return score_what_applies(self.predictions, names)[0]
+
+    def row_predictions(self) -> Iterator[RowPrediction]:
+        """The score is the confidence in the word that the model was least sure of; a row is right in all words."""
+        for row, said, sure in zip(self.rows, self.tags, self.confidence, strict=True):
+            inputs = {"tokens": list(row.tokens)}
+            yield RowPrediction(row.row, inputs, list(row.tags), list(said), float(min(sure)), [*said] == [*row.tags])
+
+
+def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | None = None) -> dict[str, Any]:
     """The report of one tagger."""
     if settings.metrics:
         metrics, missing = score(judged.predictions, settings.metrics), dict[str, str]()
     else:
         metrics, missing = score_what_applies(judged.predictions)
-    draws = settings.confidence_draws
-    drawn = _figures(draw(judged.counts, draws, settings.seed)) if draws else {}
     return report_of(
         TASK,
         kind="model",
@@ -71,19 +110,17 @@ def make_report(judged: Judged, settings: EvaluateSettings) -> dict[str, Any]:
         missing=missing,
         worst=_worst(judged),
         words=sum(len(row.tokens) for row in judged.rows),
-        confidence={name: interval(values) for name, values in drawn.items()},
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
         classes=[_class(asdict(one)) for one in judged.predictions.types],
         confusion=_confusion(judged),
+        slices=slices_of(judged, settings, columns or {}),
+        latency=judged.latency,
     )
 
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
-    """How far `mine` is from `other` on the same rows, with intervals."""
-    counts = np.concatenate([mine.counts, other.counts], axis=1)
-    value = _difference(counts.sum(axis=0, keepdims=True))
-    drawn = _difference(draw(counts, max(settings.confidence_draws, 1), settings.seed))
-    ends = {name: interval(values) for name, values in drawn.items()}
-    return {name: {"value": float(value[name][0]), "low": ends[name][0], "high": ends[name][1]} for name in value}
+    """How far `mine` is from `other` on the same rows (confidence.Counted.difference)."""
+    return mine.counted.difference(other.counted, settings.confidence_draws, settings.seed)
 
 
 def _counts(said: Sequence[str], right: Sequence[str]) -> tuple[int, int, int, int, int]:
@@ -97,11 +134,6 @@ def _figures(sums: Array) -> Mapping[str, Array]:
     words_right, words, hits, said, there = sums.T.astype(np.float64)
     f1 = np.divide(2 * hits, said + there, out=np.zeros_like(hits), where=said + there > 0)
     return {"accuracy": words_right / words, "f1_score_micro": f1}
-
-
-def _difference(sums: Array) -> dict[str, Array]:
-    first, second = _figures(sums[:, :5]), _figures(sums[:, 5:])
-    return {name: first[name] - second[name] for name in first}
 
 
 def _class(score: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +152,7 @@ def _confusion(judged: Judged) -> dict[str, Any]:
 def _worst(judged: Judged) -> list[dict[str, Any]]:
     """Rows with the most wrong words; of equally wrong ones those that the model was surer of."""
     found = []
-    for row, said, sure in zip(judged.rows, judged.tags, judged.scores, strict=True):
+    for row, said, sure in zip(judged.rows, judged.tags, judged.confidence, strict=True):
         wrong = [place for place, (a, b) in enumerate(zip(row.tags, said, strict=True)) if a != b]
         if wrong:
             found.append((-len(wrong), -max(sure[place] for place in wrong), row.row, row, said, wrong[0]))

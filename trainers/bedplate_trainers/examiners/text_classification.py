@@ -22,8 +22,10 @@ from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.examiners.class_report import Judged, difference, make_report
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
 from bedplate_trainers.labels import LabelSet, label_names, learn_labels, sorted_labels
+from bedplate_trainers.latency import time_single
 from bedplate_trainers.linear import baselines, fit_linear, linear_probabilities, targets_of
 from bedplate_trainers.messages import DataFile
+from bedplate_trainers.slices import Columns
 
 __all__ = ["Examiner"]
 
@@ -69,8 +71,11 @@ class Examiner:
 
         return self._score(rows, labels, "probe", probabilities, "evaluate")
 
-    def report(self, judged: Judged) -> dict[str, Any]:
-        return make_report(judged, self._setup.settings)
+    def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
+        return make_report(judged, self._setup.settings, columns)
+
+    def rows_of(self, judged: Judged) -> Judged:
+        return judged
 
     def difference(self, mine: Judged, other: Judged) -> dict[str, dict[str, float]]:
         return difference(mine, other, self._setup.settings)
@@ -94,7 +99,9 @@ class Examiner:
     def _score(self, rows: Examples, labels: LabelSet, kind: str, scorer: Scorer, phase: str) -> Judged:
         start = time.perf_counter()
         probabilities = self._scores(rows, scorer, phase)
-        return Judged(kind, labels, rows, probabilities, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        latency = time_single([row.input for row in rows], scorer, self._setup.settings.latency_rows)
+        return Judged(kind, labels, rows, probabilities, seconds, latency)
 
     def _scores(self, rows: Examples, scorer: Scorer, phase: str) -> Any:
         """A line of numbers for each row, in their order."""

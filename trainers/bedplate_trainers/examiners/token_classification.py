@@ -15,8 +15,10 @@ from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
 from bedplate_trainers.examiners.tag_report import Judged, difference, make_report
 from bedplate_trainers.labels import LabelSet, label_names
+from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.token_classification import Predictions, score_what_applies
+from bedplate_trainers.slices import Columns
 from bedplate_trainers.tagged import TaggedRows, read_tagged
 
 __all__ = ["Examiner"]
@@ -55,13 +57,18 @@ class Examiner:
         start = time.perf_counter()
         found = in_chunks(rows.rows, lambda row: len(row.tokens), tag, self._setup.reporter, phase)
         seconds = time.perf_counter() - start
-        return Judged(labels, rows, [one["tags"] for one in found], [one["scores"] for one in found], seconds)
+        latency = time_single(rows.rows, tag, self._setup.settings.latency_rows)
+        tags, confidence = ([one[key] for one in found] for key in ("tags", "scores"))
+        return Judged(labels, rows, tags, confidence, seconds, latency)
 
     def probe(self, folder: Path, rows: TaggedRows, train: TaggedRows) -> Judged:
         raise NotImplementedError(f"{TASK} has no probe: examiners.PROBED")
 
-    def report(self, judged: Judged) -> dict[str, Any]:
-        return make_report(judged, self._setup.settings)
+    def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
+        return make_report(judged, self._setup.settings, columns)
+
+    def rows_of(self, judged: Judged) -> Judged:
+        return judged
 
     def difference(self, mine: Judged, other: Judged) -> dict[str, dict[str, float]]:
         return difference(mine, other, self._setup.settings)

@@ -19,6 +19,7 @@ class Examiner(WritingExaminer):
     """examiners.base.Examiner for translations."""
 
     task = "translation"
+    margin = 10.0  # of chrf
 
     def parameters(self) -> dict[str, Any]:
         """The languages, where a model must be told."""

@@ -6,8 +6,8 @@ Summarization and translation differ in their metrics, in how a row is scored by
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from bedplate_registry.errors import Refused
-from bedplate_trainers.confidence import draw, interval
+from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import Setup, in_chunks, report_of
+from bedplate_trainers.judged import RowPrediction
+from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.of_task import metrics_of, signatures_of
 from bedplate_trainers.metrics.written import tokenizer_for
+from bedplate_trainers.slices import Columns, slices_of
 from bedplate_trainers.text_pairs import TextPair, TextPairs, read_text_pairs
 
 __all__ = ["WritingExaminer", "Written"]
@@ -27,6 +30,7 @@ __all__ = ["WritingExaminer", "Written"]
 Array = np.ndarray[Any, Any]
 WORST_ROWS = 20
 WORST_CHARACTERS = 500
+KEYS = {"summarization": ("document", "summary"), "translation": ("source", "target")}
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,74 @@ class Written:
     rows: TextPairs
     texts: tuple[str, ...]
     seconds: float
+    latency: Mapping[str, float] | None = None
+    tokenizer: str = ""  # of the metrics; where it is not told, one for the script of the references
 
     @cached_property
     def predictions(self) -> Any:
         """Beside the references, as the task's metrics take them."""
         references = [row.target for row in self.rows]
-        return metrics_of(self.task).Predictions(self.texts, references, tokenizer_for(self.task, references))
+        tokenizer = self.tokenizer or tokenizer_for(self.task, references)
+        return metrics_of(self.task).Predictions(self.texts, references, tokenizer)
+
+    def part(self, places: Array) -> Written:
+        """The rows at these places, read by the tokenizer of all."""
+        rows = TextPairs(tuple(self.rows.rows[place] for place in places))
+        texts = tuple(self.texts[place] for place in places)
+        return replace(self, rows=rows, texts=texts, tokenizer=self.predictions.tokenizer)
+
+
+@dataclass(frozen=True)
+class WrittenRows:
+    """judged.JudgedRows of written texts."""
+
+    examiner: WritingExaminer
+    written: Written
+
+    @property
+    def counted(self) -> Counted:
+        return Counted(self.examiner.counts(self.written), self.examiner.figures)
+
+    @property
+    def numbers(self) -> list[int]:
+        return [row.row for row in self.written.rows]
+
+    @property
+    def lengths(self) -> Array:
+        return np.array([len(row.source) for row in self.written.rows])
+
+    @property
+    def groups(self) -> dict[str, Sequence[str]]:
+        return {}
+
+    @property
+    def margin(self) -> float:
+        return self.examiner.margin
+
+    def part(self, places: Array) -> WrittenRows:
+        return replace(self, written=self.written.part(places))
+
+    def scores(self, names: Sequence[str]) -> dict[str, float]:
+        module: Any = metrics_of(self.written.task)
+        return dict(module.score_what_applies(self.written.predictions, names)[0])
+
+    @cached_property
+    def row_scores(self) -> Array:
+        return self.examiner.row_scores(self.written)[1]
+
+    def row_predictions(self) -> Iterator[RowPrediction]:
+        """The score is the metric that a row has by itself: `row_scores` of the task."""
+        written = self.written
+        key, _ = KEYS[written.task]
+        for row, text, score in zip(written.rows, written.texts, self.row_scores, strict=True):
+            yield RowPrediction(row.row, {key: row.source}, row.target, text, float(score), None)
 
 
 class WritingExaminer:
-    """examiners.base.Examiner; a task adds its `task` and the five methods below that raise here."""
+    """examiners.base.Examiner; a task adds what is named here, and the methods below that raise."""
 
     task: str
+    margin: float  # of row_scores: by how much a row must move to count as better or worse
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -70,7 +130,9 @@ class WritingExaminer:
             return [answer[predictor.answer_key] for answer in answers]
 
         texts = in_chunks(rows.rows, lambda row: len(row.source), write, self._setup.reporter, phase)
-        return Written(self.task, rows, tuple(texts), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        latency = time_single(rows.rows, write, self._setup.settings.latency_rows)
+        return Written(self.task, rows, tuple(texts), seconds, latency)
 
     def probe(self, folder: Path, rows: TextPairs, train: TextPairs) -> Written:
         raise Refused(
@@ -79,8 +141,8 @@ class WritingExaminer:
             code="no-probe",
         )
 
-    def report(self, judged: Written) -> dict[str, Any]:
-        settings = self._setup.settings
+    def report(self, judged: Written, columns: Columns | None = None) -> dict[str, Any]:
+        settings, rows = self._setup.settings, self.rows_of(judged)
         module, missing = metrics_of(self.task), dict[str, str]()
         if settings.metrics:
             metrics = module.score(judged.predictions, settings.metrics)
@@ -95,20 +157,18 @@ class WritingExaminer:
             missing=missing,
             worst=self._worst(judged),
             signatures=signatures_of(self.task, judged.predictions),
-            confidence=self._intervals(judged) if settings.confidence_draws else {},
+            confidence=rows.counted.intervals(settings.confidence_draws, settings.seed),
+            slices=slices_of(rows, settings, columns or {}),
+            latency=judged.latency,
         )
 
+    def rows_of(self, judged: Written) -> WrittenRows:
+        return WrittenRows(self, judged)
+
     def difference(self, mine: Written, other: Written) -> dict[str, dict[str, float]]:
-        """On the same draws of rows."""
         settings = self._setup.settings
-        counts = np.concatenate([self.counts(mine), self.counts(other)], axis=1)
-        values = self._apart(counts.sum(axis=0, keepdims=True))
-        spread = self._apart(draw(counts, max(settings.confidence_draws, 1), settings.seed))
-        found = {}
-        for name, value in values.items():
-            low, high = interval(spread[name])
-            found[name] = {"value": float(value[0]), "low": low, "high": high}
-        return found
+        first, second = (self.rows_of(judged).counted for judged in (mine, other))
+        return first.difference(second, settings.confidence_draws, settings.seed)
 
     def baselines(self, mine: Written, train: TextPairs | None) -> dict[str, dict[str, float]]:
         name, texts = self.without_model(mine.rows, train)
@@ -135,20 +195,10 @@ class WritingExaminer:
         """The name of a baseline, and what it writes of the rows."""
         raise NotImplementedError
 
-    def _apart(self, sums: Array) -> dict[str, Array]:
-        """The figures of the first half of the columns less those of the second."""
-        first, second = (self.figures(half) for half in np.split(sums, 2, axis=1))
-        return {name: first[name] - second[name] for name in first}
-
-    def _intervals(self, judged: Written) -> dict[str, list[float]]:
-        settings = self._setup.settings
-        drawn = draw(self.counts(judged), settings.confidence_draws, settings.seed)
-        return {name: interval(values) for name, values in self.figures(drawn).items()}
-
     def _worst(self, judged: Written) -> list[dict[str, Any]]:
         """The rows that score lowest by themselves."""
         name, scores = self.row_scores(judged)
-        keys = _KEYS[self.task]
+        keys = KEYS[self.task]
         found = []
         for place in np.argsort(scores, kind="stable")[:WORST_ROWS]:
             row = judged.rows.rows[int(place)]
@@ -156,6 +206,3 @@ class WritingExaminer:
             shown = {key: text[:WORST_CHARACTERS] for key, text in texts.items()}
             found.append({"row": row.row, **shown, name: round(float(scores[place]), 6)})
         return found
-
-
-_KEYS = {"summarization": ("document", "summary"), "translation": ("source", "target")}

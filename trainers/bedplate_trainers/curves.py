@@ -1,0 +1,65 @@
+"""Precision against recall and the ROC curve of each label against the rest, thinned to what a chart can show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+__all__ = ["curves"]
+
+Array = np.ndarray[Any, Any]
+MOST_LABELS = 20
+MOST_POINTS = 100
+
+
+def curves(hot: Array, probabilities: Array, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Of targets as 0 and 1 and of probabilities, [rows, labels] each: the most frequent labels, the first one first.
+
+    A label that all rows have, or none, has no curve. The areas are of the whole curves.
+    """
+    support = hot.sum(axis=0)
+    chosen = [int(place) for place in np.argsort(-support, kind="stable") if 0 < support[place] < len(hot)]
+    columns = [(names[place], hot[:, place], probabilities[:, place]) for place in chosen[:MOST_LABELS]]
+    return {
+        "precision_recall": [_precision_recall(*column) for column in columns],
+        "roc": [_roc(*column) for column in columns],
+    }
+
+
+def _precision_recall(label: str, targets: Array, scores: Array) -> dict[str, Any]:
+    precision, recall, _ = sk.precision_recall_curve(targets, scores)
+    precision, recall = precision[::-1], recall[::-1]  # from the surest rows on
+    points = _thinned(recall)
+    return {
+        "label": label,
+        "recall": _listed(recall[points]),
+        "precision": _listed(precision[points]),
+        "average_precision": float(sk.average_precision_score(targets, scores)),
+    }
+
+
+def _roc(label: str, targets: Array, scores: Array) -> dict[str, Any]:
+    wrong, right, _ = sk.roc_curve(targets, scores)
+    points = _thinned(wrong + right)
+    return {
+        "label": label,
+        "false_positive_rate": _listed(wrong[points]),
+        "true_positive_rate": _listed(right[points]),
+        "area": float(sk.roc_auc_score(targets, scores)),
+    }
+
+
+def _thinned(rising: Array) -> Array:
+    """Places of points evenly spread over what rises along the curve, the last one among them."""
+    if len(rising) <= MOST_POINTS:
+        return np.arange(len(rising))
+    wanted = np.linspace(rising[0], rising[-1], MOST_POINTS - 1)
+    places = np.minimum(np.searchsorted(rising, wanted), len(rising) - 1)
+    return np.unique(np.append(places, len(rising) - 1))
+
+
+def _listed(values: Array) -> list[float]:
+    return [round(float(value), 6) for value in values]
