@@ -1,6 +1,7 @@
 """Evaluation reports, kept beside what they are about.
 
-evaluations/<id>/report.json    the id sorts by time
+evaluations/<id>/report.json            the id sorts by time
+evaluations/<id>/predictions.parquet    what the model said of each row, where that was kept
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import durable
 from .errors import BedplateError, NotFound, Refused
@@ -21,6 +22,8 @@ __all__ = ["Evaluations"]
 
 log = logging.getLogger(__name__)
 _ID = re.compile(r"ev-[0-9]{8}-[0-9]{6}-[0-9]{6}-[0-9a-f]{6}")
+PREDICTIONS = "predictions.parquet"
+CHUNK_BYTES = 1 << 20
 
 
 class Evaluations:
@@ -29,12 +32,14 @@ class Evaluations:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, report: Mapping[str, Any]) -> str:
-        """Keep a report and give its id."""
+    def add(self, report: Mapping[str, Any], predictions: BinaryIO | None = None) -> str:
+        """Keep a report, with a copy of its rows where they are given, and give its id. Both are there, or neither."""
         now = datetime.now(UTC)
         id = f"ev-{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         temp = durable.temp_beside(durable.make_folder(self.root) / id)
         durable.make_folder(temp)
+        if predictions is not None:
+            _copy(predictions, temp / PREDICTIONS)
         value = {**report, "id": id, "created": now.isoformat(timespec="seconds")}
         durable.write_json(temp / "report.json", value, mode=0o444)
         durable.publish_folder(temp, self.root / id)
@@ -53,6 +58,19 @@ class Evaluations:
             raise _damaged(id, "it is no object")
         return report
 
+    def predictions(self, id: str) -> Path:
+        """The Parquet file of what the model said of each row. Raises NotFound where none was kept."""
+        self.get(id)
+        path = self.root / id / PREDICTIONS
+        if not path.is_file():
+            raise NotFound(
+                f"The evaluation {id!r} has no predictions: of a fine-tune's test, and before this release, none are"
+                " kept.",
+                hint="Evaluate the model on the same data: bedplate evaluate REF --data DATA --predictions FILE",
+                code="no-predictions",
+            )
+        return path
+
     def list(self, model: str | None = None) -> list[dict[str, Any]]:
         """All reports, or those about one model version (`org/name:3`), newest first. Damaged ones are left out."""
         ids = sorted((path.name for path in self.root.glob("ev-*")), reverse=True)
@@ -65,6 +83,14 @@ class Evaluations:
         except BedplateError as exc:
             log.warning("%s", exc)
             return None
+
+
+def _copy(source: BinaryIO, target: Path) -> None:
+    with target.open("xb") as file:
+        while chunk := source.read(CHUNK_BYTES):
+            durable.write_chunk(file, chunk, target)
+    target.chmod(0o444)
+    durable.flush(target)
 
 
 def _damaged(id: str, why: str) -> Refused:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bedplate.aio.seam import to_thread
+from bedplate.caller import writable
 from bedplate.records import Record, seconds_of
 from bedplate.tables import Table, facts_html
 from bedplate.wire import url_path
@@ -20,6 +23,7 @@ class Report(Record):
     """An evaluation; `data` is all of it, with confidence intervals, baselines and the data's digest."""
 
     SHOWN = ("id", "model", "task", "created")
+    _ws: RemoteWorkspace
 
     @property
     def id(self) -> str:
@@ -44,6 +48,12 @@ class Report(Record):
         """Its figures, by the names of the docs."""
         metrics: dict[str, float] = self.data["metrics"]
         return metrics
+
+    async def predictions(self, path: str | Path) -> Path:
+        """Write what the model said of each row to a Parquet file. Raises NotFound where that was not kept."""
+        target = await to_thread(writable, path)
+        await self._ws.connection.download(url_path("evaluations", self.id, "predictions"), target)
+        return target
 
     def __repr__(self) -> str:
         return f"Report({self.id!r}, model={self.model!r})"

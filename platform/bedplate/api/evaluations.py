@@ -5,17 +5,28 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
+from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import ConfigDict
 
 from bedplate.api.access import Routes, WorkspaceOf
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, json_answer, page_of
 from bedplate.api.etags import IfNoneMatch, tagged
+from bedplate.api.problems import codes
+from bedplate.report_page import REPORT_POLICY, report_page
 
 __all__ = ["routes"]
 
 routes = Routes("/api/v1/evaluations", "evaluations")
 EXAMPLE_ID = "ev-20261124-080000-000000-1a2b3c"
+BYTES = {"schema": {"type": "string", "format": "binary"}}
 EvaluationId = Annotated[str, Path(description="The id of an evaluation.", examples=[EXAMPLE_ID])]
+PAGE_HEADERS = {
+    "Content-Security-Policy": f"{REPORT_POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+}
 
 
 class Evaluation(Answer):
@@ -59,3 +70,37 @@ def list_evaluations(
 def show_evaluation(evaluation_id: EvaluationId, workspace: WorkspaceOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show an evaluation."""
     return tagged(workspace.registry.evaluations.get(evaluation_id), if_none_match)
+
+
+@routes.route(
+    "GET",
+    "/{evaluation_id}/predictions",
+    "read",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/vnd.apache.parquet": BYTES}},
+        206: {
+            "content": {"application/vnd.apache.parquet": BYTES},
+            "description": "The range that was asked for.",
+        },
+        **codes("no-predictions"),
+    },
+)
+def download_predictions(evaluation_id: EvaluationId, workspace: WorkspaceOf) -> FileResponse:
+    """Download what the model said of each row, as Parquet, or a range of that."""
+    return FileResponse(
+        workspace.registry.evaluations.predictions(evaluation_id),
+        filename=f"{evaluation_id}.parquet",
+        media_type="application/vnd.apache.parquet",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+
+
+@routes.route("GET", "/{evaluation_id}/page", "read", response_class=HTMLResponse)
+def show_evaluation_page(evaluation_id: EvaluationId, workspace: WorkspaceOf) -> Response:
+    """Show an evaluation as one HTML file with charts, which asks for nothing else and can be kept."""
+    page = report_page(workspace.registry.evaluations.get(evaluation_id))
+    name = {"Content-Disposition": f'inline; filename="{evaluation_id}.html"'}
+    return HTMLResponse(
+        page.encode(errors="replace"), headers=PAGE_HEADERS | name
+    )  # half a surrogate pair may be in it

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from bedplate.caller import writable
 from bedplate.cli.output import (
     DetachOption,
     DeviceOption,
@@ -18,11 +20,13 @@ from bedplate.cli.output import (
     SetOption,
     TaskOption,
     UrlOption,
+    WrongUse,
     connect,
     follow,
     pairs,
     parse_needs,
     parse_values,
+    say,
     show,
 )
 
@@ -35,6 +39,9 @@ def evaluate(
     task: TaskOption = None,
     against: Annotated[str | None, typer.Option(help="Another model, on the same rows.")] = None,
     train: Annotated[str | None, typer.Option(help="Training data: needed for a base, gives baselines.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="A file for what the model says of each row, as Parquet.")
+    ] = None,
     map: MapOption = None,
     set: SetOption = None,
     device: DeviceOption = "auto",
@@ -46,6 +53,8 @@ def evaluate(
     format: FormatOption = Format.table,
 ) -> None:
     """Evaluate a model; a base by a probe (frozen features and a logistic regression)."""
+    if predictions is not None:
+        _check_target(predictions, detach=detach)
     ws = connect(home, url)
     settings = parse_values(pairs(set or (), "--set"))
     job = ws.evaluate(
@@ -62,8 +71,21 @@ def evaluate(
     )
     follow(job, detach=detach, format=format)
     if not detach:
-        report = job.report.data
+        found = job.report
+        if predictions is not None:
+            say(f"What it says of each row: {found.predictions(predictions)}")
+        report = found.data
         show(report if format is Format.json else _figures(report), format, columns=("metric", *_sides(report)))
+
+
+def _check_target(predictions: Path, *, detach: bool) -> None:
+    """Before anything runs. Raises WrongUse, and what `writable` does."""
+    if detach:
+        raise WrongUse(
+            "--predictions waits for the end of the evaluation, and --detach does not.",
+            hint="Leave one of them out; later, in Python: ws.evaluations.get(ID).predictions(FILE).",
+        )
+    writable(predictions)
 
 
 def _sides(report: dict[str, Any]) -> list[str]:

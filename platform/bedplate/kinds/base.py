@@ -14,6 +14,7 @@ from bedplate.jobs import Job
 from bedplate.kinds.requests import JobRequest
 from bedplate.machine import Machine
 from bedplate.model_needs import config_of
+from bedplate.row_files import open_rows, rows_file
 from bedplate.settings import Settings
 from bedplate_registry.errors import Conflict, Refused, nearest
 from bedplate_registry.estimates import PRECISION_BYTES, cache_bytes, precision_for, serving_bytes
@@ -156,11 +157,21 @@ def check_can_score(version: ModelVersion) -> str:
 
 
 def keep_report(context: Context, job_id: str, report: Mapping[str, Any]) -> str:
-    """Keep the evaluation report of a job, once, however often the job is finished; its id."""
+    """Keep the evaluation report of a job, once, however often the job is finished; its id.
+
+    With it the rows that its worker wrote, where the report tells of some. Raises DamagedFolder.
+    """
     for kept in context.registry.evaluations.list(report["model"]):
         if kept.get("job") == job_id:
             return str(kept["id"])
-    return context.registry.evaluations.add({**report, "job": job_id})
+    whole = {**report, "job": job_id}
+    if not report.get("predictions"):
+        return context.registry.evaluations.add(whole)
+    rows = rows_file(context.home.jobs / job_id, context.jobs.get(job_id).epoch)
+    with open_rows(rows) as file:
+        id = context.registry.evaluations.add(whole, file)
+    rows.unlink()
+    return id
 
 
 def mapping_of(request: Mapping[str, Any], name: str) -> dict[str, Any]:

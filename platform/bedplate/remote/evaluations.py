@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bedplate.caller import writable
 from bedplate.records import Record, seconds_of
+from bedplate.remote.seam import to_thread
 from bedplate.tables import Table, facts_html
 from bedplate.wire import url_path
 from bedplate_registry.errors import Refused
@@ -19,6 +22,7 @@ class Report(Record):
     """An evaluation; `data` is all of it, with confidence intervals, baselines and the data's digest."""
 
     SHOWN = ("id", "model", "task", "created")
+    _ws: RemoteWorkspace
 
     @property
     def id(self) -> str:
@@ -43,6 +47,12 @@ class Report(Record):
         """Its figures, by the names of the docs."""
         metrics: dict[str, float] = self.data["metrics"]
         return metrics
+
+    def predictions(self, path: str | Path) -> Path:
+        """Write what the model said of each row to a Parquet file. Raises NotFound where that was not kept."""
+        target = to_thread(writable, path)
+        self._ws.connection.download(url_path("evaluations", self.id, "predictions"), target)
+        return target
 
     def __repr__(self) -> str:
         return f"Report({self.id!r}, model={self.model!r})"

@@ -9,8 +9,9 @@ from typing import Any
 from bedplate.data_refs import DataRef
 from bedplate.home import Home
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
+from bedplate.row_files import rows_file
 from bedplate_registry.registry import Registry
-from bedplate_trainers.evaluation import evaluate
+from bedplate_trainers.evaluation import examine
 from bedplate_trainers.messages import DataFile, EvaluateRequest
 from bedplate_trainers.settings import EvaluateSettings
 
@@ -33,7 +34,8 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         settings=spec["settings"],
         device=spec["device"],
     )
-    report = evaluate(request, reporter)
+    found = examine(request, reporter)
+    predictions = found.rows.write(rows_file(folder.path, reporter.epoch))
     class_names = EvaluateSettings.from_mapping(spec["settings"], spec["task"]).class_names
     about = {
         "sha256": data.sha256,
@@ -41,7 +43,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         "dataset": data.dataset,
         **data.read_as(registry, spec["task"], spec["columns"], class_names),
     }
-    return {"report": {**report, "data": {**about, **report.get("data", {})}}}
+    return {"report": {**found.report, "predictions": predictions, "data": {**about, **found.report["data"]}}}
 
 
 def _folders(home: Home, registry: Registry, which: str, ref: str | None) -> dict[str, Any]:
