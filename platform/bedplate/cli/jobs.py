@@ -193,6 +193,27 @@ def rerun(
 
 
 @app.command()
+def compare(
+    jobs: Annotated[list[str], typer.Argument(metavar="ID ID…", help="Two fine-tunes or more.")],
+    home: HomeOption = None,
+    url: UrlOption = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """Show of several fine-tunes what each came to, and in which settings they differ."""
+    from bedplate.comparison import compare_runs
+
+    ws = connect(home, url)
+    found = compare_runs([ws.jobs.get(job).data for job in jobs])
+    if format is Format.json:
+        show(found.to_json(), format)
+        return
+    for what, lines in (("metric", found.metrics), ("setting", found.settings)):
+        rows = [{what: name, **dict(zip(found.runs, values, strict=True))} for name, values in lines.items()]
+        show(rows, format, columns=(what, *found.runs))
+        print()
+
+
+@app.command()
 def archive(
     job: JobArgument,
     undo: Annotated[bool, typer.Option("--undo", help="Show it again.")] = False,

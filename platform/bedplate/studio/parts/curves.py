@@ -12,7 +12,7 @@ from nicegui import html, ui
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.theme import CHART_COLORS
 
-__all__ = ["Curves"]
+__all__ = ["Curves", "RunCurves"]
 
 MOST_POINTS = 4000  # of one curve when a page comes; a longer one is drawn by every second, third … of its points
 BESIDE = ("step", "attempt", "epoch", "time")  # what a line says of itself
@@ -40,10 +40,8 @@ class Curves:
         """Draw these too."""
         came: dict[str, dict[str, list[Point]]] = {}
         for line in lines:
-            for name, value in line.items():
-                if name not in BESIDE and _is_number(value) and _is_number(line.get("step")):
-                    points = came.setdefault(group_of(name), {}).setdefault(name, [])
-                    points.append((line["step"], value))
+            for name, value in _figures(line):
+                came.setdefault(group_of(name), {}).setdefault(name, []).append((line["step"], value))
         for group, series in came.items():
             if group not in self._charts:
                 with self._place:
@@ -54,6 +52,32 @@ class Curves:
         """Begin anew: another attempt may have taken steps again."""
         self._place.clear()
         self._charts.clear()
+
+
+class RunCurves:
+    """One chart for each figure, with a curve for each run."""
+
+    def __init__(self) -> None:
+        self._place = html.div().classes("bp-two")
+        self._charts: dict[str, _Chart] = {}
+
+    def add(self, run: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """The figures of one more run, whole. Of a step that two attempts took the later one counts."""
+        points: dict[str, dict[float, float]] = {}
+        for line in lines:
+            for name, value in _figures(line):
+                points.setdefault(name, {})[line["step"]] = value
+        for name, by_step in points.items():
+            if name not in self._charts:
+                with self._place:
+                    self._charts[name] = _Chart(name.replace("_", " "))
+            self._charts[name].add({run: sorted(by_step.items())})
+
+
+def _figures(line: Mapping[str, Any]) -> list[tuple[str, float]]:
+    if not _is_number(line.get("step")):
+        return []
+    return [(name, value) for name, value in line.items() if name not in BESIDE and _is_number(value)]
 
 
 class _Chart:

@@ -63,6 +63,8 @@ class JobActions:
             action("Run again", self._rerun, why_not=no or self._why_no_other())
             if wizard := wizard_of(job.kind, job.id, job.data["spec"]):
                 action("Run again with changes", wizard, why_not=no)
+            if job.kind == "finetune":
+                action("Compare", place("compare", jobs=job.id))
             if job.data.get("archived"):
                 action("Show in lists again", self._unarchive, why_not=no)
             else:

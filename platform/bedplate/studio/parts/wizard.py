@@ -98,8 +98,7 @@ class _Wizard:
         self._is_busy = True
         _, refusals = self._bodies[number]
         refusals.clear()
-        for button in self._buttons[number]:
-            button.disable()
+        self._show_buttons(on=False)
         try:
             await act()
         except BedplateError as exc:
@@ -108,8 +107,12 @@ class _Wizard:
         finally:
             if not self._is_sent:
                 self._is_busy = False
-                for button in self._buttons[number]:
-                    button.enable()
+                self._show_buttons(on=True)
+
+    def _show_buttons(self, *, on: bool) -> None:
+        """Of all steps: the next one is seen before its fields are all there."""
+        for button in (button for row in self._buttons for button in row):
+            button.set_enabled(on)
 
     async def _enter(self, number: int, *, is_first: bool = False) -> None:
         self._draft[STEP] = number

@@ -1,0 +1,80 @@
+"""Runs beside each other: their curves in one chart, the settings in which they differ, and what each came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nicegui import html, ui
+
+from bedplate.comparison import MOST_RUNS, compare_runs
+from bedplate.studio.frame import page
+from bedplate.studio.parts.curves import RunCurves
+from bedplate.studio.parts.headings import section, title
+from bedplate.studio.parts.job_spec import value_text
+from bedplate.studio.parts.job_words import subject_of
+from bedplate.studio.parts.metric_table import metric_table
+from bedplate.studio.parts.notices import empty, hint
+from bedplate.studio.parts.sheets import cell, sheet
+from bedplate.studio.paths import place
+from bedplate.studio.visit import Visit
+
+OFFERED = 200  # of the newest fine-tunes
+
+
+@page("/compare", "Compare runs", section="Jobs")
+async def compare(visit: Visit, jobs: str = "") -> None:
+    """`jobs`: ids with commas between them. They stand in the address, so that a link shows the same."""
+    chosen = [name for name in jobs.split(",") if name]
+    with title("Compare runs", "What is different about them, how each learned, and what it came to."):
+        pass
+    offered = await visit.ws.jobs.list(kind="finetune", limit=OFFERED)
+    words = {job.id: f"{job.id}: {subject_of(job.data)}" for job in offered}
+    if not words:
+        empty("There is no fine-tune yet.", action="Start one", href=place("finetune"))
+        return
+
+    def choose(event: Any) -> None:
+        ui.navigate.to(place("compare", jobs=",".join(event.value)).removeprefix(place().rstrip("/")))
+
+    words |= {name: name for name in chosen if name not in words}
+    field = ui.select(words, value=chosen, multiple=True, label=f"Fine-tunes, up to {MOST_RUNS}", on_change=choose)
+    field.props("outlined dense use-chips").classes("bp-field")
+    if len(chosen) < 2:
+        hint("Choose two or more.")
+        return
+    await _show(visit, chosen)
+
+
+async def _show(visit: Visit, chosen: Sequence[str]) -> None:
+    runs = [(await visit.ws.jobs.get(name)) for name in chosen]
+    found = compare_runs([run.data for run in runs])
+    names = [_name(run.data) for run in runs]
+    with section("What they came to"):
+        columns = {
+            name: {metric: values[at] for metric, values in found.metrics.items()} for at, name in enumerate(names)
+        }
+        metric_table(columns, name="Metrics")
+    with section("In what they differ"):
+        if found.settings:
+            _settings_table(names, found.settings)
+        else:
+            hint("In nothing: model, data and settings are the same.")
+    with section("Curves"):
+        curves = RunCurves()
+        for name, run in zip(names, runs, strict=True):
+            curves.add(name, list(await run.metrics()))
+
+
+def _name(job: Mapping[str, Any]) -> str:
+    made = str((job.get("result") or {}).get("model") or job["spec"].get("output") or "")
+    return f"{job['id']} {made}".strip()
+
+
+def _settings_table(runs: Sequence[str], settings: Mapping[str, Sequence[Any]]) -> None:
+    with sheet(("Setting", *runs), name="Settings that differ"):
+        for name, values in settings.items():
+            with html.tr():
+                html.th(name, scope="row")
+                for value in values:
+                    cell(value_text(value))
