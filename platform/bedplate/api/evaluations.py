@@ -100,7 +100,6 @@ def download_predictions(evaluation_id: EvaluationId, workspace: WorkspaceOf) ->
 def show_evaluation_page(evaluation_id: EvaluationId, workspace: WorkspaceOf) -> Response:
     """Show an evaluation as one HTML file with charts, which asks for nothing else and can be kept."""
     page = report_page(workspace.registry.evaluations.get(evaluation_id))
-    name = {"Content-Disposition": f'inline; filename="{evaluation_id}.html"'}
     return HTMLResponse(
-        page.encode(errors="replace"), headers=PAGE_HEADERS | name
-    )  # half a surrogate pair may be in it
+        page, headers={**PAGE_HEADERS, "Content-Disposition": f'inline; filename="{evaluation_id}.html"'}
+    )

@@ -1,0 +1,211 @@
+"""An evaluation report as one HTML file for people: nothing in it runs, and nothing is fetched from anywhere.
+
+Labels, texts and names of columns come from strangers: all of them are text (report_html.py), and the page's own policy
+says the same once more, also where the file was saved and is opened from a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bedplate.report_charts import calibration_chart, interval_bar, precision_recall_chart, roc_chart
+from bedplate.report_html import Html, element, facts, figure_text, joined, table, value_text
+from bedplate.report_parts import (
+    changed_rows,
+    class_table,
+    confusion,
+    latency_text,
+    rows_table,
+    slice_tables,
+    wrong_rows,
+)
+from bedplate_registry.leaderboard import MAIN_METRICS
+from bedplate_registry.tasks import TASKS
+
+__all__ = ["REPORT_POLICY", "report_page"]
+
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# What has a place of its own; all else that a report holds is shown at the end, as it is.
+SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
+SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
+SHOWN |= {"multi_label", "predictions"}
+TILES = 4
+STYLE = (
+    ":root{color-scheme:light dark;--ground:#f6f5f2;--paper:#fff;--ink:#1d2322;--soft:#566060;--line:#dcdad3;"
+    "--accent:#1f5f5b;--bad:#9b2c1f;--good:#24643b}"
+    "@media(prefers-color-scheme:dark){:root{--ground:#151918;--paper:#1d2221;--ink:#e8ebe9;--soft:#a3adaa;"
+    "--line:#343b39;--accent:#6db8b0;--bad:#f0a195;--good:#8fd0a3}}"
+    "body{margin:0;color:var(--ink);background:var(--ground);overflow-wrap:anywhere;"
+    'font:15px/1.5 system-ui,-apple-system,"Segoe UI","Noto Sans",sans-serif}'
+    "main{max-width:72rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}"
+    "h1{margin:0;font-size:1.5rem;line-height:1.25}h2{margin:2rem 0 .4rem;font-size:1.15rem}"
+    "h3{margin:1rem 0 .3rem;font-size:1rem}p,figcaption{color:var(--soft);margin:.3rem 0;font-size:.9rem}"
+    "dl{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.3rem 1.25rem;margin:.75rem 0;"
+    "background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:1rem 1.25rem}"
+    "dt{color:var(--soft)}dd{margin:0;min-width:0;unicode-bidi:isolate;white-space:pre-wrap}"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(12rem,1fr));gap:.75rem;margin:1rem 0}"
+    ".tiles>div{background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:.7rem 1rem}"
+    ".tiles strong{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}"
+    "small{color:var(--soft);display:block;white-space:nowrap}"
+    ".scroll{overflow-x:auto;margin:.5rem 0}"
+    "table{border-collapse:collapse;background:var(--paper);font-size:.92rem;font-variant-numeric:tabular-nums}"
+    "th,td{padding:.4rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);"
+    "unicode-bidi:isolate;min-width:4rem;max-width:26rem;white-space:pre-wrap}"
+    "thead th{color:var(--soft);font-size:.85rem;white-space:normal}tbody th{font-weight:500;min-width:6rem}"
+    "td.n{text-align:right}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1rem}"
+    "figure{margin:.5rem 0;background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:1rem}"
+    "mark{background:color-mix(in srgb,var(--bad) 18%,transparent);color:var(--bad);border-radius:4px}"
+    "@media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}"
+)
+
+
+def report_page(report: Mapping[str, Any]) -> str:
+    """The whole page. Of a report only `metrics` need be there."""
+    task = str(report.get("task") or "evaluation")
+    heading = f"{report.get('model')}: {TASKS[task].title if task in TASKS else task}"
+    body = element("main", element("h1", heading), *_head(report), *_sections(report))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=REPORT_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", heading),
+        element("style", Html(STYLE)),
+    )
+    page = element("html", head, element("body", body), lang="en")
+    return f"<!doctype html>{page}\n"
+
+
+def _head(report: Mapping[str, Any]) -> Iterator[Html]:
+    if report.get("kind") == "probe":
+        yield element("p", "A probe: a linear model on the features of a base, which has no head of its own.")
+    yield facts(_facts(report))
+    yield _tiles(report)
+
+
+def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    data, against = report.get("data") or {}, report.get("against") or {}
+    yield "Model", report.get("model")
+    yield "Against", against.get("model")
+    yield "Data", " – ".join(str(data[name]) for name in ("dataset", "filename") if data.get(name))
+    yield "Part of it", f"{data['split']}, split off the training rows" if data.get("split") else None
+    yield "Rows", data.get("rows")
+    yield "Digest", data.get("sha256")
+    yield "Columns", data.get("columns")
+    yield "When", report.get("created")
+    yield "Evaluation", report.get("id")
+    yield "Job", report.get("job")
+    seconds, pace = report.get("seconds"), report.get("samples_per_second")
+    yield (
+        "Took",
+        None if seconds is None else f"{figure_text(seconds)} s, {figure_text(pace)} rows per second in batches",
+    )
+    yield "One row at a time", latency_text(report.get("latency"))
+
+
+def _sections(report: Mapping[str, Any]) -> Iterator[Html]:
+    """Each part that the report holds, below a heading; parts in shapes that no part knows, and all others, last."""
+    against, shown = report.get("against") or {}, set(SHOWN)
+    other = str(against.get("model") or "the other model")
+    about = "In small letters: the 95 % interval, by bootstrap over rows." if report.get("confidence") else ""
+    yield _section("Metrics", _metrics(report, other), about)
+    for key, title, part in _parts(report, against, other):
+        shown.add(key)
+        yield _section(title, part)
+    told = {name: report[name] for name in ("settings", "parameters", "signatures") if report.get(name)}
+    if told:
+        yield _section("Settings", facts((_title(name), value) for name, value in told.items()))
+    rest = {name: value for name, value in report.items() if name not in shown and value not in (None, "", [], {})}
+    for name, value in rest.items():
+        is_table = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
+        yield _section(_title(name), rows_table(value, _title(name)) if is_table else facts([(_title(name), value)]))
+
+
+def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) -> Iterator[tuple[str, str, Html]]:
+    """(the report's key, heading, what is shown)"""
+    curves, calibration = report.get("curves") or {}, report.get("calibration") or {}
+    if (report.get("changed") or {}).get("examples") is not None:
+        yield "changed", f"What changed against {other}", changed_rows(report["changed"])
+    if report.get("slices"):
+        yield "slices", "Slices", slice_tables(report["slices"])
+    if report.get("classes"):
+        yield "classes", "Each class", class_table(report["classes"], against.get("classes") or (), other)
+    for whose, each in (("", report), (f" of {other}", against)):
+        if (each.get("confusion") or {}).get("labels"):
+            yield "confusion", f"Confusions{whose}", confusion(each["confusion"])
+    if curves:
+        charts = {"precision_recall": precision_recall_chart, "roc": roc_chart}
+        drawn = (draw(curves[name]) for name, draw in charts.items() if curves.get(name))
+        yield "curves", "Curves", element("div", *drawn, class_="two")
+    if calibration.get("bins"):
+        error = calibration.get("expected_calibration_error")
+        about = element("p", f"Expected calibration error: {figure_text(error)}. Below the diagonal it is too sure.")
+        bins = rows_table(calibration["bins"], "Calibration")
+        charts = [calibration_chart(calibration["bins"]), bins]
+        yield "calibration", "Calibration", joined([about, element("div", *charts, class_="two")])
+    for whose, each in (("", report), (f" of {other}", against)):
+        if each.get("worst"):
+            yield "worst", f"Wrong rows{whose}, the worst first", wrong_rows(each["worst"])
+
+
+def _tiles(report: Mapping[str, Any]) -> Html:
+    """The main metrics: those that have an interval, or else the first ones."""
+    metrics, confidence = report.get("metrics") or {}, report.get("confidence") or {}
+    against = (report.get("against") or {}).get("metrics") or {}
+    main = MAIN_METRICS.get(str(report.get("task")))
+    names = sorted((name for name in metrics if name in confidence), key=lambda name: name != main) or list(metrics)
+    tiles = (_tile(name, metrics[name], confidence.get(name), against.get(name)) for name in names[:TILES])
+    return element("div", *tiles, class_="tiles")
+
+
+def _tile(name: str, value: Any, interval: Any, other: Any) -> Html:
+    parts = [name, element("strong", figure_text(value))]
+    if _is_interval(interval) and isinstance(value, int | float):
+        whole = 1.0 if max(value, *interval) <= 1 else 100.0
+        parts += [element("small", f"{figure_text(interval[0])} to {figure_text(interval[1])}")]
+        parts += [interval_bar(value, interval, whole, other)] if max(value, *interval) <= whole else []
+    if other is not None:
+        parts.append(element("small", f"against {figure_text(other)}"))
+    return element("div", *parts)
+
+
+def _metrics(report: Mapping[str, Any], other: str) -> Html:
+    """A column for the model, for what it is held against, for their difference, and for each baseline."""
+    against, difference = report.get("against") or {}, report.get("difference") or {}
+    columns = {"This model": (report.get("metrics") or {}, report.get("confidence") or {})}
+    if against:
+        columns[other] = (against.get("metrics") or {}, against.get("confidence") or {})
+        apart = {name: [one.get("low"), one.get("high")] for name, one in difference.items()}
+        columns["Difference"] = ({name: one.get("value") for name, one in difference.items()}, apart)
+    for name, metrics in (report.get("baselines") or {}).items():
+        columns[f"Without a model: {name}"] = (metrics, {})
+    names = dict.fromkeys(name for metrics, _ in columns.values() for name in metrics)
+    rows = [
+        [name, *(_figure(metrics.get(name), ends.get(name)) for metrics, ends in columns.values())] for name in names
+    ]
+    notes = [
+        f"That {name} differs by chance alone has a probability of {one['p_value']:.3g}."
+        for name, one in difference.items()
+        if isinstance(one.get("p_value"), int | float)
+    ]
+    notes += [f"{name} was not computed: {why}" for name, why in (report.get("not_computed") or {}).items()]
+    shown = table(["Metric", *columns], rows, name="Metrics")
+    return joined([shown, *(element("p", note) for note in notes)])
+
+
+def _figure(value: Any, interval: Any) -> Html:
+    ends = f"{figure_text(interval[0])} to {figure_text(interval[1])}" if _is_interval(interval) else ""
+    return element("td", figure_text(value), *([element("small", ends)] if ends else []))
+
+
+def _is_interval(ends: Any) -> bool:
+    return isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
+
+
+def _section(title: str, part: Html, about: str = "") -> Html:
+    return element("section", element("h2", title), *([element("p", about)] if about else []), part)
+
+
+def _title(name: str) -> str:
+    return value_text(name).replace("_", " ").capitalize()
