@@ -1,0 +1,349 @@
+"""What a report says beyond its metrics: rows, slices, changes and their chance, curves, calibration, latency."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn import metrics as sk
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.progress import SILENT
+from bedplate_serving.testing import tiny_question_answerer, tiny_text_classifier
+from bedplate_trainers.calibration import calibration
+from bedplate_trainers.changes import changes
+from bedplate_trainers.confidence import Counted, of_labels, row_counts
+from bedplate_trainers.curves import curves
+from bedplate_trainers.data import Example, Examples
+from bedplate_trainers.evaluation import EvaluateRequest, examine
+from bedplate_trainers.examiners import Setup, class_report, get_examiner, tag_report
+from bedplate_trainers.examiners.class_report import Judged
+from bedplate_trainers.examiners.writing import Written
+from bedplate_trainers.finetune import DataFile, finetune
+from bedplate_trainers.labels import LabelSet
+from bedplate_trainers.latency import time_single
+from bedplate_trainers.row_predictions import RowFile
+from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.slices import read_columns, slices_of
+from bedplate_trainers.tagged import TaggedRow, TaggedRows
+from bedplate_trainers.text_pairs import TextPair, TextPairs
+from question_rows import question_rows
+
+Writer = Callable[..., DataFile]
+Synthetic = Callable[..., list[dict[str, Any]]]
+LABELS = ("access", "money", "parcel")
+COLUMNS = {"sentence1": "text"}
+
+
+def judged(
+    said: list[str], right: list[str], texts: list[str] | None = None, names: tuple[str, ...] = LABELS
+) -> Judged:
+    """A model that says these labels, each with a probability of 0.8."""
+    texts = texts or ["a text"] * len(right)
+    rows = tuple(Example(n, text, None, (label,)) for n, (text, label) in enumerate(zip(texts, right, strict=True), 1))
+    probabilities = np.full((len(said), len(names)), 0.2 / (len(names) - 1))
+    probabilities[np.arange(len(said)), [names.index(label) for label in said]] = 0.8
+    return Judged("model", LabelSet(names, False), Examples(rows, False, False), probabilities, 1.0)
+
+
+def written(texts: list[str], targets: list[str]) -> Any:
+    """Summaries as rows."""
+    pairs = TextPairs(tuple(TextPair(n, "a long text", target) for n, target in enumerate(targets, 1)))
+    examiner: Any = get_examiner(Setup("summarization", {}, "cpu", SILENT))
+    return examiner.rows_of(Written("summarization", pairs, tuple(texts), 1.0))
+
+
+# --- rows
+
+
+def test_a_file_has_every_row_with_what_the_model_said_of_it(
+    tmp_path: Path, write_rows: Writer, synthetic: Synthetic
+) -> None:
+    rows = [row | {"channel": ("mail", None)[n % 2], "score": n} for n, row in enumerate(synthetic(40))]
+    model = tiny_text_classifier(tmp_path / "model", labels=LABELS)
+    settings = {"slices": ["channel", "score"]}
+    request = EvaluateRequest("text-classification", model, write_rows(rows), COLUMNS, settings=settings, device="cpu")
+    found = examine(request, SILENT)
+    about = found.rows.write(tmp_path / "rows.parquet")
+    table = pq.read_table(tmp_path / "rows.parquet")
+    names = ["row", "sentence1", "target", "predicted", "score", "right", "channel", "data.score"]
+    assert about == {"rows": 40, "columns": names} and table.column_names == names
+    lines = table.to_pylist()
+    assert [line["row"] for line in lines] == [*range(1, 41)]
+    for line, row in zip(lines, rows, strict=True):
+        assert (line["sentence1"], line["target"]) == (row["text"], row["label"])
+        assert line["right"] == (line["predicted"] == line["target"]) and 1 / 3 <= line["score"] <= 1
+        assert (line["channel"], line["data.score"]) == (row["channel"] or "(none)", str(row["score"]))
+    assert np.mean([line["right"] for line in lines]) == pytest.approx(found.report["metrics"]["accuracy"])
+
+
+def test_of_several_labels_a_row_has_lists_and_is_right_where_all_are(tmp_path: Path) -> None:
+    rows = (Example(1, "a", None, ("money", "parcel")), Example(2, "b", None, ()))
+    probabilities = np.array([[0.1, 0.9, 0.7], [0.2, 0.6, 0.1]])
+    model = Judged("model", LabelSet(LABELS, True), Examples(rows, True, False), probabilities, 1.0)
+    RowFile(model, {}).write(tmp_path / "rows.parquet")
+    first, second = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert (first["target"], first["predicted"], first["right"]) == (["money", "parcel"], ["money", "parcel"], True)
+    assert (second["target"], second["predicted"], second["right"]) == ([], ["money"], False)
+    assert (first["score"], second["score"]) == (0.7, 0.6)  # of the decision it was least sure of
+
+
+def test_a_tagged_row_is_right_in_all_its_words(tmp_path: Path) -> None:
+    rows = TaggedRows((TaggedRow(1, ("a", "b"), ("O", "B-X")), TaggedRow(2, ("c",), ("B-X",))))
+    model = tag_report.Judged(LabelSet(("O", "B-X"), False), rows, [["O", "O"], ["B-X"]], [[0.9, 0.5], [0.8]], 1.0)
+    RowFile(model, {}).write(tmp_path / "rows.parquet")
+    lines = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [line["right"] for line in lines] == [False, True]
+    assert [line["score"] for line in lines] == [0.5, 0.8]
+    assert lines[0]["tokens"] == ["a", "b"] and lines[0]["predicted"] == ["O", "O"]
+
+
+def test_a_written_row_has_a_score_and_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    RowFile(written(["one two", "six"], ["one two", "one two"]), {}).write(tmp_path / "rows.parquet")
+    lines = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [line["score"] for line in lines] == [1.0, 0.0]
+    assert [line["right"] for line in lines] == [None, None]
+    assert lines[1]["document"] == "a long text"
+
+
+# --- against another model
+
+
+def test_rows_that_one_model_has_right_and_the_other_wrong_are_fixed_or_broken() -> None:
+    right = ["money", "access", "parcel", "money"]
+    before = judged(["access", "access", "parcel", "parcel"], right)
+    after = judged(["money", "access", "money", "access"], right)
+    found = changes(before, after, "label")
+    assert (found["fixed"], found["broken"]) == (1, 1)
+    shared = {"sentence1": "a text"}
+    assert found["examples"] == [
+        {"row": 1, **shared, "label": "money", "before": "access", "after": "money", "change": "fixed"},
+        {"row": 3, **shared, "label": "parcel", "before": "parcel", "after": "money", "change": "broken"},
+    ]
+
+
+def test_many_changes_are_counted_and_fifty_of_each_kind_are_shown() -> None:
+    right = ["money"] * 200
+    before = judged(["money"] * 80 + ["access"] * 120, right, ["x" * 900] * 200)
+    found = changes(before, judged(["access"] * 80 + ["money"] * 120, right, ["x" * 900] * 200), "label")
+    assert (found["fixed"], found["broken"], len(found["examples"])) == (120, 80, 100)
+    assert max(len(example["sentence1"]) for example in found["examples"]) == 500
+
+
+def test_a_text_is_fixed_where_its_score_rises_by_a_margin_and_not_by_less() -> None:
+    targets = ["one two three four five six seven eight nine ten eleven twelve"] * 3
+    words = targets[0].split()
+    before = written([" ".join(words[:6]), "zero", " ".join(words)], targets)
+    after = written([" ".join(words[:7]), " ".join(words), "zero"], targets)  # 0.67 to 0.74, 0 to 1, 1 to 0
+    found = changes(before, after, "target")
+    assert [(example["row"], example["change"]) for example in found["examples"]] == [(2, "fixed"), (3, "broken")]
+
+
+def test_randomization_finds_the_share_of_all_exchanges() -> None:
+    generator = np.random.default_rng(3)
+    mine, other = generator.random((9, 1)), generator.random((9, 1)) + 0.2
+    gap = mine.mean() - other.mean()
+    signs = np.array([*product((1, -1), repeat=9)])
+    exact = np.mean(np.abs((signs * (mine - other)[:, 0]).mean(axis=1)) >= abs(gap) - 1e-12)
+    figures = lambda sums: {"mean": sums[:, 0] / 9}  # noqa: E731
+    found = Counted(mine, figures).difference(Counted(other, figures), 200, 0)["mean"]
+    assert found["value"] == pytest.approx(gap)
+    assert found["p_value"] == pytest.approx(exact, abs=0.04)
+
+
+def test_a_model_that_is_much_better_differs_and_one_that_is_the_same_does_not() -> None:
+    right = ["money", "access", "parcel"] * 40
+    good, bad = judged(right, right), judged(["money"] * 120, right)
+    settings = EvaluateSettings()
+    apart = class_report.difference(good, bad, settings)
+    assert apart["f1_score_macro"]["p_value"] == pytest.approx(1 / 1001)
+    assert apart["accuracy"]["p_value"] < 1e-12
+    assert class_report.difference(bad, bad, settings)["f1_score_macro"]["p_value"] == 1.0
+
+
+def noisy(targets: Any, share: float, generator: Any) -> Any:
+    """Labels that are right with this chance and else one of the two others."""
+    wrong = (targets + generator.integers(1, 3, size=len(targets))) % 3
+    return np.where(generator.random(len(targets)) < share, targets, wrong)
+
+
+def test_two_models_that_are_equally_good_are_told_apart_in_one_of_twenty_cases(capsys: Any) -> None:
+    generator, pairs = np.random.default_rng(0), 200
+    found = dict.fromkeys(("accuracy", "f1_score_macro", "score"), 0)
+    for seed in range(pairs):
+        targets = generator.choice(3, 100, p=(0.5, 0.3, 0.2))
+        mine, other = (of_labels(row_counts(targets, noisy(targets, 0.7, generator), 3)) for _ in range(2))
+        right = {"accuracy": (mine.counts[:, 0] > 0, other.counts[:, 0] > 0)}
+        values = mine.difference(other, 1, seed, right)
+        first, second = (
+            Counted(generator.beta(2, 1, (100, 1)), lambda sums: {"score": sums[:, 0] / 100}) for _ in range(2)
+        )
+        values |= first.difference(second, 1, seed)
+        for name in found:
+            found[name] += values[name]["p_value"] < 0.05
+    rates = {name: count / pairs for name, count in found.items()}
+    with capsys.disabled():
+        print(f"\nfalse positives at 5 % over {pairs} pairs of equals: {rates}")
+    assert max(rates.values()) <= 0.10
+    assert min(rates["f1_score_macro"], rates["score"]) >= 0.01  # a test that never rejects tells nothing
+
+
+def test_a_95_percent_interval_has_the_true_value_in_about_95_of_100_cases(capsys: Any) -> None:
+    generator, sets = np.random.default_rng(1), 200
+    targets = generator.choice(3, 1_000_000, p=(0.5, 0.3, 0.2))
+    said = noisy(targets, 0.75, generator)
+    truth = {"accuracy": 0.75, "f1_score_macro": sk.f1_score(targets, said, average="macro")}
+    inside = dict.fromkeys(truth, 0)
+    for seed in range(sets):
+        targets = generator.choice(3, 250, p=(0.5, 0.3, 0.2))
+        ends = of_labels(row_counts(targets, noisy(targets, 0.75, generator), 3)).intervals(1000, seed)
+        for name, value in truth.items():
+            inside[name] += ends[name][0] <= value <= ends[name][1]
+    rates = {name: count / sets for name, count in inside.items()}
+    with capsys.disabled():
+        print(f"\ncoverage of the 95 % interval over {sets} sets: {rates}")
+    assert all(0.90 <= rate <= 0.99 for rate in rates.values())
+
+
+# --- slices
+
+
+def test_a_slice_has_the_metrics_that_its_rows_have_alone() -> None:
+    right = ["money", "access", "parcel", "money", "access"] * 12
+    said = ["money"] * 30 + ["access"] * 30
+    texts = ["x" * (1 + n % 7) for n in range(60)]
+    channels = ["mail"] * 40 + ["chat"] * 20
+    whole = judged(said, right, texts)
+    found = slices_of(whole, EvaluateSettings(), {"channel": channels})
+    [mail, chat] = [one for one in found if one["by"] == "channel"]
+    assert (mail["value"], mail["rows"], chat["value"], chat["rows"]) == ("mail", 40, "chat", 20)
+    alone = class_report.make_report(judged(said[40:], right[40:]), EvaluateSettings())
+    for name in ("accuracy", "f1_score_macro"):
+        assert chat["metrics"][name] == pytest.approx(alone["metrics"][name])
+        assert chat["confidence"][name] == pytest.approx(alone["confidence"][name])
+    lengths = [one for one in found if one["by"] == "length"]
+    assert [one["value"] for one in lengths] == ["1 to 2", "3 to 4", "5 to 6", "7"]
+    assert sum(one["rows"] for one in lengths) == 60
+
+
+def test_a_slice_of_few_rows_has_no_interval_and_what_has_no_value_there_is_left_out() -> None:
+    right = ["money"] * 5 + ["money", "access"] * 10
+    settings = EvaluateSettings(metrics=("accuracy", "AUC_macro"))
+    few, many = slices_of(judged(right, right), settings, {"kind": ["few"] * 5 + ["many"] * 20})[::-1][:2]
+    assert (few["rows"], few["metrics"], few["confidence"]) == (5, {"accuracy": 1.0}, {})
+    assert (many["rows"], many["metrics"]) == (20, {"accuracy": 1.0, "AUC_macro": 1.0})
+    assert set(many["confidence"]) == {"accuracy"}
+
+
+def test_rare_values_of_a_column_are_one_slice() -> None:
+    values = ["common"] * 10 + [f"rare {number}" for number in range(70)]
+    right = ["money"] * 80
+    found = [one for one in slices_of(judged(right, right), EvaluateSettings(), {"x": values}) if one["by"] == "x"]
+    assert (found[0]["value"], found[0]["rows"]) == ("common", 10)
+    assert (found[-1]["value"], found[-1]["rows"], len(found)) == ("(others)", 21, 51)
+
+
+def test_a_slice_without_entities_has_no_f1() -> None:
+    rows = TaggedRows((TaggedRow(1, ("a",), ("O",)), TaggedRow(2, ("longer",), ("B-X",))))
+    model = tag_report.Judged(LabelSet(("O", "B-X"), False), rows, [["O"], ["B-X"]], [[0.9], [0.9]], 1.0)
+    short, long = slices_of(model, EvaluateSettings(), {})
+    assert (short["metrics"], long["metrics"]) == ({"accuracy": 1.0}, {"accuracy": 1.0, "f1_score_micro": 1.0})
+
+
+def test_a_column_that_the_data_lacks_is_refused_with_the_nearest(write_rows: Writer) -> None:
+    data = write_rows([{"text": "a", "label": "b", "channel": "mail", "year": 2024, "tags": ["x"]}])
+    with pytest.raises(Refused, match="'chanel'") as caught:
+        read_columns(data, ["chanel"])
+    assert (caught.value.code, caught.value.hint) == ("unknown-column", "Did you mean 'channel'?")
+    assert read_columns(data, ["channel", "year", "tags"]) == {"channel": ["mail"], "year": ["2024"], "tags": ['["x"]']}
+
+
+def test_questions_with_and_without_an_answer_are_slices(tmp_path: Path, write_rows: Writer) -> None:
+    model = tiny_question_answerer(tmp_path / "model")
+    data = write_rows(question_rows(30, without=0.4))
+    request = EvaluateRequest("question-answering", model, data, {}, device="cpu", settings={"latency_rows": 5})
+    found = examine(request, SILENT)
+    report = found.report
+    parts = {one["value"]: one for one in report["slices"] if one["by"] == "answer"}
+    assert parts["no answer"]["rows"] == report["questions_without_answer"]
+    for value, prefix in (("has answer", "has_answer_"), ("no answer", "no_answer_")):
+        assert parts[value]["metrics"]["f1_score"] == pytest.approx(report["metrics"][f"{prefix}f1_score"])
+    assert sum(one["rows"] for one in report["calibration"]["bins"]) == 30
+    assert report["latency"]["rows"] == 5
+    assert "curves" not in report
+    found.rows.write(tmp_path / "rows.parquet")
+    lines = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert np.mean([line["score"] for line in lines]) == pytest.approx(report["metrics"]["f1_score"])
+    assert 100 * np.mean([line["right"] for line in lines]) == pytest.approx(report["metrics"]["exact_match"])
+
+
+# --- curves, calibration, latency
+
+
+def test_curves_are_thinned_and_keep_their_shape() -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.choice(3, 5000, p=(0.9, 0.09, 0.01))
+    hot = np.eye(3, dtype=int)[targets]
+    raw = generator.random((5000, 3)) + hot * 0.6
+    found = curves(hot, raw / raw.sum(axis=1, keepdims=True), LABELS)
+    assert [one["label"] for one in found["roc"]] == list(LABELS)  # the most frequent first
+    for precision_recall, roc in zip(found["precision_recall"], found["roc"], strict=True):
+        for one, x, y in (
+            (precision_recall, "recall", "precision"),
+            (roc, *("false_positive_rate", "true_positive_rate")),
+        ):
+            assert 10 < len(one[x]) <= 100 and len(one[x]) == len(one[y])
+            assert one[x] == sorted(one[x]) and one[x][-1] == 1.0
+        area = np.trapezoid(roc["true_positive_rate"], roc["false_positive_rate"])
+        assert area == pytest.approx(roc["area"], abs=0.005)
+        steps = np.diff(precision_recall["recall"], prepend=0.0) * precision_recall["precision"]
+        assert steps.sum() == pytest.approx(precision_recall["average_precision"], abs=0.02)
+
+
+def test_a_small_curve_is_whole_and_a_label_that_all_rows_have_has_none() -> None:
+    scores = np.array([0.9, 0.6, 0.7, 0.2])
+    hot = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]])
+    found = curves(hot, np.stack([scores] * 3, axis=1), LABELS)
+    assert [one["label"] for one in found["roc"]] == ["access"]
+    assert found["roc"][0]["area"] == 0.75
+    assert found["precision_recall"][0]["precision"] == pytest.approx([1, 1, 0.5, 2 / 3, 0.5], abs=1e-6)
+    assert found["precision_recall"][0]["recall"] == [0, 0.5, 0.5, 1, 1]
+
+
+def test_calibration_is_the_gap_between_what_was_said_and_what_was_right() -> None:
+    confidence = np.array([0.95, 0.85, 0.9, 0.1, 0.0, 1.0])
+    right = np.array([True, True, False, True, False, False])
+    found = calibration(confidence, right)
+    bins = {(one["low"], one["high"]): one for one in found["bins"]}
+    assert {edges: one["rows"] for edges, one in bins.items()} == {(0.0, 0.1): 2, (0.8, 0.9): 2, (0.9, 1.0): 2}
+    assert bins[0.8, 0.9]["confidence"] == pytest.approx(0.875)
+    assert bins[0.8, 0.9]["accuracy"] == 0.5
+    gaps = 2 * abs(0.05 - 0.5) + 2 * abs(0.875 - 0.5) + 2 * abs(0.975 - 0.5)
+    assert found["expected_calibration_error"] == pytest.approx(gaps / 6)
+
+
+def test_single_rows_are_timed_from_all_parts_of_the_data() -> None:
+    asked: list[list[int]] = []
+    found = time_single(range(1000), asked.append, 50)
+    assert found is not None and found["rows"] == 50
+    assert all(len(rows) == 1 for rows in asked)
+    assert (asked[1], asked[-1]) == ([0], [980])
+    assert 0 <= found["p50_ms"] <= found["p95_ms"]
+    assert time_single([1, 2], asked.append, 0) is None
+
+
+def test_a_fine_tunes_test_report_is_as_deep(make_request: Callable[..., Any]) -> None:
+    result = finetune(make_request(settings={"max_steps": 2, "num_train_epochs": 1}), SILENT, resume=False)
+    assert result is not None and result.report is not None
+    report = json.loads(json.dumps(result.report, allow_nan=False))
+    rows = report["data"]["rows"]
+    assert sum(one["rows"] for one in report["slices"] if one["by"] == "length") == rows
+    assert [one["label"] for one in report["curves"]["roc"]]
+    assert sum(one["rows"] for one in report["calibration"]["bins"]) == rows
+    assert report["latency"]["rows"] == min(rows, 50)
