@@ -54,7 +54,7 @@ def calibration_chart(bins: Sequence[Mapping[str, Any]]) -> Html:
 
 def interval_bar(value: Any, interval: Sequence[float], whole: float, other: Any = None) -> Html:
     """A figure with its interval on a scale from 0 to `whole`, and another model's figure as a hollow dot."""
-    width, middle = 160.0, 8.0
+    width, middle = 320.0, 8.0
 
     def x(figure: float) -> str:
         return f"{4 + (width - 8) * min(max(figure / whole, 0.0), 1.0):.1f}"
@@ -62,8 +62,8 @@ def interval_bar(value: Any, interval: Sequence[float], whole: float, other: Any
     low, high = interval
     parts = [
         element("line", x1=4, x2=width - 4, y1=middle, y2=middle, style="stroke:var(--line)", stroke_width=2),
-        element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, style="stroke:var(--accent)", stroke_width=5),
-        element("circle", cx=x(value), cy=middle, r=4, style="fill:var(--ink)"),
+        element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, style="stroke:var(--accent)", stroke_width=6),
+        element("circle", cx=x(value), cy=middle, r=3, style="fill:var(--ink)"),
     ]
     if _share(other, whole) is not None:
         hollow = "fill:none;stroke:var(--bad);stroke-width:2"
@@ -71,7 +71,7 @@ def interval_bar(value: Any, interval: Sequence[float], whole: float, other: Any
     name = f"{figure_text(value)}, between {figure_text(low)} and {figure_text(high)}"
     box = f"0 0 {width:g} {2 * middle:g}"
     return element(
-        "svg", *parts, viewBox=box, role="img", aria_label=name, style="display:block;width:100%;max-width:12rem"
+        "svg", *parts, viewBox=box, role="img", aria_label=name, style="display:block;width:100%;max-width:20rem"
     )
 
 

@@ -51,7 +51,7 @@ STYLE = (
     ".scroll{overflow-x:auto;margin:.5rem 0}"
     "table{border-collapse:collapse;background:var(--paper);font-size:.92rem;font-variant-numeric:tabular-nums}"
     "th,td{padding:.4rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);"
-    "unicode-bidi:isolate;min-width:4rem;max-width:26rem;white-space:pre-wrap}"
+    "unicode-bidi:isolate;min-width:4rem;max-width:26rem;white-space:pre-wrap;overflow-wrap:break-word}"
     "thead th{color:var(--soft);font-size:.85rem;white-space:normal}tbody th{font-weight:500;min-width:6rem}"
     "td.n{text-align:right}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1rem}"
     "figure{margin:.5rem 0;background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:1rem}"
@@ -99,7 +99,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     seconds, pace = report.get("seconds"), report.get("samples_per_second")
     yield (
         "Took",
-        None if seconds is None else f"{figure_text(seconds)} s, {figure_text(pace)} rows per second in batches",
+        None if seconds is None else f"{seconds:.4g} s, {pace or 0:.4g} rows per second in batches",
     )
     yield "One row at a time", latency_text(report.get("latency"))
 

@@ -68,9 +68,9 @@ def class_table(classes: Sequence[Mapping[str, Any]], others: Sequence[Mapping[s
     """Figures of each class, with the F1 of another model beside them where there is one."""
     f1 = {str(one.get("label")): one.get("f1") for one in others}
     beside = f"F1 of {other}"
-    return rows_table(
-        [{**one, **({beside: f1.get(str(one.get("label")))} if f1 else {})} for one in classes], "Each class"
-    )
+    rows = [{**one, **({beside: f1.get(str(one.get("label")))} if f1 else {})} for one in classes]
+    own = _in_order(dict.fromkeys(key for one in classes for key in one if key != "label"))
+    return rows_table(rows, "Each class", ["label", *own, *([beside] if f1 else [])])
 
 
 def confusion(found: Mapping[str, Any]) -> Html:
@@ -81,9 +81,9 @@ def confusion(found: Mapping[str, Any]) -> Html:
     return _matrix(labels, matrix) if len(labels) <= MOST_LABELS else _pairs(labels, matrix)
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], name: str) -> Html:
-    """A table of whatever the rows have."""
-    keys = _in_order(dict.fromkeys(key for row in rows for key in row))
+def rows_table(rows: Sequence[Mapping[str, Any]], name: str, keys: Sequence[str] = ()) -> Html:
+    """A table of whatever the rows have, or of those keys of theirs."""
+    keys = keys or _in_order(dict.fromkeys(key for row in rows for key in row))
     cells = ([_plain(row.get(key)) for key in keys] for row in rows)
     return table([_title(key) for key in keys], cells, name=name)
 
