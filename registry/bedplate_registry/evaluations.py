@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import secrets
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,12 +38,16 @@ class Evaluations:
         now = datetime.now(UTC)
         id = f"ev-{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         temp = durable.temp_beside(durable.make_folder(self.root) / id)
-        durable.make_folder(temp)
-        if predictions is not None:
-            _copy(predictions, temp / PREDICTIONS)
         value = {**report, "id": id, "created": now.isoformat(timespec="seconds")}
-        durable.write_json(temp / "report.json", value, mode=0o444)
-        durable.publish_folder(temp, self.root / id)
+        try:
+            durable.make_folder(temp)
+            if predictions is not None:
+                _copy(predictions, temp / PREDICTIONS)
+            durable.write_json(temp / "report.json", value, mode=0o444)
+            durable.publish_folder(temp, self.root / id)
+        except Exception:
+            shutil.rmtree(temp, ignore_errors=True)  # rows may be large, and a full disk is tried again
+            raise
         return id
 
     def get(self, id: str) -> dict[str, Any]:
