@@ -29,7 +29,7 @@ async def compare(visit: Visit, jobs: str = "") -> None:
     with title("Compare runs", "What is different about them, how each learned, and what it came to."):
         pass
     offered = await visit.ws.jobs.list(kind="finetune", limit=OFFERED)
-    words = {job.id: f"{job.id}: {subject_of(job.data)}" for job in offered}
+    words = {name: name for name in chosen} | {job.id: f"{job.id}: {subject_of(job.data)}" for job in offered}
     if not words:
         empty("There is no fine-tune yet.", action="Start one", href=place("finetune"))
         return
@@ -37,7 +37,6 @@ async def compare(visit: Visit, jobs: str = "") -> None:
     def choose(event: Any) -> None:
         ui.navigate.to(place("compare", jobs=",".join(event.value)).removeprefix(place().rstrip("/")))
 
-    words |= {name: name for name in chosen if name not in words}
     field = ui.select(words, value=chosen, multiple=True, label=f"Fine-tunes, up to {MOST_RUNS}", on_change=choose)
     field.props("outlined dense use-chips").classes("bp-field")
     if len(chosen) < 2:
