@@ -12,7 +12,8 @@ __all__ = ["curves"]
 
 Array = np.ndarray[Any, Any]
 MOST_LABELS = 20
-MOST_POINTS = 100
+MOST_POINTS = 100  # of a curve; fewer where there are many curves, which reports would swell with
+ALL_POINTS = 1000
 
 
 def curves(hot: Array, probabilities: Array, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -23,16 +24,17 @@ def curves(hot: Array, probabilities: Array, names: Sequence[str]) -> dict[str, 
     support = hot.sum(axis=0)
     chosen = [int(place) for place in np.argsort(-support, kind="stable") if 0 < support[place] < len(hot)]
     columns = [(names[place], hot[:, place], probabilities[:, place]) for place in chosen[:MOST_LABELS]]
+    most = min(MOST_POINTS, ALL_POINTS // max(len(columns), 1))
     return {
-        "precision_recall": [_precision_recall(*column) for column in columns],
-        "roc": [_roc(*column) for column in columns],
+        "precision_recall": [_precision_recall(*column, most) for column in columns],
+        "roc": [_roc(*column, most) for column in columns],
     }
 
 
-def _precision_recall(label: str, targets: Array, scores: Array) -> dict[str, Any]:
+def _precision_recall(label: str, targets: Array, scores: Array, most: int) -> dict[str, Any]:
     precision, recall, _ = sk.precision_recall_curve(targets, scores)
     precision, recall = precision[::-1], recall[::-1]  # from the surest rows on
-    points = _thinned(recall)
+    points = _thinned(recall, most)
     return {
         "label": label,
         "recall": _listed(recall[points]),
@@ -41,9 +43,9 @@ def _precision_recall(label: str, targets: Array, scores: Array) -> dict[str, An
     }
 
 
-def _roc(label: str, targets: Array, scores: Array) -> dict[str, Any]:
+def _roc(label: str, targets: Array, scores: Array, most: int) -> dict[str, Any]:
     wrong, right, _ = sk.roc_curve(targets, scores)
-    points = _thinned(wrong + right)
+    points = _thinned(wrong + right, most)
     return {
         "label": label,
         "false_positive_rate": _listed(wrong[points]),
@@ -52,14 +54,14 @@ def _roc(label: str, targets: Array, scores: Array) -> dict[str, Any]:
     }
 
 
-def _thinned(rising: Array) -> Array:
+def _thinned(rising: Array, most: int) -> Array:
     """Places of points evenly spread over what rises along the curve, the last one among them."""
-    if len(rising) <= MOST_POINTS:
+    if len(rising) <= most:
         return np.arange(len(rising))
-    wanted = np.linspace(rising[0], rising[-1], MOST_POINTS - 1)
+    wanted = np.linspace(rising[0], rising[-1], most - 1)
     places = np.minimum(np.searchsorted(rising, wanted), len(rising) - 1)
     return np.unique(np.append(places, len(rising) - 1))
 
 
 def _listed(values: Array) -> list[float]:
-    return [round(float(value), 6) for value in values]
+    return [round(float(value), 4) for value in values]

@@ -53,7 +53,8 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
     report, judged = examiner.report(mine, columns), examiner.rows_of(mine)
     report["baselines"] = examiner.baselines(mine, train)
     for other in others:
-        report["against"] = examiner.report(other, columns)
+        whole = examiner.report(other, columns)
+        report["against"] = {name: value for name, value in whole.items() if name != "curves"}  # the bulk of a report
         report["difference"] = examiner.difference(mine, other)
         target = "label" if task == "text-classification" else "target"
         report["changed"] = changes(examiner.rows_of(other), judged, target)
