@@ -49,7 +49,7 @@ def calibration_chart(bins: Sequence[Mapping[str, Any]]) -> Html:
         if None not in (low, high, accuracy) and one.get("rows"):
             bars.append(_bar(low or 0.0, high or 0.0, accuracy or 0.0, f"{one['rows']:,} rows, {accuracy:.1%} right"))
     inside = [*_frame("Confidence", "Rightly answered"), *bars, _diagonal()]
-    return element("figure", _svg(inside, "How often it was right, by confidence"))
+    return element("figure", _svg(inside, "How often it was right, by confidence"), style="margin:0")
 
 
 def interval_bar(value: Any, interval: Sequence[float], whole: float, other: Any = None) -> Html:
@@ -84,7 +84,7 @@ def _line(curve: Mapping[str, Any], across: str, up: str, area: str) -> Line:
 def _lines(lines: Sequence[Line], name: str, across: str, up: str, area: str, *, diagonal: bool = False) -> Html:
     inside = [*_frame(across, up), *([_diagonal()] if diagonal else [])]
     inside += [_drawn(line, *_look(at)) for at, line in enumerate(lines) if line.points]
-    return element("figure", element("h3", name), _svg(inside, name), _legend(lines, area))
+    return element("figure", element("h3", name), _svg(inside, name), _legend(lines, area), style="margin:0")
 
 
 def _drawn(line: Line, color: str, dash: str | None) -> Html:

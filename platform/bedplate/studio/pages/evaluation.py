@@ -7,6 +7,7 @@ from typing import Any
 
 from nicegui import html
 
+from bedplate.report_parts import latency_text
 from bedplate.studio.frame import page
 from bedplate.studio.parts.confusion import show_confusion
 from bedplate.studio.parts.facts import facts
@@ -16,14 +17,23 @@ from bedplate.studio.parts.job_spec import value_text
 from bedplate.studio.parts.job_words import data_text, duration_text
 from bedplate.studio.parts.metric_table import metric_table
 from bedplate.studio.parts.notices import hint
+from bedplate.studio.parts.report_depth import show_calibration, show_changed, show_curves, show_slices
 from bedplate.studio.parts.report_rows import class_table, rows_table, show_wrong_rows
 from bedplate.studio.parts.tables import when
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
+from bedplate.wire import url_path
 
 # What has a place of its own on the page; all else that a report may hold is shown below, as it is.
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
-SHOWN |= {"against", "difference", "seconds", "samples_per_second", "worst", "classes", "confusion", "multi_label"}
+SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "worst", "classes", "confusion"}
+SHOWN |= {"multi_label", "predictions"}
+# Parts that a report may hold: its key, without which of its keys it is of a shape unknown here, heading and how shown.
+DEPTH = (
+    ("slices", "", "Slices", show_slices),
+    ("curves", "", "Curves", show_curves),
+    ("calibration", "bins", "Calibration", show_calibration),
+)
 
 
 @page("/evaluations/{evaluation_id}", "Evaluation {evaluation_id}", section="Evaluations")
@@ -36,10 +46,19 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
         action("Its model", place("models", model))
         if report.get("job"):
             action("Its job", place("jobs", str(report["job"])))
+        where = url_path("evaluations", str(report["id"]))
+        if report.get("predictions"):
+            action("Its predictions", f"{where}/predictions")
+        action("As one file", f"{where}/page")
     with html.div().classes("bp-panel"):
         facts(_facts(report))
     with section("Metrics", _about_metrics(report), name="metrics"):
         _metrics(report)
+    shown = set(SHOWN)
+    if (report.get("changed") or {}).get("examples"):
+        shown.add("changed")
+        with section(f"What changed against {against.get('model') or 'the other model'}", name="changed"):
+            show_changed(report["changed"])
     if report.get("classes"):
         with section("Each class", name="classes"):
             class_table(report["classes"], against.get("classes"), str(against.get("model", "")))
@@ -47,11 +66,16 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
         if each.get("confusion"):
             with section(f"Confusions{whose}", name=f"confusion{'-against' if whose else ''}"):
                 show_confusion(each["confusion"])
+    for key, needed, heading, show in DEPTH:
+        if report.get(key) and (not needed or report[key].get(needed)):
+            shown.add(key)
+            with section(heading, name=key):
+                show(report[key])
     for whose, each in (("", report), (f" of {against.get('model')}", against)):
         if each.get("worst"):
             with section(f"Wrong rows{whose}", "The worst first.", name=f"worst{'-against' if whose else ''}"):
                 show_wrong_rows(each["worst"])
-    _rest(report)
+    _rest({name: value for name, value in report.items() if name not in shown})
 
 
 def _about(report: Mapping[str, Any]) -> str:
@@ -75,6 +99,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "When", when(report["created"])
     if report.get("seconds") is not None:
         yield "Took", f"{duration_text(report['seconds'])}, {report.get('samples_per_second')} rows per second"
+    yield "One row at a time", latency_text(report.get("latency"))
 
 
 def _about_metrics(report: Mapping[str, Any]) -> str:
@@ -96,14 +121,14 @@ def _metrics(report: Mapping[str, Any]) -> None:
     metric_table(columns, name="Metrics", intervals=intervals)
     for metric, one in difference.items():
         if one.get("p_value") is not None:
-            hint(f"That {metric} differs by chance alone has a probability of {one['p_value']:.3g} (McNemar).")
+            hint(f"That {metric} differs by chance alone has a probability of {one['p_value']:.3g}.")
     for metric, why in (report.get("not_computed") or {}).items():
         hint(f"{metric} was not computed: {why}")
 
 
 def _rest(report: Mapping[str, Any]) -> None:
     """What a report holds besides: lists of rows as tables, all else as facts."""
-    rest = {name: value for name, value in report.items() if name not in SHOWN and value not in (None, "", [], {})}
+    rest = {name: value for name, value in report.items() if value not in (None, "", [], {})}
     tables = {
         name: value
         for name, value in rest.items()

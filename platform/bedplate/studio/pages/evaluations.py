@@ -38,6 +38,7 @@ MAIN_METRICS = 3
 async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
     """Filters stand in the address, so that a reload and a bookmark show the same."""
     with title("Evaluations", "The reports of evaluate jobs and of fine-tunes on their test rows, the newest first."):
+        action("Leaderboard", place("leaderboard", task=task or None))
         may_train = "" if visit.may("train") else f"your role, {visit.role}, may not evaluate"
         action("Evaluate a model", place("evaluate"), primary=True, why_not=may_train)
 

@@ -14,16 +14,20 @@ def metric_table(
     columns: Mapping[str, Mapping[str, Any]],
     *,
     name: str,
-    intervals: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    intervals: Mapping[str, Mapping[str, Sequence[float] | None]] | None = None,
+    of: str = "Metric",
 ) -> None:
-    """`columns`: title -> metrics. `intervals`: title -> metric -> [low, high], set in small letters beside it."""
+    """`columns`: title -> metrics. `intervals`: title -> metric -> [low, high], set in small letters beside it.
+
+    `of` says what the lines are.
+    """
     names = dict.fromkeys(metric for metrics in columns.values() for metric in metrics)
     with (
         html.div(tabindex="0", role="region", **{"aria-label": name}).classes("bp-scroll"),
         html.table().classes("bp-plain"),
     ):
         with html.thead(), html.tr():
-            html.th("Metric", scope="col")
+            html.th(of, scope="col")
             for title in columns:
                 html.th(title, scope="col")
         with html.tbody():
