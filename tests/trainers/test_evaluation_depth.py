@@ -30,7 +30,8 @@ from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.row_predictions import RowFile
 from bedplate_trainers.settings import EvaluateSettings
-from bedplate_trainers.slices import read_columns, slices_of
+from bedplate_trainers.slice_columns import read_columns
+from bedplate_trainers.slices import slices_of
 from bedplate_trainers.tagged import TaggedRow, TaggedRows
 from bedplate_trainers.text_pairs import TextPair, TextPairs
 from question_rows import question_rows
@@ -239,6 +240,12 @@ def test_a_slice_of_few_rows_has_no_interval_and_what_has_no_value_there_is_left
     assert (few["rows"], few["metrics"], few["confidence"]) == (5, {"accuracy": 1.0}, {})
     assert (many["rows"], many["metrics"]) == (20, {"accuracy": 1.0, "AUC_macro": 1.0})
     assert set(many["confidence"]) == {"accuracy"}
+
+
+def test_a_column_that_is_called_length_is_beside_the_quartiles() -> None:
+    right = ["money"] * 20
+    found = slices_of(judged(right, right), EvaluateSettings(), {"length": ["short"] * 20})
+    assert [(one["by"], one["value"]) for one in found] == [("length", "6"), ("data.length", "short")]
 
 
 def test_rare_values_of_a_column_are_one_slice() -> None:

@@ -17,7 +17,7 @@ from .examiners import PROBED, Examiner, Setup, get_examiner
 from .messages import EvaluateRequest
 from .row_predictions import RowFile
 from .settings import EvaluateSettings
-from .slices import read_columns
+from .slice_columns import read_columns
 
 __all__ = ["EvaluateRequest", "Evaluated", "evaluate", "examine", "has_head"]
 

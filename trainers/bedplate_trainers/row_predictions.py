@@ -11,7 +11,6 @@ right       true or false, or null for texts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from bedplate_registry.writers import open_writer
 
 from .judged import JudgedRows
+from .slice_columns import Columns
 
 __all__ = ["RowFile"]
 
@@ -27,10 +27,10 @@ OWN = ("row", "target", "predicted", "score", "right")
 
 @dataclass(frozen=True)
 class RowFile:
-    """The rows of an evaluation, and further columns of the data: of each the values of all its rows."""
+    """The rows of an evaluation, and further columns of the data."""
 
     judged: JudgedRows
-    columns: Mapping[str, Sequence[str]]
+    columns: Columns
 
     def write(self, path: Path) -> dict[str, Any]:
         """Writes the file; how many `rows` it has, and which `columns`."""

@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from bedplate_registry.errors import Refused, nearest
-from bedplate_registry.tables import columns_of, read_rows
-
 from .judged import JudgedRows
-from .messages import DataFile
 from .settings import EvaluateSettings
+from .slice_columns import Columns
 
-__all__ = ["Columns", "check_columns", "read_columns", "slices_of"]
+__all__ = ["slices_of"]
 
 Array = np.ndarray[Any, Any]
-Columns = Mapping[str, Sequence[str]]  # of each column the values of all rows, as texts
 FEWEST_ROWS = 10  # below, an interval says nothing
 MOST_VALUES = 50  # of a column
-MOST_CHARACTERS = 100  # of a value
-NONE, OTHERS = "(none)", "(others)"
-
-
-def check_columns(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raises Refused with the nearest where the data has no column of that name."""
-    for name in names:
-        if name not in known:
-            raise Refused(
-                f"The data has no column {name!r}, which slices names.",
-                hint=nearest(name, known),
-                code="unknown-column",
-            )
-
-
-def read_columns(file: DataFile, names: Sequence[str]) -> dict[str, list[str]]:
-    """The columns of a file that slices are made of; (none) where a row has no value. Raises Refused."""
-    if not names:
-        return {}
-    check_columns(names, columns_of(file.path, file.format))
-    found: dict[str, list[str]] = {name: [] for name in names}
-    for row in read_rows(file.path, file.format):
-        for name in names:
-            found[name].append(_text(row.get(name)))
-    return found
+OTHERS = "(others)"
 
 
 def slices_of(judged: JudgedRows, settings: EvaluateSettings, columns: Columns) -> list[dict[str, Any]]:
@@ -54,9 +25,12 @@ def slices_of(judged: JudgedRows, settings: EvaluateSettings, columns: Columns) 
     Metrics are those asked for, or those that have intervals. What has no value on a slice is left out there.
     """
     names = settings.metrics or judged.counted.names
-    given = {name: [values[number - 1] for number in judged.numbers] for name, values in columns.items()}
     slices = {"length": _by_length(judged.lengths)}
-    slices |= {by: _by_value(values) for by, values in (judged.groups | given).items()}
+    slices |= {by: _by_value(values) for by, values in judged.groups.items()}
+    slices |= {
+        f"data.{by}" if by in slices else by: _by_value([values[number - 1] for number in judged.numbers])
+        for by, values in columns.items()
+    }
     return [
         {"by": by, "value": value, **_measured(judged.part(places), names, settings)}
         for by, parts in slices.items()
@@ -90,11 +64,3 @@ def _by_value(values: Sequence[str]) -> dict[str, Array]:
     parts = {str(names[number]): np.flatnonzero(places == number) for number in order[:MOST_VALUES]}
     rest = np.flatnonzero(np.isin(places, order[MOST_VALUES:]))
     return {**parts, OTHERS: rest} if len(rest) else parts
-
-
-def _text(value: Any) -> str:
-    """A value as slices name it."""
-    if value is None or value == "" or value != value:
-        return NONE
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text[:MOST_CHARACTERS]

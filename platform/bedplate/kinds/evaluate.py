@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,12 +25,13 @@ from bedplate.kinds.base import (
     worker,
 )
 from bedplate.kinds.requests import Columns, Data, Device, JobRequest, SettingValues, names_of
-from bedplate_registry.errors import Conflict, Refused, nearest
+from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelVersion
-from bedplate_registry.tables import columns_of
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.examiners import PROBED
+from bedplate_trainers.messages import DataFile
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.slice_columns import check_slices
 
 __all__ = ["KIND"]
 
@@ -82,7 +83,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     settings = mapping_of(request, "settings")
     wanted = EvaluateSettings.from_mapping(settings, task)  # refuses what is unknown, by name
     columns = columns_given(request)
-    _check_slices(context, data, wanted.slices)
+    check_slices(DataFile(data.path(context.registry), data.format), wanted.slices)
     for ref, what in ((data, "data"), (train, "train")):
         if ref is not None:
             ref.check_columns(context.registry, task, columns, need_label=True, what=what)
@@ -96,18 +97,6 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "settings": settings,
         "device": choose_device(context.machine, request.get("device")),
     }
-
-
-def _check_slices(context: Context, data: DataRef, names: Sequence[str]) -> None:
-    """Raises Refused, with the nearest, where the data has no such column."""
-    known = columns_of(data.path(context.registry), data.format) if names else ()
-    for name in names:
-        if name not in known:
-            raise Refused(
-                f"data ({data.filename}): there is no column {name!r}, which slices names.",
-                hint=nearest(name, known),
-                code="unknown-column",
-            )
 
 
 def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> None:

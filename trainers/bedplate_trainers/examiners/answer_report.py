@@ -16,7 +16,8 @@ from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.metrics.question_answering import Predictions, score, score_what_applies
 from bedplate_trainers.questions import TASK, QuestionRow, QuestionRows
 from bedplate_trainers.settings import EvaluateSettings
-from bedplate_trainers.slices import Columns, slices_of
+from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.slices import slices_of
 
 __all__ = ["Judged", "difference", "make_report"]
 

@@ -11,6 +11,7 @@ from bedplate_registry.progress import Reporter
 from bedplate_trainers.judged import JudgedRows
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.slice_columns import Columns
 
 __all__ = ["CHUNK_ROWS", "Examiner", "Setup", "in_chunks", "report_of"]
 
@@ -41,8 +42,8 @@ class Examiner(Protocol):
     def probe(self, folder: Path, rows: Any, train: Any) -> Any:
         """The same for a base without a head, helped by training rows. Raises Refused where the task has none."""
 
-    def report(self, judged: Any, columns: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
-        """The report (report_of), without baselines; `columns` are those that it is sliced by (slices.read_columns)."""
+    def report(self, judged: Any, columns: Columns | None = None) -> dict[str, Any]:
+        """The report (report_of), without baselines; `columns` are those that it is sliced by."""
 
     def rows_of(self, judged: Any) -> JudgedRows:
         """The same as rows: their predictions, and what metrics are made of."""

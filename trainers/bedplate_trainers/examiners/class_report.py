@@ -19,7 +19,8 @@ from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.linear import targets_of
 from bedplate_trainers.metrics.classification import METRICS, Predictions, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
-from bedplate_trainers.slices import Columns, slices_of
+from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.slices import slices_of
 
 __all__ = ["Judged", "difference", "make_report"]
 

@@ -14,7 +14,7 @@ from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.question_answering import Predictions, score_what_applies
 from bedplate_trainers.questions import TASK, QuestionRows, read_questions
-from bedplate_trainers.slices import Columns
+from bedplate_trainers.slice_columns import Columns
 
 __all__ = ["Examiner"]
 

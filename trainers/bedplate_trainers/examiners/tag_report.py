@@ -15,7 +15,8 @@ from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.metrics.token_classification import Predictions, entities, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
-from bedplate_trainers.slices import Columns, slices_of
+from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.slices import slices_of
 from bedplate_trainers.tagged import TaggedRow, TaggedRows, entity_tags
 
 __all__ = ["Judged", "difference", "make_report"]

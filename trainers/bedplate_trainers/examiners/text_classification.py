@@ -25,7 +25,7 @@ from bedplate_trainers.labels import LabelSet, label_names, learn_labels, sorted
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.linear import baselines, fit_linear, linear_probabilities, targets_of
 from bedplate_trainers.messages import DataFile
-from bedplate_trainers.slices import Columns
+from bedplate_trainers.slice_columns import Columns
 
 __all__ = ["Examiner"]
 

@@ -18,7 +18,7 @@ from bedplate_trainers.labels import LabelSet, label_names
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.token_classification import Predictions, score_what_applies
-from bedplate_trainers.slices import Columns
+from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.tagged import TaggedRows, read_tagged
 
 __all__ = ["Examiner"]

@@ -22,7 +22,8 @@ from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.of_task import metrics_of, signatures_of
 from bedplate_trainers.metrics.written import tokenizer_for
-from bedplate_trainers.slices import Columns, slices_of
+from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.slices import slices_of
 from bedplate_trainers.text_pairs import TextPair, TextPairs, read_text_pairs
 
 __all__ = ["WritingExaminer", "Written"]
