@@ -1,4 +1,4 @@
-"""The leaderboard as people see it, and what a report holds beside its figures: slices, changes, curves and the rest."""
+"""Leaderboards as people see them, and what a report holds beside its figures: slices, changes, curves, the rest."""
 
 from __future__ import annotations
 
