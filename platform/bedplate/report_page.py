@@ -6,7 +6,7 @@ says the same once more, also where the file was saved and is opened from a disk
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bedplate.report_charts import calibration_chart, interval_bar, precision_recall_chart, roc_chart
@@ -153,8 +153,7 @@ def _tiles(report: Mapping[str, Any]) -> Html:
     """The main metrics: those that have an interval, or else the first ones."""
     metrics, confidence = report.get("metrics") or {}, report.get("confidence") or {}
     against = (report.get("against") or {}).get("metrics") or {}
-    main = MAIN_METRICS.get(str(report.get("task")))
-    names = sorted((name for name in metrics if name in confidence), key=lambda name: name != main) or list(metrics)
+    names = _in_order(report, (name for name in metrics if name in confidence)) or _in_order(report, metrics)
     tiles = (_tile(name, metrics[name], confidence.get(name), against.get(name)) for name in names[:TILES])
     return element("div", *tiles, class_="tiles")
 
@@ -180,7 +179,7 @@ def _metrics(report: Mapping[str, Any], other: str) -> Html:
         columns["Difference"] = ({name: one.get("value") for name, one in difference.items()}, apart)
     for name, metrics in (report.get("baselines") or {}).items():
         columns[f"Without a model: {name}"] = (metrics, {})
-    names = dict.fromkeys(name for metrics, _ in columns.values() for name in metrics)
+    names = _in_order(report, (name for metrics, _ in columns.values() for name in metrics))
     rows = [
         [name, *(_figure(metrics.get(name), ends.get(name)) for metrics, ends in columns.values())] for name in names
     ]
@@ -192,6 +191,14 @@ def _metrics(report: Mapping[str, Any], other: str) -> Html:
     notes += [f"{name} was not computed: {why}" for name, why in (report.get("not_computed") or {}).items()]
     shown = table(["Metric", *columns], rows, name="Metrics")
     return joined([shown, *(element("p", note) for note in notes)])
+
+
+def _in_order(report: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Each once: the main metric first, then as the task lists them."""
+    task = str(report.get("task"))
+    known = [MAIN_METRICS.get(task), *(TASKS[task].metrics if task in TASKS else ())]
+    places = {name: place for place, name in reversed([*enumerate(known)])}
+    return sorted(dict.fromkeys(names), key=lambda name: places.get(name, len(known)))
 
 
 def _figure(value: Any, interval: Any) -> Html:

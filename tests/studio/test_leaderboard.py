@@ -62,9 +62,9 @@ def test_a_board_is_chosen_from_the_list_and_shows_who_cannot_be_told_from_the_b
     rows.nth(3).wait_for()
     shown = [rows.nth(number).inner_text().split() for number in (1, 2, 3)]
     assert [row[:3] for row in shown] == [
-        ["1", "acme/leading:1", "0.9"],
-        ["2", "acme/close:1", "0.86"],
-        ["3", "acme/behind:1", "0.5"],
+        ["1", "acme/leading:1", "0.9000"],
+        ["2", "acme/close:1", "0.8600"],
+        ["3", "acme/behind:1", "0.5000"],
     ]
     assert "not told apart" in rows.nth(2).inner_text()
     assert "not told apart" not in rows.nth(3).inner_text()

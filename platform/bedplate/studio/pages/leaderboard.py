@@ -26,7 +26,7 @@ from bedplate_registry.tasks import TASKS
 BOARDS = (
     Column("data", "Data", link="url", sortable=False),
     Column("task", "Task", sortable=False),
-    Column("part", "Part of it", sortable=False),
+    Column("part", "Read by", sortable=False),
     Column("models", "Models", "number", sortable=False),
     Column("best", "Best model", link="of_model", sortable=False),
     Column("value", "Its figure", sortable=False),
@@ -35,7 +35,7 @@ BOARDS = (
 MODELS = (
     Column("rank", "Rank", "number", sortable=False),
     Column("model", "Model", link="of_model", sortable=False),
-    Column("value", "Figure", "number", sortable=False),
+    Column("value", "Figure", sortable=False),
     Column("interval", "95 % interval", sortable=False),
     Column("ties", "Beside the best", sortable=False),
     Column("others", "Other metrics", sortable=False),
@@ -60,7 +60,8 @@ async def leaderboard(visit: Visit, task: str = "", data: str = "", metric: str 
     if board is None:
         await _show_boards(visit, task)
     else:
-        facts(_facts(board))
+        with html.div().classes("bp-panel"):
+            facts(_facts(board))
         await _show_models(visit, board, metric or board["metric"])
 
 
@@ -98,7 +99,7 @@ async def _show_models(visit: Visit, board: Mapping[str, Any], metric: str) -> N
         return await search_pages(visit.ws.connection, where, after, data=board["id"], metric=metric)
 
     def row(standing: Mapping[str, Any]) -> dict[str, Any]:
-        return _model_row(standing, metric)
+        return _model_row(standing, metric, TASKS[board["task"]].metrics)
 
     hint(f"Sorted by {metric}. Whose interval overlaps the best one's cannot be told from it by these rows.")
     table = PagedTable(
@@ -131,14 +132,15 @@ def _board_row(board: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _model_row(standing: Mapping[str, Any], metric: str) -> dict[str, Any]:
+def _model_row(standing: Mapping[str, Any], metric: str, known: Sequence[str]) -> dict[str, Any]:
     interval = standing["interval"]
-    others = [name for name in standing["metrics"] if name != metric][:MOST_OTHERS]
+    others = [name for name in known if name != metric and name in standing["metrics"]][:MOST_OTHERS]
     return {
         "id": str(standing["place"]),
-        **{name: standing[name] for name in ("rank", "value", "base", "created")},
+        **{name: standing[name] for name in ("rank", "base", "created")},
         "model": f"{standing['model']} (a probe)" if standing["kind"] == "probe" else standing["model"],
         "of_model": _of_model(standing),
+        "value": figure_text(standing["value"]),
         "interval": f"{figure_text(interval[0])} to {figure_text(interval[1])}" if interval else None,
         "ties": "best" if standing["rank"] == 1 else "not told apart" if standing["ties_best"] else None,
         "others": ", ".join(f"{name} {figure_text(standing['metrics'][name])}" for name in others),

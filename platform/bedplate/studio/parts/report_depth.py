@@ -34,7 +34,7 @@ def show_changed(changed: Mapping[str, Any]) -> None:
         ]
         if rows:
             more = f" ({len(rows)} of {changed[kind]:,})" if changed.get(kind, 0) > len(rows) else ""
-            html.h3(f"{heading}{more}")
+            html.h3(f"{heading}{more}").classes("bp-below")
             rows_table(rows, name=heading)
 
 
@@ -43,7 +43,7 @@ def show_slices(slices: Sequence[Mapping[str, Any]]) -> None:
     for by in dict.fromkeys(str(one.get("by")) for one in slices):
         heading = SLICED.get(by, f"By {by}")
         group = [one for one in slices if str(one.get("by")) == by]
-        html.h3(heading)
+        html.h3(heading).classes("bp-below")
         names = list(dict.fromkeys(name for one in group for name in one.get("metrics") or {}))
         metric_table(
             {name: {_slice(one): (one.get("metrics") or {}).get(name) for one in group} for name in names},

@@ -19,7 +19,8 @@ SHORT = {"row", "text", "text_pair", "label", "predicted", "confidence"}
 FIRST = ("row",)
 LAST = (
     *("label", "precision", "recall", "f1", "support"),
-    *("answers", "summary", "target", "predicted", "f1_score", "rougeL", "chrf", "confidence", "n_best"),
+    *("answers", "summary", "target", "tags", "before", "after", "predicted"),
+    *("f1_score", "rougeL", "chrf", "wrong_words", "confidence", "n_best"),
 )
 TAGGED = ("tokens", "tags", "predicted")  # of a row of words: shown in place
 
