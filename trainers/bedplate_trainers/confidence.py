@@ -104,7 +104,9 @@ def draw(counts: Array, draws: int, seed: int) -> Array:
     kinds, rows = _kinds(counts)
     share = rows / len(counts)
     generator = np.random.default_rng(seed)
-    return np.concatenate([generator.multinomial(len(counts), share, size=size) @ kinds for size in _chunks(draws)])
+    return np.concatenate(
+        [generator.multinomial(len(counts), share, size=size).astype(np.float64) @ kinds for size in _chunks(draws)]
+    )
 
 
 def interval(values: Array) -> list[float]:
@@ -118,13 +120,15 @@ def _exchanged(mine: Array, other: Array, seed: int) -> Iterator[Array]:
     kinds, rows = _kinds(np.subtract(other, mine, dtype=np.result_type(mine, other, np.int16)))
     generator = np.random.default_rng(seed)
     for size in _chunks(SHUFFLES):
-        yield generator.binomial(rows, 0.5, size=(size, len(rows))) @ kinds
+        yield generator.binomial(rows, 0.5, size=(size, len(rows))).astype(np.float64) @ kinds
 
 
 def _kinds(counts: Array) -> tuple[Array, Array]:
     """The different rows, and how often each comes."""
-    kinds, rows = np.unique(counts, axis=0, return_counts=True)
-    return kinds.astype(np.float64), rows
+    whole = np.ascontiguousarray(counts)
+    as_bytes = whole.view(f"V{whole.dtype.itemsize * whole.shape[1]}").ravel()  # unique(axis=0) takes 40 times as long
+    _, first, rows = np.unique(as_bytes, return_index=True, return_counts=True)
+    return whole[first].astype(np.float64), rows
 
 
 def _chunks(draws: int) -> list[int]:
