@@ -60,7 +60,7 @@ class Judged:
     def sureness(self) -> Array:
         """The probability of each decision: [rows] of the label that was said, or [rows, labels] of yes or no."""
         if self.labels.multi_label:
-            return np.maximum(self.probabilities, 1 - self.probabilities)
+            return np.asarray(np.maximum(self.probabilities, 1 - self.probabilities))
         return np.asarray(self.probabilities.max(axis=1))
 
     @property
@@ -101,7 +101,8 @@ class Judged:
         """The score is the probability of the label; of several labels that of the least sure decision."""
         names, many = np.array(self.labels.names, dtype=object), self.labels.multi_label
         sure, right = self.sureness, self.right
-        sure, right = (sure.min(axis=1), right.all(axis=1)) if many else (sure, right)
+        if many:
+            sure, right = np.asarray(sure.min(axis=1)), np.asarray(right.all(axis=1))
         for row, said, sureness, is_right in zip(self.examples, self.predictions.chosen, sure, right, strict=True):
             pair = {"sentence2": row.pair} if self.examples.is_pairs else {}
             target = list(row.labels) if many else row.labels[0]
