@@ -31,6 +31,7 @@ SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "no
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
 SHOWN |= {"multi_label", "predictions"}
 TILES = 4
+BINS = ("low", "high", "rows", "confidence", "accuracy")
 STYLE = (
     ":root{color-scheme:light dark;--ground:#f6f5f2;--paper:#fff;--ink:#1d2322;--soft:#566060;--line:#dcdad3;"
     "--accent:#1f5f5b;--bad:#9b2c1f;--good:#24643b}"
@@ -40,7 +41,8 @@ STYLE = (
     'font:15px/1.5 system-ui,-apple-system,"Segoe UI","Noto Sans",sans-serif}'
     "main{max-width:72rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}"
     "h1{margin:0;font-size:1.5rem;line-height:1.25}h2{margin:2rem 0 .4rem;font-size:1.15rem}"
-    "h3{margin:1rem 0 .3rem;font-size:1rem}p,figcaption{color:var(--soft);margin:.3rem 0;font-size:.9rem}"
+    "summary{cursor:pointer}h3{margin:1rem 0 .3rem;font-size:1rem}"
+    "p,figcaption{color:var(--soft);margin:.3rem 0;font-size:.9rem}"
     "dl{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.3rem 1.25rem;margin:.75rem 0;"
     "background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:1rem 1.25rem}"
     "dt{color:var(--soft)}dd{margin:0;min-width:0;unicode-bidi:isolate;white-space:pre-wrap}"
@@ -117,9 +119,11 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Html]:
     if told:
         yield _section("Settings", facts((_title(name), value) for name, value in told.items()))
     rest = {name: value for name, value in report.items() if name not in shown and value not in (None, "", [], {})}
-    for name, value in rest.items():
-        is_table = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
-        yield _section(_title(name), rows_table(value, _title(name)) if is_table else facts([(_title(name), value)]))
+    tables = [name for name, value in rest.items() if _is_table(value)]
+    for name in tables:
+        yield _section(_title(name), rows_table(rest[name], _title(name)))
+    if len(rest) > len(tables):
+        yield _section("More", facts((_title(name), value) for name, value in rest.items() if name not in tables))
 
 
 def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) -> Iterator[tuple[str, str, Html]]:
@@ -141,12 +145,14 @@ def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) ->
     if calibration.get("bins"):
         error = calibration.get("expected_calibration_error")
         about = element("p", f"Expected calibration error: {figure_text(error)}. Below the diagonal it is too sure.")
-        bins = rows_table(calibration["bins"], "Calibration")
+        bins = rows_table(calibration["bins"], "Calibration", BINS)
         charts = [calibration_chart(calibration["bins"]), bins]
         yield "calibration", "Calibration", joined([about, element("div", *charts, class_="two")])
-    for whose, each in (("", report), (f" of {other}", against)):
-        if each.get("worst"):
-            yield "worst", f"Wrong rows{whose}, the worst first", wrong_rows(each["worst"])
+    if report.get("worst"):
+        yield "worst", "Wrong rows, the worst first", wrong_rows(report["worst"])
+    if against.get("worst"):
+        shown = element("details", element("summary", "Show them"), wrong_rows(against["worst"]))
+        yield "worst", f"Wrong rows of {other}", shown
 
 
 def _tiles(report: Mapping[str, Any]) -> Html:
@@ -204,6 +210,10 @@ def _in_order(report: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 def _figure(value: Any, interval: Any) -> Html:
     ends = f"{figure_text(interval[0])} to {figure_text(interval[1])}" if _is_interval(interval) else ""
     return element("td", figure_text(value), *([element("small", ends)] if ends else []))
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
 
 
 def _is_interval(ends: Any) -> bool:

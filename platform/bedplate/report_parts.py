@@ -9,6 +9,7 @@ from bedplate.report_html import Html, element, facts, figure_text, joined, tabl
 
 __all__ = [
     "changed_rows",
+    "changes_text",
     "class_table",
     "confusion",
     "latency_text",
@@ -26,7 +27,7 @@ LAST = (
     *("f1_score", "rougeL", "chrf", "wrong_words", "confidence", "n_best"),
 )
 TITLES = {"length": "By length of the input, in characters", "label": "By label", "language": "By language"}
-CHANGES = {"fixed": "Fixed: wrong before, right now", "broken": "Broken: right before, wrong now"}
+CHANGES = {"fixed": "Fixed", "broken": "Broken"}
 
 
 def latency_text(latency: Any) -> str | None:
@@ -37,9 +38,15 @@ def latency_text(latency: Any) -> str | None:
     return f"half within {half:.3g} ms, 95 % within {most:.3g} ms (of {figure_text(latency.get('rows'))} rows)"
 
 
+def changes_text(changed: Mapping[str, Any]) -> str:
+    """How many rows were fixed and broken, and what that means."""
+    counts = f"{changed.get('fixed', 0):,} rows fixed, {changed.get('broken', 0):,} broken."
+    return f"{counts} Fixed is what was wrong and is right now; of written texts, what became clearly better."
+
+
 def changed_rows(changed: Mapping[str, Any]) -> Html:
     """How many rows were fixed and broken, and examples of both."""
-    parts = [element("p", f"{changed.get('fixed', 0):,} rows fixed, {changed.get('broken', 0):,} broken.")]
+    parts = [element("p", changes_text(changed))]
     for kind, title in CHANGES.items():
         rows = [
             {name: value for name, value in row.items() if name != "change"}
@@ -91,7 +98,7 @@ def rows_table(rows: Sequence[Mapping[str, Any]], name: str, keys: Sequence[str]
 def wrong_rows(worst: Sequence[Mapping[str, Any]]) -> Html:
     """Each with what it is, what would have been right and what was said."""
     if any("tokens" in row for row in worst):
-        return joined(joined([_words(row), facts(_untagged(row))]) for row in worst)
+        return joined(_words(row) for row in worst)
     if all(not isinstance(value, list | Mapping) for row in worst for value in row.values()):
         return rows_table(worst, "Wrong rows")
     return joined(facts((_title(key), row[key]) for key in _in_order(row)) for row in worst)
@@ -145,11 +152,12 @@ def _words(row: Mapping[str, Any]) -> Html:
         guess = str(said[at]) if at < len(said) else tag
         text = f"{word}" if tag == guess == "O" else f"{word} [{tag}]"
         parts += [text if guess == tag else element("mark", f"{word} [{tag}, said: {guess}]"), " "]
-    return joined([element("h3", f"Row {row.get('row', '?')}"), element("div", *parts)])
-
-
-def _untagged(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(_title(key), row[key]) for key in _in_order(row) if key not in ("row", "tokens", "tags", "predicted")]
+    rest = [
+        f"{_title(key)} {value_text(row[key])}"
+        for key in _in_order(row)
+        if key not in ("row", "tokens", "tags", "predicted")
+    ]
+    return joined([element("h3", f"Row {row.get('row', '?')}"), element("div", *parts), element("p", ", ".join(rest))])
 
 
 def _figures(one: Mapping[str, Any], names: Sequence[str]) -> list[Html]:

@@ -15,7 +15,7 @@ from rest_server import Rest, rest_server
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "main", "section", "h1", "h2", "h3", "p", "div", "small"}
 ALLOWED |= {"strong", "mark", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "figure"}
-ALLOWED |= {"figcaption", "svg", "g", "line", "path", "circle", "rect", "text"}
+ALLOWED |= {"details", "summary", "figcaption", "svg", "g", "line", "path", "circle", "rect", "text"}
 METRICS = {"accuracy": 0.75, "f1_score_macro": 0.7}
 ENDS = {"accuracy": [0.68, 0.81]}
 CLASS = {"label": EVIL, "precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 8}

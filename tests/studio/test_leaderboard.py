@@ -99,7 +99,7 @@ def test_a_report_shows_slices_changes_curves_calibration_and_latency(house: Hou
     slices = page.get_by_role("region", name="By length of the input, in characters").inner_text()
     assert all(text in slices for text in ("1 to 40 (60 rows)", "0.5000", "0.4444 to 0.6666"))
     assert page.get_by_text("31 rows fixed, 0 broken.").is_visible()
-    assert page.get_by_role("heading", name="Fixed: wrong before, right now (1 of 31)").is_visible()
+    assert page.get_by_role("heading", name="Fixed (1 of 31)").is_visible()
     assert page.get_by_role("img", name="ROC curve").locator("path").count() == 1
     assert page.get_by_text(f"{HOSTILE}: 0.8765").is_visible()
     assert page.get_by_text("Expected calibration error: 0.1503.").is_visible()

@@ -9,13 +9,15 @@ from nicegui import html, ui
 
 from bedplate.report_charts import calibration_chart, precision_recall_chart, roc_chart
 from bedplate.report_html import Html
+from bedplate.report_parts import changes_text
 from bedplate.studio.parts.metric_table import figure_text, metric_table
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.report_rows import rows_table
 
 __all__ = ["show_calibration", "show_changed", "show_curves", "show_slices"]
 
-CHANGES = {"fixed": "Fixed: wrong before, right now", "broken": "Broken: right before, wrong now"}
+CHANGES = {"fixed": "Fixed", "broken": "Broken"}
+BINS = ("low", "high", "rows", "confidence", "accuracy")
 SLICED = {"length": "By length of the input, in characters", "label": "By label", "language": "By language"}
 CHARTS: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], Html]] = {
     "precision_recall": precision_recall_chart,
@@ -25,7 +27,7 @@ CHARTS: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], Html]] = {
 
 def show_changed(changed: Mapping[str, Any]) -> None:
     """How many rows were fixed and broken, and a table of examples of each."""
-    hint(f"{changed.get('fixed', 0):,} rows fixed, {changed.get('broken', 0):,} broken.")
+    hint(changes_text(changed))
     for kind, heading in CHANGES.items():
         rows = [
             {name: value for name, value in row.items() if name != "change"}
@@ -67,7 +69,7 @@ def show_calibration(calibration: Mapping[str, Any]) -> None:
     hint(f"Expected calibration error: {error}. Below the diagonal it is too sure.")
     with html.div().classes("bp-two"):
         _show(calibration_chart(calibration["bins"]))
-        rows_table(calibration["bins"], name="Calibration")
+        rows_table(calibration["bins"], name="Calibration", keys=BINS)
 
 
 def _show(chart: Html) -> None:
