@@ -51,6 +51,7 @@ class Rows:
     sha256: str | None
     filename: str | None
     split: str | None  # `test`: a part that a fine-tune split off its training rows
+    split_seed: int | None  # what drew that part, where the report says so
     rows: int | None
     columns: Mapping[str, str]  # key -> column
 
@@ -62,12 +63,13 @@ class Rows:
     @cached_property
     def board(self) -> str:
         """The id of the board: twelve hex digits, the same for rows that can be compared."""
-        rows = self.rows if self.split else None  # parts of other sizes are other parts
-        key = [self.task, self.sha256 or self.dataset, self.split, rows, sorted(self.columns.items())]
+        part = [self.split, self.split_seed, self.rows] if self.split else None  # of another size it is another part
+        key = [self.task, self.sha256 or self.dataset, part, sorted(self.columns.items())]
         return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
-        part = f"{self.rows} rows split off" if self.split else "the whole file"
+        drawn = "" if self.split_seed is None else f" with seed {self.split_seed}"
+        part = f"{self.rows} rows split off{drawn}" if self.split else "the whole file"
         return ", ".join([part, *(f"{key}={column}" for key, column in self.columns.items())])
 
 
@@ -220,7 +222,7 @@ def _read(root: Path, id: str, time_ns: int, inode: int) -> tuple[Rows, tuple[Si
         return None
     about = Rows(
         str(task),
-        *(data.get(name) for name in ("dataset", "sha256", "filename", "split", "rows")),
+        *(data.get(name) for name in ("dataset", "sha256", "filename", "split", "split_seed", "rows")),
         columns=data.get("columns") or {},
     )
     sides = (report, report.get("against") or {})

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +133,19 @@ def test_both_clients_list_the_boards_and_show_one(server: Workspace) -> None:
     assert [(row["model"], row["ties_best"]) for row in shown] == [("acme/b:1", False), ("acme/a:1", True)]
     assert board["best"] == shown[0]
     assert asyncio.run(by_asyncio()) == shown
+
+
+def test_both_clients_write_the_page_of_a_report(server: Workspace, tmp_path: Path) -> None:
+    async def by_asyncio() -> Path:
+        async with bedplate.aconnect(home=server.home.path) as ws:
+            [report] = await ws.evaluations.list(model="acme/a:1")
+            return await report.page(tmp_path / "b.html")
+
+    with bedplate.connect(home=server.home.path) as ws:
+        [report] = ws.evaluations.list(model="acme/a:1")
+        written = report.page(tmp_path / "a.html")
+    assert written.read_text().startswith("<!doctype html>")
+    assert asyncio.run(by_asyncio()).read_text() == written.read_text()
 
 
 def test_the_command_shows_the_boards_and_then_the_models_of_one(server: Workspace) -> None:

@@ -83,10 +83,11 @@ def test_only_the_same_rows_read_in_the_same_way_are_compared(registry: Registry
     add(registry, "acme/other-file:1", 0.8, data={"dataset": "tickets:2", "sha256": OTHER})
     add(registry, "acme/split:1", 0.99, data={"split": "test", "rows": 10})
     add(registry, "acme/longer-split:1", 0.98, data={"split": "test", "rows": 20})
+    add(registry, "acme/other-split:1", 0.97, data={"split": "test", "split_seed": 7, "rows": 10})
     add(registry, "acme/upload:1", 0.7, data={"dataset": None})
     assert order(registry) == order(registry, SHA) == order(registry, "again:4")
     assert order(registry) == ["acme/a:1", "acme/renamed:1", "acme/upload:1"]
-    assert sorted(len(board.sides) for board in boards(registry.evaluations)) == [1, 1, 1, 1, 3]
+    assert sorted(len(board.sides) for board in boards(registry.evaluations)) == [1, 1, 1, 1, 1, 3]
     assert len(boards(registry.evaluations, "token-classification")) == 1
 
 

@@ -55,6 +55,12 @@ class Report(Record):
         await self._ws.connection.download(url_path("evaluations", self.id, "predictions"), target)
         return target
 
+    async def page(self, path: str | Path) -> Path:
+        """Write the report as one HTML file with charts, which needs nothing else to be read."""
+        target = await to_thread(writable, path)
+        await self._ws.connection.download(url_path("evaluations", self.id, "page"), target)
+        return target
+
     def __repr__(self) -> str:
         return f"Report({self.id!r}, model={self.model!r})"
 

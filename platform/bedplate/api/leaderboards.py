@@ -49,6 +49,7 @@ ABOUT: JsonDict = {
     "sha256": "0" * 64,
     "filename": "tickets.csv",
     "split": None,
+    "split_seed": None,
     "rows": 1000,
     "columns": {"sentence1": "text", "label": "intent"},
     "metric": "accuracy",
@@ -89,6 +90,7 @@ class BoardSummary(Answer):
     sha256: str | None
     filename: str | None
     split: Annotated[str | None, Field(description="test: rows that fine-tunes split off their training rows.")]
+    split_seed: int | None
     rows: int | None
     columns: dict[str, str]
     metric: Annotated[str, Field(description="What it is sorted by.")]

@@ -55,10 +55,17 @@ def _board(board: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: board[name] for name in ("task", "metric", "models", "id")},
         "data": board["dataset"] or board["filename"] or board["sha256"],
-        "part": f"{board['split']}, {board['rows']} rows" if board["split"] else None,
+        "part": _part(board),
         "best": best.get("model"),
         "value": best.get("value"),
     }
+
+
+def _part(board: Mapping[str, Any]) -> str | None:
+    if not board["split"]:
+        return None
+    seed = "" if board["split_seed"] is None else f", seed {board['split_seed']}"
+    return f"{board['split']}, {board['rows']} rows{seed}"
 
 
 def _model(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -162,5 +162,6 @@ def _name(board: Mapping[str, Any], *, with_task: bool) -> str:
 
 def _part(board: Mapping[str, Any]) -> str:
     """What tells it from other boards of the same data."""
-    split = [f"{board['split']}, {board['rows']} rows"] if board["split"] else []
+    seed = "" if board["split_seed"] is None else f", seed {board['split_seed']}"
+    split = [f"{board['split']}, {board['rows']} rows{seed}"] if board["split"] else []
     return ", ".join([*split, *(f"{key} = {column}" for key, column in board["columns"].items())])
