@@ -8,6 +8,7 @@ from typing import Any
 from bedplate.report_html import Html, element, facts, figure_text, joined, table, value_text
 
 __all__ = [
+    "SLICED",
     "changed_rows",
     "changes_text",
     "class_table",
@@ -26,7 +27,7 @@ LAST = (
     *("answers", "summary", "target", "tags", "before", "after", "predicted"),
     *("f1_score", "rougeL", "chrf", "wrong_words", "confidence", "n_best"),
 )
-TITLES = {"length": "By length of the input, in characters", "label": "By label", "language": "By language"}
+SLICED = {"length": "By length of the input, in characters", "answer": "By whether there is an answer"}
 CHANGES = {"fixed": "Fixed", "broken": "Broken"}
 
 
@@ -64,7 +65,7 @@ def slice_tables(slices: Sequence[Mapping[str, Any]]) -> Html:
     parts: list[Html] = []
     for by in dict.fromkeys(str(one.get("by")) for one in slices):
         group = [one for one in slices if str(one.get("by")) == by]
-        title = TITLES.get(by, f"By {by}")
+        title = SLICED.get(by, f"By {by}")
         names = list(dict.fromkeys(name for one in group for name in one.get("metrics") or {}))
         rows = [[str(one.get("value")), _number(one.get("rows")), *_figures(one, names)] for one in group]
         parts += [element("h3", title), table([by.capitalize(), "Rows", *names], rows, name=title)]

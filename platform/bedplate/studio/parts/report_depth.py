@@ -9,7 +9,7 @@ from nicegui import html, ui
 
 from bedplate.report_charts import calibration_chart, precision_recall_chart, roc_chart
 from bedplate.report_html import Html
-from bedplate.report_parts import changes_text
+from bedplate.report_parts import SLICED, changes_text
 from bedplate.studio.parts.metric_table import figure_text, metric_table
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.report_rows import rows_table
@@ -18,7 +18,6 @@ __all__ = ["show_calibration", "show_changed", "show_curves", "show_slices"]
 
 CHANGES = {"fixed": "Fixed", "broken": "Broken"}
 BINS = ("low", "high", "rows", "confidence", "accuracy")
-SLICED = {"length": "By length of the input, in characters", "label": "By label", "language": "By language"}
 CHARTS: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], Html]] = {
     "precision_recall": precision_recall_chart,
     "roc": roc_chart,
