@@ -139,8 +139,8 @@ def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) ->
         if (each.get("confusion") or {}).get("labels"):
             yield "confusion", f"Confusions{whose}", confusion(each["confusion"])
     if curves:
-        charts = {"precision_recall": precision_recall_chart, "roc": roc_chart}
-        drawn = (draw(curves[name]) for name, draw in charts.items() if curves.get(name))
+        kinds = {"precision_recall": precision_recall_chart, "roc": roc_chart}
+        drawn = (draw(curves[name]) for name, draw in kinds.items() if curves.get(name))
         yield "curves", "Curves", element("div", *drawn, class_="two")
     if calibration.get("bins"):
         error = calibration.get("expected_calibration_error")

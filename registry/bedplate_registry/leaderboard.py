@@ -222,11 +222,8 @@ def _read(root: Path, id: str, time_ns: int, inode: int) -> tuple[Rows, tuple[Si
     task, data = report.get("task"), report.get("data") or {}
     if task not in MAIN_METRICS or not (data.get("sha256") or data.get("dataset")):
         return None
-    about = Rows(
-        str(task),
-        *(data.get(name) for name in ("dataset", "sha256", "filename", "split", "split_seed", "rows")),
-        columns=data.get("columns") or {},
-    )
+    named = {name: data.get(name) for name in ("dataset", "sha256", "filename", "split", "split_seed", "rows")}
+    about = Rows(task=str(task), columns=data.get("columns") or {}, **named)
     sides = (report, report.get("against") or {})
     return about, tuple(_side(report, side) for side in sides if side.get("model"))
 
