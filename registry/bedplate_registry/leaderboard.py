@@ -219,12 +219,12 @@ def _reports(evaluations: Evaluations) -> Iterator[tuple[Rows, tuple[Side, ...]]
 def _read(root: Path, id: str, time_ns: int, inode: int) -> tuple[Rows, tuple[Side, ...]] | None:
     """None for a report without a task, or without data that has a name. Time and inode tell one file from another."""
     report = _parsed(root, id)
-    task, data = report.get("task"), report.get("data") or {}
+    task, data = report.get("task"), _mapping(report.get("data"))
     if task not in MAIN_METRICS or not (data.get("sha256") or data.get("dataset")):
         return None
     named = {name: data.get(name) for name in ("dataset", "sha256", "filename", "split", "split_seed", "rows")}
-    about = Rows(task=str(task), columns=data.get("columns") or {}, **named)
-    sides = (report, report.get("against") or {})
+    about = Rows(task=str(task), columns=_mapping(data.get("columns")), **named)
+    sides = (report, _mapping(report.get("against")))
     return about, tuple(_side(report, side) for side in sides if side.get("model"))
 
 
@@ -243,8 +243,8 @@ def _side(report: Mapping[str, Any], side: Mapping[str, Any]) -> Side:
         str(report["created"]),
         str(side["model"]),
         str(side.get("kind") or "model"),
-        side.get("metrics") or {},
-        side.get("confidence") or {},
+        _mapping(side.get("metrics")),
+        _mapping(side.get("confidence")),
     )
 
 
@@ -267,6 +267,11 @@ def _order(side: Side, metric: str) -> tuple[bool, float, str]:
 
 def _overlap(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
     return bool(one and other and one[0] <= other[1] and other[0] <= one[1])
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """An object of a report; an empty one in place of what is none, so that one odd report hides no board."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _number(value: Any) -> float | None:

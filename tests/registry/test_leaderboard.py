@@ -120,6 +120,7 @@ def test_reports_that_are_damaged_or_say_too_little_are_left_out(registry: Regis
     add(registry, "acme/a:1", 0.9)
     damaged = registry.evaluations.root / add(registry, "acme/b:1", 0.8) / "report.json"
     registry.evaluations.add({"model": "acme/c:1", "metrics": {"accuracy": 1.0}})
+    registry.evaluations.add({"model": "acme/d:1", "task": TASK, "data": "tickets", "metrics": [1], "against": True})
     assert order(registry) == ["acme/a:1", "acme/b:1"]
     damaged.unlink()
     damaged.write_text("{")
