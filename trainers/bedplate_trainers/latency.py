@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["time_single"]
 
-MOST_SECONDS = 5.0  # a model that writes for seconds is timed on fewer rows
+MOST_SECONDS = 2.0  # a model that writes for seconds is timed on fewer rows
 
 
 def time_single(rows: Sequence[Any], score: Callable[[list[Any]], object], most: int) -> dict[str, float] | None:

@@ -129,7 +129,9 @@ def _judge(
     settings = EvaluateSettings(seed=trained.seed, n_best_size=trained.n_best_size)
     metrics, report = dict[str, float](), None
     if sets.validation is not None:
-        setup = Setup(request.task, request.columns, device, reporter, replace(settings, confidence_draws=0))
+        setup = Setup(
+            request.task, request.columns, device, reporter, replace(settings, confidence_draws=0, latency_rows=0)
+        )
         examiner = get_examiner(setup)
         metrics = examiner.report(examiner.judge(model, sets.validation))["metrics"]
     if sets.test is not None:
