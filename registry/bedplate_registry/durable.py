@@ -56,7 +56,9 @@ def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    """Half a surrogate pair, which a text of somebody's JSON may hold and UTF-8 cannot, is written as JSON's escape."""
+    text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    return (text + "\n").encode(errors="backslashreplace")
 
 
 def append_line(path: Path, line: str) -> None:

@@ -97,3 +97,9 @@ def test_remove_folder_takes_it_away_with_all_in_it(tmp_path: Path) -> None:
     (tmp_path / "x" / "y").mkdir(parents=True)
     durable.remove_folder(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_surrogate_pair_is_kept_as_jsons_own_escape() -> None:
+    value = {"text": "half a pair: \ud83d, and é"}
+    written = durable.json_bytes(value)
+    assert b"\\ud83d" in written and json.loads(written) == value

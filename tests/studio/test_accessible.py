@@ -28,6 +28,8 @@ PAGES = {
     "jobs": place("jobs"),
     "job": "",
     "evaluations": place("evaluations"),
+    "leaderboard": place("leaderboard"),
+    "compare": place("compare"),
     "endpoints": place("endpoints"),
     "batch": place("batch"),
     "compute": place("compute"),

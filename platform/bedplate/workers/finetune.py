@@ -118,7 +118,7 @@ def _report(registry: Registry, spec: dict[str, Any], result: FinetuneResult) ->
     class_names = result.resolved["values"].get("class_names")
     about = {**held, **DataRef.from_json(held).read_as(registry, spec["task"], spec["columns"], class_names)}
     if held is spec["train"]:
-        about["split"] = "test"
+        about |= {"split": "test", "split_seed": spec["settings"]["split_seed"]}
     return {**result.report, "baselines": result.baselines, "data": {**about, **result.report.get("data", {})}}
 
 
