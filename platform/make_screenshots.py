@@ -79,6 +79,7 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
         **{f"job-{kind}": place("jobs", job) for kind, job in jobs.items() if kind != "graph"},
         "evaluations": place("evaluations"),
         "evaluation": place("evaluations", report),
+        "leaderboard": place("leaderboard"),
         "endpoints": place("endpoints"),
         "endpoint": place("endpoints", "support"),
         "batch": place("batch"),

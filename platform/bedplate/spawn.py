@@ -39,6 +39,8 @@ FIXED = {
     "PYTHONSAFEPATH": "1",  # a worker's folder is where the next supervisor starts: it must import nothing from there
     "PYTHONUNBUFFERED": "1",
     "PYTHONFAULTHANDLER": "1",
+    # The older torchvision that timm gets on a CPU (see the Makefile) says so in every log; nothing needs that part.
+    "PYTHONWARNINGS": "ignore:Failed to load image Python extension:UserWarning",
 }
 HELD_SECONDS = 10.0  # a supervisor that has not said it started by then has failed to
 GRACE_SECONDS = 4.0  # cancel promises five seconds in all
