@@ -21,6 +21,8 @@ from typing import Any
 
 import bedplate
 from bedplate.demo import run_demo
+from bedplate.home import Home
+from bedplate.server_process import stop_running
 from bedplate.studio.paths import place
 
 CHROMIUM = "/usr/bin/chromium"
@@ -59,7 +61,7 @@ def _served(home: Path) -> Iterator[bedplate.RemoteWorkspace]:
         with bedplate.connect(home=home) as ws:
             yield ws
     finally:
-        process.terminate()
+        stop_running(Home(home), everything=True)
         process.wait(30)
 
 
