@@ -68,7 +68,7 @@ def test_the_memory_of_a_process_is_seen_to_rise_and_has_a_limit() -> None:
     memory = Memory(torch.device("cpu"))
     memory.start()
     before = memory.now()
-    held = torch.ones(30_000_000)
+    held = torch.ones(75_000_000)  # the kernel may take other pages of a long-lived process away meanwhile
     del held
     assert memory.peak() > before + 100_000_000
     assert memory.limit() > memory.now()
