@@ -165,7 +165,6 @@ ANSWERS = [
     "/api/v1/jobs/{job_id}",
     "/api/v1/jobs/{job_id}/metrics",
     "/api/v1/catalog",
-    "/api/v1/leaderboards",
     "/api/v1/models",
     "/api/v1/models/{name=model}",
     "/api/v1/models/{org}/{name=model}",
