@@ -119,6 +119,7 @@ def _new_browser(browser: Browser, ws: Any, path: str, *, is_signed_in: bool = F
         _exchange(context, link)
     began = time.perf_counter()
     page.goto(_address(path) if is_signed_in else link)
+    page.wait_for_url("**/studio/**")  # the page that signs in has a heading too
     page.wait_for_selector("h1")
     taken = 1000 * (time.perf_counter() - began)
     context.close()
