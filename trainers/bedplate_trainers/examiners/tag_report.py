@@ -92,8 +92,8 @@ class Judged:
     def row_predictions(self) -> Iterator[RowPrediction]:
         """The score is the confidence in the word that the model was least sure of; a row is right in all words."""
         for row, said, sure in zip(self.rows, self.tags, self.confidence, strict=True):
-            inputs = {"tokens": list(row.tokens)}
-            yield RowPrediction(row.row, inputs, list(row.tags), list(said), float(min(sure)), [*said] == [*row.tags])
+            inputs, least = {"tokens": list(row.tokens)}, float(min(sure, default=1.0))
+            yield RowPrediction(row.row, inputs, list(row.tags), list(said), least, [*said] == [*row.tags])
 
 
 def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bedplate.studio.parts.job_words import subject_of
 from bedplate.studio.parts.metric_table import metric_table
 from bedplate.studio.parts.notices import empty, hint
 from bedplate.studio.parts.sheets import cell, sheet
-from bedplate.studio.paths import place
+from bedplate.studio.paths import go, place
 from bedplate.studio.visit import Visit
 
 OFFERED = 200  # of the newest fine-tunes
@@ -35,7 +35,7 @@ async def compare(visit: Visit, jobs: str = "") -> None:
         return
 
     def choose(event: Any) -> None:
-        ui.navigate.to(place("compare", jobs=",".join(event.value)).removeprefix(place().rstrip("/")))
+        go("compare", jobs=",".join(event.value))
 
     field = ui.select(words, value=chosen, multiple=True, label=f"Fine-tunes, up to {MOST_RUNS}", on_change=choose)
     field.props("outlined dense use-chips").classes("bp-field")

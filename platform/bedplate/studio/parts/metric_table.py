@@ -7,6 +7,8 @@ from typing import Any
 
 from nicegui import html
 
+from bedplate.report_html import figure_text
+
 __all__ = ["figure_text", "metric_table"]
 
 
@@ -43,10 +45,3 @@ def _cell(value: Any, interval: Sequence[float] | None) -> None:
         html.span(figure_text(value))
         if interval and len(interval) == 2:
             html.span(f"{figure_text(interval[0])} to {figure_text(interval[1])}").classes("bp-tiny")
-
-
-def figure_text(value: Any) -> str:
-    """Four digits of a number; anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if 0.001 <= abs(value) < 1000 else f"{value:.4g}"
