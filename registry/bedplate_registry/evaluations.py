@@ -82,6 +82,16 @@ class Evaluations:
         reports = [report for id in ids if (report := self._readable(id)) is not None]
         return [report for report in reports if model is None or report.get("model") == model]
 
+    def of_job(self, job_id: str) -> str | None:
+        """The id of the report that a job left. Of all files only those that name the job are parsed."""
+        for id in sorted((path.name for path in self.root.glob("ev-*")), reverse=True):
+            path = self.root / id / "report.json"
+            if path.is_file() and job_id.encode() in path.read_bytes():
+                report = self._readable(id)
+                if report is not None and report.get("job") == job_id:
+                    return id
+        return None
+
     def _readable(self, id: str) -> dict[str, Any] | None:
         try:
             return self.get(id)

@@ -161,9 +161,8 @@ def keep_report(context: Context, job_id: str, report: Mapping[str, Any]) -> str
 
     With it the rows that its worker wrote, where the report tells of some. Raises DamagedFolder.
     """
-    for kept in context.registry.evaluations.list(report["model"]):
-        if kept.get("job") == job_id:
-            return str(kept["id"])
+    if kept := context.registry.evaluations.of_job(job_id):
+        return kept
     whole = {**report, "job": job_id}
     if not report.get("predictions"):
         return context.registry.evaluations.add(whole)
