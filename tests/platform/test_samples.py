@@ -221,3 +221,12 @@ def test_a_batch_endpoint_and_a_file_that_is_no_sample_are_refused_on_the_comman
         assert isinstance(refused, Refused)
         assert refused.code == "bad-sample"
     assert isinstance(run("--batch", "--sample", str(file)), WrongUse)
+
+
+def test_a_wish_that_is_only_tried_out_leaves_no_trace_in_either_database(lonely: EndpointStore) -> None:
+    before = (lonely.all(), lonely.deployments(), lonely.replicas())
+    options = {"deployment": "green", "traffic": 30, "sample": SAMPLE, "dry_run": True}
+    wished = lonely.deploy("support", "support-intent:2", "text-classification", **options)  # type: ignore[arg-type]
+    assert (wished.is_new, wished.traffic) == (False, {"main": 70, "green": 30})
+    assert lonely.deploy("other", "support-intent:2", "text-classification", dry_run=True).is_new
+    assert (lonely.all(), lonely.deployments(), lonely.replicas()) == before
