@@ -63,8 +63,9 @@ def test_the_job_is_the_one_that_each_shown_text_makes(
     texts = shown_texts(page)
     page.get_by_role("button", name="Start the fine-tune").click()
     page.wait_for_url("**/studio/jobs/finetune-*")
-    with running(house, texts):
-        wait_for(lambda: len(made_as(house, "acme/wizard-made")) == 5, seconds=240)
+    with running(house, texts) as programs:
+        wait_for(lambda: len(made_as(house, "acme/wizard-made")) == 5 or failed(programs), seconds=240)
+        assert failed(programs) == {}
     specs = {json.dumps(job.data["spec"]) for job in made_as(house, "acme/wizard-made")}
     assert len(specs) == 1
     settings = json.loads(specs.pop())["settings"]
@@ -173,13 +174,16 @@ def shown_texts(page: Page) -> dict[str, str]:
     found = {}
     for name in ("CLI", "Python", "YAML", "curl"):
         page.get_by_role("tab", name=name).click()
-        found[name] = page.get_by_role("tabpanel").locator("pre").inner_text()
+        found[name] = page.get_by_role("region", name=name, exact=True).inner_text()
     return found
 
 
 @contextmanager
-def running(house: House, texts: dict[str, str]) -> Iterator[None]:
-    """The four texts run as they are written, by somebody with a key. Their jobs are cancelled at the end."""
+def running(house: House, texts: dict[str, str]) -> Iterator[dict[Path, subprocess.Popen[bytes]]]:
+    """The four texts run as they are written, by somebody with a key, each with the file of what it says.
+
+    Their jobs are cancelled at the end.
+    """
     key = house.ws.keys.create("wizard", ["train"]).text
     env = {**os.environ, "BEDPLATE_URL": house.url, "BEDPLATE_TOKEN": str(key)}
     program = f"bedplate() {{ {sys.executable} -c 'from bedplate.cli import main; main()' \"$@\"; }}\n"
@@ -190,14 +194,23 @@ def running(house: House, texts: dict[str, str]) -> Iterator[None]:
         ["bash", "-c", texts["curl"]],
         [sys.executable, "-c", texts["Python"]],
     )
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen(each, env=env, cwd=house.home, **quiet) for each in commands]
+    started = {}
+    for number, command in enumerate(commands):
+        said = house.home / f"said-{number}.txt"
+        with said.open("wb") as out:
+            process = subprocess.Popen(command, env=env, cwd=house.home, stdout=out, stderr=subprocess.STDOUT)
+        started[said] = process
     try:
-        yield
+        yield started
     finally:
         cancel_all(house)
-        for process in started:
+        for process in started.values():
             process.wait(timeout=30)
+
+
+def failed(programs: dict[Path, subprocess.Popen[bytes]]) -> dict[str, str]:
+    """By the file's name, what those said that ended with an error."""
+    return {said.name: said.read_text()[-2000:] for said, process in programs.items() if process.poll()}
 
 
 def cancel_all(house: House) -> None:

@@ -143,7 +143,7 @@ def test_the_shown_command_says_what_the_page_said(window: Window, served: dict[
     assert command[:3] == ["bedplate", "score", name]
     said = run_cli(*command[1:], home=house.home).stdout
     page.get_by_role("tab", name="Python").click()
-    shown = page.locator(".bp-try ~ * pre").filter(has_text="import bedplate").text_content()
+    shown = page.get_by_role("region", name="Python", exact=True).text_content()
     done = subprocess.run(
         [sys.executable, "-c", shown or ""],
         env={**environment(house.home), "PATH": os.environ["PATH"]},

@@ -30,7 +30,7 @@ async def show_once(title: str, secret: str, about: str = "It is shown this once
         html.h2(title)
         html.p(about)
         with html.div().classes("bp-how bp-once"):
-            code(secret)
+            code(secret, "To copy")
         ui.button("I have kept it", on_click=lambda: dialog.submit(True)).props("no-caps unelevated")
     await dialog
     dialog.delete()

@@ -49,4 +49,4 @@ async def _samples(visit: Visit, model: Model) -> None:
         if sample["about"]:
             hint(sample["about"].replace("`", ""))
         with html.div().classes("bp-how bp-once"):
-            code(sample["code"])
+            code(sample["code"], sample["title"])

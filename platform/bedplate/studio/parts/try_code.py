@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
-from nicegui import html, ui
-
-from bedplate.studio.parts.how import code
+from bedplate.studio.parts.how import code_tabs
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.try_call import DEPLOYMENT_HEADER, Call
 
@@ -35,15 +33,8 @@ def codes_of(call: Call, task: str, origin: str) -> dict[str, str]:
 
 
 def show_codes(codes: Mapping[str, str]) -> None:
-    """One tab each, with a button to copy it."""
-    with html.div().classes("bp-how"):
-        with ui.tabs().props('align="left" dense no-caps') as tabs:
-            for title in codes:
-                ui.tab(title)
-        with ui.tab_panels(tabs, value=next(iter(codes)), animated=False):
-            for title, text in codes.items():
-                with ui.tab_panel(title):
-                    code(text)
+    """One tab each, and which key they need."""
+    code_tabs(codes)
     hint(ABOUT)
 
 
