@@ -10,7 +10,8 @@ from typing import Any
 from bedplate_registry.columns import map_columns
 from bedplate_registry.errors import NotFound, Refused, Unavailable
 from bedplate_registry.registry import Registry
-from bedplate_registry.tables import columns_of, format_of
+from bedplate_registry.tables import columns_of, format_of, read_rows
+from bedplate_serving.predictors.image_files import is_path
 
 __all__ = ["DataRef"]
 
@@ -67,6 +68,17 @@ class DataRef:
         if not (self.has_images and self.dataset):
             return None
         return registry.datasets.folder(registry.datasets.get(self.dataset))
+
+    def check_holds_images(self, registry: Registry, column: str, what: str) -> None:
+        """Raises Refused where the table names files, which stayed with whoever sent it."""
+        first: dict[str, Any] = next(read_rows(self.path(registry), self.format, keep_bad=True), {})
+        if not self.has_images and is_path(first.get(column)):
+            raise Refused(
+                f"{what} ({self.filename}): the column {column!r} holds paths of images, which did not come with it.",
+                hint="Put the table beside the images as metadata.csv, with the paths in the column file_name, and add "
+                "the folder: bedplate datasets add NAME FOLDER. Or give images as base64.",
+                code="images-missing",
+            )
 
     def check_columns(
         self, registry: Registry, task: str, columns: Mapping[str, str], *, need_label: bool, what: str

@@ -45,6 +45,15 @@ class Examples(LabeledRows[Example]):
     multi_label: bool
     is_pairs: bool
 
+    @property
+    def lengths(self) -> list[int]:
+        """Characters of each row's input."""
+        return [len(row.text) + len(row.pair or "") for row in self.rows]
+
+    def inputs(self, row: Example) -> dict[str, Any]:
+        """By the task's keys, the same ones of every row."""
+        return {"sentence1": row.text, **({"sentence2": row.pair} if self.is_pairs else {})}
+
 
 def read_examples(file: DataFile, columns: Mapping[str, str], what: str, class_names: Sequence[str] = ()) -> Examples:
     """All rows of a file. `what` names the file in messages: "The training data"."""

@@ -21,6 +21,8 @@ from .slice_columns import read_columns
 
 __all__ = ["EvaluateRequest", "Evaluated", "evaluate", "examine", "has_head"]
 
+CLASSIFIERS = ("text-classification", "image-classification")
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -56,7 +58,7 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
         whole = examiner.report(other, columns)
         report["against"] = {name: value for name, value in whole.items() if name != "curves"}  # the bulk of a report
         report["difference"] = examiner.difference(mine, other)
-        target = "label" if task == "text-classification" else "target"
+        target = "label" if task in CLASSIFIERS else "target"
         report["changed"] = changes(examiner.rows_of(other), judged, target)
     return Evaluated(report, RowFile(judged, columns))
 

@@ -44,7 +44,7 @@ class JudgedRows(Protocol):
 
     @property
     def lengths(self) -> Array:
-        """Characters of each row's input, [rows]."""
+        """Characters of each row's input, [rows]; empty where inputs are no texts."""
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,16 +17,25 @@ from .data import Example, Examples
 from .labels import LabelSet
 from .metrics.classification import Predictions, score
 
-__all__ = ["baselines", "fit_linear", "linear_probabilities", "majority", "targets_of"]
+__all__ = ["BASELINE_METRICS", "baselines", "fit_linear", "linear_probabilities", "majority", "targets_of"]
 
 Array = np.ndarray[Any, Any]
+
+
+class Labeled(Protocol):
+    """A row of any task that has labels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
 BASELINE_METRICS = ("accuracy", "f1_score_macro")
 # More rows hardly change a linear model on words, and fitting grows with them.
 MOST_ROWS = 50_000
 TFIDF_C, PROBE_C = 10.0, 1.0
 
 
-def targets_of(examples: Iterable[Example], labels: LabelSet) -> Array:
+def targets_of(examples: Iterable[Labeled], labels: LabelSet) -> Array:
     """Label numbers [rows], or 0 and 1 [rows, labels] where a row may have several."""
     index = labels.index
     if not labels.multi_label:
@@ -45,7 +54,7 @@ def baselines(train: Examples, test: Examples, labels: LabelSet, seed: int) -> d
     return {name: score(Predictions(values, targets), BASELINE_METRICS) for name, values in said.items()}
 
 
-def majority(train: Examples, rows: int, labels: LabelSet) -> Array:
+def majority(train: Iterable[Labeled], rows: int, labels: LabelSet) -> Array:
     """The most frequent label (or set of labels) of the training rows, for every row."""
     most, _ = Counter(tuple(sorted(row.labels)) for row in train).most_common(1)[0]
     said = np.zeros((rows, len(labels.names)))

@@ -18,6 +18,8 @@ class DataFile:
 
     path: Path
     format: str
+    images: Path | None = None  # the folder that its rows may name images in, for an evaluation
+    store: Path | None = None  # into which links of that folder may lead
 
     def to_json(self) -> dict[str, str]:
         return {"path": str(self.path), "format": self.format}

@@ -25,7 +25,7 @@ def slices_of(judged: JudgedRows, settings: EvaluateSettings, columns: Columns) 
     Metrics are those asked for, or those that have intervals. What has no value on a slice is left out there.
     """
     names = settings.metrics or judged.counted.names
-    slices = {"length": _by_length(judged.lengths)}
+    slices = {"length": _by_length(judged.lengths)} if len(judged.lengths) else dict[str, dict[str, Array]]()
     slices |= {by: _by_value(values) for by, values in judged.groups.items()}
     slices |= {
         f"data.{by}" if by in slices else by: _by_value([values[number - 1] for number in judged.numbers])

@@ -26,9 +26,8 @@ from bedplate.kinds.base import (
 from bedplate.kinds.requests import Columns, Data, Device, JobRequest, names_of
 from bedplate_registry.errors import Refused
 from bedplate_registry.models import ModelVersion
-from bedplate_registry.tables import format_of, read_rows
+from bedplate_registry.tables import format_of
 from bedplate_serving.batch import check_output_format
-from bedplate_serving.predictors.image_files import is_path
 
 __all__ = ["EXAMPLE", "KIND", "BatchSettings"]
 
@@ -71,8 +70,8 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     data = DataRef.resolve(context.registry, request["input"], "input")
     columns = columns_given(request)
     data.check_columns(context.registry, task, columns, need_label=False, what="input")
-    if task == "image-classification" and not data.has_images:
-        _check_holds_images(context, data, columns.get("image", "image"))
+    if task == "image-classification":
+        data.check_holds_images(context.registry, columns.get("image", "image"), "input")
     output = Path(str(request["output"])).name
     check_output_format(task, format_of(output))
     threshold = request.get("error_threshold", -1)
@@ -91,18 +90,6 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "error_threshold": threshold,
         "device": choose_device(context.machine, request.get("device")),
     }
-
-
-def _check_holds_images(context: Context, data: DataRef, column: str) -> None:
-    """Raises Refused where the table of the data names files, which stayed with whoever sent it."""
-    first: dict[str, Any] = next(read_rows(data.path(context.registry), data.format, keep_bad=True), {})
-    if is_path(first.get(column)):
-        raise Refused(
-            f"input ({data.filename}): the column {column!r} holds paths of images, which did not come with it.",
-            hint="Put the table beside the images as metadata.csv, with the paths in the column file_name, and add the "
-            "folder: bedplate datasets add NAME FOLDER. Or give images as base64.",
-            code="images-missing",
-        )
 
 
 def _version(context: Context, name: str) -> ModelVersion:

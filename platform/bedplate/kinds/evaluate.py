@@ -86,7 +86,9 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     check_slices(DataFile(data.path(context.registry), data.format), wanted.slices)
     for ref, what in ((data, "data"), (train, "train")):
         if ref is not None:
-            ref.check_columns(context.registry, task, columns, need_label=True, what=what)
+            mapped = ref.check_columns(context.registry, task, columns, need_label=True, what=what)
+            if task == "image-classification":
+                ref.check_holds_images(context.registry, mapped["image"], what)
     return {
         "task": task,
         "model": model.ref,
@@ -129,6 +131,9 @@ def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
 
 
 def _command(context: Context, spec: Mapping[str, Any], folder: Path, epoch: int, lease: Lease) -> Command:
+    for part in ("data", "train"):
+        if spec[part]:
+            DataRef.from_json(spec[part]).images(context.registry)  # laid out for a worker, which only reads
     return worker("bedplate.workers.evaluate", context, folder, epoch, lay_out(context, _versions(context, spec)))
 
 

@@ -28,8 +28,8 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         task=spec["task"],
         **_folders(home, registry, "model", spec["model"]),
         **_folders(home, registry, "against", spec["against"]),
-        data=DataFile(data.path(registry), data.format),
-        train=DataFile(train.path(registry), train.format) if train else None,
+        data=_file(registry, data),
+        train=_file(registry, train) if train else None,
         columns=spec["columns"],
         settings=spec["settings"],
         device=spec["device"],
@@ -44,6 +44,10 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         **data.read_as(registry, spec["task"], spec["columns"], class_names),
     }
     return {"report": {**found.report, "predictions": predictions, "data": {**about, **found.report["data"]}}}
+
+
+def _file(registry: Registry, data: DataRef) -> DataFile:
+    return DataFile(data.path(registry), data.format, data.images(registry), registry.blobs.root)
 
 
 def _folders(home: Home, registry: Registry, which: str, ref: str | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ EXAMINERS = {
     "question-answering": "question_answering",
     "summarization": "summarization",
     "translation": "translation",
+    "image-classification": "image_classification",
 }
 
 # Tasks for which a base without a head can be evaluated, by a probe.

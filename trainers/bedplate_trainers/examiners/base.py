@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
+from bedplate_serving.predictors import BadItems, ItemError
 from bedplate_trainers.judged import JudgedRows
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.settings import EvaluateSettings
@@ -92,12 +94,27 @@ def in_chunks(
     reporter: Reporter,
     phase: str,
 ) -> list[Any]:
-    """What `score` says of each row, in their order; rows of like length are scored together."""
+    """What `score` says of each row, in their order; rows of like length are scored together.
+
+    Raises Refused, which names the row by its number, where the predictor does not take one.
+    """
     order = sorted(range(len(rows)), key=lambda place: length(rows[place]))
     found: list[Any] = [None] * len(rows)
     for at in range(0, len(order), CHUNK_ROWS):
         chunk = order[at : at + CHUNK_ROWS]
-        for place, said in zip(chunk, score([rows[place] for place in chunk]), strict=True):
+        for place, said in zip(chunk, _scored([rows[place] for place in chunk], score), strict=True):
             found[place] = said
         reporter.progress(phase, at + len(chunk), len(order), "rows")
     return found
+
+
+def _scored(rows: list[Any], score: Callable[[list[Any]], Sequence[Any]]) -> Sequence[Any]:
+    try:
+        return score(rows)
+    except (ItemError, BadItems) as error:
+        if len(rows) > 1:  # which of them it is shows one by one
+            for row in rows:
+                _scored([row], score)
+        why = error.errors[0][1] if isinstance(error, BadItems) else error.message
+        hint = error.hint if isinstance(error, ItemError) and error.hint else "Correct such rows, or take them out."
+        raise Refused(f"Row {rows[0].row}: {why.rstrip('.')}.", hint=hint, code="bad-rows") from error

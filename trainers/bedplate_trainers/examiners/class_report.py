@@ -12,7 +12,6 @@ from sklearn import metrics as sk
 from bedplate_trainers.calibration import calibration
 from bedplate_trainers.confidence import Counted, compare, of_labels, row_counts
 from bedplate_trainers.curves import curves
-from bedplate_trainers.data import Examples
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.labels import LabelSet
@@ -35,7 +34,7 @@ class Judged:
 
     kind: str  # model | probe
     labels: LabelSet
-    examples: Examples
+    examples: Any  # data.Examples or pictures.Pictures
     probabilities: Array
     seconds: float
     latency: Mapping[str, float] | None = None
@@ -79,7 +78,7 @@ class Judged:
 
     @property
     def lengths(self) -> Array:
-        return np.array([len(row.text) + len(row.pair or "") for row in self.examples])
+        return np.array(self.examples.lengths)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -104,19 +103,18 @@ class Judged:
         if many:
             sure, right = np.asarray(sure.min(axis=1)), np.asarray(right.all(axis=1))
         for row, said, sureness, is_right in zip(self.examples, self.predictions.chosen, sure, right, strict=True):
-            pair = {"sentence2": row.pair} if self.examples.is_pairs else {}
             target = list(row.labels) if many else row.labels[0]
             predicted = names[said.astype(bool)].tolist() if many else names[said]
-            yield RowPrediction(
-                row.row, {"sentence1": row.text, **pair}, target, predicted, float(sureness), bool(is_right)
-            )
+            yield RowPrediction(row.row, self.examples.inputs(row), target, predicted, float(sureness), bool(is_right))
 
 
-def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | None = None) -> dict[str, Any]:
+def make_report(
+    judged: Judged, settings: EvaluateSettings, columns: Columns | None = None, task: str = "text-classification"
+) -> dict[str, Any]:
     """The report of one classifier."""
     metrics, missing = _metrics(judged.predictions, settings.metrics)
     return report_of(
-        "text-classification",
+        task,
         kind=judged.kind,
         rows=len(judged.examples),
         seconds=judged.seconds,

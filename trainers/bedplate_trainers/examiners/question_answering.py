@@ -32,7 +32,7 @@ class Examiner:
 
     def judge(self, folder: Path, rows: QuestionRows, phase: str = "evaluate", derived: Path | None = None) -> Judged:
         """Where some questions have no answer, the model may say so, even if it does not where it is served."""
-        from bedplate_serving.predictors import ItemError, load_predictor
+        from bedplate_serving.predictors import load_predictor
         from bedplate_serving.predictors.question_answering import QuestionAnswerer
 
         predictor = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
@@ -40,10 +40,7 @@ class Examiner:
         parameters = self._parameters(predictor.defaults, rows)
 
         def answer(chunk: list[Any]) -> Sequence[Any]:
-            try:
-                found = predictor.predict([row.input for row in chunk], parameters)
-            except ItemError as error:
-                raise Refused(f"A row {error.message}.", hint="Divide such rows.", code="bad-rows") from error
+            found = predictor.predict([row.input for row in chunk], parameters)
             return [one if isinstance(one, list) else [one] for one in found]
 
         start = time.perf_counter()

@@ -17,7 +17,7 @@ import numpy as np
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
-from bedplate_trainers.data import Examples, check_pairs, read_examples
+from bedplate_trainers.data import check_pairs, read_examples
 from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.examiners.class_report import Judged, difference, make_report
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
@@ -36,24 +36,26 @@ Scorer = Callable[[Sequence[Any]], Any]
 class Examiner:
     """examiners.base.Examiner for classifiers."""
 
+    task: str = TASK
+
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
 
-    def read(self, file: DataFile, what: str) -> Examples:
+    def read(self, file: DataFile, what: str) -> Any:
         return read_examples(file, self._setup.columns, what, self._setup.settings.class_names)
 
-    def judge(self, folder: Path, rows: Examples, phase: str = "evaluate", derived: Path | None = None) -> Judged:
+    def judge(self, folder: Path, rows: Any, phase: str = "evaluate", derived: Path | None = None) -> Judged:
         """Labels that the model does not have are refused by name."""
         from bedplate_serving.predictors import load_predictor
 
-        predictor = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
+        predictor: Any = load_predictor(folder, self.task, device=self._setup.device, derived=derived)
         many = _config(folder).get("problem_type") == "multi_label_classification"
         labels = LabelSet(predictor.labels, many)
         rows = _in_words_of(labels, rows, "The data", self._setup.reporter)
         _check_fit(labels, rows, "the model")
         return self._score(rows, labels, "model", predictor.probabilities, phase)
 
-    def probe(self, folder: Path, rows: Examples, train: Examples) -> Judged:
+    def probe(self, folder: Path, rows: Any, train: Any) -> Judged:
         """What a linear model makes of the base's frozen features."""
         from bedplate_serving.predictors import load_predictor
 
@@ -72,7 +74,7 @@ class Examiner:
         return self._score(rows, labels, "probe", probabilities, "evaluate")
 
     def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
-        return make_report(judged, self._setup.settings, columns)
+        return make_report(judged, self._setup.settings, columns, self.task)
 
     def rows_of(self, judged: Judged) -> Judged:
         return judged
@@ -80,53 +82,63 @@ class Examiner:
     def difference(self, mine: Judged, other: Judged) -> dict[str, dict[str, float]]:
         return difference(mine, other, self._setup.settings)
 
-    def baselines(self, mine: Judged, train: Examples | None) -> dict[str, dict[str, float]]:
+    def baselines(self, mine: Judged, train: Any) -> dict[str, dict[str, float]]:
         """In the words of the model; a label that only the tested rows have is one that no baseline ever says."""
         if train is None:
             return {}
         reporter = self._setup.reporter
-        check_pairs({"The training data": train, "The data": mine.examples})
         _check_kind(train, "The training data", mine.examples, "the data")
         reporter.progress("baselines", 0, 1)
         if mine.kind == "model":
             train = _in_words_of(mine.labels, train, "The training data", reporter)
         tested = {name for row in mine.examples for name in row.labels}
         names = sorted_labels({*_learn(train).names, *tested})
-        found = baselines(train, mine.examples, LabelSet(names, train.multi_label), self._setup.settings.seed)
+        found = self.simple(train, mine.examples, LabelSet(names, train.multi_label))
         reporter.progress("baselines", 1, 1)
         return found
 
-    def _score(self, rows: Examples, labels: LabelSet, kind: str, scorer: Scorer, phase: str) -> Judged:
+    def simple(self, train: Any, rows: Any, labels: LabelSet) -> dict[str, dict[str, float]]:
+        """The metrics of what needs no model, by its name."""
+        check_pairs({"The training data": train, "The data": rows})
+        return baselines(train, rows, labels, self._setup.settings.seed)
+
+    def items(self, rows: Any, chunk: list[Any]) -> list[Any]:
+        """Rows as the predictor takes them."""
+        return [row.input for row in chunk]
+
+    def length(self, row: Any) -> int:
+        """What rows are scored in the order of."""
+        return len(row.text) + len(row.pair or "")
+
+    def _score(self, rows: Any, labels: LabelSet, kind: str, scorer: Scorer, phase: str) -> Judged:
         start = time.perf_counter()
         probabilities = self._scores(rows, scorer, phase)
         seconds = time.perf_counter() - start
-        latency = time_single([row.input for row in rows], scorer, self._setup.settings.latency_rows)
+        latency = time_single(
+            rows.rows, lambda chunk: scorer(self.items(rows, chunk)), self._setup.settings.latency_rows
+        )
         return Judged(kind, labels, rows, probabilities, seconds, latency)
 
-    def _scores(self, rows: Examples, scorer: Scorer, phase: str) -> Any:
+    def _scores(self, rows: Any, scorer: Scorer, phase: str) -> Any:
         """A line of numbers for each row, in their order."""
 
         def score(chunk: list[Any]) -> Sequence[Any]:
-            return [*scorer([row.input for row in chunk])]
+            return [*scorer(self.items(rows, chunk))]
 
-        found = in_chunks(rows.rows, _length, score, self._setup.reporter, phase)
+        found = in_chunks(rows.rows, self.length, score, self._setup.reporter, phase)
         return np.stack(found)
 
 
-def _length(row: Any) -> int:
-    return len(row.text) + len(row.pair or "")
-
-
-def _learn(train: Examples) -> LabelSet:
+def _learn(train: Any) -> LabelSet:
     return learn_labels([row.labels for row in train], train.multi_label)
 
 
-def _check_fit(labels: LabelSet, examples: Examples, of: str) -> None:
+def _check_fit(labels: LabelSet, examples: Any, of: str) -> None:
     _check_kind(examples, "The data", labels, of)
     labels.check(examples.found_labels, "The data", of)
 
 
-def _check_kind(examples: Examples, what: str, labels: LabelSet | Examples, of: str) -> None:
+def _check_kind(examples: Any, what: str, labels: Any, of: str) -> None:
     if examples.multi_label != labels.multi_label:
         kinds = ("one label a row", "a list of labels a row")
         raise Refused(
@@ -136,7 +148,7 @@ def _check_kind(examples: Examples, what: str, labels: LabelSet | Examples, of: 
         )
 
 
-def _in_words_of(labels: LabelSet, examples: Examples, what: str, reporter: Reporter) -> Examples:
+def _in_words_of(labels: LabelSet, examples: Any, what: str, reporter: Reporter) -> Any:
     """With the names of the model where the data has their numbers."""
     found = {name for row in examples for name in row.labels}
     if not numbers_stand_for_names(labels.names, found, what, reporter):

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
@@ -39,7 +38,7 @@ class Examiner:
 
     def judge(self, folder: Path, rows: TaggedRows, phase: str = "evaluate", derived: Path | None = None) -> Judged:
         """Tags that the model does not have are refused by name."""
-        from bedplate_serving.predictors import ItemError, load_predictor
+        from bedplate_serving.predictors import load_predictor
         from bedplate_serving.predictors.token_classification import TokenClassifier
 
         predictor = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
@@ -49,10 +48,7 @@ class Examiner:
         labels.check(rows.found_labels, "The data", "the model")
 
         def tag(chunk: list[Any]) -> Sequence[Any]:
-            try:
-                return predictor.tag_words([row.tokens for row in chunk])
-            except ItemError as error:
-                raise Refused(f"A row {error.message}.", hint="Divide such rows.", code="bad-rows") from error
+            return predictor.tag_words([row.tokens for row in chunk])
 
         start = time.perf_counter()
         found = in_chunks(rows.rows, lambda row: len(row.tokens), tag, self._setup.reporter, phase)
