@@ -66,7 +66,7 @@ class Intake:
             raise Refused(f"{kind_name} has no setting {TRIAL!r}.", hint="See: bedplate sweep", code="unknown-setting")
         own = {key: value for key, value in request.items() if key not in ("priority", "needs")}
         needs = _needs(request)
-        spec = kind.prepare(self._context, own)
+        spec = {**kind.prepare(self._context, own), **({"needs": needs} if needs else {})}
         demand = _with(kind.demand(self._context, spec), needs)
         never = impossible(self._context.machine.inventory(), demand)
         if never is not None:
@@ -164,6 +164,9 @@ class Intake:
         for child in step.resume:
             with suppress(Conflict):  # its owner was faster
                 self._store.resume(child)
+        for child, why in step.cancel:
+            with suppress(Conflict):  # it ended in this moment
+                self._store.ask_cancel(child, why=why)
         if step.error is not None:
             self._store.move(job, "failed", error=step.error)
         elif step.result is not None:

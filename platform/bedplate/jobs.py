@@ -240,6 +240,8 @@ class JobStore:
             raise Conflict(f"Job {job.id} is {job.state}: it cannot become {state}.", code="illegal-move")
         if job.state == "running":
             values = {"lease": None, "leased": None, "preempt": False, **values}
+        if state == "succeeded":
+            values = {"error": None, **values}  # it may have been asked to end, with a reason, too late
         if state in FINAL:
             values = {"finished": self._clock(), "waiting": None, "waiting_for": None, **values}
         update = (
@@ -272,14 +274,18 @@ class JobStore:
 
     # --- what users ask for ---
 
-    def ask_cancel(self, job_id: str) -> Job:
-        """Cancel at once what is queued; ask the scheduler to stop what is running. A final job is refused."""
+    def ask_cancel(self, job_id: str, *, why: Mapping[str, Any] | None = None) -> Job:
+        """Cancel at once what is queued; ask the scheduler to stop what is running. A final job is refused.
+
+        `why` is kept as its error, where it is not its owner who cancels it.
+        """
+        told = {"error": dict(why)} if why is not None else {}
         job = self.get(job_id)
         if job.is_final:
             raise Conflict(f"Job {job_id} is already {job.state}.", hint="There is nothing to cancel.")
-        if job.state == "queued" and self.move(job, "cancelled"):
+        if job.state == "queued" and self.move(job, "cancelled", **told):
             return self.get(job_id)
-        self._flag(job_id, cancel=True)
+        self._flag(job_id, cancel=True, **told)
         return self.get(job_id)
 
     def ask_preempt(self, job_id: str) -> None:
@@ -317,7 +323,7 @@ class JobStore:
             raise Conflict(f"Job {job_id} was queued again by another call.", hint="There is nothing more to do.")
         return self.get(job_id)
 
-    def _flag(self, job_id: str, **flags: bool) -> None:
+    def _flag(self, job_id: str, **flags: Any) -> None:
         with self._database.begin() as connection:
             connection.execute(
                 table.update().where(table.c.id == job_id, table.c.state.in_(("queued", "running"))).values(**flags)

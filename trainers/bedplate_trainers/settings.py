@@ -166,7 +166,7 @@ class EvaluateSettings:
     slices: tuple[str, ...] = names("columns of the data: metrics are given for each of their values as well")
     confidence_draws: int = integer(1000, 0, 100_000, "bootstrap draws for the 95 % intervals; 0: none")
     latency_rows: int = integer(50, 0, 10_000, "rows that are timed one at a time; 0: none")
-    seed: int = integer(42, 0, 2**32 - 1, "the seed of the bootstrap and of the paired test")
+    seed: int = integer(42, 0, 2**32 - 1, "the seed of the bootstrap, of the paired test, and of masks over raw texts")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], task: str = "text-classification") -> EvaluateSettings:

@@ -77,10 +77,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Step:
-    """What a job without a worker does next: submit others, queue some of them again, or end."""
+    """What a job without a worker does next: submit others, queue some of them again, cancel some, or end."""
 
     submit: tuple[tuple[str, dict[str, Any]], ...] = ()  # (kind, request), each once: their place is their client key
     resume: tuple[str, ...] = ()
+    cancel: tuple[tuple[str, dict[str, Any]], ...] = ()  # (job, why), which becomes the error of the job
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 

@@ -23,8 +23,9 @@ from bedplate_registry.inspection import read_config
 from bedplate_serving.predictors.base import ItemError
 from bedplate_serving.predictors.class_scores import scores_of
 from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head
-from bedplate_serving.predictors.encoders.windows import Span, WindowedEncoder, Windows, check_long_text
+from bedplate_serving.predictors.encoders.windows import WindowedEncoder, Windows, check_long_text
 from bedplate_serving.predictors.filled_text import FilledText
+from bedplate_serving.predictors.mask_parts import MaskedPart, around, neighbors
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
 from bedplate_serving.predictors.text import check_text, keys_of, kind_of, shown_key
 
@@ -86,13 +87,6 @@ class MaskedItem(NamedTuple):
     wanted: Wanted
 
 
-class MaskedPart(NamedTuple):
-    """As much of a text as one window holds."""
-
-    ids: Sequence[int]
-    masks: Sequence[int]  # their places in `ids`
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedWindows(Windows):
     wanted: Wanted
@@ -120,7 +114,8 @@ class MaskFiller(EncoderPredictor):
         self._room = encoder.context_length - self._windowed.frame.size
         self._tokenizer = self._windowed.tokenizer
         self.mask_token = self._checked_mask(encoder.mask_token, read_config(folder).get("vocab_size"))
-        self._mask_id = encoder.mask_token_id
+        assert encoder.mask_token_id is not None  # else it was refused
+        self.mask_token_id = encoder.mask_token_id
 
     def _checked_mask(self, token: str | None, vocabulary: Any) -> str:
         """Raises Refused: no-mask."""
@@ -159,9 +154,7 @@ class MaskFiller(EncoderPredictor):
     def parse(self, item: Any, parameters: Wanted | None = None) -> MaskedItem:
         if isinstance(item, MaskedItem):
             return item
-        text = check_long_text(_text(item), "text")
-        for alias in ALIASES:
-            text = text if alias == self.mask_token else text.replace(alias, self.mask_token)
+        text = self._with_own_masks(check_long_text(_text(item), "text"))
         count = text.count(self.mask_token)
         if not count:
             raise ItemError(f"has no mask: put {self.mask_token} where the word is missing")
@@ -172,18 +165,36 @@ class MaskFiller(EncoderPredictor):
             raise ItemError(f"has {count} masks, which with top_k {wanted.top_k} are more than {MAX_FILLINGS} answers")
         return MaskedItem(text, wanted)
 
+    def _with_own_masks(self, text: str) -> str:
+        for alias in ALIASES:
+            text = text if alias == self.mask_token else text.replace(alias, self.mask_token)
+        return text
+
     def encode(self, items: Sequence[MaskedItem]) -> list[MaskedWindows]:
         """Raises ItemError where the tokenizer sees no mask."""
         encodings = self._windowed.tokenize([item.text for item in items])
         return [self._windows(item, encoding.ids) for item, encoding in zip(items, encodings, strict=True)]
 
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text as the model reads them, without special ones; a mask is a `mask_token_id`."""
+        return [list(found.ids) for found in self._windowed.tokenize([self._with_own_masks(text) for text in texts])]
+
+    def probabilities(self, rows: Sequence[Sequence[int]]) -> list[Rows]:
+        """Of each row of `tokens`, what the model says of its masks: [masks, vocabulary]. Raises ItemError."""
+        found = self._windowed.run([self._windows(MaskedItem("", DEFAULT), ids) for ids in rows])
+        return [scores_of(np.concatenate(parts), "softmax") for parts in found]
+
+    def word(self, token: int) -> str:
+        """One token as a text."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False)).strip()
+
     def _windows(self, item: MaskedItem, ids: Sequence[int]) -> MaskedWindows:
-        frame, found = self._windowed.frame, [place for place, token in enumerate(ids) if token == self._mask_id]
+        frame, found = self._windowed.frame, [place for place, token in enumerate(ids) if token == self.mask_token_id]
         if not found:  # a tokenizer may read a mask within a word as something else
             raise ItemError(f"has no mask that the tokenizer reads as one: put blanks around {self.mask_token}")
         parts = []
-        for masks in _neighbors(found, self._room):
-            span = _around(masks, len(ids), self._room)
+        for masks in neighbors(found, self._room):
+            span = around(masks, len(ids), self._room)
             parts.append(MaskedPart(ids[span.start : span.end], [mask - span.start for mask in masks]))
         windows = [frame.window(part.ids, take=[mask + frame.lead for mask in part.masks]) for part in parts]
         return MaskedWindows(
@@ -260,26 +271,6 @@ def _text(item: Any) -> Any:
     if unknown := sorted(set(map(str, item)) - {"text", *IGNORED_KEYS}):
         raise ItemError(f"has the unknown key {shown_key(unknown[0])}; it takes 'text'")
     return item["text"]
-
-
-def _neighbors(masks: Sequence[int], room: int) -> list[list[int]]:
-    """The places of masks in groups that `room` tokens hold each."""
-    groups: list[list[int]] = []
-    for mask in masks:
-        if groups and mask - groups[-1][0] < room:
-            groups[-1].append(mask)
-        else:
-            groups.append([mask])
-    return groups
-
-
-def _around(masks: Sequence[int], count: int, room: int) -> Span:
-    """The part of a text of `count` tokens that is read: all of it, or `room` tokens with the masks in their middle."""
-    if count <= room:
-        return Span(0, count)
-    width = masks[-1] + 1 - masks[0]
-    start = min(max(masks[0] - (room - width) // 2, 0), count - room)
-    return Span(start, start + room)
 
 
 def _top(scores: Rows, wanted: Wanted) -> list[tuple[int, float]]:

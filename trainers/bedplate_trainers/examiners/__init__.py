@@ -19,6 +19,7 @@ EXAMINERS = {
     "question-answering": "question_answering",
     "summarization": "summarization",
     "translation": "translation",
+    "fill-mask": "fill_mask",
     "image-classification": "image_classification",
 }
 

@@ -27,18 +27,20 @@ Array = np.ndarray[Any, Any]
 class Predictions:
     """For each mask the rank of the right token, from 1, and its natural log-probability where that is known.
 
-    A rank of infinity is a token that the model cannot say.
+    A rank of infinity is a token that the model cannot say. `rows` are the masks' rows, for messages; without them
+    the masks count from 1.
     """
 
     ranks: Array | Sequence[float]  # [masks]
     log_probabilities: Array | Sequence[float] | None = None  # [masks]
+    rows: Sequence[int] | None = None  # [masks]
 
     def __post_init__(self) -> None:
         ranks = np.asarray(self.ranks, dtype=np.float64)
         bad = np.flatnonzero(~(ranks >= 1))
         if len(bad):
             raise Refused(
-                f"Row {bad[0] + 1} has the rank {ranks[bad[0]]:g}.", hint="Ranks count from 1.", code="bad-rows"
+                f"Row {self.row(bad[0])} has the rank {ranks[bad[0]]:g}.", hint="Ranks count from 1.", code="bad-rows"
             )
         object.__setattr__(self, "ranks", ranks)
         if self.log_probabilities is not None:
@@ -47,6 +49,10 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.ranks)
+
+    def row(self, mask: int) -> int:
+        """The number of a mask's row."""
+        return int(mask) + 1 if self.rows is None else self.rows[mask]
 
 
 def rank(scores: Array, answers: Array) -> Array:
@@ -64,7 +70,7 @@ def _pseudo_perplexity(predictions: Predictions) -> float:
     values = np.asarray(predictions.log_probabilities)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        raise Undefined(f"row {bad[0] + 1} has the log-probability {values[bad[0]]}")
+        raise Undefined(f"row {predictions.row(bad[0])} has the log-probability {values[bad[0]]}")
     with np.errstate(over="ignore"):
         return float(np.exp(-values.mean()))
 
