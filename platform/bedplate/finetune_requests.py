@@ -33,6 +33,7 @@ def request_of(job: Mapping[str, Any]) -> dict[str, Any]:
         **({"device": spec["device"]} if spec["device"] != "auto" else {}),
         **({"processes": spec["processes"]} if spec["processes"] != 1 else {}),
         **({"priority": job["priority"]} if job["priority"] else {}),
+        **({"needs": dict(spec["needs"])} if spec.get("needs") else {}),
     }
 
 

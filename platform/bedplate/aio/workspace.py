@@ -223,14 +223,15 @@ class RemoteWorkspace:
         *,
         task: str,
         train: str | Path,
-        search: Mapping[str, Sequence[Any]],
+        search: Mapping[str, Sequence[Any] | Mapping[str, Any]],
         output: str,
         **options: Any,
     ) -> Job:
         """Submit fine-tunes over the values of `search`, {setting: [values]}; the best one's model is registered.
 
-        Options: method, trials, seed (which ones the method random tries), metric, parallel, and those of a fine-tune;
-        a fixed seed of training is settings={"seed": …}.
+        For the methods random and tpe a setting may have a range: {"from": 1e-5, "to": 1e-3, "scale": "log"}. Options:
+        method, trials, seed (of the draws of random and tpe), budget ("2h", or seconds), prune ("median"), metric,
+        parallel, and those of a fine-tune; a fixed seed of training is settings={"seed": …}.
         """
         return await self.submit("sweep", await self._sweep_request(model, task, train, search, output, options))
 
@@ -240,7 +241,7 @@ class RemoteWorkspace:
         *,
         task: str,
         train: str | Path,
-        search: Mapping[str, Sequence[Any]],
+        search: Mapping[str, Sequence[Any] | Mapping[str, Any]],
         output: str,
         **options: Any,
     ) -> dict[str, Any]:
@@ -253,11 +254,11 @@ class RemoteWorkspace:
         model: Model | str,
         task: str,
         train: str | Path,
-        search: Mapping[str, Sequence[Any]],
+        search: Mapping[str, Sequence[Any] | Mapping[str, Any]],
         output: str,
         options: dict[str, Any],
     ) -> dict[str, Any]:
-        known = ("method", "trials", "seed", "metric", "parallel")
+        known = ("method", "trials", "seed", "budget", "prune", "metric", "parallel")
         own = {name: options.pop(name) for name in known if name in options}
         return {**await self._finetune_request(model, task, train, output, options), **own, "search": dict(search)}
 

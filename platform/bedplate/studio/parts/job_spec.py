@@ -24,7 +24,7 @@ SETTINGS = (
 )
 SPLITS = ("train", "validation", "test", "data", "input")
 MODELS = ("model", "against", "base")
-ELSEWHERE = {*SPLITS, *MODELS, "splits", "columns", "settings", "forecast", "trials", "search", "files"}
+ELSEWHERE = {*SPLITS, *MODELS, "splits", "columns", "settings", "forecast", "trials", "search", "files", "needs"}
 EXPLAINED = {
     one.name: str(one.metadata["doc"]) for kind in (EvaluateSettings, FinetuneSettings) for one in fields(kind)
 }
