@@ -67,7 +67,8 @@ def why_hopeless(
     if best >= median if greater_is_better else best <= median:
         return None
     side = "below" if greater_is_better else "above"
-    text = f"At {_when(mine[-1])} its {metric} {best:.4g} was {side} the median {median:.4g} of {len(compared)} trials."
+    came = f"By {_when(mine[-1])} its {metric} had come to {best:.4g}"
+    text = f"{came}, {side} the median {median:.4g} of {len(compared)} trials."
     hint = "The sweep ended it early (prune). To see it through: bedplate jobs resume, with its id."
     return {"code": PRUNED, "message": text, "hint": hint, "metric": best, "evaluation": number}
 

@@ -175,7 +175,7 @@ _DESCRIBED = (
         pipeline_tags=("text-generation", "conversational"),
         architectures=("ForCausalLM", "LMHeadModel"),
         head_tensors=(),
-        keys=(Key("prompt"), Key("completion", is_label=True)),
+        keys=(Key("prompt"), Key("completion", required=False, is_label=True)),
         metrics=("perplexity", *_ROUGE, *_BLEU[:5]),
     ),
     Task(

@@ -10,90 +10,33 @@ from typing import Any
 import pytest
 
 import bedplate
-from bedplate.compute import GIB, Inventory, Lease
+from bedplate.compute import GIB
 from bedplate.job_folder import JobFolder
 from bedplate.jobs import Job
-from bedplate.machine import SimulatedMachine
-from bedplate.settings import Settings
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
-from bedplate_registry.importing import prepare_folder_import
-from bedplate_registry.models import ModelDraft
 from bedplate_registry.names import Name
-from bedplate_registry.progress import SILENT
 from bedplate_serving.log_lines import last_event
 from harness import bedplate_home, run_cli, write_messages
-
-TASK = "text-classification"
-COLUMNS = {"sentence1": "text", "label": "intent"}
-RATES = {"learning_rate": [1e-4, "3e-4"]}
-ROOMY = Inventory(cores=4, memory_bytes=8 * GIB, memory_free_bytes=8 * GIB)
-LEASE = Lease(cores=1, memory_bytes=GIB)
-FIGURES = {"report": None, "rows": {}, "steps": 4, "best_step": 4, "seconds": 1.0, "samples_per_second": 9.0}
+from played_sweeps import (
+    RATES,
+    TASK,
+    advance,
+    claim,
+    fail,
+    request,
+    start,
+    states,
+    succeed,
+    sweep_workspace,
+    trials_of,
+)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, models: Path) -> Iterator[Workspace]:
-    """A workspace with a base, `tiny`, and a dataset, `tickets`; its loop does not run."""
-    settings = Settings.from_environment({"BEDPLATE_HOME": str(tmp_path / "home")})
-    made = Workspace(settings, address=None, machine=SimulatedMachine(ROOMY))
-    base = prepare_folder_import(
-        made.registry, models / "encoder", name=Name.parse("tiny"), check=lambda folder, facts: {}, reporter=SILENT
-    )
-    assert isinstance(base, ModelDraft)
-    made.registry.models.publish(base)
-    made.registry.datasets.add(Name.parse("tickets"), write_messages(tmp_path / "tickets.csv", 40), "tickets.csv")
-    yield made
-    made.database.close()
-
-
-def request(**changes: Any) -> dict[str, Any]:
-    given = {"model": "tiny", "task": TASK, "train": "tickets", "columns": COLUMNS, "output": "best", "search": RATES}
-    return {**given, **changes}
-
-
-def start(workspace: Workspace, **changes: Any) -> Job:
-    """A sweep that runs and has not been moved on yet."""
-    sweep = workspace.submit("sweep", request(**changes), owner="ann")
-    return claim(workspace, sweep)
-
-
-def claim(workspace: Workspace, job: Job) -> Job:
-    claimed = workspace.jobs.claim(workspace.jobs.get(job.id), LEASE)
-    assert claimed is not None
-    return claimed
-
-
-def advance(workspace: Workspace, sweep: Job) -> Job:
-    workspace.intake.advance(workspace.jobs.get(sweep.id))
-    return workspace.jobs.get(sweep.id)
-
-
-def trials_of(workspace: Workspace, sweep: Job) -> list[Job]:
-    return workspace.jobs.find(parent=sweep.id)[::-1]
-
-
-def states(workspace: Workspace, sweep: Job) -> list[str]:
-    return [trial.state for trial in trials_of(workspace, sweep)]
-
-
-def succeed(workspace: Workspace, trial: Job, accuracy: float) -> None:
-    """Play the worker of a trial and the end that the scheduler makes of it."""
-    running = claim(workspace, trial)
-    draft = ModelDraft.to_json(workspace.registry.models.get("tiny"))
-    draft |= {"name": "best", "lineage": {"job": trial.id}, "facts": {**draft["facts"], "task": TASK}}
-    result = {**FIGURES, "draft": draft, "metrics": {"accuracy": accuracy, "log_loss": 1 - accuracy}}
-    folder = workspace.job_folder(trial.id)
-    folder.create(running.spec)
-    (folder.path / "model").mkdir()
-    (folder.path / f"result-{running.epoch}.json").write_text(json.dumps(result))
-    workspace.jobs.move(running, "succeeded", result=workspace.attempts.finish(running, result))
-
-
-def fail(workspace: Workspace, trial: Job) -> None:
-    running = claim(workspace, trial)
-    workspace.job_folder(trial.id).create(running.spec)
-    workspace.jobs.move(running, "failed", error={"code": "no", "message": "Out of memory.", "hint": "Buy some."})
+    with sweep_workspace(tmp_path, models) as made:
+        yield made
 
 
 # --- the request

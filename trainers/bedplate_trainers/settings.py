@@ -163,6 +163,9 @@ class EvaluateSettings:
         AUTO, 1, 512, "the longest answer, in tokens; auto: as served", auto=True, tasks=("question-answering",)
     )
     n_best_size: int = integer(20, 1, 100, "answers that a report shows of a wrong row", tasks=("question-answering",))
+    max_new_tokens: int | Auto = integer(
+        AUTO, 1, 100_000, "the longest text, in tokens; auto: as served", auto=True, tasks=("text-generation",)
+    )
     slices: tuple[str, ...] = names("columns of the data: metrics are given for each of their values as well")
     confidence_draws: int = integer(1000, 0, 100_000, "bootstrap draws for the 95 % intervals; 0: none")
     latency_rows: int = integer(50, 0, 10_000, "rows that are timed one at a time; 0: none")

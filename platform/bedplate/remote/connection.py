@@ -48,9 +48,10 @@ class Connection:
     is one that only reads and was cut off. Several threads may share one.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, client: Client | None = None) -> None:
+        """`client` is what sends, where it is not the usual one."""
         self._target = target
-        self._client: Client = client_for(target.url, socket=target.socket, token=target.token)
+        self._client: Client = client or client_for(target.url, socket=target.socket, token=target.token)
         self._scorers: dict[str | None, Client] = {}
         self.token = target.token
 

@@ -61,15 +61,14 @@ class _Inside(Connection):
     """Requests to this very server, without a socket between."""
 
     def __init__(self, request: Request, rest: FastAPI, scoring_socket: str) -> None:
-        super().__init__(Target(_origin(request)))
-        cookie = request.cookies.get(COOKIE, "")
-        self._client = httpx.AsyncClient(
+        client = httpx.AsyncClient(
             base_url=_origin(request),
             transport=httpx.ASGITransport(app=rest, raise_app_exceptions=False),
             headers=_headers(request.headers),
-            cookies={COOKIE: cookie},
+            cookies={COOKIE: request.cookies.get(COOKIE, "")},
             timeout=60.0,
         )
+        super().__init__(Target(_origin(request)), client)
         self._csrf: str | None = None
         self._socket = scoring_socket
 

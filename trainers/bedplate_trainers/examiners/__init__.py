@@ -20,6 +20,7 @@ EXAMINERS = {
     "summarization": "summarization",
     "translation": "translation",
     "fill-mask": "fill_mask",
+    "text-generation": "text_generation",
     "image-classification": "image_classification",
 }
 

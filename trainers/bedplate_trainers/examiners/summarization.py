@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from bedplate_trainers.examiners.writing import WritingExaminer, Written
+from bedplate_trainers.metrics.summarization import Predictions
 from bedplate_trainers.text_pairs import TextPairs
 
-__all__ = ["Examiner"]
+__all__ = ["Examiner", "rouge_counts", "rouge_figures"]
 
 Array = np.ndarray[Any, Any]
 MEASURED = ("rouge1", "rouge2", "rougeL")
@@ -27,12 +28,10 @@ class Examiner(WritingExaminer):
     margin = 0.1  # of rougeL
 
     def counts(self, judged: Written) -> Array:
-        """1, and the F-measures of the row."""
-        scores = [judged.predictions.rows(name) for name in MEASURED]
-        return np.stack([np.ones(len(judged.rows)), *scores], axis=1)
+        return rouge_counts(judged.predictions)
 
     def figures(self, sums: Array) -> Mapping[str, Array]:
-        return {name: sums[:, 1 + place] / sums[:, 0] for place, name in enumerate(MEASURED)}
+        return rouge_figures(sums)
 
     def row_scores(self, judged: Written) -> tuple[str, Array]:
         return "rougeL", judged.predictions.rows("rougeL")
@@ -41,6 +40,17 @@ class Examiner(WritingExaminer):
         """The first sentences of the document, as many as training summaries have."""
         count = round(statistics.median(len(_sentences(row.target)) for row in train)) if train else LEAD
         return "lead", [" ".join(_sentences(row.source)[:count]) for row in rows]
+
+
+def rouge_counts(predictions: Predictions) -> Array:
+    """Of each row 1, and its F-measures: [rows, 4]."""
+    scores = [predictions.rows(name) for name in MEASURED]
+    return np.stack([np.ones(len(predictions)), *scores], axis=1)
+
+
+def rouge_figures(sums: Array) -> Mapping[str, Array]:
+    """Means over rows, of summed counts: [draws, 4] -> name: [draws]."""
+    return {name: sums[:, 1 + place] / sums[:, 0] for place, name in enumerate(MEASURED)}
 
 
 def _sentences(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from bedplate_trainers.examiners.writing import WritingExaminer, Written
 from bedplate_trainers.text_pairs import TextPairs
 
-__all__ = ["Examiner"]
+__all__ = ["Examiner", "bleu_counts", "bleu_figures"]
 
 Array = np.ndarray[Any, Any]
 
@@ -28,22 +28,10 @@ class Examiner(WritingExaminer):
         return {name: code for name, code in given.items() if code}
 
     def counts(self, judged: Written) -> Array:
-        """Of each row: n-grams that are right and all of them, for n = 1 … 4, then its length and the reference's."""
-        from sacrebleu.metrics import BLEU
-
-        metric = BLEU(tokenize=judged.predictions.tokenizer, effective_order=True)
-        rows = zip(judged.texts, judged.rows, strict=True)
-        scores = [metric.sentence_score(text, [row.target]) for text, row in rows]
-        return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.float64)
+        return bleu_counts(judged.texts, [row.target for row in judged.rows], judged.predictions.tokenizer)
 
     def figures(self, sums: Array) -> Mapping[str, Array]:
-        from sacrebleu.metrics import BLEU
-
-        found = [
-            BLEU.compute_bleu(row[:4], row[4:8], row[8], row[9], smooth_method="exp").score
-            for row in sums.astype(int).tolist()
-        ]
-        return {"bleu": np.minimum(np.array(found), 100.0)}
+        return bleu_figures(sums)
 
     def row_scores(self, judged: Written) -> tuple[str, Array]:
         from sacrebleu.metrics import CHRF
@@ -54,3 +42,23 @@ class Examiner(WritingExaminer):
     def without_model(self, rows: TextPairs, train: TextPairs | None) -> tuple[str, list[str]]:
         """The source as it is: names and numbers are often right."""
         return "copy", [row.source for row in rows]
+
+
+def bleu_counts(texts: Sequence[str], targets: Sequence[str], tokenizer: str) -> Array:
+    """[rows, 10]: n-grams that are right and all of them, for n = 1 … 4, then the row's length and the reference's."""
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(tokenize=tokenizer, effective_order=True)
+    scores = [metric.sentence_score(text, [target]) for text, target in zip(texts, targets, strict=True)]
+    return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.float64)
+
+
+def bleu_figures(sums: Array) -> Mapping[str, Array]:
+    """BLEU of summed counts: [draws, 10] -> name: [draws]."""
+    from sacrebleu.metrics import BLEU
+
+    found = [
+        BLEU.compute_bleu(row[:4], row[4:8], row[8], row[9], smooth_method="exp").score
+        for row in sums.astype(int).tolist()
+    ]
+    return {"bleu": np.minimum(np.array(found), 100.0)}
