@@ -14,7 +14,9 @@ from bedplate.aio.models import Model
 from bedplate.aio.seam import sleep, to_thread
 from bedplate.caller import writable
 from bedplate.console import job_progress
+from bedplate.exported_runs import runs_of
 from bedplate.records import Record
+from bedplate.run_export import check_tool, export_runs
 from bedplate.tables import Table
 from bedplate.text_streams import Event, Lines
 from bedplate.wire import url_path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Jobs", "new_key"]
 
 POLL_SECONDS = 0.25
+MANY = 10_000  # more trials than a sweep has
 
 
 class Job(Record):
@@ -167,6 +170,20 @@ class Job(Record):
     async def metrics(self) -> Table[dict[str, Any]]:
         """Every step that was logged, each once, across attempts."""
         return Table(await self._ws.connection.items(url_path("jobs", self.id, "metrics")))
+
+    async def export(self, tool: str, folder: str | Path) -> Path:
+        """Write a fine-tune, or a sweep with its trials, for `tensorboard` or `mlflow`, into a folder of the caller's.
+
+        Raises Refused for another kind of job, another tool, and one that is not installed; Conflict where the folder
+        has the run already.
+        """
+        check_tool(tool)
+        trials = []
+        if self.kind == "sweep":
+            for found in reversed(await self._ws.jobs.list(parent=self.id, archived=None, limit=MANY)):
+                trial = Job(self._ws, found.data)
+                trials.append((trial.data, await trial.metrics()))
+        return await to_thread(export_runs, tool, runs_of(self.data, await self.metrics(), trials), folder)
 
     @overload
     async def logs(self, tail: int = 200, *, follow: Literal[False] = False) -> str: ...

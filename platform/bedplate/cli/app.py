@@ -14,6 +14,7 @@ from bedplate.cli.collect import gc
 from bedplate.cli.compute import compute
 from bedplate.cli.deploy import deploy, score
 from bedplate.cli.evaluate import evaluate
+from bedplate.cli.export import export
 from bedplate.cli.finetune import finetune
 from bedplate.cli.import_model import import_
 from bedplate.cli.leaderboard import leaderboard
@@ -53,6 +54,7 @@ app = typer.Typer(
 for group in (models, datasets, endpoints, jobs, users, keys, audit):
     app.add_typer(group.app)
 models.app.command()(gc)
+jobs.app.command()(export)
 for name, command in COMMANDS.items():
     app.command(name)(command)
 
