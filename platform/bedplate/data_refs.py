@@ -27,8 +27,9 @@ class DataRef:
     has_images: bool = False  # the dataset's table names images by their paths in its folder
 
     @classmethod
-    def resolve(cls, registry: Registry, value: object, what: str) -> DataRef:
-        """From `{"upload": sha256, "filename": name}`, or from a dataset reference as text.
+    def resolve(cls, registry: Registry, value: object, what: str, *, lines: bool = False) -> DataRef:
+        """From `{"upload": sha256, "filename": name}`, or from a dataset reference as text. With `lines`, an upload may
+        be a .txt as well.
 
         Raises Refused, NotFound or Unavailable, which name `what` the data was for.
         """
@@ -51,7 +52,8 @@ class DataRef:
         sha256, filename = str(value["upload"]), str(value["filename"])
         if not (registry.blobs.keep(sha256) and registry.blobs.is_sound(sha256)):
             raise NotFound(f"The upload {sha256!r} for {what} is not here.", hint="Upload the file first.")
-        return cls(sha256, Path(filename).name, format_of(filename))
+        is_lines = lines and filename.lower().endswith(".txt")
+        return cls(sha256, Path(filename).name, "txt" if is_lines else format_of(filename))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DataRef:

@@ -14,7 +14,8 @@ from bedplate_registry.tasks import architecture_of, get_task
 
 from .changes import changes
 from .examiners import PROBED, Examiner, Setup, get_examiner
-from .messages import EvaluateRequest
+from .messages import DataFile, EvaluateRequest
+from .predicted import read_predicted
 from .row_predictions import RowFile
 from .settings import EvaluateSettings
 from .slice_columns import read_columns
@@ -42,17 +43,19 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
     task = get_task(request.task).name
     settings = EvaluateSettings.from_mapping(request.settings, task)
     examiner = get_examiner(Setup(task, request.columns, request.device, reporter, settings))
-    models = [(request.model_dir, request.model_derived)]
-    if request.against_dir:
-        models.append((request.against_dir, request.against_derived))
+    given = ((request.model_dir, request.model_derived), (request.against_dir, request.against_derived))
+    models = [(folder, derived) for folder, derived in given if folder is not None]
     _check_bases([folder for folder, _ in models], request)
     reporter.progress("load", 0, 1)
     rows = examiner.read(request.data, "The data")
     train = examiner.read(request.train, "The training data") if request.train else None
     columns = read_columns(request.data, settings.slices)
 
-    mine, *others = [_judge(examiner, task, folder, derived, rows, train) for folder, derived in models]
+    said = [] if request.predictions is None else [_said(examiner, request.predictions, task, rows)]
+    mine, *others = said + [_judge(examiner, task, folder, derived, rows, train) for folder, derived in models]
     report, judged = examiner.report(mine, columns), examiner.rows_of(mine)
+    if said:
+        report |= {"kind": "predictions", "seconds": None, "samples_per_second": None}
     report["baselines"] = examiner.baselines(mine, train)
     for other in others:
         whole = examiner.report(other, columns)
@@ -73,6 +76,10 @@ def _judge(examiner: Examiner, task: str, folder: Path, derived: Path | None, ro
     if has_head(folder, task):
         return examiner.judge(folder, rows, derived=derived)
     return examiner.probe(folder, rows, train)
+
+
+def _said(examiner: Examiner, file: DataFile, task: str, rows: Any) -> Any:
+    return examiner.said(rows, read_predicted(file, task, len(rows)))
 
 
 def _check_bases(folders: Sequence[Path], request: EvaluateRequest) -> None:

@@ -88,10 +88,13 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """An evaluation of one model, or of two on the same rows. A base needs `train`: its probe learns from it."""
+    """An evaluation of one model, or of two on the same rows. A base needs `train`: its probe learns from it.
+
+    In place of a model there may be `predictions` that somebody else made, one for each row of the data.
+    """
 
     task: str
-    model_dir: Path
+    model_dir: Path | None
     data: DataFile
     columns: dict[str, str]
     against_dir: Path | None = None
@@ -100,18 +103,17 @@ class EvaluateRequest:
     device: str = AUTO
     model_derived: Path | None = None  # what was derived of each, as predictors take it
     against_derived: Path | None = None
+    predictions: DataFile | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {name: _plain(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> EvaluateRequest:
-        train = value.get("train")
         folders = ("model_dir", "against_dir", "model_derived", "against_derived")
         parsed = {
             **{name: Path(value[name]) for name in folders if value.get(name)},
-            "data": DataFile.from_json(value["data"]),
-            "train": DataFile.from_json(train) if train else None,
+            **{name: DataFile.from_json(value[name]) for name in ("data", "train", "predictions") if value.get(name)},
         }
         return cls(**{**value, **parsed})
 

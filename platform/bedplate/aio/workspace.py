@@ -176,21 +176,24 @@ class RemoteWorkspace:
 
     async def evaluate(
         self,
-        model: Model | str,
+        model: Model | str | None,
         *,
         data: str | Path,
         task: str | None = None,
+        predictions: str | Path | None = None,
         against: Model | str | None = None,
         train: str | Path | None = None,
         **options: Any,
     ) -> Job:
         """Submit an evaluation on a file or dataset, `against` another model on the same rows; a base needs `train`.
 
-        Options: columns, settings, device, priority, needs.
+        With None for the model, `predictions` is a file that has one for each row, and the task must be told.
+        Options: columns, settings, name (of the predictions), device, priority, needs.
         """
         request = {
-            "model": _ref(model),
-            "task": task or await self._task_of(model),
+            "model": _ref(model) if model is not None else None,
+            "predictions": await self.data(predictions) if predictions is not None else None,
+            "task": task or (await self._task_of(model) if model is not None else None),
             "data": await self.data(data),
             "against": _ref(against) if against is not None else None,
             "train": await self.data(train) if train is not None else None,

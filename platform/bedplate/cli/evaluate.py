@@ -34,9 +34,15 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="REF")],
     data: Annotated[str, typer.Option("--data", help="A file or dataset to measure on.")],
+    model: Annotated[
+        str | None, typer.Argument(metavar="[REF]", help="Left out with --from-predictions.", show_default=False)
+    ] = None,
     task: TaskOption = None,
+    from_predictions: Annotated[
+        str | None, typer.Option(help="In place of a model: a file with what was predicted for each row.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What those predictions are called.")] = None,
     against: Annotated[str | None, typer.Option(help="Another model, on the same rows.")] = None,
     train: Annotated[str | None, typer.Option(help="Training data: needed for a base, gives baselines.")] = None,
     predictions: Annotated[
@@ -52,13 +58,15 @@ def evaluate(
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """Evaluate a model; a base by a probe (frozen features and a logistic regression)."""
+    """Evaluate a model, or a file of predictions; a base by a probe (frozen features and a logistic regression)."""
     if predictions is not None:
         _check_target(predictions, detach=detach)
     ws = connect(home, url)
     settings = parse_values(pairs(set or (), "--set"))
     job = ws.evaluate(
         model,
+        predictions=from_predictions,
+        **({"name": name} if name else {}),
         data=data,
         task=task,
         against=against,

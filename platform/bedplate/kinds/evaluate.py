@@ -1,4 +1,4 @@
-"""Evaluate a model on data, alone or against another one; a base by a probe."""
+"""Evaluate a model on data, alone or against another one; a base by a probe; a file of predictions as a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from bedplate.compute import Demand, Lease
+from bedplate.compute import GIB, Demand, Lease
 from bedplate.data_refs import DataRef
 from bedplate.kinds.base import (
     Command,
@@ -30,6 +30,7 @@ from bedplate_registry.models import ModelVersion
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.examiners import PROBED
 from bedplate_trainers.messages import DataFile
+from bedplate_trainers.predicted import COLUMNS, check_predicted
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import check_slices
 
@@ -39,7 +40,7 @@ SETTINGS = f"Any of: {', '.join(field.name for field in fields(EvaluateSettings)
 
 
 class EvaluateRequest(JobRequest):
-    """Evaluate a model on data, alone or against another one."""
+    """Evaluate a model on data, alone or against another one; or predictions that are there already."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -56,7 +57,13 @@ class EvaluateRequest(JobRequest):
     )
 
     kind: Literal["evaluate"]
-    model: str
+    model: Annotated[str | None, Field(description="Needed unless there are predictions.")] = None
+    predictions: Annotated[
+        Data | None, Field(description="In place of a model: what was predicted for each row. A .txt is taken, too.")
+    ] = None
+    name: Annotated[
+        str | None, Field(min_length=1, max_length=100, description="What the predictions are called; else their file.")
+    ] = None
     task: str
     data: Data
     against: Annotated[str | None, Field(description="Another model, on the same rows.")] = None
@@ -73,8 +80,9 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     check_keys("evaluate", request, required=REQUIRED, optional=OPTIONAL)
     task = get_task(str(request["task"])).name
     models = context.registry.models
-    model = models.get(str(request["model"]))
-    against = models.get(str(request["against"])) if request.get("against") else None
+    _check_subject(request)
+    model, against = (models.get(str(request[name])) if request.get(name) else None for name in ("model", "against"))
+    predictions = _predictions(context, request, task)
     data = DataRef.resolve(context.registry, request["data"], "data")
     train = DataRef.resolve(context.registry, request["train"], "train") if request.get("train") else None
     for version in (model, against):
@@ -91,7 +99,9 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
                 ref.check_holds_images(context.registry, mapped["image"], what)
     return {
         "task": task,
-        "model": model.ref,
+        "model": model.ref if model else None,
+        "predictions": predictions.to_json() if predictions else None,
+        "name": request.get("name") or (predictions.filename if predictions else None),
         "against": against.ref if against else None,
         "data": data.to_json(),
         "train": train.to_json() if train else None,
@@ -99,6 +109,31 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "settings": settings,
         "device": choose_device(context.machine, request.get("device")),
     }
+
+
+def _check_subject(request: Mapping[str, Any]) -> None:
+    """Raises Refused unless there is either a model or predictions, and a name for no model."""
+    if bool(request.get("model")) == bool(request.get("predictions")):
+        both = request.get("model")
+        raise Refused(
+            "evaluate takes a model or predictions, and not both." if both else "evaluate needs 'model'.",
+            hint="Leave one of them out." if both else "Give a model, or predictions: a file with one for each row.",
+            code="bad-setting" if both else "missing-setting",
+        )
+    if request.get("name") and request.get("model"):
+        hint = "A model has a name: leave it out."
+        raise Refused(f"name={request['name']!r} is for predictions.", hint=hint, code="bad-setting")
+
+
+def _predictions(context: Context, request: Mapping[str, Any], task: str) -> DataRef | None:
+    """Raises Refused where the file has no column for what was predicted, or the task is not evaluated."""
+    if not request.get("predictions"):
+        return None
+    if task not in COLUMNS:
+        raise Refused(f"{task} cannot be evaluated.", hint=f"It can be: {', '.join(COLUMNS)}.", code="no-recipe")
+    ref = DataRef.resolve(context.registry, request["predictions"], "predictions", lines=True)
+    check_predicted(DataFile(ref.path(context.registry), ref.format), task)
+    return ref
 
 
 def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> None:
@@ -126,7 +161,10 @@ def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> Non
 
 
 def _demand(context: Context, spec: Mapping[str, Any]) -> Demand:
-    largest = max(_versions(context, spec), key=lambda version: version.loaded_bytes)
+    versions = _versions(context, spec)
+    if not versions:
+        return Demand(cores=1, memory_bytes=2 * GIB)
+    largest = max(versions, key=lambda version: version.loaded_bytes)
     return scoring_demand(context, largest, spec["device"])
 
 
@@ -141,8 +179,13 @@ def _versions(context: Context, spec: Mapping[str, Any]) -> list[ModelVersion]:
     return [context.registry.models.get(ref) for ref in (spec["model"], spec["against"]) if ref]
 
 
+def called(name: str) -> str:
+    """What reports and leaderboards call a file of predictions. No model's name has a blank."""
+    return f"{name} (predictions)"
+
+
 def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    report = {**result["report"], "model": spec["model"]}
+    report = {**result["report"], "model": spec["model"] or called(spec["name"])}
     if report.get("against"):
         report["against"] = {**report["against"], "model": spec["against"]}
     return {

@@ -24,12 +24,14 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     registry = Registry(home.registry)
     data = DataRef.from_json(spec["data"])
     train = DataRef.from_json(spec["train"]) if spec["train"] else None
+    said = DataRef.from_json(spec["predictions"]) if spec.get("predictions") else None
     request = EvaluateRequest(
         task=spec["task"],
-        **_folders(home, registry, "model", spec["model"]),
+        **{"model_dir": None} | _folders(home, registry, "model", spec["model"]),
         **_folders(home, registry, "against", spec["against"]),
         data=_file(registry, data),
         train=_file(registry, train) if train else None,
+        predictions=_file(registry, said) if said else None,
         columns=spec["columns"],
         settings=spec["settings"],
         device=spec["device"],
@@ -43,7 +45,10 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         "dataset": data.dataset,
         **data.read_as(registry, spec["task"], spec["columns"], class_names),
     }
-    return {"report": {**found.report, "predictions": predictions, "data": {**about, **found.report["data"]}}}
+    report = {**found.report, "predictions": predictions, "data": {**about, **found.report["data"]}}
+    if said:
+        report["predictions_of"] = {"filename": said.filename, "sha256": said.sha256, "dataset": said.dataset}
+    return {"report": report}
 
 
 def _file(registry: Registry, data: DataRef) -> DataFile:

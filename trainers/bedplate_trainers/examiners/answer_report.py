@@ -40,6 +40,7 @@ class Judged:
     parameters: Mapping[str, Any]
     seconds: float
     latency: Mapping[str, float] | None = None
+    has_scores: bool = True  # else those of the answers are 0, and nobody told
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -114,7 +115,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         parameters=dict(judged.parameters),
         confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
         slices=slices_of(judged, settings, columns or {}),
-        calibration=calibration(judged.confidence, judged.right),
+        calibration=calibration(judged.confidence, judged.right) if judged.has_scores else None,
         latency=judged.latency,
     )
 

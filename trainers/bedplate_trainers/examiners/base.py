@@ -12,6 +12,7 @@ from bedplate_registry.progress import Reporter
 from bedplate_serving.predictors import BadItems, ItemError
 from bedplate_trainers.judged import JudgedRows
 from bedplate_trainers.messages import DataFile
+from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 
@@ -43,6 +44,9 @@ class Examiner(Protocol):
 
     def probe(self, folder: Path, rows: Any, train: Any) -> Any:
         """The same for a base without a head, helped by training rows. Raises Refused where the task has none."""
+
+    def said(self, rows: Any, predicted: Sequence[Predicted]) -> Any:
+        """The same of predictions that are there already, one for each row. Raises Refused, which names the row."""
 
     def report(self, judged: Any, columns: Columns | None = None) -> dict[str, Any]:
         """The report (report_of), without baselines; `columns` are those that it is sliced by."""

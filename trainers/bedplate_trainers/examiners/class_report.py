@@ -32,16 +32,22 @@ WORST_CHARACTERS = 500
 class Judged:
     """A model's probabilities on labeled rows, and how long they took. It fulfills judged.JudgedRows."""
 
-    kind: str  # model | probe
+    kind: str  # model | probe | predictions
     labels: LabelSet
     examples: Any  # data.Examples or pictures.Pictures
     probabilities: Array
     seconds: float
     latency: Mapping[str, float] | None = None
+    labels_only: bool = False  # `probabilities` are 0 and 1, and say what was said and no more
+    given_sureness: Array | None = None  # [rows], of labels alone: how sure whoever said them was
 
     @property
     def predictions(self) -> Predictions:
-        return Predictions(self.probabilities, targets_of(self.examples, self.labels))
+        return Predictions(self.probabilities, targets_of(self.examples, self.labels), self.labels_only)
+
+    @property
+    def has_sureness(self) -> bool:
+        return not self.labels_only or self.given_sureness is not None
 
     def over(self, names: tuple[str, ...]) -> Judged:
         """The same over more labels, or in another order; labels it does not know it never says."""
@@ -58,6 +64,8 @@ class Judged:
     @property
     def sureness(self) -> Array:
         """The probability of each decision: [rows] of the label that was said, or [rows, labels] of yes or no."""
+        if self.given_sureness is not None:
+            return self.given_sureness
         if self.labels.multi_label:
             return np.asarray(np.maximum(self.probabilities, 1 - self.probabilities))
         return np.asarray(self.probabilities.max(axis=1))
@@ -66,7 +74,8 @@ class Judged:
     def right(self) -> Array:
         """Whether each decision is right, in the shape of `sureness`."""
         predictions = self.predictions
-        return np.asarray(predictions.targets == predictions.chosen)
+        right = np.asarray(predictions.targets == predictions.chosen)
+        return np.asarray(right.all(axis=1)) if self.given_sureness is not None and right.ndim == 2 else right
 
     @property
     def counted(self) -> Counted:
@@ -91,7 +100,9 @@ class Judged:
 
     def part(self, places: Array) -> Judged:
         rows = tuple(self.examples.rows[place] for place in places)
-        return replace(self, examples=replace(self.examples, rows=rows), probabilities=self.probabilities[places])
+        sure = None if self.given_sureness is None else self.given_sureness[places]
+        examples = replace(self.examples, rows=rows)
+        return replace(self, examples=examples, probabilities=self.probabilities[places], given_sureness=sure)
 
     def scores(self, names: Sequence[str]) -> dict[str, float]:
         return METRICS.score_what_applies(self.predictions, names)[0]
@@ -100,12 +111,13 @@ class Judged:
         """The score is the probability of the label; of several labels that of the least sure decision."""
         names, many = np.array(self.labels.names, dtype=object), self.labels.multi_label
         sure, right = self.sureness, self.right
-        if many:
+        if sure.ndim == 2:
             sure, right = np.asarray(sure.min(axis=1)), np.asarray(right.all(axis=1))
         for row, said, sureness, is_right in zip(self.examples, self.predictions.chosen, sure, right, strict=True):
             target = list(row.labels) if many else row.labels[0]
             predicted = names[said.astype(bool)].tolist() if many else names[said]
-            yield RowPrediction(row.row, self.examples.inputs(row), target, predicted, float(sureness), bool(is_right))
+            score = float(sureness) if self.has_sureness else None
+            yield RowPrediction(row.row, self.examples.inputs(row), target, predicted, score, bool(is_right))
 
 
 def make_report(
@@ -126,8 +138,8 @@ def make_report(
         classes=_classes(judged),
         confusion=_confusion(judged),
         slices=slices_of(judged, settings, columns or {}),
-        curves=curves(judged.predictions.hot, judged.probabilities, judged.labels.names),
-        calibration=calibration(judged.sureness.ravel(), judged.right.ravel()),
+        curves={} if judged.labels_only else curves(judged.predictions.hot, judged.probabilities, judged.labels.names),
+        calibration=calibration(judged.sureness.ravel(), judged.right.ravel()) if judged.has_sureness else None,
         latency=judged.latency,
     )
 
@@ -191,5 +203,5 @@ def _wrong_row(judged: Judged, place: int, said: Array, confidence: float) -> di
         **texts,
         "label": list(row.labels) if many else row.labels[0],
         "predicted": predicted if many else predicted[0],
-        "confidence": round(confidence, 6),
+        **({} if judged.labels_only else {"confidence": round(confidence, 6)}),
     }

@@ -23,6 +23,7 @@ from bedplate_trainers.latency import time_single
 from bedplate_trainers.masked import MaskedRow, MaskedRows, read_masked
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.fill_mask import Predictions, rank, score
+from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.slice_columns import Columns
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = ["Examiner"]
 TASK: Final = "fill-mask"
 SHARE = 0.15  # of the tokens of a raw text, as BERT was trained
 MOST_MASKS = 64  # of one text, as where it is served; and of one pass, since each is a row of the whole vocabulary
+ANY_MASK = r"\[MASK\]|<mask>"  # what stands for the mask of every model
 BASELINE_METRICS = ("top1_accuracy", "top5_accuracy", "mrr")
 
 
@@ -80,6 +82,10 @@ class Examiner:
             hint="Evaluate a model that was trained to fill masks.",
             code="no-probe",
         )
+
+    def said(self, rows: MaskedRows, predicted: Sequence[Predicted]) -> Judged:
+        """The first guess of each mask is known, and no other."""
+        return Judged("predictions", rows, [_said(*both) for both in zip(rows, predicted, strict=True)], 0.0)
 
     def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
         return make_report(judged, self._setup.settings, columns)
@@ -137,10 +143,25 @@ class Examiner:
             )
 
 
+def _said(row: MaskedRow, one: Predicted) -> Guesses:
+    """What a file says of the masks of one row. Raises Refused, which names it."""
+    if row.answer is None:
+        hint = "Predictions are held against words: map a column to answer."
+        raise Refused(f"Row {row.row} has no answer.", hint=hint, code="bad-rows")
+    masks = len(re.findall(ANY_MASK, row.text))
+    words = row.words(max(masks, 1))
+    said = one.value if isinstance(one.value, list) else one.value.split() if masks > 1 else [one.value.strip()]
+    if len(said) != len(words):
+        raise one.refused(f"has {len(said)} words for {len(words)} masks", "Give one word for each mask.")
+    ranks = np.array([1.0 if guess == word else np.inf for guess, word in zip(said, words, strict=True)])
+    sure = None if one.score is None else np.full(len(words), one.score)
+    return Guesses(tuple(words), ranks, None, tuple(said), sure)
+
+
 def _token(filler: MaskFiller, row: MaskedRow, ids: Sequence[int], at: int, words: Sequence[str]) -> int | None:
     """The token that the text has behind its mask number `at` once the word stands there; None where it has others."""
     masks = [place for place, token in enumerate(ids) if token == filler.mask_token_id]
-    parts = re.split("|".join(map(re.escape, ("[MASK]", "<mask>", filler.mask_token))), row.text)
+    parts = re.split(f"{ANY_MASK}|{re.escape(filler.mask_token)}", row.text)
     fillings = [words[at] if place == at else filler.mask_token for place in range(len(parts) - 1)]
     text = parts[0] + "".join(filling + part for filling, part in zip(fillings, parts[1:], strict=True))
     [filled] = filler.tokens([text])

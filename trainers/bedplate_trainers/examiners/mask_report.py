@@ -23,7 +23,7 @@ __all__ = ["Guesses", "Judged", "difference", "make_report"]
 
 TASK = "fill-mask"
 Array = np.ndarray[Any, Any]
-NAMES = ("top1_accuracy", "top5_accuracy", "mrr")
+NAMES = ("top1_accuracy", "top5_accuracy", "mrr", "pseudo_perplexity")
 WORST_ROWS = 20
 WORST_CHARACTERS = 500
 
@@ -36,7 +36,7 @@ class Guesses:
     ranks: Array  # of the right ones, from 1; infinite for one that cannot be said
     log_probabilities: Array | None  # natural, of the right ones
     said: tuple[str, ...]  # the likeliest ones
-    confidence: Array  # the probability of what was said
+    confidence: Array | None  # the probability of what was said
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Judged:
         """All masks of all rows."""
         ranks = np.concatenate([one.ranks for one in self.guesses])
         numbers = [row.row for row, one in zip(self.rows, self.guesses, strict=True) for _ in one.ranks]
-        return Predictions(ranks, self.log_probabilities, numbers)
+        return Predictions(ranks, self.log_probabilities, numbers, first_only=self.kind == "predictions")
 
     @property
     def log_probabilities(self) -> Array | None:
@@ -79,7 +79,14 @@ class Judged:
 
     @property
     def counted(self) -> Counted:
-        return Counted(self.counts, partial(_figures, self.knows_chances))
+        return Counted(self.counts, partial(_figures, self.names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that these guesses have."""
+        if self.kind == "predictions":
+            return NAMES[:1]
+        return NAMES if self.knows_chances else NAMES[:-1]
 
     @property
     def numbers(self) -> list[int]:
@@ -114,7 +121,8 @@ class Judged:
         single = self.is_single
         for row, one, is_right in zip(self.rows, self.guesses, self.right, strict=True):
             target, said = (one.words[0], one.said[0]) if single else ([*one.words], [*one.said])
-            yield RowPrediction(row.row, {"text": row.text}, target, said, float(one.confidence.min()), bool(is_right))
+            sure = None if one.confidence is None else float(one.confidence.min())
+            yield RowPrediction(row.row, {"text": row.text}, target, said, sure, bool(is_right))
 
 
 def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | None = None) -> dict[str, Any]:
@@ -123,7 +131,6 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         metrics, missing = score(judged.predictions, settings.metrics), dict[str, str]()
     else:
         metrics, missing = score_what_applies(judged.predictions)
-    sure, first = (np.concatenate(each) for each in zip(*map(_decisions, judged.guesses), strict=True))
     return report_of(
         TASK,
         kind=judged.kind,
@@ -135,14 +142,14 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         masks=len(judged.predictions),
         confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
         slices=slices_of(judged, settings, columns or {}),
-        calibration=calibration(sure, first),
+        calibration=_calibration(judged.guesses),
         latency=judged.latency,
     )
 
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows; pseudo-perplexity where both have one."""
-    figures = partial(_figures, mine.knows_chances and other.knows_chances)
+    figures = partial(_figures, min(mine.names, other.names, key=len))
     first, second = (Counted(judged.counts, figures) for judged in (mine, other))
     right = {"top1_accuracy": (mine.right, other.right)} if mine.is_single and other.is_single else None
     return first.difference(second, settings.confidence_draws, settings.seed, right)
@@ -154,15 +161,17 @@ def _counts(one: Guesses) -> tuple[float, ...]:
     return len(ranks), (ranks <= 1).sum(), (ranks <= 5).sum(), (1 / ranks).sum(), max(likely, -1e6)
 
 
-def _figures(knows_chances: bool, sums: Array) -> dict[str, Array]:
-    masks = sums[:, 0]
-    found = {name: sums[:, place] / masks for place, name in enumerate(NAMES, 1)}
-    return {**found, "pseudo_perplexity": np.exp(-sums[:, 4] / masks)} if knows_chances else found
+def _figures(names: Sequence[str], sums: Array) -> dict[str, Array]:
+    means = dict(zip(NAMES, (sums[:, 1:] / sums[:, :1]).T, strict=True))
+    return {name: np.exp(-means[name]) if name == NAMES[-1] else means[name] for name in names}
 
 
-def _decisions(one: Guesses) -> tuple[Array, Array]:
-    """How sure each guess was, and whether it was right."""
-    return one.confidence, one.ranks <= 1
+def _calibration(guesses: Sequence[Guesses]) -> dict[str, Any] | None:
+    """Of each guess; None where nobody told how sure it was."""
+    sure = [one.confidence for one in guesses if one.confidence is not None]
+    if len(sure) < len(guesses):
+        return None
+    return calibration(np.concatenate(sure), np.concatenate([one.ranks <= 1 for one in guesses]))
 
 
 def _worst(judged: Judged) -> list[dict[str, Any]]:

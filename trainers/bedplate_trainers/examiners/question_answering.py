@@ -13,6 +13,7 @@ from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.question_answering import Predictions, score_what_applies
+from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.questions import TASK, QuestionRows, read_questions
 from bedplate_trainers.slice_columns import Columns
 
@@ -69,6 +70,11 @@ class Examiner:
             hint="Fine-tune it, and evaluate what comes of it.",
             code="no-probe",
         )
+
+    def said(self, rows: QuestionRows, predicted: Sequence[Predicted]) -> Judged:
+        answers = [[{"answer": one.text, "score": one.score or 0.0, "start": 0, "end": 0}] for one in predicted]
+        has_scores = all(one.score is not None for one in predicted)
+        return Judged(rows, answers, {}, 0.0, has_scores=has_scores)
 
     def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
         return make_report(judged, self._setup.settings, columns)

@@ -38,7 +38,7 @@ class Judged:
     labels: LabelSet
     rows: TaggedRows
     tags: Sequence[Sequence[str]]
-    confidence: Sequence[Sequence[float]]
+    confidence: Sequence[Sequence[float]] | None  # None: nobody told
     seconds: float
     latency: Mapping[str, float] | None = None
 
@@ -83,16 +83,21 @@ class Judged:
 
     def part(self, places: Array) -> Judged:
         rows = TaggedRows(tuple(self.rows.rows[place] for place in places))
-        tags, confidence = ([each[place] for place in places] for each in (self.tags, self.confidence))
-        return replace(self, rows=rows, tags=tags, confidence=confidence)
+        confidence = None if self.confidence is None else [self.confidence[place] for place in places]
+        return replace(self, rows=rows, tags=[self.tags[place] for place in places], confidence=confidence)
+
+    def sureness(self, place: int) -> Sequence[float]:
+        """Of each word of the row at this place; none where nobody told."""
+        return () if self.confidence is None else self.confidence[place]
 
     def scores(self, names: Sequence[str]) -> dict[str, float]:
         return score_what_applies(self.predictions, names)[0]
 
     def row_predictions(self) -> Iterator[RowPrediction]:
         """The score is the confidence in the word that the model was least sure of; a row is right in all words."""
-        for row, said, sure in zip(self.rows, self.tags, self.confidence, strict=True):
-            inputs, least = {"tokens": list(row.tokens)}, float(min(sure, default=1.0))
+        for place, (row, said) in enumerate(zip(self.rows, self.tags, strict=True)):
+            inputs, sure = {"tokens": list(row.tokens)}, self.sureness(place)
+            least = float(min(sure)) if len(sure) else None
             yield RowPrediction(row.row, inputs, list(row.tags), list(said), least, [*said] == [*row.tags])
 
 
@@ -153,12 +158,15 @@ def _confusion(judged: Judged) -> dict[str, Any]:
 def _worst(judged: Judged) -> list[dict[str, Any]]:
     """Rows with the most wrong words; of equally wrong ones those that the model was surer of."""
     found = []
-    for row, said, sure in zip(judged.rows, judged.tags, judged.confidence, strict=True):
-        wrong = [place for place, (a, b) in enumerate(zip(row.tags, said, strict=True)) if a != b]
+    for place, (row, said) in enumerate(zip(judged.rows, judged.tags, strict=True)):
+        sure = judged.sureness(place)
+        wrong = [at for at, (a, b) in enumerate(zip(row.tags, said, strict=True)) if a != b]
         if wrong:
-            found.append((-len(wrong), -max(sure[place] for place in wrong), row.row, row, said, wrong[0]))
+            surest = max(sure[at] for at in wrong) if len(sure) else 0.0
+            found.append((-len(wrong), -surest, row.row, row, said, wrong[0]))
     found.sort(key=lambda one: one[:3])
-    return [_wrong_row(row, said, first, -count, -sure) for count, sure, _, row, said, first in found[:WORST_ROWS]]
+    shown = [_wrong_row(row, said, first, -count, -sure) for count, sure, _, row, said, first in found[:WORST_ROWS]]
+    return shown if judged.confidence is not None else [{**row, "confidence": None} for row in shown]
 
 
 def _wrong_row(row: TaggedRow, said: Sequence[str], first_wrong: int, count: int, sure: float) -> dict[str, Any]:

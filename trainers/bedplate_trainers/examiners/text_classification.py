@@ -21,10 +21,12 @@ from bedplate_trainers.data import check_pairs, read_examples
 from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.examiners.class_report import Judged, difference, make_report
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
+from bedplate_trainers.examiners.said_labels import judged_of
 from bedplate_trainers.labels import LabelSet, label_names, learn_labels, sorted_labels
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.linear import baselines, fit_linear, linear_probabilities, targets_of
 from bedplate_trainers.messages import DataFile
+from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.slice_columns import Columns
 
 __all__ = ["Examiner"]
@@ -72,6 +74,10 @@ class Examiner:
             return linear_probabilities(model, extractor.features(items), labels)
 
         return self._score(rows, labels, "probe", probabilities, "evaluate")
+
+    def said(self, rows: Any, predicted: Sequence[Predicted]) -> Judged:
+        """Known are the labels of the data, those of probabilities, and class_names."""
+        return judged_of(rows, predicted, self._setup.settings.class_names)
 
     def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
         return make_report(judged, self._setup.settings, columns, self.task)

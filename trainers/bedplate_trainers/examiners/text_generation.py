@@ -19,6 +19,7 @@ from bedplate_trainers.examiners.generation_report import Judged, Likelihood, di
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.parsing import AUTO
+from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.prompts import PromptRow, PromptRows, read_prompts
 from bedplate_trainers.slice_columns import Columns
 
@@ -73,6 +74,11 @@ class Examiner:
             hint="Evaluate a model that writes.",
             code="no-probe",
         )
+
+    def said(self, rows: PromptRows, predicted: Sequence[Predicted]) -> Judged:
+        """Perplexity is not among what texts alone tell."""
+        _check_has_completions(rows, self._setup.settings.metrics or ("rouge1",))
+        return Judged("predictions", rows, [one.text for one in predicted], None, 0.0)
 
     def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
         return make_report(judged, self._setup.settings, columns)

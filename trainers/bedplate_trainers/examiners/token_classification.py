@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_trainers.examiners.base import Setup, in_chunks
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
@@ -17,8 +18,9 @@ from bedplate_trainers.labels import LabelSet, label_names
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.token_classification import Predictions, score_what_applies
+from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.slice_columns import Columns
-from bedplate_trainers.tagged import TaggedRows, read_tagged
+from bedplate_trainers.tagged import TaggedRow, TaggedRows, read_tagged, sorted_tags
 
 __all__ = ["Examiner"]
 
@@ -60,6 +62,13 @@ class Examiner:
     def probe(self, folder: Path, rows: TaggedRows, train: TaggedRows) -> Judged:
         raise NotImplementedError(f"{TASK} has no probe: examiners.PROBED")
 
+    def said(self, rows: TaggedRows, predicted: Sequence[Predicted]) -> Judged:
+        """Known are the tags of the data, and class_names."""
+        names = self._setup.settings.class_names
+        labels = LabelSet(sorted_tags({*(tag for row in rows for tag in row.labels), *names}), False)
+        tags = [_said(row, one, labels, names) for row, one in zip(rows, predicted, strict=True)]
+        return Judged(labels, rows, tags, None, 0.0)
+
     def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
         return make_report(judged, self._setup.settings, columns)
 
@@ -87,6 +96,20 @@ class Examiner:
         }
         reporter.progress("baselines", 1, 1)
         return found
+
+
+def _said(row: TaggedRow, one: Predicted, labels: LabelSet, class_names: Sequence[str]) -> list[str]:
+    """The tags of one row. Raises Refused, which names it."""
+    if not isinstance(one.value, list) or len(one.value) != len(row.tokens):
+        given = f"{len(one.value)} tags" if isinstance(one.value, list) else "no list of tags"
+        raise one.refused(f"has {given} for {len(row.tokens)} tokens", "Give one tag for each token.")
+    try:
+        tags = [label_names(tag, class_names)[0] for tag in one.value]
+    except Refused as problem:
+        raise one.refused(problem.message, problem.hint) from problem
+    for tag in tags:
+        one.check_known(tag, labels.names, "tag")
+    return tags
 
 
 def _commonest_tags(train: TaggedRows) -> tuple[str, dict[str, str]]:

@@ -22,6 +22,7 @@ from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.of_task import metrics_of, signatures_of
 from bedplate_trainers.metrics.written import tokenizer_for
+from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
 from bedplate_trainers.text_pairs import TextPair, TextPairs, read_text_pairs
@@ -141,6 +142,9 @@ class WritingExaminer:
             hint=f"Fine-tune it for {self.task} first.",
             code="no-probe",
         )
+
+    def said(self, rows: TextPairs, predicted: Sequence[Predicted]) -> Written:
+        return Written(self.task, rows, tuple(one.text for one in predicted), 0.0)
 
     def report(self, judged: Written, columns: Columns | None = None) -> dict[str, Any]:
         settings, rows = self._setup.settings, self.rows_of(judged)

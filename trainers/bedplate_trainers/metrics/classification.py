@@ -41,6 +41,7 @@ class Predictions:
 
     probabilities: Array  # [rows, labels]
     targets: Array  # [rows], or [rows, labels] of 0 and 1
+    labels_only: bool = False  # probabilities of 0 and 1 that stand for labels: nothing is known of the others
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", np.asarray(self.probabilities))
@@ -105,6 +106,8 @@ def _score(name: str, predictions: Predictions) -> float:
         kind = "rows with several labels" if predictions.multi_label else f"{predictions.labels} labels"
         raise Undefined(f"it does not apply to {kind}")
     base, _, average = name.rpartition("_")
+    if predictions.labels_only and (base in RANKED or name == "log_loss"):
+        raise Undefined("the predictions are labels without probabilities")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns of labels that nobody has or chose; they count as 0
         if name in _PLAIN:

@@ -34,6 +34,7 @@ class Predictions:
     ranks: Array | Sequence[float]  # [masks]
     log_probabilities: Array | Sequence[float] | None = None  # [masks]
     rows: Sequence[int] | None = None  # [masks]
+    first_only: bool = False  # a word that is not first has no rank: infinity stands for it
 
     def __post_init__(self) -> None:
         ranks = np.asarray(self.ranks, dtype=np.float64)
@@ -75,12 +76,27 @@ def _pseudo_perplexity(predictions: Predictions) -> float:
         return float(np.exp(-values.mean()))
 
 
+def _top5(predictions: Predictions) -> float:
+    _check_ranks(predictions)
+    return float((np.asarray(predictions.ranks) <= 5).mean())
+
+
+def _mrr(predictions: Predictions) -> float:
+    _check_ranks(predictions)
+    return float((1 / np.asarray(predictions.ranks)).mean())
+
+
+def _check_ranks(predictions: Predictions) -> None:
+    if predictions.first_only:
+        raise Undefined("the first guess of each mask is known, and no other")
+
+
 METRICS = TaskMetrics[Predictions](
     TASK,
     {
         "top1_accuracy": lambda p: float((np.asarray(p.ranks) <= 1).mean()),
-        "top5_accuracy": lambda p: float((np.asarray(p.ranks) <= 5).mean()),
-        "mrr": lambda p: float((1 / np.asarray(p.ranks)).mean()),
+        "top5_accuracy": _top5,
+        "mrr": _mrr,
         "pseudo_perplexity": _pseudo_perplexity,
     },
 )

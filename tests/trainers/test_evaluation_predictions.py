@@ -1,0 +1,176 @@
+"""Plain files of predictions, judged as those of a model: what one said, written to a file, gives its figures again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.progress import SILENT
+from bedplate_registry.writers import open_writer
+from bedplate_serving.testing import tiny_text_classifier, tiny_token_classifier
+from bedplate_trainers.evaluation import Evaluated, EvaluateRequest, examine
+from bedplate_trainers.messages import DataFile
+from question_rows import question_rows
+
+Writer = Callable[..., DataFile]
+Synthetic = Callable[..., list[dict[str, Any]]]
+LABELS = ("access", "money", "parcel")
+
+
+def lines(path: Path, said: list[str]) -> DataFile:
+    path.write_text("\n".join(said) + "\n", encoding="utf-8")
+    return DataFile(path, "txt")
+
+
+def table(path: Path, rows: list[dict[str, Any]]) -> DataFile:
+    """In the format that the name says."""
+    format = path.suffix[1:]
+    with open_writer(path, format, list(rows[0])) as writer:
+        for row in rows:
+            writer.write(row)
+    return DataFile(path, format)
+
+
+def evaluated(
+    task: str, data: DataFile, said: DataFile, columns: dict[str, str] | None = None, **more: Any
+) -> Evaluated:
+    return examine(EvaluateRequest(task, None, data, columns or {}, predictions=said, device="cpu", **more), SILENT)
+
+
+@pytest.fixture
+def rows(synthetic: Synthetic) -> list[dict[str, Any]]:
+    return synthetic(60)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+def test_the_probabilities_of_a_model_give_its_own_report_again(
+    format: str, rows: list[dict[str, Any]], tmp_path: Path, write_rows: Writer
+) -> None:
+    from bedplate_serving.predictors import load_predictor
+
+    model, data = tiny_text_classifier(tmp_path / "model", labels=LABELS), write_rows(rows)
+    request = EvaluateRequest("text-classification", model, data, {"sentence1": "text"}, device="cpu")
+    mine = examine(request, SILENT).report
+    chances = load_predictor(model, "text-classification", device="cpu").probabilities([row["text"] for row in rows])
+    chances = [dict(zip(LABELS, row, strict=True)) for row in chances.tolist()]
+    held = [{"probabilities": json.dumps(row) if format == "csv" else row} for row in chances]
+    report = evaluated(
+        "text-classification", data, table(tmp_path / f"said.{format}", held), {"sentence1": "text"}
+    ).report
+    assert report["metrics"] == pytest.approx(mine["metrics"], rel=1e-6)
+    for part in ("confusion", "classes", "confidence", "not_computed"):
+        assert report[part] == mine[part]
+    assert report["kind"] == "predictions" and report["latency"] is None and report["seconds"] is None
+    assert report["calibration"]["bins"] and report["curves"]["roc"]
+
+
+def test_labels_alone_have_no_figures_that_need_probabilities_and_the_report_says_so(
+    rows: list[dict[str, Any]], tmp_path: Path, write_rows: Writer
+) -> None:
+    data, said = write_rows(rows), lines(tmp_path / "said.txt", [row["label"] for row in rows[:-1]] + ["parcel"])
+    report = evaluated("text-classification", data, said, {"sentence1": "text"}).report
+    assert report["metrics"]["accuracy"] in (1.0, pytest.approx(59 / 60))
+    assert {"log_loss", "AUC_macro", "average_precision_score_micro"} <= set(report["not_computed"])
+    assert report["not_computed"]["log_loss"] == "The predictions are labels without probabilities."
+    assert report["calibration"] is None and not report["curves"]
+    with pytest.raises(Refused, match="AUC_macro cannot be computed"):
+        evaluated("text-classification", data, said, {"sentence1": "text"}, settings={"metrics": ["AUC_macro"]})
+
+
+def test_scores_beside_labels_are_calibrated(rows: list[dict[str, Any]], tmp_path: Path, write_rows: Writer) -> None:
+    held = [{"label": row["label"], "score": 0.85} for row in rows]
+    said = table(tmp_path / "said.parquet", held)
+    found = evaluated("text-classification", write_rows(rows), said, {"sentence1": "text"})
+    [bin] = found.report["calibration"]["bins"]
+    assert (bin["confidence"], bin["accuracy"]) == (pytest.approx(0.85), 1.0)
+    assert {one.score for one in found.rows.judged.row_predictions()} == {0.85}
+
+
+def test_rows_of_several_labels_have_lists(tmp_path: Path, write_rows: Writer) -> None:
+    data = write_rows([{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": []}, {"text": "c", "label": ["y"]}])
+    said = table(tmp_path / "said.csv", [{"label": one} for one in ('["x", "y"]', '["x"]', '["y"]')])
+    report = evaluated("text-classification", data, said, {"sentence1": "text"}).report
+    assert report["metrics"]["accuracy"] == pytest.approx(2 / 3) and report["multi_label"]
+
+
+def test_tags_are_judged_as_a_taggers(tmp_path: Path, write_rows: Writer) -> None:
+    rows = [{"tokens": ["a", "b", "c"], "tags": ["O", "B-PER", "I-PER"]}, {"tokens": ["d"], "tags": ["B-LOC"]}] * 6
+    data = write_rows(rows)
+    found = evaluated("token-classification", data, lines(tmp_path / "said.txt", ["O B-PER O", "B-LOC"] * 6))
+    assert found.report["metrics"]["accuracy"] == pytest.approx(3 / 4)
+    assert found.report["metrics"]["f1_score_micro"] == pytest.approx(0.5)
+    assert found.report["worst"][0]["predicted"] == ["O", "B-PER", "O"]
+    model = tiny_token_classifier(tmp_path / "model")
+    said = lines(tmp_path / "said.txt", ["O B-PER O", "B-LOC"] * 6)
+    report = evaluated("token-classification", data, said, against_dir=model).report
+    assert report["against"]["kind"] == "model" and "f1_score_micro" in report["difference"]
+
+
+def test_answers_summaries_translations_completions_and_masked_words_are_judged(
+    tmp_path: Path, write_rows: Writer
+) -> None:
+    questions = question_rows(8)
+    answers = [row["answers"]["text"][0] if row["answers"]["text"] else "" for row in questions]
+    answered = evaluated("question-answering", write_rows(questions), lines(tmp_path / "a.txt", answers)).report
+    assert answered["metrics"]["exact_match"] == 100 and answered["calibration"] is None
+    texts = ["one two three four five", "six seven eight nine ten"]
+    for task, keys, metric in (
+        ("summarization", ("document", "summary"), "rougeL"),
+        ("translation", ("source", "target"), "bleu"),
+        ("text-generation", ("prompt", "completion"), "rougeL"),
+    ):
+        data = write_rows([dict(zip(keys, ("some text", text), strict=True)) for text in texts])
+        report = evaluated(task, data, lines(tmp_path / "t.txt", texts)).report
+        assert report["metrics"][metric] == pytest.approx(100 if metric == "bleu" else 1)
+        assert "perplexity" not in report["metrics"]
+    data = write_rows([{"text": "a [MASK] fox", "answer": "red"}, {"text": "<mask> is it", "answer": "what"}])
+    report = evaluated("fill-mask", data, lines(tmp_path / "m.txt", ["red", "who"])).report
+    assert report["metrics"] == {"top1_accuracy": 0.5}
+    assert report["not_computed"]["mrr"] == "The first guess of each mask is known, and no other."
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ([{"label": "money"}], "The predictions have 1 rows, and the data has 3"),
+        ([{"label": "money"}, {"label": "mony"}, {"label": "money"}], "row 2 has the label 'mony'"),
+        ([{"guess": "money"}] * 3, "no column 'label'"),
+        ([{"label": "money"}, {"label": None}, {"label": "money"}], "row 2 is missing"),
+        (
+            [{"label": "money", "score": 0.5}, {"label": "money", "score": 7}, {"label": "money"}],
+            "row 2 has a score of 7",
+        ),
+        ([{"label": ["money"]}] * 3, "row 1 is .* one label a row"),
+        ([{"probabilities": {"money": 1.0}}, {"probabilities": {"money": "x"}}, {}], "row 2 has a probability of 'x'"),
+        ([{"label": "money", "probabilities": {"money": 0.2, "access": 0.8}}] * 3, "row 1 is another label"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_row(
+    said: list[dict[str, Any]], message: str, write_rows: Writer, tmp_path: Path
+) -> None:
+    data = write_rows(
+        [{"text": "a", "label": "money"}, {"text": "b", "label": "access"}, {"text": "c", "label": "money"}]
+    )
+    file = write_rows(said, "said.jsonl")
+    with pytest.raises(Refused, match=message):
+        evaluated("text-classification", data, file, {"sentence1": "text"})
+
+
+def test_tags_of_another_number_than_the_tokens_are_refused(tmp_path: Path, write_rows: Writer) -> None:
+    data = write_rows([{"tokens": ["a", "b"], "tags": ["O", "B-PER"]}] * 2)
+    with pytest.raises(Refused, match="row 2 has 1 tags for 2 tokens"):
+        evaluated("token-classification", data, lines(tmp_path / "said.txt", ["O O", "O"]))
+    with pytest.raises(Refused, match="row 1 has the tag 'B-ORG'"):
+        evaluated("token-classification", data, lines(tmp_path / "said.txt", ["O B-ORG", "O O"]))
+
+
+def test_a_label_that_the_rows_lack_is_known_by_class_names(write_rows: Writer, tmp_path: Path) -> None:
+    data = write_rows([{"text": "a", "label": 0}, {"text": "b", "label": 1}])
+    said, settings = lines(tmp_path / "said.txt", ["0", "parcel"]), {"class_names": list(LABELS)}
+    report = evaluated("text-classification", data, said, {"sentence1": "text"}, settings=settings).report
+    assert report["confusion"]["labels"] == list(LABELS) and report["metrics"]["accuracy"] == 0.5

@@ -1,0 +1,162 @@
+"""A plain file of predictions, to be judged as a model's: one for each row of the data, in its order. No torch.
+
+    label                          {"label": "money"}             or a list of several labels
+    label, score                   and how sure it was of it
+    label, probabilities           {"money": 0.9, "access": 0.1}; the label may be left out
+    tags                           ["O", "B-PER"]
+    answer, score                  "" for none
+    summary, target, completion    a text
+    answer                         the word behind a mask; of several masks a word for each
+
+`predicted` is taken for any of these, and what batch scoring calls them too. A .txt has one prediction a line and
+nothing else; the tags of a line have blanks between them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bedplate_registry.errors import Refused
+from bedplate_registry.tables import columns_of, read_rows
+
+from .labels import some
+from .messages import DataFile
+
+__all__ = ["COLUMNS", "LINES", "Predicted", "check_predicted", "read_predicted"]
+
+LINES = "txt"  # the format of a file of plain lines
+# What the column may be called: the first of them that the file has.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "text-classification": ("predicted", "label"),
+    "image-classification": ("predicted", "label"),
+    "token-classification": ("predicted", "tags"),
+    "question-answering": ("predicted", "answer"),
+    "summarization": ("predicted", "summary_text", "summary"),
+    "translation": ("predicted", "translation_text", "target"),
+    "text-generation": ("predicted", "generated_text", "completion"),
+    "fill-mask": ("predicted", "token", "answer"),
+}
+WITH_PROBABILITIES = ("text-classification", "image-classification")
+WITH_SCORES = (*WITH_PROBABILITIES, "question-answering", "fill-mask")
+PROBABILITIES, SCORE = "probabilities", "score"
+LISTS = ("text-classification", "image-classification", "token-classification", "fill-mask")
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What was said of one row."""
+
+    row: int
+    value: Any  # a text or a list of them; None where `probabilities` say it
+    score: float | None
+    probabilities: Mapping[str, float] | None
+
+    def refused(self, what: str, hint: str) -> Refused:
+        """An error that names the row."""
+        return Refused(f"The prediction of row {self.row} {what}.", hint=hint, code="bad-predictions")
+
+    def check_known(self, label: str, known: Sequence[str], what: str) -> None:
+        """Raises Refused where it is not one of the labels that are `known`."""
+        if label not in known:
+            hint = f"Known: {some(known)}. Where the data lacks some, name all of them: --set class_names=…"
+            raise self.refused(f"has the {what} {label[:80]!r}, which the data does not have", hint)
+
+    @property
+    def text(self) -> str:
+        """Raises Refused where it is a list."""
+        if isinstance(self.value, list):
+            raise self.refused("is a list", "Give one text for each row.")
+        return str(self.value)
+
+
+def check_predicted(file: DataFile, task: str) -> dict[str, str]:
+    """Which column holds what: `predicted`, `score`, `probabilities`. Raises Refused where nothing is predicted."""
+    if file.format == LINES:
+        return {}
+    known = columns_of(file.path, file.format)
+    first = next((name for name in COLUMNS[task] if name in known), None)
+    found = {} if first is None else {"predicted": first}
+    found |= {SCORE: SCORE} if SCORE in known and task in WITH_SCORES else {}
+    found |= {PROBABILITIES: PROBABILITIES} if PROBABILITIES in known and task in WITH_PROBABILITIES else {}
+    if "predicted" not in found and PROBABILITIES not in found:
+        raise Refused(
+            f"The predictions have no column {COLUMNS[task][-1]!r}.",
+            hint=f"For {task} it is called {' or '.join(COLUMNS[task])}. The file has: {', '.join(known)}.",
+            code="missing-column",
+        )
+    return found
+
+
+def read_predicted(file: DataFile, task: str, rows: int) -> list[Predicted]:
+    """Those of a file, one for each of `rows`. Raises Refused, which names the row that has none or a bad one."""
+    columns = check_predicted(file, task)
+    raw = _lines(file) if file.format == LINES else read_rows(file.path, file.format)
+    found = [_predicted(number, row, columns, task) for number, row in enumerate(raw, 1)]
+    if len(found) != rows:
+        raise Refused(
+            f"The predictions have {len(found)} rows, and the data has {rows}.",
+            hint="Give one prediction for each row of the data, in the same order.",
+            code="row-count",
+        )
+    return found
+
+
+def _lines(file: DataFile) -> Iterator[dict[str, Any]]:
+    """Lines as people see them: whatever ends one, and no more after the last."""
+    with file.path.open(encoding="utf-8-sig", newline=None) as lines:
+        for line in lines:
+            yield {"predicted": line.removesuffix("\n")}
+
+
+def _predicted(number: int, row: Mapping[str, Any], columns: Mapping[str, str], task: str) -> Predicted:
+    given = {name: row.get(column) for name, column in columns.items()} or dict(row)
+    bare = Predicted(number, None, None, None)
+    probabilities = _probabilities(bare, given.get(PROBABILITIES)) if PROBABILITIES in columns else None
+    value = _value(bare, given.get("predicted"), task) if "predicted" in given else None
+    return Predicted(number, value, _number(bare, given.get(SCORE), SCORE), probabilities)
+
+
+def _value(bare: Predicted, value: Any, task: str) -> Any:
+    """A text, or a list of texts where the task has such."""
+    if value is None or isinstance(value, Mapping | bool):
+        raise bare.refused("is missing" if value is None else f"is {value!r:.60}, which is no text", "Give a text.")
+    if isinstance(value, str) and task in LISTS and value.lstrip().startswith("["):
+        value = _json(value)
+    if task == "token-classification" and isinstance(value, str):
+        value = value.split()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # Parquet turns a column of integers with a gap into floats
+    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
+
+
+def _probabilities(bare: Predicted, value: Any) -> dict[str, float]:
+    if isinstance(value, str):
+        value = _json(value)
+    if not isinstance(value, Mapping) or not value:
+        raise bare.refused("has probabilities that are no object", 'Give {"label": number, …}.')
+    numbers = {str(label): _number(bare, number, "probability") for label, number in value.items()}
+    return {label: number or 0.0 for label, number in numbers.items()}  # Parquet gives all rows all labels, with None
+
+
+def _number(bare: Predicted, value: Any, what: str) -> float | None:
+    """From 0 to 1; None where it is not given."""
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise bare.refused(f"has a {what} of {value!r:.40}", "Give a number from 0 to 1.")
+    return number
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
