@@ -1,0 +1,83 @@
+"""Predictions that are there already, through the front door: refused before a job is made, judged, on leaderboards."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from bedplate_registry.leaderboard import find_board, origin_of, standings
+from bedplate_registry.registry import Registry
+from harness import bedplate_home, run_cli, write_messages
+from rest_server import CSV, MODEL, Rest, publish_model, rest_server
+
+TASK = "text-classification"
+COLUMNS = {"sentence1": "text", "label": "intent"}
+
+
+@pytest.fixture(scope="module")
+def rest() -> Iterator[Rest]:
+    with rest_server() as server:
+        publish_model(server.workspace)
+        yield server
+
+
+def asked(rest: Rest, said: bytes, filename: str = "said.txt", **more: Any) -> Any:
+    """The answer to a request that queues nothing."""
+    uploads = {name: rest.upload(data) for name, data in (("data", CSV), ("predictions", said))}
+    body = {
+        "kind": "evaluate",
+        "task": TASK,
+        "data": {"upload": uploads["data"], "filename": "rows.csv"},
+        "predictions": {"upload": uploads["predictions"], "filename": filename},
+        "columns": COLUMNS,
+        **more,
+    }
+    return rest.call("POST", "/api/v1/jobs", params={"dry_run": True}, json=body)
+
+
+def test_a_request_has_a_model_or_predictions(rest: Rest) -> None:
+    planned = asked(rest, b"card\nlogin\n", name="by hand")
+    assert planned.status_code == 200, planned.text
+    spec = planned.json()["spec"]
+    assert (spec["model"], spec["name"], spec["predictions"]["format"]) == (None, "by hand", "txt")
+    assert asked(rest, b"card\nlogin\n").json()["spec"]["name"] == "said.txt"
+    for more, code in (({"model": MODEL}, "bad-setting"), ({"predictions": None}, "missing-setting")):
+        refused = asked(rest, b"card\nlogin\n", **more)
+        assert (refused.status_code, refused.json()["code"]) == (422, code)
+
+
+def test_a_file_without_a_column_of_predictions_is_refused_before_any_job(rest: Rest) -> None:
+    refused = asked(rest, b"guess\ncard\nlogin\n", "said.csv")
+    assert refused.json()["code"] == "missing-column"
+    assert "predicted or label" in refused.json()["hint"]
+
+
+def test_a_file_is_judged_and_stands_on_the_leaderboard_under_its_name(tmp_path: Path) -> None:
+    data, said = write_messages(tmp_path / "holdout.csv", 40), tmp_path / "said.txt"
+    with data.open() as file:
+        right = [row["intent"] for row in csv.DictReader(file)]
+    said.write_text("\n".join(["card" if at < 10 else label for at, label in enumerate(right)]) + "\n")
+    share = sum(label == "card" for label in right[:10]) + 30
+    maps = [part for pair in COLUMNS.items() for part in ("--map", "=".join(pair))]
+    with bedplate_home() as home:
+        arguments = ("--from-predictions", str(said), "--task", TASK, "--data", str(data), *maps, "--format", "json")
+        done = run_cli("evaluate", *arguments, "--predictions", str(tmp_path / "rows.parquet"), home=home)
+        report = json.loads(done.stdout)
+        assert (report["model"], report["kind"]) == ("said.txt (predictions)", "predictions")
+        assert report["metrics"]["accuracy"] == pytest.approx(share / 40)
+        assert report["predictions_of"]["filename"] == "said.txt"
+        assert pq.read_table(tmp_path / "rows.parquet")["predicted"].to_pylist()[0] == "card"
+        registry = Registry(home / "registry")
+        [first] = standings(find_board(registry.evaluations, TASK, report["data"]["sha256"]))
+        assert (first.side.model, first.side.kind) == ("said.txt (predictions)", "predictions")
+        assert origin_of(registry.models, first.side.model) == {"base": None, "state": "missing"}
+        said.write_text("card\n")
+        refused = run_cli("evaluate", *arguments, home=home, check=False)
+        assert refused.returncode == 1
+        assert "The predictions have 1 rows, and the data has 40." in refused.stdout + refused.stderr
