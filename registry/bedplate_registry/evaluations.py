@@ -2,6 +2,9 @@
 
 evaluations/<id>/report.json            the id sorts by time
 evaluations/<id>/predictions.parquet    what the model said of each row, where that was kept
+
+A report has a head, which lists, gates and leaderboards need, and all else, which is a hundred times as long. Reports
+never change, so a head is read once in a process and looked up by the file's time afterwards.
 """
 
 from __future__ import annotations
@@ -11,10 +14,13 @@ import logging
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import orjson
 
 from . import durable
 from .errors import BedplateError, NotFound, Refused
@@ -25,6 +31,10 @@ log = logging.getLogger(__name__)
 _ID = re.compile(r"ev-[0-9]{8}-[0-9]{6}-[0-9]{6}-[0-9a-f]{6}")
 PREDICTIONS = "predictions.parquet"
 CHUNK_BYTES = 1 << 20
+KEPT_HEADS = 50_000
+# What a side of a report, the model or what it was held against, has in a head; and what the report has besides.
+OF_SIDE = ("model", "kind", "metrics", "confidence")
+OF_REPORT = ("id", "created", "task", "job", "data", "difference", "predictions", *OF_SIDE)
 
 
 class Evaluations:
@@ -76,28 +86,57 @@ class Evaluations:
             )
         return path
 
-    def list(self, model: str | None = None) -> list[dict[str, Any]]:
-        """All reports, or those about one model version (`org/name:3`), newest first. Damaged ones are left out."""
-        ids = sorted((path.name for path in self.root.glob("ev-*")), reverse=True)
-        reports = [report for id in ids if (report := self._readable(id)) is not None]
-        return [report for report in reports if model is None or report.get("model") == model]
+    def heads(self, model: str | None = None, task: str | None = None) -> list[dict[str, Any]]:
+        """What each report says in short, of one model version (`org/name:3`) or one task where that is given.
+
+        The newest first; damaged ones are left out. Callers share what they get, and do not change it.
+        """
+        found = filter(None, map(self._head, self._ids()))
+        return [
+            head
+            for head in found
+            if (model is None or head.get("model") == model) and (task is None or head.get("task") == task)
+        ]
 
     def of_job(self, job_id: str) -> str | None:
         """The id of the report that a job left. Of all files only those that name the job are parsed."""
-        for id in sorted((path.name for path in self.root.glob("ev-*")), reverse=True):
+        for id in self._ids():
             path = self.root / id / "report.json"
             if path.is_file() and job_id.encode() in path.read_bytes():
-                report = self._readable(id)
-                if report is not None and report.get("job") == job_id:
+                head = self._head(id)
+                if head is not None and head.get("job") == job_id:
                     return id
         return None
 
-    def _readable(self, id: str) -> dict[str, Any] | None:
+    def _ids(self) -> Iterator[str]:
+        """The newest first."""
+        yield from sorted((path.name for path in self.root.glob("ev-*")), reverse=True)
+
+    def _head(self, id: str) -> dict[str, Any] | None:
         try:
-            return self.get(id)
+            stat = (self.root / id / "report.json").stat()
+            return _read_head(self.root, id, stat.st_mtime_ns, stat.st_ino)
+        except OSError:  # it is being taken away
+            return None
         except BedplateError as exc:
             log.warning("%s", exc)
             return None
+
+
+@lru_cache(maxsize=KEPT_HEADS)
+def _read_head(root: Path, id: str, time_ns: int, inode: int) -> dict[str, Any]:
+    """Raises Refused for a damaged report. Time and inode tell one file from another."""
+    try:
+        report = orjson.loads((root / id / "report.json").read_bytes())  # in a third of json's time
+    except ValueError:
+        report = None
+    if not isinstance(report, dict) or "id" not in report:
+        report = Evaluations(root).get(id)
+    head = {name: report[name] for name in OF_REPORT if name in report}
+    against = report.get("against")
+    if isinstance(against, dict):
+        head["against"] = {name: against[name] for name in OF_SIDE if name in against}
+    return head
 
 
 def _copy(source: BinaryIO, target: Path) -> None:

@@ -132,7 +132,7 @@ class Gates:
         rules = self.get(name, alias).rules
         if not rules:
             return []
-        measured = [*_measured(self._evaluations.list())]
+        measured = [*_measured(self._evaluations.heads())]
         holder = self._holder(name, alias)
         found = (_held_against(rule, f"{name}:{version}", holder, measured) for rule in rules)
         return [problem for problem in found if problem is not None]

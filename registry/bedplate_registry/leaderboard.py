@@ -3,23 +3,17 @@
 A board is of one task and one file, by its digest: the same bytes under another name are the same data. What was read
 by other columns, or was a part that a fine-tune split off, is on a board of its own. Both sides of a report count, the
 model and what it was held against; of each model the newest figures.
-
-Reports never change, so what boards need of one is read once in a process and looked up by the file's time afterwards.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any
-
-import orjson
 
 from .errors import BedplateError, NotFound, Refused, nearest
 from .evaluations import Evaluations
@@ -29,8 +23,6 @@ from .tasks import get_task
 
 __all__ = ["MAIN_METRICS", "Board", "Rows", "Side", "Standing", "boards", "find_board", "origin_of", "standings"]
 
-log = logging.getLogger(__name__)
-KEPT_REPORTS = 50_000
 # What a board is sorted by: for tagged words that of entities, since most words are in none.
 MAIN_METRICS: Mapping[str, str] = {
     "text-classification": "accuracy",
@@ -201,40 +193,14 @@ def origin_of(models: Models, ref: str) -> dict[str, str | None]:
 
 
 def _reports(evaluations: Evaluations) -> Iterator[tuple[Rows, tuple[Side, ...]]]:
-    """What boards need of each report that says enough, the newest first."""
-    for id in sorted((path.name for path in evaluations.root.glob("ev-*")), reverse=True):
-        try:
-            stat = (evaluations.root / id / "report.json").stat()
-            read = _read(evaluations.root, id, stat.st_mtime_ns, stat.st_ino)
-        except OSError:  # it is being taken away
-            continue
-        except BedplateError as exc:
-            log.warning("%s", exc)
-            continue
-        if read is not None:
-            yield read
-
-
-@lru_cache(maxsize=KEPT_REPORTS)
-def _read(root: Path, id: str, time_ns: int, inode: int) -> tuple[Rows, tuple[Side, ...]] | None:
-    """None for a report without a task, or without data that has a name. Time and inode tell one file from another."""
-    report = _parsed(root, id)
-    task, data = report.get("task"), _mapping(report.get("data"))
-    if task not in MAIN_METRICS or not (data.get("sha256") or data.get("dataset")):
-        return None
-    named = {name: data.get(name) for name in ("dataset", "sha256", "filename", "split", "split_seed", "rows")}
-    about = Rows(task=str(task), columns=_mapping(data.get("columns")), **named)
-    sides = (report, _mapping(report.get("against")))
-    return about, tuple(_side(report, side) for side in sides if side.get("model"))
-
-
-def _parsed(root: Path, id: str) -> dict[str, Any]:
-    """The report. Raises Refused where it is damaged. There may be thousands, and this is a third of json's time."""
-    try:
-        found = orjson.loads((root / id / "report.json").read_bytes())
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) and "id" in found else Evaluations(root).get(id)
+    """What boards need of each report that has a task, and data with a name; the newest first."""
+    for report in evaluations.heads():
+        task, data = report.get("task"), _mapping(report.get("data"))
+        if task in MAIN_METRICS and (data.get("sha256") or data.get("dataset")):
+            named = {name: data.get(name) for name in ("dataset", "sha256", "filename", "split", "split_seed", "rows")}
+            about = Rows(task=str(task), columns=_mapping(data.get("columns")), **named)
+            sides = (report, _mapping(report.get("against")))
+            yield about, tuple(_side(report, side) for side in sides if side.get("model"))
 
 
 def _side(report: Mapping[str, Any], side: Mapping[str, Any]) -> Side:

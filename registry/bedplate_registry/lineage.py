@@ -51,7 +51,7 @@ def children(models: Models, version: ModelVersion) -> list[Relative]:
 
 def evaluations_of(evaluations: Evaluations, ref: str) -> list[dict[str, Any]]:
     """What was measured on it, the newest first: id, when, on which data, the figures."""
-    return [_shown(report) for report in evaluations.list(ref)]
+    return [_shown(report) for report in evaluations.heads(ref)]
 
 
 def _find(models: Models, ref: str) -> ModelVersion | None:

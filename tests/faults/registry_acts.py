@@ -78,7 +78,7 @@ def add_dataset(registry: Registry, name: str) -> None:
 
 def evaluate(registry: Registry) -> None:
     """The report of a job is kept once, however often the job is finished."""
-    if not registry.evaluations.list("acme/intents:1"):
+    if not registry.evaluations.heads("acme/intents:1"):
         registry.evaluations.add({"model": "acme/intents:1", "metrics": {"accuracy": 0.5}})
 
 
@@ -211,7 +211,7 @@ def state_of(registry: Registry) -> dict[str, Any]:
             bad = sorted(entry.path for entry in version.files if not registry.blobs.verify(entry.sha256))
             models[version.ref] = [version.source.id, version.state, sorted(version.aliases), bad]
     datasets = [dataset.ref for dataset in registry.datasets.list() if registry.blobs.verify(dataset.sha256)]
-    return {"models": models, "datasets": datasets, "reports": len(registry.evaluations.list())}
+    return {"models": models, "datasets": datasets, "reports": len(registry.evaluations.heads())}
 
 
 def litter_of(registry: Registry) -> list[str]:

@@ -120,7 +120,7 @@ def test_a_link_or_a_missing_file_in_place_of_the_rows_is_refused(
     ended[2].symlink_to(tmp_path / "secret")
     with pytest.raises(DamagedFolder):
         finish(ended)
-    assert not [one for one in rest.workspace.registry.evaluations.list() if one.get("job") == ended[1]]
+    assert not [one for one in rest.workspace.registry.evaluations.heads() if one.get("job") == ended[1]]
 
 
 def test_slices_by_a_column_that_the_data_lacks_are_refused_before_a_job_exists(rest: Rest) -> None:

@@ -168,8 +168,8 @@ def test_a_dataset_that_is_not_there_says_how_to_add_it(registry: Registry) -> N
 def test_evaluations_are_kept_by_time_and_found_by_model(registry: Registry) -> None:
     ids = [registry.evaluations.add({"model": f"acme/x:{n}", "metrics": {"accuracy": 0.5}}) for n in (1, 2, 1)]
     assert registry.evaluations.get(ids[0])["metrics"] == {"accuracy": 0.5}
-    assert [report["id"] for report in registry.evaluations.list()] == ids[::-1]
-    assert [report["id"] for report in registry.evaluations.list("acme/x:1")] == [ids[2], ids[0]]
+    assert [report["id"] for report in registry.evaluations.heads()] == ids[::-1]
+    assert [report["id"] for report in registry.evaluations.heads("acme/x:1")] == [ids[2], ids[0]]
     for wrong in ("ev-1", "../models", "", ids[0] + "/.."):
         with pytest.raises(NotFound):
             registry.evaluations.get(wrong)
@@ -183,13 +183,13 @@ def test_a_damaged_report_is_named_and_hides_no_other(
     path = registry.root / "evaluations" / damaged / "report.json"
     path.chmod(0o644)
     path.write_bytes(data)
-    assert [report["id"] for report in registry.evaluations.list()] == [kept]
+    assert [report["id"] for report in registry.evaluations.heads()] == [kept]
     assert damaged in caplog.text and "WARNING" in caplog.text
     with pytest.raises(Refused, match=damaged) as caught:
         registry.evaluations.get(damaged)
     assert caught.value.code == "bad-report"
     path.unlink()
-    assert [report["id"] for report in registry.evaluations.list("acme/x:1")] == [kept]
+    assert [report["id"] for report in registry.evaluations.heads("acme/x:1")] == [kept]
     with pytest.raises(NotFound):
         registry.evaluations.get(damaged)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -136,17 +135,3 @@ def test_a_deleted_model_keeps_its_place_and_is_said_to_be_missing(registry: Reg
 def test_every_task_that_has_metrics_has_one_to_sort_by() -> None:
     assert set(MAIN_METRICS) == {name for name, task in TASKS.items() if task.metrics}
     assert all(metric in TASKS[task].metrics for task, metric in MAIN_METRICS.items())
-
-
-def test_reports_are_read_once(registry: Registry) -> None:
-    """Counted against the time of reading them all, not against a clock of its own: machines differ."""
-    confusion = [[row * column for column in range(40)] for row in range(40)]
-    for number in range(100):
-        add(registry, f"acme/m:{number + 1}", number / 100, confusion={"matrix": confusion})
-    began = time.perf_counter()
-    assert len(registry.evaluations.list()) == 100
-    whole = time.perf_counter() - began
-    assert len(order(registry)) == 100
-    began = time.perf_counter()
-    assert len(order(registry)) == 100
-    assert time.perf_counter() - began < whole / 2

@@ -20,7 +20,10 @@ __all__ = ["Evaluations", "Report"]
 
 
 class Report(Record):
-    """An evaluation; `data` is all of it, with confidence intervals, baselines and the data's digest."""
+    """An evaluation; `data` is all of it, with confidence intervals, baselines and the data's digest.
+
+    One of a list has the head of it: the figures of the model and of what it was held against. `refresh` gets the rest.
+    """
 
     SHOWN = ("id", "model", "task", "created")
     _ws: RemoteWorkspace
@@ -49,6 +52,11 @@ class Report(Record):
         metrics: dict[str, float] = self.data["metrics"]
         return metrics
 
+    async def refresh(self) -> Report:
+        """All of it."""
+        self.data = await self._ws.connection.get(url_path("evaluations", self.id))
+        return self
+
     async def predictions(self, path: str | Path) -> Path:
         """Write what the model said of each row to a Parquet file. Raises NotFound where that was not kept."""
         target = await to_thread(writable, path)
@@ -74,9 +82,9 @@ class Evaluations:
     def __init__(self, workspace: RemoteWorkspace) -> None:
         self._ws: RemoteWorkspace = workspace
 
-    async def list(self, *, model: str | None = None) -> Table[Report]:
-        """All of them, or those of one model version (`org/name:3`), newest first."""
-        found = await self._ws.connection.items(url_path("evaluations"), model=model)
+    async def list(self, *, model: str | None = None, task: str | None = None) -> Table[Report]:
+        """All of them, or those of one model version (`org/name:3`) or one task, newest first."""
+        found = await self._ws.connection.items(url_path("evaluations"), model=model, task=task)
         return Table(Report(self._ws, item) for item in found)
 
     async def get(self, evaluation_id: str) -> Report:

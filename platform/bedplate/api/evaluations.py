@@ -13,6 +13,7 @@ from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, json_ans
 from bedplate.api.etags import IfNoneMatch, tagged
 from bedplate.api.problems import codes
 from bedplate.report_page import REPORT_POLICY, report_page
+from bedplate_registry.tasks import get_task
 
 __all__ = ["routes"]
 
@@ -30,7 +31,7 @@ PAGE_HEADERS = {
 
 
 class Evaluation(Answer):
-    """A report. What it holds besides is by task: classes, baselines, the comparison with another model."""
+    """A report, or in a list its head. What a report holds besides is by task: classes, baselines, the comparison."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -53,15 +54,16 @@ class Evaluation(Answer):
     metrics: dict[str, Any]
 
 
-@routes.route("GET", "", "read", response_model=Page[Evaluation])
+@routes.route("GET", "", "read", response_model=Page[Evaluation], responses=codes("unknown-task"))
 def list_evaluations(
     workspace: WorkspaceOf,
     model: Annotated[str | None, Query(description="A version, as in support-intent:1.")] = None,
+    task: Annotated[str | None, Query(max_length=100, description="A task, as in text-classification.")] = None,
     limit: Limit = MOST_ITEMS,
     after: After = None,
 ) -> Response:
-    """List evaluations, the newest first."""
-    found = workspace.registry.evaluations.list(model)
+    """List the heads of evaluations, the newest first: model, data, figures and their intervals."""
+    found = workspace.registry.evaluations.heads(model, None if task is None else get_task(task).name)
     page, following = page_of(found, lambda report: str(report["id"]), limit, after, is_descending=True)
     return json_answer({"items": page, "next": following})
 

@@ -43,12 +43,12 @@ async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
         action("Evaluate a model", place("evaluate"), primary=True, why_not=may_train)
 
     async def fetch(after: str | None) -> Page:
-        """REST chooses by a whole version; by a part of its name, or by task, it is done here."""
+        """REST chooses by task and by a whole version; by a part of its name it is done here."""
         part, exact = str(models.value or "").strip(), None
         if ":" in part:
             part, exact = "", part
         return await search_pages(
-            visit.ws.connection, url_path("evaluations"), after, _wanted(part, tasks.value), model=exact
+            visit.ws.connection, url_path("evaluations"), after, _wanted(part), model=exact, task=tasks.value or None
         )
 
     async def choose() -> None:
@@ -72,10 +72,8 @@ async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
     await pages.begin()
 
 
-def _wanted(part: str, task: str) -> Callable[[Mapping[str, Any]], bool] | None:
-    if not part and not task:
-        return None
-    return lambda report: part.casefold() in str(report["model"]).casefold() and task in ("", report.get("task"))
+def _wanted(part: str) -> Callable[[Mapping[str, Any]], bool] | None:
+    return (lambda report: part.casefold() in str(report["model"]).casefold()) if part else None
 
 
 def _row(report: Mapping[str, Any]) -> dict[str, Any]:
