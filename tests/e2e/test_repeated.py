@@ -35,7 +35,7 @@ def test_from_job_repeats_a_fine_tune_to_the_last_digit_or_with_changes(home: Pa
     rows = write_messages(tmp_path / "rows.csv", 60)
     how = ("--task", "text-classification", "--train", str(rows), "--map", "sentence1=text", "--map", "label=intent")
     settings = ("--set", "max_steps=6", "--set", "logging_steps=1", "--output", "acme/again")
-    told(home, "finetune", "acme/tiny-encoder", *how, *settings)
+    told(home, "finetune", "acme/tiny-encoder", *how, *settings, "--need", "cores=1", "--need", "preemptible=true")
     rows.unlink()
     with bedplate.connect(home=home) as ws:
         [first] = ws.jobs.list(kind="finetune")
@@ -43,6 +43,8 @@ def test_from_job_repeats_a_fine_tune_to_the_last_digit_or_with_changes(home: Pa
         again, _ = ws.jobs.list(kind="finetune")
         assert again.data["spec"]["train"]["sha256"] == first.data["spec"]["train"]["sha256"]
         assert again.data["spec"]["settings"] == first.data["spec"]["settings"]
+        assert again.data["spec"]["needs"] == {"cores": 1, "preemptible": True}
+        assert (again.data["demand"]["cores"], again.data["preemptible"]) == (1, True)
         assert logged(again) == logged(first) != []
         assert again.result["test_metrics"] == first.result["test_metrics"]
         one, two = (

@@ -18,6 +18,7 @@ from bedplate.studio.parts.job_spec import show_spec
 from bedplate.studio.parts.job_words import subject_of
 from bedplate.studio.parts.live import every
 from bedplate.studio.parts.log import Log
+from bedplate.studio.parts.trials import Trials
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
 
@@ -43,6 +44,7 @@ class _JobPage:
         with html.div() as self._place:
             self._progress = JobProgress(job.data)
             self._result = html.div()
+            self._trials = Trials(visit) if job.kind == "sweep" else None
             with html.div() as self._figures, section("Curves", name="curves"):
                 self._curves = Curves()
             self._figures.visible = False
@@ -69,6 +71,8 @@ class _JobPage:
             with self._place:  # not where the button was that asked for it: that is gone
                 self._progress.show(data)
                 self._show_state(data)
+                if self._trials is not None:
+                    await self._trials.look(data)
                 await self._draw(data["attempt"])
                 await self._log.look()
             return self._job.is_final

@@ -50,6 +50,7 @@ def body_of(draft: Mapping[str, Any]) -> dict[str, Any]:
         **({"device": draft["device"]} if draft["device"] != AUTO else {}),
         **({"processes": draft["processes"]} if draft["processes"] != 1 else {}),
         **({"priority": draft["priority"]} if draft["priority"] else {}),
+        **({"needs": draft["needs"]} if draft.get("needs") else {}),  # of the job that this one is made from
     }
 
 

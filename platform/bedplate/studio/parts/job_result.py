@@ -1,4 +1,4 @@
-"""What a job came to: the model, the evaluation and the files that it made, its figures, its trials, its findings."""
+"""What a job came to: the model, the evaluation and the files that it made, its figures, its findings."""
 
 from __future__ import annotations
 
@@ -14,21 +14,12 @@ from bedplate.studio.parts.job_spec import value_text
 from bedplate.studio.parts.job_words import duration_text
 from bedplate.studio.parts.metric_table import figure_text, metric_table
 from bedplate.studio.parts.notices import hint
-from bedplate.studio.parts.tables import Column, table
 from bedplate.studio.paths import place
 from bedplate.wire import url_path
 from bedplate_registry.tasks import TASKS
 
 __all__ = ["main_metrics", "show_result"]
 
-TRIALS = (
-    Column("trial", "Trial", "number", link="url"),
-    Column("state", "State", "state"),
-    Column("tried", "Settings"),
-    Column("metric", "Metric", "number"),
-    Column("seconds", "Seconds", "number"),
-    Column("why", "Why it failed"),
-)
 # What has a place of its own on the page, or is the worker's business.
 APART = {"model", "evaluation", "output", "metrics", "test_metrics", "baselines", "trials", "best", "report", "fixed"}
 APART |= {"forecast", "rows", "seconds"}
@@ -50,8 +41,6 @@ def show_result(job: Mapping[str, Any]) -> None:
                 with html.details().classes("bp-more"):
                     html.summary("All metrics")
                     metric_table(figures, name="Metrics")
-    if result.get("trials"):
-        _show_trials(result)
     if result.get("report"):
         show_check(result["report"], result.get("fixed"))
 
@@ -97,20 +86,3 @@ def _facts(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in result.items():
         if name not in APART and value not in (None, "", {}, []):
             yield name.replace("_", " ").capitalize(), value_text(value)
-
-
-def _show_trials(result: Mapping[str, Any]) -> None:
-    rows = [
-        {
-            **trial,
-            "id": str(trial["trial"]),
-            "url": place("jobs", str(trial["job"])),
-            "tried": value_text(trial["settings"]),
-            "why": (trial.get("error") or {}).get("message", ""),
-        }
-        for trial in result["trials"]
-    ]
-    with section("Trials", name="trials"):
-        best = "highest" if result.get("greater_is_better") else "lowest"
-        hint(f"Compared by {result.get('metric')} on the validation rows: the {best} is the best.")
-        table(TRIALS, rows, name="Trials")
