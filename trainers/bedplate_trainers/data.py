@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 from bedplate_registry.columns import ColumnMap, map_columns
@@ -91,7 +92,8 @@ def _example(number: int, picked: Mapping[str, Any], class_names: Sequence[str])
     for name, value in (("sentence1", picked["sentence1"]), ("sentence2", pair)):
         if value is not None and not value.strip():
             raise Refused(f"has an empty {name}", code="bad-value")
-    return Example(number, picked["sentence1"], pair, label_names(label, class_names)), isinstance(label, list)
+    names = tuple(map(intern, label_names(label, class_names)))  # few labels, many rows
+    return Example(number, picked["sentence1"], pair, names), isinstance(label, list)
 
 
 def _check_two_columns(mapping: ColumnMap) -> None:

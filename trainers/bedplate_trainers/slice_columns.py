@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from sys import intern
 from typing import Any
 
 from bedplate_registry.errors import Refused, nearest
@@ -47,4 +48,4 @@ def _text(value: Any) -> str:
     if value is None or value == "" or value != value:
         return NONE
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text[:MOST_CHARACTERS]
+    return intern(text[:MOST_CHARACTERS])  # few values, many rows

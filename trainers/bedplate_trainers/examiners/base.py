@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 
-__all__ = ["CHUNK_ROWS", "Examiner", "Setup", "in_chunks", "report_of"]
+__all__ = ["CHUNK_ROWS", "Examiner", "Setup", "chunks", "in_chunks", "report_of"]
 
 # Rows scored between two reports of progress. They are sorted by length first, so little is padded all the same.
 CHUNK_ROWS = 256
@@ -98,18 +98,30 @@ def in_chunks(
     reporter: Reporter,
     phase: str,
 ) -> list[Any]:
-    """What `score` says of each row, in their order; rows of like length are scored together.
+    """What `score` says of each row, in their order (chunks)."""
+    found: list[Any] = [None] * len(rows)
+    for places, said in chunks(rows, length, score, reporter, phase):
+        for place, one in zip(places, said, strict=True):
+            found[place] = one
+    return found
+
+
+def chunks(
+    rows: Sequence[Any],
+    length: Callable[[Any], int],
+    score: Callable[[list[Any]], Sequence[Any]],
+    reporter: Reporter,
+    phase: str,
+) -> Iterator[tuple[list[int], Sequence[Any]]]:
+    """The places of some rows, and what `score` says of them; rows of like length are scored together.
 
     Raises Refused, which names the row by its number, where the predictor does not take one.
     """
     order = sorted(range(len(rows)), key=lambda place: length(rows[place]))
-    found: list[Any] = [None] * len(rows)
     for at in range(0, len(order), CHUNK_ROWS):
         chunk = order[at : at + CHUNK_ROWS]
-        for place, said in zip(chunk, _scored([rows[place] for place in chunk], score), strict=True):
-            found[place] = said
+        yield chunk, _scored([rows[place] for place in chunk], score)
         reporter.progress(phase, at + len(chunk), len(order), "rows")
-    return found
 
 
 def _scored(rows: list[Any], score: Callable[[list[Any]], Sequence[Any]]) -> Sequence[Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_trainers.data import check_pairs, read_examples
-from bedplate_trainers.examiners.base import Setup, in_chunks
+from bedplate_trainers.examiners.base import Setup, chunks
 from bedplate_trainers.examiners.class_report import Judged, difference, make_report
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
 from bedplate_trainers.examiners.said_labels import judged_of
@@ -126,13 +126,17 @@ class Examiner:
         return Judged(kind, labels, rows, probabilities, seconds, latency)
 
     def _scores(self, rows: Any, scorer: Scorer, phase: str) -> Any:
-        """A line of numbers for each row, in their order."""
+        """A line of numbers for each row, in their order. (An array for each would take more than the numbers.)"""
+        found: Any = None
 
-        def score(chunk: list[Any]) -> Sequence[Any]:
-            return [*scorer(self.items(rows, chunk))]
+        def score(chunk: list[Any]) -> Any:
+            return scorer(self.items(rows, chunk))
 
-        found = in_chunks(rows.rows, self.length, score, self._setup.reporter, phase)
-        return np.stack(found)
+        for places, said in chunks(rows.rows, self.length, score, self._setup.reporter, phase):
+            if found is None:
+                found = np.zeros((len(rows), np.shape(said)[1]), dtype=np.asarray(said).dtype)
+            found[places] = said
+        return found
 
 
 def _learn(train: Any) -> LabelSet:
