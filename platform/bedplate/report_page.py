@@ -20,6 +20,7 @@ from bedplate.report_parts import (
     slice_tables,
     wrong_rows,
 )
+from bedplate_registry.gates import LESS_IS_BETTER
 from bedplate_registry.leaderboard import MAIN_METRICS
 from bedplate_registry.tasks import TASKS
 
@@ -29,7 +30,7 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # What has a place of its own; all else that a report holds is shown at the end, as it is.
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
-SHOWN |= {"multi_label", "predictions"}
+SHOWN |= {"multi_label", "predictions", "predictions_of"}
 TILES = 4
 BINS = ("low", "high", "rows", "confidence", "accuracy")
 STYLE = (
@@ -82,6 +83,8 @@ def report_page(report: Mapping[str, Any]) -> str:
 def _head(report: Mapping[str, Any]) -> Iterator[Html]:
     if report.get("kind") == "probe":
         yield element("p", "A probe: a linear model on the features of a base, which has no head of its own.")
+    if report.get("kind") == "predictions":
+        yield element("p", "Predictions that came as a file, one for each row: no model was run.")
     yield facts(_facts(report))
     yield _tiles(report)
 
@@ -89,6 +92,9 @@ def _head(report: Mapping[str, Any]) -> Iterator[Html]:
 def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     data, against = report.get("data") or {}, report.get("against") or {}
     yield "Model", report.get("model")
+    predictions = report.get("predictions_of") or {}
+    yield "Its file", predictions.get("dataset") or predictions.get("filename")
+    yield "Digest of its file", predictions.get("sha256")
     yield "Against", against.get("model")
     yield "Data", " – ".join(str(data[name]) for name in ("dataset", "filename") if data.get(name))
     yield "Part of it", f"{data['split']}, split off the training rows" if data.get("split") else None
@@ -169,7 +175,8 @@ def _tile(name: str, value: Any, interval: Any, other: Any) -> Html:
     if _is_interval(interval) and isinstance(value, int | float):
         whole = 1.0 if max(value, *interval) <= 1 else 100.0
         parts += [element("small", f"{figure_text(interval[0])} to {figure_text(interval[1])}")]
-        parts += [interval_bar(value, interval, whole, other)] if max(value, *interval) <= whole else []
+        is_share = max(value, *interval) <= whole and not name.endswith(LESS_IS_BETTER)
+        parts += [interval_bar(value, interval, whole, other)] if is_share else []
     if other is not None:
         parts.append(element("small", f"against {figure_text(other)}"))
     return element("div", *parts)

@@ -24,8 +24,8 @@ MOST_PAIRS = 200
 FIRST = ("row",)
 LAST = (
     *("label", "precision", "recall", "f1", "support"),
-    *("answers", "summary", "target", "tags", "before", "after", "predicted"),
-    *("f1_score", "rougeL", "chrf", "wrong_words", "confidence", "n_best"),
+    *("answers", "answer", "summary", "completion", "target", "tags", "before", "after", "predicted", "rank"),
+    *("f1_score", "rougeL", "chrf", "log_probability", "wrong_words", "confidence", "n_best"),
 )
 SLICED = {"length": "By length of the input, in characters", "answer": "By whether there is an answer"}
 CHANGES = {"fixed": "Fixed", "broken": "Broken"}
