@@ -33,16 +33,21 @@ def sweep_workspace(folder: Path, models: Path) -> Iterator[Workspace]:
     """A workspace with a base, `tiny`, and a dataset, `tickets`."""
     settings = Settings.from_environment({"BEDPLATE_HOME": str(folder / "home")})
     made = Workspace(settings, address=None, machine=SimulatedMachine(ROOMY))
-    base = prepare_folder_import(
-        made.registry, models / "encoder", name=Name.parse("tiny"), check=lambda folder, facts: {}, reporter=SILENT
-    )
-    assert isinstance(base, ModelDraft)
-    made.registry.models.publish(base)
+    publish_tiny(made, models, "tiny")
     made.registry.datasets.add(Name.parse("tickets"), write_messages(folder / "tickets.csv", 40), "tickets.csv")
     try:
         yield made
     finally:
         made.database.close()
+
+
+def publish_tiny(workspace: Workspace, models: Path, name: str) -> None:
+    """A base to begin with."""
+    base = prepare_folder_import(
+        workspace.registry, models / "encoder", name=Name.parse(name), check=lambda folder, facts: {}, reporter=SILENT
+    )
+    assert isinstance(base, ModelDraft)
+    workspace.registry.models.publish(base)
 
 
 def request(**changes: Any) -> dict[str, Any]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import bedplate
+from bedplate.cli.app import app
 from bedplate.search_space import read_search, space_of
 from bedplate.sweep_draws import draw_by_tpe, random_trials
 from bedplate.sweep_trials import Trial
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
-from played_sweeps import TASK, advance, request, start, states, succeed, sweep_workspace, trials_of
+from harness import write_messages
+from light_server import light_server
+from played_sweeps import TASK, advance, publish_tiny, request, start, states, succeed, sweep_workspace, trials_of
 
 RATE = {"learning_rate": {"from": 1e-5, "to": "1e-3"}}
 
@@ -129,3 +136,28 @@ def test_a_budget_says_how_many_trials_there_may_be_where_their_number_does_not(
     spec = workspace.plan("sweep", request(search={"seed": list(range(50))}, budget="1.5h")).spec
     assert (spec["total"], spec["budget_seconds"]) == (50, 5400)
     assert workspace.plan("sweep", request(search=RATE, method="tpe", budget=90)).spec["budget_seconds"] == 90
+
+
+def test_what_the_docs_show_of_sweeps_is_taken_as_it_is_written(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "sweeps.md").read_text()
+    shown = re.findall(r"^    (bedplate sweep (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    commands = [one.replace("\\\n", " ") for one in shown]
+    [sample] = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    write_messages(tmp_path / "tickets.csv", 60)
+    with light_server() as server, bedplate.connect(home=server.home.path) as ws:
+        publish_tiny(server, models, "REF")
+        totals = []
+        for command in commands:
+            asked = [*shlex.split(command)[1:], "--dry-run", "--format", "json", "--home", str(server.home.path)]
+            done = CliRunner().invoke(app, asked)
+            assert done.exit_code == 0, done.output
+            totals.append(json.loads(done.stdout)["total"])
+        namespace: dict[str, Any] = {"ws": ws}
+        exec(sample.replace("ws.sweep(", "ws.plan_sweep("), namespace)
+        drawn = namespace["job"]
+    assert totals == [6, 30]
+    assert drawn["search"] == json.loads(done.stdout)["search"]
+    assert (drawn["budget_seconds"], drawn["prune"], drawn["total"]) == (7200, "median", 30)
