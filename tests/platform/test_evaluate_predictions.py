@@ -55,7 +55,7 @@ def test_a_request_has_a_model_or_predictions(rest: Rest) -> None:
 def test_a_file_without_a_column_of_predictions_is_refused_before_any_job(rest: Rest) -> None:
     refused = asked(rest, b"guess\ncard\nlogin\n", "said.csv")
     assert refused.json()["code"] == "missing-column"
-    assert "predicted or label" in refused.json()["hint"]
+    assert "predicted or predicted_label or label" in refused.json()["hint"]
 
 
 def test_a_file_is_judged_and_stands_on_the_leaderboard_under_its_name(tmp_path: Path) -> None:

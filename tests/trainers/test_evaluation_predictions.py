@@ -174,3 +174,20 @@ def test_a_label_that_the_rows_lack_is_known_by_class_names(write_rows: Writer, 
     said, settings = lines(tmp_path / "said.txt", ["0", "parcel"]), {"class_names": list(LABELS)}
     report = evaluated("text-classification", data, said, {"sentence1": "text"}, settings=settings).report
     assert report["confusion"]["labels"] == list(LABELS) and report["metrics"]["accuracy"] == 0.5
+
+
+def test_what_batch_scoring_said_is_taken_and_not_the_label_that_its_file_had(
+    tmp_path: Path, write_rows: Writer
+) -> None:
+    data = write_rows([{"text": "a", "label": "money"}, {"text": "b", "label": "access"}])
+    rows = [{"label": label, "predicted_label": "money", "score": 0.9} for label in ("money", "access")]
+    report = evaluated("text-classification", data, table(tmp_path / "said.csv", rows), {"sentence1": "text"}).report
+    assert report["metrics"]["accuracy"] == 0.5
+
+
+def test_the_rows_of_an_evaluation_give_its_figures_again(tmp_path: Path, write_rows: Writer) -> None:
+    data = write_rows(question_rows(8))
+    first = evaluated("question-answering", data, lines(tmp_path / "said.txt", ["a card", ""] * 4))
+    first.rows.write(tmp_path / "rows.parquet")
+    again = evaluated("question-answering", data, DataFile(tmp_path / "rows.parquet", "parquet")).report
+    assert again["metrics"] == first.report["metrics"] and again["calibration"] is None

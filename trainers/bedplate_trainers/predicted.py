@@ -8,8 +8,8 @@
     summary, target, completion    a text
     answer                         the word behind a mask; of several masks a word for each
 
-`predicted` is taken for any of these, and what batch scoring calls them too. A .txt has one prediction a line and
-nothing else; the tags of a line have blanks between them.
+`predicted` is taken for any of these, and what batch scoring calls them too: beside the data's own `label` that is
+`predicted_label`. A .txt has one prediction a line and nothing else; the tags of a line have blanks between them.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from .messages import DataFile
 __all__ = ["COLUMNS", "LINES", "Predicted", "check_predicted", "read_predicted"]
 
 LINES = "txt"  # the format of a file of plain lines
-# What the column may be called: the first of them that the file has.
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "text-classification": ("predicted", "label"),
-    "image-classification": ("predicted", "label"),
-    "token-classification": ("predicted", "tags"),
-    "question-answering": ("predicted", "answer"),
-    "summarization": ("predicted", "summary_text", "summary"),
-    "translation": ("predicted", "translation_text", "target"),
-    "text-generation": ("predicted", "generated_text", "completion"),
-    "fill-mask": ("predicted", "token", "answer"),
+# What the column may be called, the first of them that the file has; before them `predicted`, and each as batch scoring
+# names it where the file had one of that name.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "text-classification": ("label",),
+    "image-classification": ("label",),
+    "token-classification": ("tags",),
+    "question-answering": ("answer",),
+    "summarization": ("summary_text", "summary"),
+    "translation": ("translation", "translation_text", "target"),
+    "text-generation": ("generated_text", "completion"),
+    "fill-mask": ("token", "answer"),
 }
+COLUMNS = {task: ("predicted", *(f"predicted_{name}" for name in names), *names) for task, names in NAMES.items()}
 WITH_PROBABILITIES = ("text-classification", "image-classification")
 WITH_SCORES = (*WITH_PROBABILITIES, "question-answering", "fill-mask")
 PROBABILITIES, SCORE = "probabilities", "score"
@@ -80,7 +82,9 @@ def check_predicted(file: DataFile, task: str) -> dict[str, str]:
     known = columns_of(file.path, file.format)
     first = next((name for name in COLUMNS[task] if name in known), None)
     found = {} if first is None else {"predicted": first}
-    found |= {SCORE: SCORE} if SCORE in known and task in WITH_SCORES else {}
+    if task in WITH_SCORES and not _is_of_an_evaluation(first, task):
+        score = next((name for name in (f"predicted_{SCORE}", SCORE) if name in known), None)
+        found |= {} if score is None else {SCORE: score}
     found |= {PROBABILITIES: PROBABILITIES} if PROBABILITIES in known and task in WITH_PROBABILITIES else {}
     if "predicted" not in found and PROBABILITIES not in found:
         raise Refused(
@@ -89,6 +93,11 @@ def check_predicted(file: DataFile, task: str) -> dict[str, str]:
             code="missing-column",
         )
     return found
+
+
+def _is_of_an_evaluation(column: str | None, task: str) -> bool:
+    """Whether the file may be of an evaluation of ours, whose scores of answers are their F1 and no confidence."""
+    return task == "question-answering" and column == "predicted"
 
 
 def read_predicted(file: DataFile, task: str, rows: int) -> list[Predicted]:
