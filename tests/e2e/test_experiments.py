@@ -1,7 +1,8 @@
-"""Real fine-tunes under a sweep that prunes: a hopeless one is ended early, and all of them go to other tools."""
+"""A sweep of real fine-tunes: the best is registered, a hopeless one is ended early, all of them go to other tools."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,12 @@ def test_a_hopeless_fine_tune_is_pruned_and_the_sweep_is_exported_with_its_trial
         "median",
     )
     settings = ("--set", "num_train_epochs=20", "--metric", "loss", "--budget", "1h", "--output", "acme/swept")
-    shown = run_cli("sweep", "acme/tiny-encoder", *how, *search, *settings, home=home).stdout
+    given = ("sweep", "acme/tiny-encoder", *how, *search, *settings)
+    planned = json.loads(run_cli(*given, "--dry-run", "--format", "json", home=home).stdout)
+    assert [trial["learning_rate"] for trial in planned["trials"]] == [2e-3, 3e-3, 4e-3, 5e-3, 1e-9]
+    assert (planned["budget_seconds"], planned["prune"]) == (3600, "median")
+    shown = run_cli(*given, home=home).stdout
+    assert shown.split()[:4] == ["trial", "job", "state", "learning_rate"]
     assert "above the median" in shown
     with bedplate.connect(home=home) as ws:
         [sweep] = ws.jobs.list(kind="sweep")
@@ -42,6 +48,9 @@ def test_a_hopeless_fine_tune_is_pruned_and_the_sweep_is_exported_with_its_trial
         assert (hopeless.state, hopeless.data["error"]["code"]) == ("cancelled", "pruned")
         evaluations = [line for line in hopeless.metrics() if "eval_loss" in line]
         assert 2 <= len(evaluations) < 20, "it was not trained to its end"
+        assert [model.ref for model in ws.models.list() if model.ref.startswith("acme/swept")] == ["acme/swept:1"]
+        assert sweep.report.data["model"] == sweep.model.ref == "acme/swept:1"
+        assert sweep.model.data["lineage"]["job"] == sweep.result["best"]["job"]
         assert sweep.result["best"]["metric"] == min(line["metric"] for line in table[:4])
     run_cli("jobs", "export", sweep.id, "--to", "tensorboard", "--output", str(tmp_path / "events"), home=home)
     assert {path.name for path in (tmp_path / "events" / sweep.id).iterdir() if path.is_dir()} == {

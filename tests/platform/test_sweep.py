@@ -1,4 +1,4 @@
-"""Sweeps: what is refused before anything starts, the rounds of one with trials played by hand, and a real one."""
+"""Sweeps: what is refused before anything starts, and the rounds of one with trials played by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import bedplate
 from bedplate.compute import GIB
 from bedplate.job_folder import JobFolder
 from bedplate.jobs import Job
@@ -17,10 +16,9 @@ from bedplate.workspace import Workspace
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.names import Name
 from bedplate_serving.log_lines import last_event
-from harness import bedplate_home, run_cli, write_messages
+from harness import write_messages
 from played_sweeps import (
     RATES,
-    TASK,
     advance,
     claim,
     fail,
@@ -291,29 +289,3 @@ def test_a_trial_whose_result_is_gone_fails_its_sweep_by_name(workspace: Workspa
     failed = advance(workspace, sweep)
     assert failed.error is not None
     assert trial.id in failed.error["message"]
-
-
-# --- a real one
-
-
-def test_a_sweep_of_two_trials_runs_and_its_best_model_can_be_looked_at(models: Path, tmp_path: Path) -> None:
-    train = write_messages(tmp_path / "train.csv", 60)
-    with bedplate_home() as home:
-        with bedplate.connect(home=home) as ws:
-            ws.submit_import_folder(models / "encoder", "tiny").wait()
-        given = ["sweep", "tiny", "--task", TASK, "--train", str(train), "--output", "best", "--set", "max_steps=2"]
-        given += ["--map", "sentence1=text", "--map", "label=intent", "--search", "learning_rate=1e-9,5e-3"]
-        planned = json.loads(run_cli(*given, "--dry-run", "--format", "json", home=home).stdout)
-        assert planned["trials"] == [{"learning_rate": 1e-9}, {"learning_rate": 5e-3}]
-        shown = run_cli(*given, "--need", "cores=1", home=home)  # both at the same time
-        assert shown.stdout.split()[:4] == ["trial", "job", "state", "learning_rate"]
-        assert "trials" in shown.stderr
-        with bedplate.connect(home=home) as ws:
-            (sweep,) = ws.jobs.list(kind="sweep")
-            trials = ws.jobs.list(parent=sweep.id)
-            assert {trial.state for trial in trials} == {"succeeded"}
-            assert [model.ref for model in ws.models.list()] == ["best:1", "tiny:1"]
-            assert sweep.model.ref == "best:1"
-            assert sweep.report.data["model"] == "best:1"
-            assert sweep.model.data["lineage"]["job"] == sweep.result["best"]["job"]
-            assert sweep.result["best"]["metric"] == max(line["metric"] for line in sweep.result["trials"])
