@@ -127,10 +127,16 @@ def chunks(
 def _scored(rows: list[Any], score: Callable[[list[Any]], Sequence[Any]]) -> Sequence[Any]:
     try:
         return score(rows)
-    except (ItemError, BadItems) as error:
+    except BadItems as error:
+        place, why = error.errors[0]
+        raise _bad_row(rows[place], why) from error
+    except ItemError as error:
         if len(rows) > 1:  # which of them it is shows one by one
             for row in rows:
                 _scored([row], score)
-        why = error.errors[0][1] if isinstance(error, BadItems) else error.message
-        hint = error.hint if isinstance(error, ItemError) and error.hint else "Correct such rows, or take them out."
-        raise Refused(f"Row {rows[0].row}: {why.rstrip('.')}.", hint=hint, code="bad-rows") from error
+        raise _bad_row(rows[0], error.message, error.hint) from error
+
+
+def _bad_row(row: Any, why: str, hint: str = "") -> Refused:
+    hint = hint or "Correct such rows, or take them out."
+    return Refused(f"Row {row.row}: {why.rstrip('.')}.", hint=hint, code="bad-rows")
