@@ -21,31 +21,36 @@ PRUNED = {"code": "pruned", "message": "By epoch 2 its accuracy had come to 0.4.
 DRAWN = """() => getElement(Number(document.querySelector("#trials .bp-chart").id.slice(1))).chart?.getOption()"""
 
 
-def played_sweep(house: House) -> str:
-    """A sweep with three trials: one succeeded, one was pruned, one failed; archived: no other test meets it."""
+CAME = {"metrics": {"accuracy": 0.75}, "seconds": 12.0}
+FAILED = ("failed", None, {"message": "Out of memory."})
+ENDS = (("succeeded", CAME, None), ("cancelled", None, PRUNED), FAILED)
+
+
+def played_sweep(house: House, name: str, *ends: tuple[str, Any, Any]) -> str:
+    """A sweep whose trials have ended so; archived: no other test meets it."""
     told = {"owner": "local", "created": time.time(), "started": time.time(), "finished": time.time(), "epoch": 1}
     told |= {"archived": time.time(), "demand": Demand().to_json()}
     spec: dict[str, Any] = {"model": "acme/tiny-encoder:1", "task": "text-classification", "columns": {}}
     spec |= {"train": {"dataset": "tickets:1", "sha256": "a" * 64}, "validation": "auto", "test": "auto"}
     spec |= {"settings": {}, "output": "acme/drawn", "device": "cpu", "processes": 1}
     sweep = {**spec, "search": SEARCH, "metric": "accuracy", "greater_is_better": True, "trials": [], "total": 3}
-    came = {"metrics": {"accuracy": 0.75}, "seconds": 12.0}
-    ends = [("succeeded", came, None), ("cancelled", None, PRUNED), ("failed", None, {"message": "Out of memory."})]
-    rows = [{"id": "sweep-drawn", "kind": "sweep", "state": "succeeded", "spec": sweep, "result": None, "error": None}]
+    rows = [
+        {"id": f"sweep-{name}", "kind": "sweep", "state": "succeeded", "spec": sweep, "result": None, "error": None}
+    ]
     for number, (state, result, error) in enumerate(ends, 1):
         tried = {"learning_rate": RATES[number - 1], "optim": HOSTILE if number < 3 else "adafactor"}
-        rows.append({"id": f"finetune-drawn{number}", "kind": "finetune", "state": state, "parent": "sweep-drawn"})
+        rows.append({"id": f"finetune-{name}{number}", "kind": "finetune", "state": state, "parent": f"sweep-{name}"})
         rows[-1] |= {"spec": {**spec, "settings": tried}, "result": result, "error": error}
     database = Database(Home(house.home).database)
     with database.begin() as connection:
         for row in rows:
             connection.execute(jobs.insert(), {**told, **row})
     database.close()
-    return "sweep-drawn"
+    return f"sweep-{name}"
 
 
 def test_each_trial_is_a_line_and_a_row_and_those_that_ended_early_are_dashed(house: House, window: Window) -> None:
-    page = window.open(f"/jobs/{played_sweep(house)}")
+    page = window.open(f"/jobs/{played_sweep(house, 'drawn', *ENDS)}")
     chart = page.get_by_role("img", name="3 trials as lines through learning_rate, optim, accuracy")
     chart.wait_for()
     assert "the best is trial 1 with 0.75" in str(chart.get_attribute("aria-label"))
@@ -63,6 +68,13 @@ def test_each_trial_is_a_line_and_a_row_and_those_that_ended_early_are_dashed(ho
     assert page.evaluate("window.hit") is None
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")  # charts follow a moment later
+
+
+def test_trials_without_a_metric_are_drawn_gray_as_far_as_they_go(house: House, window: Window) -> None:
+    page = window.open(f"/jobs/{played_sweep(house, 'none', FAILED, FAILED)}")
+    page.get_by_role("img", name="2 trials as lines").wait_for()
+    page.wait_for_function(f"() => Boolean(({DRAWN})())")
+    assert [line["lineStyle"]["color"] for line in page.evaluate(DRAWN)["series"]] == ["#8a8f8d", "#8a8f8d"]
 
 
 def test_the_better_end_of_a_loss_is_above_and_gets_the_color_of_the_best() -> None:
