@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,10 @@ def test_paths_of_a_table_that_came_alone_are_refused_with_what_to_do(
     with pytest.raises(Refused, match=r"Row 1: .*did not come with the table") as caught:
         examine(EvaluateRequest("image-classification", model, data, {}, device="cpu"), SILENT)
     assert "datasets add" in caught.value.hint
+
+
+def test_a_request_crosses_into_a_worker_with_its_folder_of_images_and_its_predictions(tmp_path: Path) -> None:
+    data = DataFile(tmp_path / "rows.jsonl", "jsonl", tmp_path / "images", tmp_path / "store")
+    said = DataFile(tmp_path / "said.txt", "txt")
+    request = EvaluateRequest("image-classification", None, data, {}, predictions=said)
+    assert EvaluateRequest.from_json(json.loads(json.dumps(request.to_json()))) == request

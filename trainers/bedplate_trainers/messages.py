@@ -22,11 +22,14 @@ class DataFile:
     store: Path | None = None  # into which links of that folder may lead
 
     def to_json(self) -> dict[str, str]:
-        return {"path": str(self.path), "format": self.format}
+        folders = {"images": self.images, "store": self.store}
+        given = {name: str(folder) for name, folder in folders.items() if folder is not None}
+        return {"path": str(self.path), "format": self.format, **given}
 
     @classmethod
     def from_json(cls, value: Mapping[str, str]) -> DataFile:
-        return cls(Path(value["path"]), value["format"])
+        folders = {name: Path(value[name]) for name in ("images", "store") if name in value}
+        return cls(Path(value["path"]), value["format"], **folders)
 
 
 Held = DataFile | str | None  # a file, "auto": split off the training rows, or None: do without
