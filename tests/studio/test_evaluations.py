@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bedplate_registry.registry import Registry
+from bedplate_registry.writers import open_writer
 from studio_browser import House, Window
 
 HOSTILE = '<img src=x onerror="window.hit=1">'
@@ -97,3 +99,35 @@ def test_reports_are_chosen_by_model_and_task_and_a_reload_keeps_that(window: Wi
     assert links == [f"/studio/evaluations/{reports['token-classification']}", "/studio/models/acme/measured:3"]
     page.get_by_label("Model").fill("acme/nothing:1")
     page.get_by_text("None match.").wait_for()
+
+
+def test_all_rows_can_be_chosen_by_what_was_said_and_a_reload_keeps_that(
+    house: House, window: Window, tmp_path: Path
+) -> None:
+    columns = ["row", "sentence1", "target", "predicted", "score", "right"]
+    with open_writer(tmp_path / "rows.parquet", "parquet", columns) as writer:
+        for row in range(1, 121):
+            said = "login" if row % 30 == 0 else "card"
+            text = HOSTILE if row == 60 else f"Text {row} {LONG * 9 if row == 30 else ''}"
+            values = (row, text, "card", said, row / 120, said == "card")
+            writer.write(dict(zip(columns, values, strict=True)))
+    about = {"rows": 120, "columns": columns}
+    report = _report("text-classification", classes=[{"label": label, **CLASSES} for label in ("card", "login")])
+    with (tmp_path / "rows.parquet").open("rb") as rows:
+        made = Registry(house.home / "registry").evaluations.add({**report, "predictions": about}, rows)
+    page = window.open(f"/evaluations/{made}")
+    table = page.get_by_label("Rows", exact=True)
+    table.get_by_role("cell", name="Text 1", exact=True).wait_for()
+    page.get_by_role("combobox", name="Right or wrong").click()
+    page.get_by_role("option", name="Wrong rows").click()
+    table.get_by_text("Text 30").wait_for()
+    assert [row.split()[0] for row in table.get_by_role("row").all_inner_texts()[1:]] == ["30", "60", "90", "120"]
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_label("Search the rows").fill("onerror")
+    page.wait_for_url("**?query=onerror&right=false")
+    page.reload()
+    table.get_by_text("onerror").wait_for()
+    assert table.get_by_role("row").count() == 2
+    page.get_by_label("Search the rows").fill("nothing like it")
+    page.get_by_text("No row is like that.").wait_for()

@@ -63,6 +63,25 @@ class Report(Record):
         await self._ws.connection.download(url_path("evaluations", self.id, "predictions"), target)
         return target
 
+    async def rows(
+        self,
+        *,
+        right: bool | None = None,
+        target: str | None = None,
+        predicted: str | None = None,
+        contains: str | None = None,
+        score_below: float | None = None,
+        limit: int | None = 100,
+    ) -> Table[dict[str, Any]]:
+        """What the model said of the first `limit` rows that are chosen, or of all; see docs/evaluation.md.
+
+        Raises NotFound where that was not kept.
+        """
+        path = url_path("evaluations", self.id, "rows")
+        chosen: dict[str, Any] = {"target": target, "predicted": predicted, "contains": contains}
+        chosen |= {"right": None if right is None else str(right).lower(), "score_below": score_below}
+        return Table(await self._ws.connection.items(path, limit=limit, **chosen))
+
     async def page(self, path: str | Path) -> Path:
         """Write the report as one HTML file with charts, which needs nothing else to be read."""
         target = await to_thread(writable, path)

@@ -6,19 +6,23 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
 from fastapi.responses import FileResponse, HTMLResponse
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from bedplate.api.access import Routes, WorkspaceOf
 from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, json_answer, page_of
 from bedplate.api.etags import IfNoneMatch, tagged
 from bedplate.api.problems import codes
 from bedplate.report_page import REPORT_POLICY, report_page
+from bedplate_registry.evaluation_rows import RowFilter, page_of_rows
 from bedplate_registry.tasks import get_task
 
 __all__ = ["routes"]
 
 routes = Routes("/api/v1/evaluations", "evaluations")
+MOST_NUMBER = 2**53
 EXAMPLE_ID = "ev-20261124-080000-000000-1a2b3c"
+EXAMPLE_ROW: JsonDict = {"row": 17, "sentence1": "my card", "target": "card", "predicted": "login", "score": 0.7}
 BYTES = {"schema": {"type": "string", "format": "binary"}}
 EvaluationId = Annotated[str, Path(description="The id of an evaluation.", examples=[EXAMPLE_ID])]
 PAGE_HEADERS = {
@@ -52,6 +56,18 @@ class Evaluation(Answer):
     created: str
     model: str
     metrics: dict[str, Any]
+
+
+class EvaluatedRow(Answer):
+    """What a model said of one row. The inputs are by the keys of the task."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE_ROW]})
+
+    row: Annotated[int, Field(description="Its number in the data, from 1.")]
+    target: Any = None
+    predicted: Any = None
+    score: float | None = None
+    right: bool | None = None
 
 
 @routes.route("GET", "", "read", response_model=Page[Evaluation], responses=codes("unknown-task"))
@@ -96,6 +112,34 @@ def download_predictions(evaluation_id: EvaluationId, workspace: WorkspaceOf) ->
         media_type="application/vnd.apache.parquet",
         headers={"X-Content-Type-Options": "nosniff"},
     )
+
+
+@routes.route(
+    "GET",
+    "/{evaluation_id}/rows",
+    "read",
+    response_model=Page[EvaluatedRow],
+    responses=codes("no-predictions", "bad-report"),
+)
+def list_evaluated_rows(
+    evaluation_id: EvaluationId,
+    workspace: WorkspaceOf,
+    right: Annotated[bool | None, Query(description="Whether the model was right.")] = None,
+    target: Annotated[str | None, Query(max_length=1000, description="What is right, or one of that.")] = None,
+    predicted: Annotated[str | None, Query(max_length=1000, description="What the model said, or one of that.")] = None,
+    contains: Annotated[str | None, Query(max_length=1000, description="In any text of the row.")] = None,
+    score_below: Annotated[float | None, Query(description="The score is less than that.", allow_inf_nan=False)] = None,
+    limit: Limit = MOST_ITEMS,
+    after: Annotated[int, Query(ge=0, le=MOST_NUMBER, description="`next` of the page before.")] = 0,
+) -> Response:
+    """List the rows of an evaluation, those that are chosen, in the order of the data.
+
+    A page ends early where its rows are long, or where few of very many are found: `next` goes on.
+    """
+    path = workspace.registry.evaluations.predictions(evaluation_id)
+    wanted = RowFilter(right, target, predicted, contains or None, score_below)
+    rows, following = page_of_rows(path, wanted, limit, after)
+    return json_answer({"items": rows, "next": None if following is None else str(following)})
 
 
 @routes.route("GET", "/{evaluation_id}/page", "read", response_class=HTMLResponse)

@@ -10,11 +10,13 @@ from nicegui import html
 from bedplate.report_parts import latency_text
 from bedplate.studio.frame import page
 from bedplate.studio.parts.confusion import show_confusion
+from bedplate.studio.parts.evaluated_rows import evaluated_rows
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import action, section, title
 from bedplate.studio.parts.job_spec import value_text
 from bedplate.studio.parts.job_words import data_text, duration_text
+from bedplate.studio.parts.live import later
 from bedplate.studio.parts.metric_table import metric_table
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.report_depth import show_calibration, show_changed, show_curves, show_slices
@@ -75,6 +77,11 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
         if each.get("worst"):
             with section(f"Wrong rows{whose}", "The worst first.", name=f"worst{'-against' if whose else ''}"):
                 show_wrong_rows(each["worst"])
+    if report.get("predictions"):
+        with section(
+            "All rows", "What the model said of each, to look for what its errors have in common.", name="rows"
+        ):
+            later(lambda: evaluated_rows(visit, report))
     _rest({name: value for name, value in report.items() if name not in shown})
 
 

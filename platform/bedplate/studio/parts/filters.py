@@ -11,12 +11,12 @@ from nicegui import context, html, ui
 from bedplate.studio.paths import place
 from bedplate_registry.tasks import TASKS
 
-__all__ = ["SIZES", "TASK_NAMES", "Choice", "Filters", "bounds_of"]
+__all__ = ["SIZES", "TASK_NAMES", "WORDS", "Choice", "Filters", "bounds_of"]
 
 TASK_NAMES = {name: task.title for name, task in TASKS.items()}
 TUNABLE = {name: task.title for name, task in TASKS.items() if task.finetunable}
 SIZES = {"0-100": "Up to 100 million", "100-1000": "100 million to 1 billion", "1000-": "Over 1 billion"}
-WORDS = "query"
+WORDS = "query"  # the key of what is searched for
 PAUSE_MS = 250  # without a key being pressed, before a search begins
 
 
