@@ -131,3 +131,12 @@ def test_all_rows_can_be_chosen_by_what_was_said_and_a_reload_keeps_that(
     assert table.get_by_role("row").count() == 2
     page.get_by_label("Search the rows").fill("nothing like it")
     page.get_by_text("No row is like that.").wait_for()
+
+
+def test_a_report_on_a_file_of_predictions_leads_to_no_model(house: House, window: Window) -> None:
+    about = {"kind": "predictions", "model": "votes (predictions)", "predictions_of": {"filename": "votes.csv"}}
+    made = Registry(house.home / "registry").evaluations.add({**_report("text-classification"), **about})
+    page = window.open(f"/evaluations/{made}")
+    page.get_by_text("votes.csv").wait_for()
+    assert page.locator("main a[href*='/models/']").count() == 0
+    assert page.get_by_role("button", name="Its model").or_(page.get_by_role("link", name="Its model")).count() == 0

@@ -29,7 +29,8 @@ from bedplate.wire import url_path
 # What has a place of its own on the page; all else that a report may hold is shown below, as it is.
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "worst", "classes", "confusion"}
-SHOWN |= {"multi_label", "predictions"}
+SHOWN |= {"multi_label", "predictions", "predictions_of"}
+FILE = "predictions"  # the kind of a report on a file of them, which no model here has made
 # Parts that a report may hold: its key, without which of its keys it is of a shape unknown here, heading and how shown.
 DEPTH = (
     ("slices", "", "Slices", show_slices),
@@ -45,7 +46,8 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
     model, against = str(report["model"]), report.get("against") or {}
     task = str(report.get("task", "evaluation"))
     with title(f"{model}: {TASK_NAMES.get(task, task)}", _about(report)):
-        action("Its model", place("models", model))
+        if report.get("kind") != FILE:
+            action("Its model", place("models", model))
         if report.get("job"):
             action("Its job", place("jobs", str(report["job"])))
         where = url_path("evaluations", str(report["id"]))
@@ -94,7 +96,10 @@ def _about(report: Mapping[str, Any]) -> str:
 def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     data, against = report.get("data") or {}, report.get("against") or {}
     dataset = data.get("dataset")
-    yield "Model", (str(report["model"]), place("models", str(report["model"])))
+    if report.get("kind") == FILE:
+        yield "Predictions", data_text(report.get("predictions_of"))
+    else:
+        yield "Model", (str(report["model"]), place("models", str(report["model"])))
     if against.get("model"):
         yield "Against", (str(against["model"]), place("models", str(against["model"])))
     yield "Data", (str(dataset), place("datasets", str(dataset))) if dataset else data_text(data)

@@ -83,7 +83,7 @@ def _row(report: Mapping[str, Any]) -> dict[str, Any]:
         **{name: report.get(name) for name in ("id", "model", "created")},
         "task": TASK_NAMES.get(str(report.get("task")), report.get("task")),
         "url": place("evaluations", str(report["id"])),
-        "of_model": place("models", str(report["model"])),
+        "of_model": None if report.get("kind") == "predictions" else place("models", str(report["model"])),
         "data": f"{data_text(data)}{split}",
         "rows": data.get("rows"),
         "figures": _main_figures(report),

@@ -22,7 +22,7 @@ SETTINGS = (
     Column("source", "Where it comes from"),
     Column("about", "What it is"),
 )
-SPLITS = ("train", "validation", "test", "data", "input")
+SPLITS = ("train", "validation", "test", "data", "input", "predictions")
 MODELS = ("model", "against", "base")
 ELSEWHERE = {*SPLITS, *MODELS, "splits", "columns", "settings", "forecast", "trials", "search", "files", "needs"}
 EXPLAINED = {
