@@ -25,6 +25,9 @@ RUNS = (
     ("finetune.py", "--set", "scitldr", "--seeds", "1"),
     ("finetune.py", "--set", "dialogsum", "--seeds", "1"),
     ("finetune.py", "--packing"),
+    ("evaluation.py",),
+    ("evaluation.py", "--shape", "minilm", "--rows", "1000"),
+    ("evaluation_baselines.py",),
 )
 
 
