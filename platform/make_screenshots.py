@@ -46,6 +46,7 @@ def main() -> None:
         if options.home is None:
             run_demo(home)
         with _served(home) as ws:
+            _sweep(ws)
             FOLDER.mkdir(parents=True, exist_ok=True)
             take(ws, _pages(ws), options.only)
 
@@ -65,11 +66,25 @@ def _served(home: Path) -> Iterator[bedplate.RemoteWorkspace]:
         process.wait(30)
 
 
+def _sweep(ws: bedplate.RemoteWorkspace) -> None:
+    """Runs to compare, which the demo does not make."""
+    if ws.jobs.list(kind="sweep"):
+        return
+    spec = next(iter(ws.jobs.list(kind="finetune"))).data["spec"]
+    search = {"learning_rate": {"from": 1e-4, "to": 3e-3}, "num_train_epochs": [2, 3], "seed": [1, 2]}
+    how = {"method": "random", "trials": 8, "parallel": 1, "columns": spec["columns"]}
+    train = spec["train"]["dataset"]
+    ws.sweep(spec["model"], task=spec["task"], train=train, search=search, output="support-swept", **how).wait()
+
+
 def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
     """A name for each page, and its address."""
-    jobs = {job.kind: job.id for job in reversed(list(ws.jobs.list()))}
+    ended = [*reversed(ws.jobs.list())]
+    jobs = {job.kind: job.id for job in ended if not job.data.get("parent")}
+    trials = [job.id for job in ended if job.data.get("parent") == jobs["sweep"]]
     model = ws.models.get("support-intent").ref
     report = next(iter(ws.evaluations.list(model=model))).id
+    [board, *_] = ws.evaluations.leaderboard()
     return {
         "home": place(),
         "catalog": place("catalog"),
@@ -81,12 +96,15 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
         **{f"job-{kind}": place("jobs", job) for kind, job in jobs.items() if kind != "graph"},
         "evaluations": place("evaluations"),
         "evaluation": place("evaluations", report),
-        "leaderboard": place("leaderboard"),
+        "leaderboard": place("leaderboard", task=board["task"], data=board["id"]),
+        "compare": place("compare", jobs=",".join(trials[:3])),
         "endpoints": place("endpoints"),
         "endpoint": place("endpoints", "support"),
         "batch": place("batch"),
+        "batch-job": place("batch", "jobs", jobs["batch"]),
         "compute": place("compute"),
         "settings": place("settings"),
+        **{f"settings-{name}": place("settings", name) for name in ("users", "keys", "audit", "doctor")},
         "import": place("import"),
         "evaluate": place("evaluate", from_job=jobs["evaluate"]),
         "finetune": place("finetune", from_job=jobs["finetune"]),
