@@ -84,7 +84,7 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
     trials = [job.id for job in ended if job.data.get("parent") == jobs["sweep"]]
     model = ws.models.get("support-intent").ref
     report = next(iter(ws.evaluations.list(model=model))).id
-    [board, *_] = ws.evaluations.leaderboard()
+    board = max(ws.evaluations.leaderboard(), key=lambda board: int(board["models"]))
     return {
         "home": place(),
         "catalog": place("catalog"),
@@ -134,6 +134,7 @@ def take(ws: bedplate.RemoteWorkspace, pages: dict[str, str], only: str) -> None
 def _take(page: Any, name: str, address: str, theme: str, *, is_narrow: bool) -> None:
     page.goto(f"http://127.0.0.1:{PORT}{address}")
     page.wait_for_selector("h1")
+    page.get_by_text("This takes some seconds").wait_for(state="hidden")  # the doctor looks around
     page.wait_for_timeout(SETTLE_MS)
     _keep(page, name, theme, is_narrow=is_narrow)
     for number in range(2, 8):
