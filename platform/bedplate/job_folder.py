@@ -75,10 +75,10 @@ class JobFolder:
         for folder in (self.outputs, self.checkpoints):
             folder.mkdir(exist_ok=True)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, level: str = "warning") -> None:
         """A line of the owner's in the worker's log."""
         with open_log(self.log) as log:
-            log.write(f"{make_line('bedplate', text)}\n".encode())
+            log.write(f"{make_line('bedplate', text, level=level)}\n".encode())
 
     @property
     def spec(self) -> dict[str, Any]:

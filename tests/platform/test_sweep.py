@@ -154,7 +154,9 @@ def test_no_more_trials_are_open_than_parallel_says_and_their_progress_is_shown(
     progress = workspace.describe_job(sweep)["progress"]
     assert (progress["done"], progress["total"], progress["unit"]) == (1, 3, "trials")
     assert progress["message"] == "best so far: trial 2, accuracy 0.25"
-    assert last_event(workspace.job_folder(sweep.id).log_tail()).startswith("1 of 3 trials")
+    lines = workspace.job_folder(sweep.id).log_tail()
+    assert last_event(lines).startswith("1 of 3 trials")
+    assert '"level": "info"' in lines[-1]  # that a trial has ended warns of nothing
 
 
 def test_a_round_that_is_cut_short_submits_nothing_twice(workspace: Workspace) -> None:

@@ -103,7 +103,7 @@ def _tell(folder: JobFolder, job: Job, done: int, total: int, best: Trial | None
     message = f"best so far: trial {best.trial}, {job.spec['metric']} {best.metric:.4g}" if best else ""
     JobReporter(folder, job.epoch).progress("trials", done, total, "trials", message)
     with suppress(OSError):
-        folder.note(f"{done} of {total} trials have ended" + (f"; {message}" if message else ""))
+        folder.note(f"{done} of {total} trials have ended" + (f"; {message}" if message else ""), "info")
 
 
 # --- new trials
