@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from sys import intern
 from typing import Any
 
 from bedplate_registry.columns import ColumnMap, map_columns
@@ -14,7 +13,7 @@ from bedplate_registry.tables import columns_of
 
 from .labels import label_names
 from .messages import DataFile
-from .rows import LabeledRows, read_table
+from .rows import LabeledRows, LabelLists, read_table
 
 __all__ = ["Example", "Examples", "check_pairs", "read_examples"]
 
@@ -47,9 +46,9 @@ class Examples(LabeledRows[Example]):
     is_pairs: bool
 
     @property
-    def lengths(self) -> list[int]:
+    def lengths(self) -> Iterator[int]:
         """Characters of each row's input."""
-        return [len(row.text) + len(row.pair or "") for row in self.rows]
+        return (len(row.text) + len(row.pair or "") for row in self.rows)
 
     def inputs(self, row: Example) -> dict[str, Any]:
         """By the task's keys, the same ones of every row."""
@@ -60,15 +59,14 @@ def read_examples(file: DataFile, columns: Mapping[str, str], what: str, class_n
     """All rows of a file. `what` names the file in messages: "The training data"."""
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
     _check_two_columns(mapping)
-    found = read_table(file, mapping, what, lambda number, picked: _example(number, picked, class_names))
-    many = sum(is_list for _, is_list in found)
-    if many and many < len(found):
-        raise Refused(
-            f"{what} has lists of labels in {many} of {len(found)} rows.",
-            hint="Multi-label data has a list in every row: a list of one, or an empty one, is a list.",
-            code="mixed-labels",
-        )
-    return Examples(tuple(example for example, _ in found), bool(many), "sentence2" in mapping.columns)
+    lists = LabelLists()
+
+    def parse(number: int, picked: Mapping[str, Any]) -> Example:
+        lists.count(picked["label"])
+        return _example(number, picked, class_names)
+
+    rows = read_table(file, mapping, what, parse)
+    return Examples(rows, lists.in_all(rows, what), "sentence2" in mapping.columns)
 
 
 def check_pairs(files: Mapping[str, Examples]) -> None:
@@ -83,8 +81,7 @@ def check_pairs(files: Mapping[str, Examples]) -> None:
         )
 
 
-def _example(number: int, picked: Mapping[str, Any], class_names: Sequence[str]) -> tuple[Example, bool]:
-    """The row, and whether it has a list of labels."""
+def _example(number: int, picked: Mapping[str, Any], class_names: Sequence[str]) -> Example:
     label = picked["label"]
     if not isinstance(label, list) and not str(label).strip():
         raise Refused("has an empty label", code="bad-value")
@@ -92,8 +89,7 @@ def _example(number: int, picked: Mapping[str, Any], class_names: Sequence[str])
     for name, value in (("sentence1", picked["sentence1"]), ("sentence2", pair)):
         if value is not None and not value.strip():
             raise Refused(f"has an empty {name}", code="bad-value")
-    names = tuple(map(intern, label_names(label, class_names)))  # few labels, many rows
-    return Example(number, picked["sentence1"], pair, names), isinstance(label, list)
+    return Example(number, picked["sentence1"], pair, label_names(label, class_names))
 
 
 def _check_two_columns(mapping: ColumnMap) -> None:

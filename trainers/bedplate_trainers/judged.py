@@ -39,7 +39,7 @@ class JudgedRows(Protocol):
         """What the metrics that have intervals are made of."""
 
     @property
-    def numbers(self) -> Sequence[int]:
+    def numbers(self) -> Iterator[int]:
         """Each row's number in the data, from 1."""
 
     @property

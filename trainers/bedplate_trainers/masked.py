@@ -49,7 +49,7 @@ class MaskedRows(RowTable[MaskedRow]):
 def read_masked(file: DataFile, columns: Mapping[str, str], what: str) -> MaskedRows:
     """All rows of a file. `what` names the file in messages: "The data". Raises Refused: bad-rows, no-rows."""
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
-    return MaskedRows(tuple(read_table(file, mapping, what, _row)), "answer" in mapping.columns)
+    return MaskedRows(read_table(file, mapping, what, _row), "answer" in mapping.columns)
 
 
 def _row(number: int, picked: Mapping[str, Any]) -> MaskedRow:

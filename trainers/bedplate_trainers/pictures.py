@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from bedplate_registry.columns import map_columns
@@ -18,7 +17,7 @@ from bedplate_serving.predictors.image_files import is_path, read_image
 
 from .labels import label_names
 from .messages import DataFile
-from .rows import LabeledRows, read_table
+from .rows import LabeledRows, LabelLists, read_table
 
 __all__ = ["Picture", "Pictures", "read_pictures"]
 
@@ -70,20 +69,18 @@ class Pictures(LabeledRows[Picture]):
 def read_pictures(file: DataFile, columns: Mapping[str, str], what: str, class_names: Sequence[str] = ()) -> Pictures:
     """All rows of a file. `what` names the file in messages: "The data". Raises Refused: bad-rows, no-rows."""
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
-    found = read_table(file, mapping, what, partial(_picture, class_names))
-    many = sum(is_list for _, is_list in found)
-    if many not in (0, len(found)):
-        raise Refused(
-            f"{what} has lists of labels in {many} of {len(found)} rows.",
-            hint="Multi-label data has a list in every row: a list of one, or an empty one, is a list.",
-            code="mixed-labels",
-        )
-    return Pictures(tuple(picture for picture, _ in found), file, bool(many))
+    lists = LabelLists()
+
+    def parse(number: int, picked: Mapping[str, Any]) -> Picture:
+        lists.count(picked["label"])
+        return _picture(number, picked, class_names)
+
+    rows = read_table(file, mapping, what, parse)
+    return Pictures(rows, file, lists.in_all(rows, what))
 
 
-def _picture(class_names: Sequence[str], number: int, picked: Mapping[str, Any]) -> tuple[Picture, bool]:
-    """The row, and whether it has a list of labels."""
+def _picture(number: int, picked: Mapping[str, Any], class_names: Sequence[str]) -> Picture:
     image, label = picked["image"], picked["label"]
     if not isinstance(image, str) or not image.strip():
         raise Refused("has an image that is neither a path nor base64", code="bad-value")
-    return Picture(number, image, label_names(label, class_names)), isinstance(label, list)
+    return Picture(number, image, label_names(label, class_names))

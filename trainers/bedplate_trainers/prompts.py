@@ -42,7 +42,7 @@ class PromptRows(RowTable[PromptRow]):
 def read_prompts(file: DataFile, columns: Mapping[str, str], what: str) -> PromptRows:
     """All rows of a file. `what` names the file in messages: "The data". Raises Refused: bad-rows, no-rows."""
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
-    return PromptRows(tuple(read_table(file, mapping, what, _row)), "completion" in mapping.columns)
+    return PromptRows(read_table(file, mapping, what, _row), "completion" in mapping.columns)
 
 
 def _row(number: int, picked: Mapping[str, Any]) -> PromptRow:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from bedplate_registry.columns import map_columns
@@ -69,7 +70,7 @@ class QuestionRow:
 class QuestionRows(RowTable[QuestionRow]):
     """The rows of one file."""
 
-    @property
+    @cached_property
     def without_answer(self) -> int:
         return sum(not row.answers for row in self.rows)
 
@@ -81,13 +82,20 @@ def read_questions(file: DataFile, columns: Mapping[str, str], what: str, report
     how many. Any other is refused. Raises Refused: bad-rows, no-rows.
     """
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
-    found = read_table(file, mapping, what, _question)
-    moved = sum(count for _, count in found)
+    moved = 0
+
+    def parse(number: int, picked: Mapping[str, Any]) -> QuestionRow:
+        nonlocal moved
+        row, count = _question(number, picked)
+        moved += count
+        return row
+
+    rows = QuestionRows(read_table(file, mapping, what, parse))
     if moved:
         reporter.message(
             f"{what}: {moved} answers are not at their answer_start. Each is in its context once, and taken from there."
         )
-    return QuestionRows(tuple(row for row, _ in found))
+    return rows
 
 
 def _question(number: int, picked: Mapping[str, Any]) -> tuple[QuestionRow, int]:

@@ -37,9 +37,10 @@ class RowFile:
         inputs = tuple(next(self.judged.row_predictions()).inputs)  # data without a row was refused
         further = {name: f"data.{name}" if name in (*OWN, *inputs) else name for name in self.columns}
         columns = ["row", *inputs, *OWN[1:], *further.values()]
+        count = 0
         with open_writer(path, "parquet", columns) as writer:
-            for row in self.judged.row_predictions():
+            for count, row in enumerate(self.judged.row_predictions(), 1):  # noqa: B007 - read behind the loop
                 own = {name: getattr(row, name) for name in OWN}
                 more = {key: self.columns[name][row.row - 1] for name, key in further.items()}
                 writer.write({**row.inputs, **own, **more})
-        return {"rows": len(self.judged.numbers), "columns": columns}
+        return {"rows": count, "columns": columns}

@@ -4,17 +4,18 @@ is wrong. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from bedplate_registry.columns import ColumnMap
 from bedplate_registry.errors import Refused
 from bedplate_registry.tables import read_rows
 
 from .messages import DataFile
+from .stored_rows import StoredRows, store, take
 
-__all__ = ["LabeledRows", "RowTable", "read_table"]
+__all__ = ["LabelLists", "LabeledRows", "RowTable", "read_table"]
 
 SHOWN_ROWS = 5
 
@@ -34,7 +35,7 @@ Labeled = TypeVar("Labeled", bound=LabeledRow)
 class RowTable(Generic[Row]):
     """The rows of one file."""
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,29 +43,57 @@ class RowTable(Generic[Row]):
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
+    def take(self, places: Iterable[int]) -> Self:
+        """The rows at these places alone."""
+        return replace(self, rows=take(self.rows, places))
+
 
 @dataclass(frozen=True)
 class LabeledRows(RowTable[Labeled]):
     @property
-    def found_labels(self) -> list[tuple[int, tuple[str, ...]]]:
+    def found_labels(self) -> Iterator[tuple[int, tuple[str, ...]]]:
         """The number of each row, and its labels."""
-        return [(row.row, row.labels) for row in self.rows]
+        return ((row.row, row.labels) for row in self.rows)
+
+
+class LabelLists:
+    """How many rows of a table have a list of labels: all of them or none."""
+
+    def __init__(self) -> None:
+        self._lists = 0
+
+    def count(self, label: object) -> None:
+        self._lists += isinstance(label, list)
+
+    def in_all(self, rows: Sequence[object], what: str) -> bool:
+        """Raises Refused where only some of the rows have one."""
+        if self._lists not in (0, len(rows)):
+            raise Refused(
+                f"{what} has lists of labels in {self._lists} of {len(rows)} rows.",
+                hint="Multi-label data has a list in every row: a list of one, or an empty one, is a list.",
+                code="mixed-labels",
+            )
+        return bool(self._lists)
 
 
 def read_table(
     file: DataFile, columns: ColumnMap, what: str, parse: Callable[[int, Mapping[str, Any]], Row]
-) -> list[Row]:
-    """What `parse` makes of each row: of its number from 1, and its values by the task's keys.
+) -> StoredRows[Row]:
+    """What `parse` makes of each row, kept on disk: of its number from 1, and its values by the task's keys.
 
     `what` names the file in messages: "The training data". Raises Refused: bad-rows, with all that `parse` refused;
     no-rows.
     """
-    rows, problems = list[Row](), list[tuple[int, Refused]]()
-    for number, row in enumerate(read_rows(file.path, file.format), 1):
-        try:
-            rows.append(parse(number, columns.pick(row)))
-        except Refused as problem:
-            problems.append((number, problem))
+    problems = list[tuple[int, Refused]]()
+
+    def parsed() -> Iterator[Row]:
+        for number, row in enumerate(read_rows(file.path, file.format), 1):
+            try:
+                yield parse(number, columns.pick(row))
+            except Refused as problem:
+                problems.append((number, problem))
+
+    rows = store(parsed())
     if problems:
         raise _bad_rows(what, problems)
     if not rows:

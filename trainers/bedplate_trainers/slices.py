@@ -25,21 +25,22 @@ def slices_of(judged: JudgedRows, settings: EvaluateSettings, columns: Columns) 
     Metrics are those asked for, or those that have intervals. What has no value on a slice is left out there.
     """
     names = settings.metrics or judged.counted.names
+    places = np.fromiter(judged.numbers, dtype=np.int64) - 1 if columns else ()
     slices = {"length": _by_length(judged.lengths)} if len(judged.lengths) else dict[str, dict[str, Array]]()
     slices |= {by: _by_value(values) for by, values in judged.groups.items()}
     slices |= {
-        f"data.{by}" if by in slices else by: _by_value([values[number - 1] for number in judged.numbers])
+        f"data.{by}" if by in slices else by: _by_value([values[place] for place in places])
         for by, values in columns.items()
     }
     return [
-        {"by": by, "value": value, **_measured(judged.part(places), names, settings)}
+        {"by": by, "value": value, **_measured(judged.part(places), len(places), names, settings)}
         for by, parts in slices.items()
         for value, places in parts.items()
     ]
 
 
-def _measured(part: JudgedRows, names: Sequence[str], settings: EvaluateSettings) -> dict[str, Any]:
-    rows, metrics = len(part.numbers), part.scores(names)
+def _measured(part: JudgedRows, rows: int, names: Sequence[str], settings: EvaluateSettings) -> dict[str, Any]:
+    metrics = part.scores(names)
     draws = settings.confidence_draws if rows >= FEWEST_ROWS else 0
     ends = part.counted.intervals(draws, settings.seed)
     return {"rows": rows, "metrics": metrics, "confidence": {name: ends[name] for name in metrics if name in ends}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
 
 __all__ = ["Split", "SplitRow", "T", "Table", "overlap", "split_off"]
 
@@ -27,10 +27,12 @@ class SplitRow(Protocol):
 
 
 class Table(Protocol):
-    """A frozen dataclass that holds rows, and perhaps more that all of them have in common."""
+    """Rows, and perhaps more that all of them have in common."""
 
     @property
     def rows(self) -> Sequence[SplitRow]: ...
+    def take(self, places: Iterable[int]) -> Self:
+        """The rows at these places alone."""
 
 
 T = TypeVar("T", bound=Table)
@@ -51,10 +53,8 @@ def split_off(examples: T, fraction: float, seed: int, purpose: str) -> Split[T]
     """
     rows = examples.rows
     held = _choose(rows, fraction, random.Random(f"{seed}/{purpose}"))
-    kept = tuple(row for place, row in enumerate(rows) if place not in held)
-    taken = tuple(row for place, row in enumerate(rows) if place in held)
-    table: Any = examples  # a dataclass, which a protocol cannot say
-    return Split(replace(table, rows=kept), replace(table, rows=taken))
+    kept = [place for place in range(len(rows)) if place not in held]
+    return Split(examples.take(kept), examples.take(sorted(held)))
 
 
 def overlap(examples: Table, others: Table) -> int:

@@ -61,7 +61,7 @@ class TaggedRows(LabeledRows[TaggedRow]):
 def read_tagged(file: DataFile, columns: Mapping[str, str], what: str, class_names: Sequence[str] = ()) -> TaggedRows:
     """All rows of a file. `what` names the file in messages: "The training data". Raises Refused: bad-rows, no-rows."""
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
-    return TaggedRows(tuple(read_table(file, mapping, what, lambda number, row: _tagged(number, row, class_names))))
+    return TaggedRows(read_table(file, mapping, what, lambda number, row: _tagged(number, row, class_names)))
 
 
 def learn_tags(rows: Iterable[TaggedRow]) -> LabelSet:

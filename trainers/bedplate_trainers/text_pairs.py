@@ -58,7 +58,7 @@ def read_text_pairs(file: DataFile, task: str, columns: Mapping[str, str], what:
         source, target = (_text(name, picked[name]) for name in names)
         return TextPair(number, source, target)
 
-    return TextPairs(tuple(read_table(file, mapping, what, parse)))
+    return TextPairs(read_table(file, mapping, what, parse))
 
 
 def _text(name: str, value: str) -> str:

@@ -18,6 +18,7 @@ from bedplate_trainers.questions import TASK, QuestionRow, QuestionRows
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
+from bedplate_trainers.stored_rows import take
 
 __all__ = ["Judged", "difference", "make_report"]
 
@@ -46,7 +47,7 @@ class Judged:
     def predictions(self) -> Predictions:
         return Predictions([said[0]["answer"] for said in self.answers], [row.texts for row in self.rows])
 
-    @property
+    @cached_property
     def figures(self) -> Array:
         """[rows, 2], from 0 to 100: exact_match and f1_score."""
         return 100 * np.stack([self.predictions.exact_match, self.predictions.f1_score], axis=1)
@@ -66,12 +67,12 @@ class Judged:
         return Counted(self.figures, partial(_means, len(self.rows)))
 
     @property
-    def numbers(self) -> list[int]:
-        return [row.row for row in self.rows]
+    def numbers(self) -> Iterator[int]:
+        return (row.row for row in self.rows)
 
     @property
     def lengths(self) -> Array:
-        return np.array([len(row.question) + len(row.context) for row in self.rows])
+        return np.fromiter((len(row.question) + len(row.context) for row in self.rows), dtype=np.int64)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -85,8 +86,7 @@ class Judged:
         return 0.0
 
     def part(self, places: Array) -> Judged:
-        rows = QuestionRows(tuple(self.rows.rows[place] for place in places))
-        return replace(self, rows=rows, answers=[self.answers[place] for place in places])
+        return replace(self, rows=self.rows.take(places), answers=take(self.answers, places))
 
     def scores(self, names: Sequence[str]) -> dict[str, float]:
         return score_what_applies(self.predictions, names)[0]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
@@ -15,6 +18,7 @@ from bedplate_trainers.messages import DataFile
 from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.stored_rows import StoredRows, store
 
 __all__ = ["CHUNK_ROWS", "Examiner", "Setup", "chunks", "in_chunks", "report_of"]
 
@@ -97,13 +101,17 @@ def in_chunks(
     score: Callable[[list[Any]], Sequence[Any]],
     reporter: Reporter,
     phase: str,
-) -> list[Any]:
-    """What `score` says of each row, in their order (chunks)."""
-    found: list[Any] = [None] * len(rows)
-    for places, said in chunks(rows, length, score, reporter, phase):
-        for place, one in zip(places, said, strict=True):
-            found[place] = one
-    return found
+) -> StoredRows[Any]:
+    """What `score` says of each row, in their order (chunks), kept on disk."""
+    scored = array("q")
+
+    def in_turn() -> Iterator[Any]:
+        for places, said in chunks(rows, length, score, reporter, phase):
+            scored.extend(places)
+            yield from said
+
+    found = store(in_turn())
+    return found.take(np.argsort(scored))
 
 
 def chunks(
@@ -117,9 +125,9 @@ def chunks(
 
     Raises Refused, which names the row by its number, where the predictor does not take one.
     """
-    order = sorted(range(len(rows)), key=lambda place: length(rows[place]))
+    order = np.argsort(np.fromiter(map(length, rows), dtype=np.int64), kind="stable")
     for at in range(0, len(order), CHUNK_ROWS):
-        chunk = order[at : at + CHUNK_ROWS]
+        chunk = order[at : at + CHUNK_ROWS].tolist()
         yield chunk, _scored([rows[place] for place in chunk], score)
         reporter.progress(phase, at + len(chunk), len(order), "rows")
 

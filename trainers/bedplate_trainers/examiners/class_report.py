@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Judged:
     labels_only: bool = False  # `probabilities` are 0 and 1, and say what was said and no more
     given_sureness: Array | None = None  # [rows], of labels alone: how sure whoever said them was
 
-    @property
+    @cached_property
     def predictions(self) -> Predictions:
         return Predictions(self.probabilities, targets_of(self.examples, self.labels), self.labels_only)
 
@@ -52,7 +53,7 @@ class Judged:
     def over(self, names: tuple[str, ...]) -> Judged:
         """The same over more labels, or in another order; labels it does not know it never says."""
         places = {name: place for place, name in enumerate(names)}
-        wider = np.zeros((len(self.probabilities), len(names)))
+        wider = np.zeros((len(self.probabilities), len(names)), dtype=self.probabilities.dtype)
         wider[:, [places[name] for name in self.labels.names]] = self.probabilities
         return replace(self, labels=replace(self.labels, names=names), probabilities=wider)
 
@@ -82,12 +83,12 @@ class Judged:
         return of_labels(self.counts)
 
     @property
-    def numbers(self) -> list[int]:
-        return [row.row for row in self.examples]
+    def numbers(self) -> Iterator[int]:
+        return (row.row for row in self.examples)
 
     @property
     def lengths(self) -> Array:
-        return np.array(self.examples.lengths)
+        return np.fromiter(self.examples.lengths, dtype=np.int64)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -99,10 +100,9 @@ class Judged:
         return 0.0
 
     def part(self, places: Array) -> Judged:
-        rows = tuple(self.examples.rows[place] for place in places)
         sure = None if self.given_sureness is None else self.given_sureness[places]
-        examples = replace(self.examples, rows=rows)
-        return replace(self, examples=examples, probabilities=self.probabilities[places], given_sureness=sure)
+        examples, probabilities = self.examples.take(places), self.probabilities[places]
+        return replace(self, examples=examples, probabilities=probabilities, given_sureness=sure)
 
     def scores(self, names: Sequence[str]) -> dict[str, float]:
         return METRICS.score_what_applies(self.predictions, names)[0]

@@ -21,6 +21,7 @@ from bedplate_trainers.prompts import PromptRows
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
+from bedplate_trainers.stored_rows import take
 
 __all__ = ["Judged", "Likelihood", "difference", "make_report"]
 
@@ -89,12 +90,12 @@ class Judged:
         return Counted(np.concatenate(columns, axis=1), partial(_figures, self.likelihoods is not None))
 
     @property
-    def numbers(self) -> list[int]:
-        return [row.row for row in self.rows]
+    def numbers(self) -> Iterator[int]:
+        return (row.row for row in self.rows)
 
     @property
     def lengths(self) -> Array:
-        return np.array([len(row.prompt) for row in self.rows])
+        return np.fromiter((len(row.prompt) for row in self.rows), dtype=np.int64)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -106,12 +107,10 @@ class Judged:
         return 0.1
 
     def part(self, places: Array) -> Judged:
-        rows = replace(self.rows, rows=tuple(self.rows.rows[place] for place in places))
-        texts, likelihoods = (
-            None if each is None else [each[place] for place in places] for each in (self.texts, self.likelihoods)
-        )
+        texts = None if self.texts is None else take(self.texts, places)
+        likelihoods = None if self.likelihoods is None else take(self.likelihoods, places)
         tokenizers = (self.predictions.rouge_tokenizer, self.predictions.bleu_tokenizer)
-        return replace(self, rows=rows, texts=texts, likelihoods=likelihoods, tokenizers=tokenizers)
+        return replace(self, rows=self.rows.take(places), texts=texts, likelihoods=likelihoods, tokenizers=tokenizers)
 
     def scores(self, names: Sequence[str]) -> dict[str, float]:
         return METRICS.score_what_applies(self.predictions, names)[0]

@@ -18,6 +18,7 @@ from bedplate_trainers.metrics.fill_mask import Predictions, score, score_what_a
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
+from bedplate_trainers.stored_rows import take
 
 __all__ = ["Guesses", "Judged", "difference", "make_report"]
 
@@ -89,12 +90,12 @@ class Judged:
         return NAMES if self.knows_chances else NAMES[:-1]
 
     @property
-    def numbers(self) -> list[int]:
-        return [row.row for row in self.rows]
+    def numbers(self) -> Iterator[int]:
+        return (row.row for row in self.rows)
 
     @property
     def lengths(self) -> Array:
-        return np.array([len(row.text) for row in self.rows])
+        return np.fromiter((len(row.text) for row in self.rows), dtype=np.int64)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -110,8 +111,7 @@ class Judged:
         return np.array([bool((one.ranks <= 1).all()) for one in self.guesses])
 
     def part(self, places: Array) -> Judged:
-        rows = replace(self.rows, rows=tuple(self.rows.rows[place] for place in places))
-        return replace(self, rows=rows, guesses=[self.guesses[place] for place in places])
+        return replace(self, rows=self.rows.take(places), guesses=take(self.guesses, places))
 
     def scores(self, names: Sequence[str]) -> dict[str, float]:
         return score_what_applies(self.predictions, names)[0]

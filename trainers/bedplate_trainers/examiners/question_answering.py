@@ -16,6 +16,7 @@ from bedplate_trainers.metrics.question_answering import Predictions, score_what
 from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.questions import TASK, QuestionRows, read_questions
 from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.stored_rows import store
 
 __all__ = ["Examiner"]
 
@@ -87,7 +88,7 @@ class Examiner:
 
     def baselines(self, mine: Judged, train: QuestionRows | None) -> dict[str, dict[str, float]]:
         """`whole_context` says all of it, `no_answer` nothing, where that may be right. Neither learns of `train`."""
-        said = {"whole_context": [row.context for row in mine.rows]}
+        said: dict[str, Sequence[str]] = {"whole_context": store(row.context for row in mine.rows)}
         if mine.rows.without_answer:
             said["no_answer"] = [""] * len(mine.rows)
         references = mine.predictions.references

@@ -17,6 +17,7 @@ from bedplate_trainers.metrics.token_classification import Predictions, entities
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
+from bedplate_trainers.stored_rows import take
 from bedplate_trainers.tagged import TaggedRow, TaggedRows, entity_tags
 
 __all__ = ["Judged", "difference", "make_report"]
@@ -65,12 +66,12 @@ class Judged:
         return Counted(self.counts, _figures)
 
     @property
-    def numbers(self) -> list[int]:
-        return [row.row for row in self.rows]
+    def numbers(self) -> Iterator[int]:
+        return (row.row for row in self.rows)
 
     @property
     def lengths(self) -> Array:
-        return np.array([len(" ".join(row.tokens)) for row in self.rows])
+        return np.fromiter((len(" ".join(row.tokens)) for row in self.rows), dtype=np.int64)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -82,9 +83,8 @@ class Judged:
         return 0.0
 
     def part(self, places: Array) -> Judged:
-        rows = TaggedRows(tuple(self.rows.rows[place] for place in places))
-        confidence = None if self.confidence is None else [self.confidence[place] for place in places]
-        return replace(self, rows=rows, tags=[self.tags[place] for place in places], confidence=confidence)
+        confidence = None if self.confidence is None else take(self.confidence, places)
+        return replace(self, rows=self.rows.take(places), tags=take(self.tags, places), confidence=confidence)
 
     def sureness(self, place: int) -> Sequence[float]:
         """Of each word of the row at this place; none where nobody told."""

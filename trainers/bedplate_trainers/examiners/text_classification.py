@@ -28,6 +28,7 @@ from bedplate_trainers.linear import baselines, fit_linear, linear_probabilities
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.stored_rows import store
 
 __all__ = ["Examiner"]
 
@@ -163,7 +164,7 @@ def _in_words_of(labels: LabelSet, examples: Any, what: str, reporter: Reporter)
     found = {name for row in examples for name in row.labels}
     if not numbers_stand_for_names(labels.names, found, what, reporter):
         return examples
-    rows = tuple(replace(row, labels=label_names(row.labels, labels.names)) for row in examples)
+    rows = store(replace(row, labels=label_names(row.labels, labels.names)) for row in examples)
     return replace(examples, rows=rows)
 
 

@@ -93,7 +93,7 @@ class Examiner:
         """None: what follows a prompt is in no other row."""
         return {}
 
-    def _each(self, rows: PromptRows, score: Any, phase: str) -> list[Any]:
+    def _each(self, rows: PromptRows, score: Any, phase: str) -> Sequence[Any]:
         return in_chunks(rows.rows, lambda row: len(row.whole), score, self._setup.reporter, phase)
 
     def _parameters(self) -> dict[str, Any]:

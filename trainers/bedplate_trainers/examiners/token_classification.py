@@ -20,6 +20,7 @@ from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.token_classification import Predictions, score_what_applies
 from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.slice_columns import Columns
+from bedplate_trainers.stored_rows import store
 from bedplate_trainers.tagged import TaggedRow, TaggedRows, read_tagged, sorted_tags
 
 __all__ = ["Examiner"]
@@ -56,7 +57,7 @@ class Examiner:
         found = in_chunks(rows.rows, lambda row: len(row.tokens), tag, self._setup.reporter, phase)
         seconds = time.perf_counter() - start
         latency = time_single(rows.rows, tag, self._setup.settings.latency_rows)
-        tags, confidence = ([one[key] for one in found] for key in ("tags", "scores"))
+        tags, confidence = (store(one[key] for one in found) for key in ("tags", "scores"))
         return Judged(labels, rows, tags, confidence, seconds, latency)
 
     def probe(self, folder: Path, rows: TaggedRows, train: TaggedRows) -> Judged:
@@ -128,4 +129,4 @@ def _in_words_of(labels: LabelSet, rows: TaggedRows, what: str, reporter: Report
     if not numbers_stand_for_names(labels.names, found, what, reporter):
         return rows
     names = {tag: label_names(tag, labels.names)[0] for tag in found}
-    return TaggedRows(tuple(replace(row, tags=tuple(names[tag] for tag in row.tags)) for row in rows))
+    return TaggedRows(store(replace(row, tags=tuple(names[tag] for tag in row.tags)) for row in rows))

@@ -25,6 +25,7 @@ from bedplate_trainers.metrics.written import tokenizer_for
 from bedplate_trainers.predicted import Predicted
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
+from bedplate_trainers.stored_rows import take
 from bedplate_trainers.text_pairs import TextPair, TextPairs, read_text_pairs
 
 __all__ = ["WritingExaminer", "Written"]
@@ -41,7 +42,7 @@ class Written:
 
     task: str
     rows: TextPairs
-    texts: tuple[str, ...]
+    texts: Sequence[str]
     seconds: float
     latency: Mapping[str, float] | None = None
     tokenizer: str = ""  # of the metrics; where it is not told, one for the script of the references
@@ -55,8 +56,7 @@ class Written:
 
     def part(self, places: Array) -> Written:
         """The rows at these places, read by the tokenizer of all."""
-        rows = TextPairs(tuple(self.rows.rows[place] for place in places))
-        texts = tuple(self.texts[place] for place in places)
+        rows, texts = self.rows.take(places), take(self.texts, places)
         return replace(self, rows=rows, texts=texts, tokenizer=self.predictions.tokenizer)
 
 
@@ -72,12 +72,12 @@ class WrittenRows:
         return Counted(self.examiner.counts(self.written), self.examiner.figures)
 
     @property
-    def numbers(self) -> list[int]:
-        return [row.row for row in self.written.rows]
+    def numbers(self) -> Iterator[int]:
+        return (row.row for row in self.written.rows)
 
     @property
     def lengths(self) -> Array:
-        return np.array([len(row.source) for row in self.written.rows])
+        return np.fromiter((len(row.source) for row in self.written.rows), dtype=np.int64)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -134,7 +134,7 @@ class WritingExaminer:
         texts = in_chunks(rows.rows, lambda row: len(row.source), write, self._setup.reporter, phase)
         seconds = time.perf_counter() - start
         latency = time_single(rows.rows, write, self._setup.settings.latency_rows)
-        return Written(self.task, rows, tuple(texts), seconds, latency)
+        return Written(self.task, rows, texts, seconds, latency)
 
     def probe(self, folder: Path, rows: TextPairs, train: TextPairs) -> Written:
         raise Refused(

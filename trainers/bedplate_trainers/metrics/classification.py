@@ -73,7 +73,7 @@ class Predictions:
     @property
     def hot(self) -> Array:
         """Targets as 0 and 1 per label."""
-        return self.targets if self.multi_label else np.eye(self.labels, dtype=np.int64)[self.targets]
+        return self.targets if self.multi_label else np.eye(self.labels, dtype=np.uint8)[self.targets]
 
 
 def predict(probabilities: Array, multi_label: bool) -> Array:
