@@ -175,7 +175,7 @@ def noisy(targets: Any, share: float, generator: Any) -> Any:
 
 
 def test_two_models_that_are_equally_good_are_told_apart_in_one_of_twenty_cases(capsys: Any) -> None:
-    generator, pairs = np.random.default_rng(0), 200
+    generator, pairs = np.random.default_rng(0), 1000
     found = dict.fromkeys(("accuracy", "f1_score_macro", "score"), 0)
     for seed in range(pairs):
         targets = generator.choice(3, 100, p=(0.5, 0.3, 0.2))
@@ -191,12 +191,12 @@ def test_two_models_that_are_equally_good_are_told_apart_in_one_of_twenty_cases(
     rates = {name: count / pairs for name, count in found.items()}
     with capsys.disabled():
         print(f"\nfalse positives at 5 % over {pairs} pairs of equals: {rates}")
-    assert max(rates.values()) <= 0.10
-    assert min(rates["f1_score_macro"], rates["score"]) >= 0.01  # a test that never rejects tells nothing
+    assert max(rates.values()) <= 0.075
+    assert min(rates["f1_score_macro"], rates["score"]) >= 0.03  # a test that never rejects tells nothing
 
 
 def test_a_95_percent_interval_has_the_true_value_in_about_95_of_100_cases(capsys: Any) -> None:
-    generator, sets = np.random.default_rng(1), 200
+    generator, sets = np.random.default_rng(1), 1000
     targets = generator.choice(3, 1_000_000, p=(0.5, 0.3, 0.2))
     said = noisy(targets, 0.75, generator)
     truth = {"accuracy": 0.75, "f1_score_macro": sk.f1_score(targets, said, average="macro")}
@@ -209,7 +209,7 @@ def test_a_95_percent_interval_has_the_true_value_in_about_95_of_100_cases(capsy
     rates = {name: count / sets for name, count in inside.items()}
     with capsys.disabled():
         print(f"\ncoverage of the 95 % interval over {sets} sets: {rates}")
-    assert all(0.90 <= rate <= 0.99 for rate in rates.values())
+    assert all(0.93 <= rate <= 0.97 for rate in rates.values())
 
 
 # --- slices
