@@ -1,4 +1,4 @@
-"""What an evaluation's worker wrote of each row, on its way from the job's folder to the registry."""
+"""What a worker wrote of each row that it evaluated a model on, on its way from the job's folder to the registry."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from typing import BinaryIO
 
 from bedplate.job_folder import DamagedFolder
 
-__all__ = ["open_rows", "rows_file"]
+__all__ = ["drop_rows", "open_rows", "rows_file"]
 
 
 def rows_file(folder: Path, epoch: int) -> Path:
     """Where the worker of an attempt leaves them, in the folder of its job."""
     return folder / f"predictions-{epoch}.parquet"
+
+
+def drop_rows(folder: Path) -> None:
+    """Removes those of all attempts from the folder of a job."""
+    for path in folder.glob("predictions-*.parquet"):
+        path.unlink(missing_ok=True)
 
 
 def open_rows(path: Path) -> BinaryIO:

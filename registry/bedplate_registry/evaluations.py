@@ -79,8 +79,7 @@ class Evaluations:
         path = self.root / id / PREDICTIONS
         if not path.is_file():
             raise NotFound(
-                f"The evaluation {id!r} has no predictions: of a fine-tune's test, and before this release, none are"
-                " kept.",
+                f"The evaluation {id!r} has no predictions: before this release they were not kept of all.",
                 hint="Evaluate the model on the same data: bedplate evaluate REF --data DATA --predictions FILE",
                 code="no-predictions",
             )

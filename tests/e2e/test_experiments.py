@@ -51,6 +51,9 @@ def test_a_hopeless_fine_tune_is_pruned_and_the_sweep_is_exported_with_its_trial
         assert [model.ref for model in ws.models.list() if model.ref.startswith("acme/swept")] == ["acme/swept:1"]
         assert sweep.report.data["model"] == sweep.model.ref == "acme/swept:1"
         assert sweep.model.data["lineage"]["job"] == sweep.result["best"]["job"]
+        assert 0 < len([*sweep.report.rows()]) == sweep.report.data["data"]["rows"]
+        left = [path for line in table for path in (home / "jobs" / line["job"]).glob("predictions-*")]
+        assert left == [], "rows of trials are kept once, with the sweep's report"
         assert sweep.result["best"]["metric"] == min(line["metric"] for line in table[:4])
     run_cli("jobs", "export", sweep.id, "--to", "tensorboard", "--output", str(tmp_path / "events"), home=home)
     assert {path.name for path in (tmp_path / "events" / sweep.id).iterdir() if path.is_dir()} == {

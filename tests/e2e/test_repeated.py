@@ -47,6 +47,10 @@ def test_from_job_repeats_a_fine_tune_to_the_last_digit_or_with_changes(home: Pa
         assert (again.data["demand"]["cores"], again.data["preemptible"]) == (1, True)
         assert logged(again) == logged(first) != []
         assert again.result["test_metrics"] == first.result["test_metrics"]
+        [mine, theirs] = ([*job.report.rows()] for job in (first, again))
+        assert mine == theirs
+        assert len(mine) == first.result["rows"]["test"] > 0
+        assert len({row["row"] for row in mine}) == len(mine)
         one, two = (
             {file["path"]: file["sha256"] for file in ws.models.get(job.result["model"]).files()}
             for job in (first, again)

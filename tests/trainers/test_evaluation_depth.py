@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,21 @@ def test_a_tagged_row_is_right_in_all_its_words(tmp_path: Path) -> None:
     assert [line["right"] for line in lines] == [False, True]
     assert [line["score"] for line in lines] == [0.5, 0.8]
     assert lines[0]["tokens"] == ["a", "b"] and lines[0]["predicted"] == ["O", "O"]
+
+
+def test_a_tagger_is_as_sure_of_an_entity_as_of_its_least_sure_word() -> None:
+    tags = (("B-X", "I-X", "O", "B-Y"), ("O", "B-X"), ("O",))
+    said = [["B-X", "I-X", "O", "B-X"], ["O", "O"], ["O"]]
+    sure = [[0.9, 0.75, 0.99, 0.35], [0.6, 0.6], [0.7]]
+    rows = TaggedRows(tuple(TaggedRow(n, tuple("word" for _ in row), row) for n, row in enumerate(tags, 1)))
+    model = tag_report.Judged(LabelSet(("O", "B-X", "I-X", "B-Y"), False), rows, said, sure, 1.0)
+    found = tag_report.make_report(model, EvaluateSettings())["calibration"]
+    assert [(one["confidence"], one["accuracy"], one["rows"]) for one in found["bins"]] == [(0.35, 0, 1), (0.75, 1, 1)]
+    assert found["expected_calibration_error"] == pytest.approx((0.35 + 0.25) / 2)
+    nothing_said = replace(model, tags=[["O"] * len(row) for row in tags])
+    assert tag_report.make_report(nothing_said, EvaluateSettings())["calibration"] is None
+    untold = replace(model, confidence=None)
+    assert tag_report.make_report(untold, EvaluateSettings())["calibration"] is None
 
 
 def test_a_written_row_has_a_score_and_is_neither_right_nor_wrong(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class FinetuneRequest:
     device: str = AUTO  # auto | cpu | cuda
     processes: int = 1
     model_name: str = ""  # what an adapter calls its base
+    rows_file: Path | None = None  # where what the model said of each test row is to be written
 
     def to_json(self) -> dict[str, Any]:
         return {name: _plain(value) for name, value in vars(self).items()}
@@ -59,7 +60,8 @@ class FinetuneRequest:
     def from_json(cls, value: Mapping[str, Any]) -> FinetuneRequest:
         paths = {name: Path(value[name]) for name in ("model_dir", "work_dir", "output_dir")}
         held = {name: _held(value.get(name)) for name in ("validation", "test")}
-        return cls(**{**value, **paths, **held, "train": DataFile.from_json(value["train"])})
+        rows_file = Path(value["rows_file"]) if value.get("rows_file") else None
+        return cls(**{**value, **paths, **held, "train": DataFile.from_json(value["train"]), "rows_file": rows_file})
 
 
 @dataclass(frozen=True)

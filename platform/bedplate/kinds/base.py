@@ -35,6 +35,7 @@ __all__ = [
     "lay_out",
     "mapping_of",
     "replica_demand",
+    "rows_left",
     "scoring_demand",
     "worker",
 ]
@@ -157,17 +158,21 @@ def check_can_score(version: ModelVersion) -> str:
     )
 
 
-def keep_report(context: Context, job_id: str, report: Mapping[str, Any]) -> str:
+def rows_left(context: Context, job_id: str) -> Path:
+    """Where the worker of a job's last attempt leaves what a model said of each row."""
+    return rows_file(context.home.jobs / job_id, context.jobs.get(job_id).epoch)
+
+
+def keep_report(context: Context, job_id: str, report: Mapping[str, Any], rows: Path) -> str:
     """Keep the evaluation report of a job, once, however often the job is finished; its id.
 
-    With it the rows that its worker wrote, where the report tells of some. Raises DamagedFolder.
+    With it the `rows` that a worker wrote, where the report tells of some. Raises DamagedFolder.
     """
     if kept := context.registry.evaluations.of_job(job_id):
         return kept
     whole = {**report, "job": job_id}
     if not report.get("predictions"):
         return context.registry.evaluations.add(whole)
-    rows = rows_file(context.home.jobs / job_id, context.jobs.get(job_id).epoch)
     with open_rows(rows) as file:
         id = context.registry.evaluations.add(whole, file)
     rows.unlink()

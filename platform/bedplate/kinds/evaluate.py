@@ -21,6 +21,7 @@ from bedplate.kinds.base import (
     keep_report,
     lay_out,
     mapping_of,
+    rows_left,
     scoring_demand,
     worker,
 )
@@ -189,7 +190,7 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     if report.get("against"):
         report["against"] = {**report["against"], "model": spec["against"]}
     return {
-        "evaluation": keep_report(context, job_id, report),
+        "evaluation": keep_report(context, job_id, report, rows_left(context, job_id)),
         "metrics": report["metrics"],
         "kind": report["kind"],
     }

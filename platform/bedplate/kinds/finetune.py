@@ -22,8 +22,10 @@ from bedplate.kinds.base import (
     host_cores,
     keep_report,
     mapping_of,
+    rows_left,
 )
 from bedplate.kinds.requests import Columns, Data, Device, JobRequest, SettingValues, names_of
+from bedplate.row_files import drop_rows
 from bedplate_registry.errors import Conflict, Refused
 from bedplate_registry.models import ModelDraft, ModelVersion
 from bedplate_registry.names import Name
@@ -192,8 +194,10 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
     ref = evaluation = None
     report = None if "trial" in spec else result["report"]
     if "trial" not in spec:
-        version, evaluation = register(context, job_id, ModelDraft.from_json(result["draft"]), report)
+        draft, rows = ModelDraft.from_json(result["draft"]), rows_left(context, job_id)
+        version, evaluation = register(context, job_id, draft, report, rows)
         ref = version.ref
+        drop_rows(context.home.jobs / job_id)  # those of earlier attempts
     drop_weights(context, job_id)
     return {
         "model": ref,
@@ -212,13 +216,16 @@ def _finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict
 
 
 def register(
-    context: Context, job_id: str, draft: ModelDraft, report: Mapping[str, Any] | None
+    context: Context, job_id: str, draft: ModelDraft, report: Mapping[str, Any] | None, rows: Path
 ) -> tuple[ModelVersion, str | None]:
-    """Publish a model (once: its source is the job), keep its test report beside it, and give the report's id too."""
+    """Publish a model (once: its source is the job), keep its test report beside it, and give the report's id too.
+
+    `rows` are what the model said of each test row.
+    """
     version = context.registry.models.publish(draft)
     if report is None:
         return version, None
-    return version, keep_report(context, job_id, {**report, "model": version.ref})
+    return version, keep_report(context, job_id, {**report, "model": version.ref}, rows)
 
 
 def drop_weights(context: Context, job_id: str) -> None:

@@ -10,6 +10,7 @@ from bedplate.job_folder import JobFolder
 from bedplate.jobs import Job
 from bedplate.kinds.base import Context, Step
 from bedplate.kinds.finetune import drop_weights, register
+from bedplate.row_files import drop_rows, rows_file
 from bedplate.sweep_trials import Trial
 from bedplate_registry.errors import Conflict
 from bedplate_registry.models import ModelDraft, Source
@@ -45,14 +46,17 @@ def finish(context: Context, job_id: str, spec: Mapping[str, Any], result: dict[
     published = context.registry.models.find_source(Name.parse(spec["output"]), source, task=spec["task"])
     number = published.lineage["sweep"]["trial"] if published else result["best"]
     best = result["trials"][number - 1]
-    trained = _trained(context, best["job"], result["attempts"][number - 1])
+    attempt = result["attempts"][number - 1]
+    trained = _trained(context, best["job"], attempt)
     draft = ModelDraft.from_json(trained["draft"])
     sweep = {"job": job_id, "trial": number, "settings": best["settings"], "trials": len(result["trials"])}
     sweep |= {"metric": spec["metric"], "value": best["metric"]}
     draft = replace(draft, source=source, lineage={**draft.lineage, "sweep": sweep})
-    version, evaluation = register(context, job_id, draft, trained["report"])
+    rows = rows_file(context.home.jobs / best["job"], attempt)
+    version, evaluation = register(context, job_id, draft, trained["report"], rows)
     for trial in result["trials"]:
         drop_weights(context, trial["job"])
+        drop_rows(context.home.jobs / trial["job"])
     report = trained["report"] or {}
     return {
         "model": version.ref,

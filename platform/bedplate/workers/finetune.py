@@ -11,6 +11,7 @@ from typing import Any
 from bedplate.data_refs import DataRef
 from bedplate.job_folder import JobFolder, JobReporter, run_worker
 from bedplate.processes import die_with_parent
+from bedplate.row_files import rows_file
 from bedplate.spawn import Held as HeldWorker
 from bedplate.workers.load_check import load_check
 from bedplate_registry.importing import prepare_folder_import
@@ -44,6 +45,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
         device=spec["device"],
         processes=spec["processes"],
         model_name=str(base.name),
+        rows_file=rows_file(folder.path, reporter.epoch),
     )
     result = finetune(request, reporter if is_first else SILENT, resume=reporter.epoch > 1)
     if result is None:  # not the first process

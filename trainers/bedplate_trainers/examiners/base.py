@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_serving.predictors import BadItems, ItemError
@@ -111,7 +109,7 @@ def in_chunks(
             yield from said
 
     found = store(in_turn())
-    return found.take(np.argsort(scored))
+    return found.take(sorted(range(len(rows)), key=scored.__getitem__))
 
 
 def chunks(
@@ -125,9 +123,10 @@ def chunks(
 
     Raises Refused, which names the row by its number, where the predictor does not take one.
     """
-    order = np.argsort(np.fromiter(map(length, rows), dtype=np.int64), kind="stable")
+    lengths = array("q", map(length, rows))
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
     for at in range(0, len(order), CHUNK_ROWS):
-        chunk = order[at : at + CHUNK_ROWS].tolist()
+        chunk = order[at : at + CHUNK_ROWS]
         yield chunk, _scored([rows[place] for place in chunk], score)
         reporter.progress(phase, at + len(chunk), len(order), "rows")
 

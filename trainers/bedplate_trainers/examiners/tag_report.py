@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bedplate_trainers.calibration import calibration
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
@@ -120,6 +121,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         classes=[_class(asdict(one)) for one in judged.predictions.types],
         confusion=_confusion(judged),
         slices=slices_of(judged, settings, columns or {}),
+        calibration=_calibration(judged),
         latency=judged.latency,
     )
 
@@ -144,6 +146,18 @@ def _figures(sums: Array) -> Mapping[str, Array]:
 
 def _class(score: dict[str, Any]) -> dict[str, Any]:
     return {"label": score.pop("type"), **score}
+
+
+def _calibration(judged: Judged) -> dict[str, Any] | None:
+    """Of the entities that were said, each as sure as its least sure word; None without any, or where nobody told."""
+    sure, right = list[float](), list[bool]()
+    found = judged.predictions
+    for place, (said, reference) in enumerate(zip(found.predictions, found.references, strict=True)):
+        words, theirs = judged.sureness(place), set(entities(reference))
+        for entity in entities(said) if len(words) else ():
+            sure.append(min(words[entity[1] : entity[2]]))
+            right.append(entity in theirs)
+    return calibration(np.array(sure), np.array(right)) if sure else None
 
 
 def _confusion(judged: Judged) -> dict[str, Any]:

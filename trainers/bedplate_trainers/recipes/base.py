@@ -15,6 +15,7 @@ from bedplate_trainers.lora import add_adapter, merge, over_base, starting_point
 from bedplate_trainers.messages import FinetuneRequest, FinetuneResult
 from bedplate_trainers.plan import Judge, Objective, Plan, Rows, Trained
 from bedplate_trainers.pretrained import Figures, packages, pick_device, pick_precision, quiet
+from bedplate_trainers.row_predictions import RowFile
 from bedplate_trainers.sets import Sets
 from bedplate_trainers.settings import EvaluateSettings, FinetuneSettings, Resolved, resolve
 from bedplate_trainers.training import train
@@ -138,6 +139,8 @@ def _judge(
         examiner = get_examiner(Setup(request.task, request.columns, device, reporter, settings))
         judged = examiner.judge(model, sets.test, "test")
         report = {**examiner.report(judged), "baselines": examiner.baselines(judged, sets.train)}
+        if request.rows_file is not None:
+            report["predictions"] = RowFile(examiner.rows_of(judged), {}).write(request.rows_file)
     return metrics, report
 
 
