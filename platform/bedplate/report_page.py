@@ -30,7 +30,7 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # What has a place of its own; all else that a report holds is shown at the end, as it is.
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
-SHOWN |= {"multi_label", "predictions", "predictions_of"}
+SHOWN |= {"multi_label", "notes", "predictions", "predictions_of"}
 TILES = 4
 BINS = ("low", "high", "rows", "confidence", "accuracy")
 STYLE = (
@@ -99,6 +99,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "Data", " – ".join(str(data[name]) for name in ("dataset", "filename") if data.get(name))
     yield "Part of it", f"{data['split']}, split off the training rows" if data.get("split") else None
     yield "Rows", data.get("rows")
+    yield "Noted", "\n".join(map(str, report.get("notes") or ()))
     yield "Digest", data.get("sha256")
     yield "Columns", data.get("columns")
     yield "When", report.get("created")

@@ -69,6 +69,7 @@ def classified(**more: Any) -> dict[str, Any]:
         "settings": {"seed": 42, EVIL: EVIL},
         EVIL: EVIL,
         "fairness": [{EVIL: EVIL}],
+        "notes": ["3 answers are not at their answer_start.", EVIL],
         **more,
     }
 
@@ -124,6 +125,7 @@ def test_a_report_shows_all_that_it_holds() -> None:
         *("acme/measured:3: Text classification", "acme/other:1", "a" * 64, "0.7500", "0.6800 to 0.8100", "0.3333"),
         *("0.1000 to 0.4000", "a probability of 0.0123", "60 rows fixed, 1 broken.", "(1 of 60)", "1 to 40", "73"),
         *("half within 3.25 ms, 95 % within 9.5 ms (of 50 rows)", "Expected calibration error: 0.1500"),
+        "3 answers are not at their answer_start.",
         *("Fairness", "F1 of acme/other:1", "Wrong rows, the worst first", "Precision over recall", "0.9000"),
     ):
         assert shown in text, shown

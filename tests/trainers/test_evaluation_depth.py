@@ -300,6 +300,8 @@ def test_questions_with_and_without_an_answer_are_slices(tmp_path: Path, write_r
     assert sum(one["rows"] for one in report["calibration"]["bins"]) == 30
     assert report["latency"]["rows"] == 5
     assert "curves" not in report
+    [note] = report["notes"]  # what the job's log has too
+    assert "questions have no answer" in note
     found.rows.write(tmp_path / "rows.parquet")
     lines = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert np.mean([line["score"] for line in lines]) == pytest.approx(report["metrics"]["f1_score"])

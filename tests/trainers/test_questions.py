@@ -57,6 +57,19 @@ def test_an_answer_that_is_elsewhere_but_once_is_taken_from_there_and_counted(tm
     assert message.startswith("The training data: 1 answers are not at their answer_start.")
 
 
+def test_where_nothing_learns_from_its_place_the_nearest_of_several_is_taken(tmp_path: Path, recorder: Any) -> None:
+    context, file = "a aa a", tmp_path / "rows.jsonl"
+    row = {"question": "which?", "context": context, "answers": {"text": ["aa", "a"], "answer_start": [0, 9]}}
+    rows = read_questions(lines(file, [row]), {}, "The data", recorder, learns=False)
+    assert rows.rows[0].answers == (RightAnswer("aa", 2), RightAnswer("a", 5))
+    assert recorder.messages == [
+        "The data: 2 answers are not at their answer_start. They are taken from the nearest place."
+    ]
+    row["answers"]["text"][0] = "b"
+    with pytest.raises(Refused, match="is not in the context"):
+        read_questions(lines(file, [row]), {}, "The data", recorder, learns=False)
+
+
 @pytest.mark.parametrize(
     ("row", "what"),
     [
@@ -124,10 +137,13 @@ def test_xquad_is_the_same_rows_nested_and_flat() -> None:
 
 @pytest.mark.shared_data
 @pytest.mark.skipif(not FOLDER.exists(), reason="the real datasets are not beside this checkout")
-def test_the_wrong_offsets_of_covidqa_are_told_and_those_of_several_places_refused(recorder: Any) -> None:
+def test_the_wrong_offsets_of_covidqa_are_told_and_to_learn_from_those_of_several_places_refused(recorder: Any) -> None:
     file = DataFile(FOLDER / "covidqa" / "200423_covidQA.json", "json")
-    try:
-        rows = read(file, recorder)
-        assert len(rows) == 1380 and "234 answers are not at their answer_start" in recorder.messages[0]
-    except Refused as refused:
-        assert "is in several places" in refused.message and "--fix" in refused.hint
+    with pytest.raises(Refused, match="is in several places") as refused:
+        read(file)
+    assert "--fix" in refused.value.hint
+    rows = read_questions(file, {}, "The data", recorder, learns=False)
+    assert len(rows) == 1380
+    assert all(row.context[one.start : one.end] == one.text for row in rows for one in row.answers)
+    [message] = recorder.messages
+    assert message.startswith("The data: 234 answers are not at their answer_start.")

@@ -33,13 +33,26 @@ class Evaluated:
     rows: RowFile  # what the model said of each
 
 
+class _Noting:
+    """A reporter that keeps the messages too."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.progress, self.metrics, self._message = reporter.progress, reporter.metrics, reporter.message
+        self.notes: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.notes.append(text)
+        self._message(text)
+
+
 def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
     """The report of the model, and of the one it is held against."""
     return examine(request, reporter).report
 
 
 def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
-    """The report, and the rows that it is about."""
+    """The report, and the rows that it is about. What the reporter is told by the way is among its `notes`."""
+    reporter = _Noting(reporter)
     task = get_task(request.task).name
     settings = EvaluateSettings.from_mapping(request.settings, task)
     examiner = get_examiner(Setup(task, request.columns, request.device, reporter, settings))
@@ -63,6 +76,7 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
         report["difference"] = examiner.difference(mine, other)
         target = "label" if task in CLASSIFIERS else "target"
         report["changed"] = changes(examiner.rows_of(other), judged, target)
+    report["notes"] = reporter.notes
     return Evaluated(report, RowFile(judged, columns))
 
 

@@ -6,6 +6,7 @@ that the context does not say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,30 +76,34 @@ class QuestionRows(RowTable[QuestionRow]):
         return sum(not row.answers for row in self.rows)
 
 
-def read_questions(file: DataFile, columns: Mapping[str, str], what: str, reporter: Reporter) -> QuestionRows:
+def read_questions(
+    file: DataFile, columns: Mapping[str, str], what: str, reporter: Reporter, *, learns: bool = True
+) -> QuestionRows:
     """All rows of a file. `what` names the file in messages: "The training data".
 
     An answer that is not at its answer_start, and only once in its context, is taken from there; the reporter is told
-    how many. Any other is refused. Raises Refused: bad-rows, no-rows.
+    how many. Where nothing `learns` from the place, the nearest of several will do. Any other is refused. Raises
+    Refused: bad-rows, no-rows.
     """
     mapping = map_columns(TASK, columns_of(file.path, file.format), columns)
     moved = 0
 
     def parse(number: int, picked: Mapping[str, Any]) -> QuestionRow:
         nonlocal moved
-        row, count = _question(number, picked)
+        row, count = _question(number, picked, learns)
         moved += count
         return row
 
     rows = QuestionRows(read_table(file, mapping, what, parse))
     if moved:
-        reporter.message(
-            f"{what}: {moved} answers are not at their answer_start. Each is in its context once, and taken from there."
+        found = (
+            "Each is in its context once, and taken from there." if learns else "They are taken from the nearest place."
         )
+        reporter.message(f"{what}: {moved} answers are not at their answer_start. {found}")
     return rows
 
 
-def _question(number: int, picked: Mapping[str, Any]) -> tuple[QuestionRow, int]:
+def _question(number: int, picked: Mapping[str, Any], learns: bool) -> tuple[QuestionRow, int]:
     """The row, and how many of its answers are elsewhere than it says."""
     for name in ("question", "context"):
         if not picked[name].strip():
@@ -108,25 +113,26 @@ def _question(number: int, picked: Mapping[str, Any]) -> tuple[QuestionRow, int]
         raise Refused("has answers that are not {text: […], answer_start: […]}", code="bad-value")
     if len(texts) != len(starts):
         raise Refused(f"has {len(texts)} texts of answers and {len(starts)} starts", code="bad-value")
-    answers = tuple(_placed(text, start, picked["context"]) for text, start in zip(texts, starts, strict=True))
+    pairs = zip(texts, starts, strict=True)
+    answers = tuple(_placed(text, start, picked["context"], learns) for text, start in pairs)
     moved = sum(answer.start != start for answer, start in zip(answers, starts, strict=True))
     return QuestionRow(number, picked["question"], picked["context"], answers), moved
 
 
-def _placed(text: Any, start: Any, context: str) -> RightAnswer:
+def _placed(text: Any, start: Any, context: str, learns: bool) -> RightAnswer:
     if not isinstance(text, str) or not text.strip():
         raise Refused(f"has the answer {text!r:.40}, which is no text", code="bad-value")
     if isinstance(start, bool) or not isinstance(start, int):
         raise Refused(f"has the answer_start {start!r:.40}, which is no whole number", code="bad-value")
     if start >= 0 and context.startswith(text, start):
         return RightAnswer(text, start)
-    place = context.find(text)
-    if place < 0 or place != context.rfind(text):
+    places = [found.start() for found in re.finditer(f"(?={re.escape(text)})", context)]
+    if not places or (learns and len(places) > 1):
         shown = repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")
-        where = "is not in the context" if place < 0 else f"is in several places, and not at {start}"
+        where = f"is in several places, and not at {start}" if places else "is not in the context"
         raise Refused(
             f"has the answer {shown}, which {where}",
             hint="bedplate datasets check --fix corrects what has one right place, and takes out the rest.",
             code="bad-value",
         )
-    return RightAnswer(text, place)
+    return RightAnswer(text, min(places, key=lambda place: abs(place - start)))

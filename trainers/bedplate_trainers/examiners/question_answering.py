@@ -30,7 +30,7 @@ class Examiner:
         self._setup = setup
 
     def read(self, file: DataFile, what: str) -> QuestionRows:
-        return read_questions(file, self._setup.columns, what, self._setup.reporter)
+        return read_questions(file, self._setup.columns, what, self._setup.reporter, learns=False)
 
     def judge(self, folder: Path, rows: QuestionRows, phase: str = "evaluate", derived: Path | None = None) -> Judged:
         """Where some questions have no answer, the model may say so, even if it does not where it is served."""

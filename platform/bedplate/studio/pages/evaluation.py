@@ -29,7 +29,7 @@ from bedplate.wire import url_path
 # What has a place of its own on the page; all else that a report may hold is shown below, as it is.
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "worst", "classes", "confusion"}
-SHOWN |= {"multi_label", "predictions", "predictions_of"}
+SHOWN |= {"multi_label", "notes", "predictions", "predictions_of"}
 FILE = "predictions"  # the kind of a report on a file of them, which no model here has made
 # Parts that a report may hold: its key, without which of its keys it is of a shape unknown here, heading and how shown.
 DEPTH = (
@@ -106,6 +106,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if data.get("split"):
         yield "Part of it", f"{data['split']}, split off the training rows"
     yield "Rows", f"{data['rows']:,}" if isinstance(data.get("rows"), int) else None
+    yield "Noted", "\n".join(map(str, report.get("notes") or ()))
     yield "Digest", data.get("sha256")
     yield "Columns", value_text(data.get("columns") or {})
     yield "When", when(report["created"])
