@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bedplate_trainers import stored_rows
 from bedplate_trainers.data import Example, read_examples
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.stored_rows import store, take
@@ -55,11 +56,16 @@ def test_several_threads_read_the_same_rows():
         assert all(pool.map(lambda _: list(stored) == ROWS, range(20)))
 
 
-def test_a_file_leaves_nothing_behind_in_the_folder_for_temporary_files(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_rows_are_kept_in_the_folder_that_is_asked_for_and_leave_nothing_behind(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(stored_rows, "_folder", None)
+    (tmp_path / "rows").mkdir()
+    stored_rows.keep_rows_in(tmp_path / "rows")
     stored = store(ROWS)
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "rows").iterdir()) == []
+    (tmp_path / "rows").rmdir()
     assert stored[0] == ROWS[0]
+    with pytest.raises(FileNotFoundError):
+        store(ROWS)
 
 
 def test_a_table_of_many_rows_takes_a_few_bytes_of_memory_a_row(tmp_path: Path):

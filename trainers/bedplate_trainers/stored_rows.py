@@ -1,7 +1,7 @@
 """Rows on disk, read again whenever they are asked for: memory holds sixteen bytes of each, however long they are.
 
-They are in a file without a name in the folder for temporary files, so they are gone with the process. A row is read
-by its place, which other threads and processes that share the file may do too.
+They are in a file without a name, so they are gone with the process. A row is read by its place, which other threads
+and processes that share the file may do too.
 """
 
 from __future__ import annotations
@@ -12,13 +12,23 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Generic, TypeVar, overload
 
-__all__ = ["StoredRows", "store", "take"]
+__all__ = ["StoredRows", "keep_rows_in", "store", "take"]
 
 Row = TypeVar("Row")
 BUFFER_BYTES = 1 << 20
 PROTOCOL = 5
+
+
+_folder: Path | None = None  # None: that for temporary files
+
+
+def keep_rows_in(folder: Path) -> None:
+    """Where files of rows are from now on in this process: a folder for temporary files may be in memory."""
+    global _folder
+    _folder = folder
 
 
 class StoredRows(Sequence[Row], Generic[Row]):
@@ -66,7 +76,7 @@ class _OpenFile:
 def store(rows: Iterable[Row]) -> StoredRows[Row]:
     """Keeps them on disk one by one."""
     starts, sizes, end = array("q"), array("q"), 0
-    with tempfile.TemporaryFile(buffering=BUFFER_BYTES) as file:
+    with tempfile.TemporaryFile(buffering=BUFFER_BYTES, dir=_folder) as file:
         for row in rows:
             data = pickle.dumps(row, PROTOCOL)
             file.write(data)

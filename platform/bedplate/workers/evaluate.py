@@ -14,11 +14,13 @@ from bedplate_registry.registry import Registry
 from bedplate_trainers.evaluation import examine
 from bedplate_trainers.messages import DataFile, EvaluateRequest
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.stored_rows import keep_rows_in
 
 __all__ = ["work"]
 
 
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
+    keep_rows_in(folder.path)
     spec = folder.spec
     home = Home(Path(os.environ["BEDPLATE_HOME"]))
     registry = Registry(home.registry)

@@ -21,6 +21,7 @@ from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
 from bedplate_trainers.finetune import finetune
 from bedplate_trainers.messages import AUTO, DataFile, FinetuneRequest, FinetuneResult, Held
+from bedplate_trainers.stored_rows import keep_rows_in
 
 __all__ = ["work"]
 
@@ -28,6 +29,7 @@ __all__ = ["work"]
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
     die_with_parent()  # the launcher is our parent, and dies with the supervisor
     _leave_if_orphaned(folder, reporter.epoch)
+    keep_rows_in(folder.path)
     spec = folder.spec
     registry = Registry(Path(os.environ["BEDPLATE_HOME"]) / "registry")
     base = registry.models.get(spec["model"])
