@@ -1,36 +1,30 @@
 """Which column of a file holds which key of a task (`--map key=column`).
 
 A column with a key's own name needs no mapping. A dot reaches into an object, unless a column has that whole name. A
-key that is itself an object may be mapped by its parts (`answers.text=…`). In CSV and TSV, lists and objects are JSON.
+key that is itself an object may be mapped by its parts (`answers.text=…`). A key of texts, of which a row may have
+several, takes a list, or several columns (`summary=first,second`). In CSV and TSV, lists and objects are JSON.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .cells import BadValue, as_list, checked, listed, parsed
 from .errors import Refused, nearest
 from .tasks import Key, Task, get_task
 from .texts import has_surrogate
 
-__all__ = ["SPARE", "BadValue", "ColumnMap", "map_columns"]
+__all__ = ["SPARE", "ColumnMap", "map_columns"]
 
 SPARE = ("id",)  # a row without it is as good
 
 # Parts of object-valued keys that may be mapped singly.
 _PARTS = {"answers": ("text", "answer_start")}
+BETWEEN = ","  # columns of one key
 
-
-class BadValue(Refused):
-    """A row does not hold what a column is mapped for. `problem` says why: missing, empty or wrong."""
-
-    code = "bad-value"
-
-    def __init__(self, column: str, what: str, problem: str = "wrong") -> None:
-        super().__init__(f"The column {column!r} {what}.", hint="Fix the row or map another column.")
-        self.problem = problem
+Way = tuple[str, ...]  # a column, then names inside its objects
 
 
 @dataclass(frozen=True)
@@ -38,26 +32,26 @@ class ColumnMap:
     """Takes from a row what a task needs of it."""
 
     task: str
-    paths: tuple[tuple[str, tuple[str, ...]], ...]  # key, or key.part -> the column, then names inside its objects
+    ways: tuple[tuple[str, tuple[Way, ...]], ...]  # key, or key.part -> its columns: one, or of texts several
 
     @property
     def columns(self) -> dict[str, str]:
         """The mapping in full, as it can be given again."""
-        return {key: ".".join(path) for key, path in self.paths}
+        return {key: _spelled(ways) for key, ways in self.ways}
 
     @property
     def has_label(self) -> bool:
         labels = {key.name for key in get_task(self.task).keys if key.is_label}
-        return any(key.partition(".")[0] in labels for key, _ in self.paths)
+        return any(key.partition(".")[0] in labels for key, _ in self.ways)
 
     def pick(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row's values by key, checked for their kind. Refused names the column; the caller knows the row."""
         picked, problems = self.pick_each(row)
         for problem in problems.values():
             raise problem
-        for name, path in self.paths:
+        for name, ways in self.ways:
             if _is_broken(picked.get(name.partition(".")[0])):
-                raise BadValue(".".join(path), "holds half a surrogate pair, which is no text")
+                raise BadValue(_spelled(ways), "holds half a surrogate pair, which is no text")
         return picked
 
     def pick_each(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BadValue]]:
@@ -65,17 +59,31 @@ class ColumnMap:
         keys = {key.name: key for key in get_task(self.task).keys}
         picked: dict[str, Any] = {}
         problems: dict[str, BadValue] = {}
-        for name, path in self.paths:
+        for name, ways in self.ways:
             key, _, part = name.partition(".")
             try:
                 if part:
-                    picked.setdefault(key, {})[part] = _as_list(_reach(row, path), ".".join(path))
+                    picked.setdefault(key, {})[part] = as_list(_reach(row, ways[0]), _spelled(ways))
+                elif len(ways) > 1:
+                    picked[key] = [text for _, value in _held(keys[key], row, ways) for text in listed(value)]
                 else:
-                    picked[key] = _checked(keys[key], _reach(row, path), ".".join(path))
+                    picked[key] = checked(keys[key], _reach(row, ways[0]), _spelled(ways))
             except BadValue as problem:
                 if problem.problem == "wrong" or key not in SPARE:
                     problems[name] = problem
         return picked, problems
+
+    def places(self, row: Mapping[str, Any], key: str, value: Any) -> Iterator[tuple[Way, Any]]:
+        """Where a key's value that was picked from this row, and changed, belongs: each column gets what it gave."""
+        described = {key.name: key for key in get_task(self.task).keys}
+        for name, ways in self.ways:
+            whole, _, part = name.partition(".")
+            if whole == key and len(ways) > 1:
+                texts = iter(value)
+                for way, held in _held(described[key], row, ways):
+                    yield way, [next(texts) for _ in held] if isinstance(held, list) else next(texts)
+            elif whole == key:
+                yield ways[0], value[part] if part else value
 
 
 def map_columns(
@@ -87,27 +95,25 @@ def map_columns(
     """
     described, mapping = get_task(task), dict(mapping or {})
     _check_keys(described, mapping)
-    paths: list[tuple[str, tuple[str, ...]]] = []
+    ways: list[tuple[str, tuple[Way, ...]]] = []
     for key in described.keys:
         if key.is_label and not need_label:
             continue
-        paths.extend(_paths_of(key, available, mapping, described))
-    return ColumnMap(task, tuple(paths))
+        ways.extend(_ways_of(key, available, mapping))
+    return ColumnMap(task, tuple(ways))
 
 
-def _paths_of(
-    key: Key, available: Sequence[str], mapping: Mapping[str, str], task: Task
-) -> list[tuple[str, tuple[str, ...]]]:
+def _ways_of(key: Key, available: Sequence[str], mapping: Mapping[str, str]) -> list[tuple[str, tuple[Way, ...]]]:
     parts = [f"{key.name}.{part}" for part in _PARTS.get(key.name, ())]
     if key.name in mapping:
-        return [(key.name, _locate(key.name, mapping[key.name], available))]
+        return [(key.name, _locate_each(key, mapping[key.name], available))]
     if parts and all(part in mapping or part in available for part in parts):
-        return [(part, _locate(part, mapping.get(part, part), available)) for part in parts]
+        return [(part, (_locate(part, mapping.get(part, part), available),)) for part in parts]
     if any(part in mapping for part in parts):
         missing = next(part for part in parts if part not in mapping)
         raise _unmapped(missing, available)
     if key.name in available:
-        return [(key.name, (key.name,))]
+        return [(key.name, ((key.name,),))]
     if key.required:
         raise _unmapped(key.name, available)
     return []
@@ -123,19 +129,44 @@ def _check_keys(task: Task, mapping: Mapping[str, str]) -> None:
             )
 
 
-def _locate(key: str, column: str, available: Sequence[str]) -> tuple[str, ...]:
-    """Where `column` is: the column of that whole name, or one of that start and a way into its objects."""
+def _locate_each(key: Key, columns: str, available: Sequence[str]) -> tuple[Way, ...]:
+    """The one column, or several where the key may have several texts, unless the comma is a column's own."""
+    whole = _find(columns, available)
+    if key.kind != "texts" or BETWEEN not in columns or (whole and BETWEEN in whole[0]):
+        return (_locate(key.name, columns, available),)
+    ways = tuple(_locate(key.name, column, available) for column in columns.split(BETWEEN))
+    if twice := [way for way in ways if ways.count(way) > 1]:
+        raise Refused(
+            f"The column {_spelled(twice[:1])!r} is mapped to {key.name!r} twice.",
+            hint="Name each column once.",
+            code="bad-columns",
+        )
+    return ways
+
+
+def _locate(key: str, column: str, available: Sequence[str]) -> Way:
+    if way := _find(column, available):
+        return way
+    raise Refused(
+        f"The data has no column {column!r} (mapped to {key!r}).",
+        hint=nearest(column, available) if available else "The data has no columns.",
+        code="unknown-column",
+    )
+
+
+def _find(column: str, available: Sequence[str]) -> Way | None:
+    """The column of that whole name, or one of that start and a way into its objects."""
     if column in available:
         return (column,)
     pieces = column.split(".")
     for length in range(len(pieces) - 1, 0, -1):
         if (head := ".".join(pieces[:length])) in available:
             return (head, *pieces[length:])
-    raise Refused(
-        f"The data has no column {column!r} (mapped to {key!r}).",
-        hint=nearest(column, available) if available else "The data has no columns.",
-        code="unknown-column",
-    )
+    return None
+
+
+def _spelled(ways: Iterable[Way]) -> str:
+    return BETWEEN.join(map(".".join, ways))
 
 
 def _unmapped(key: str, available: Iterable[str]) -> Refused:
@@ -147,31 +178,32 @@ def _unmapped(key: str, available: Iterable[str]) -> Refused:
     )
 
 
-def _reach(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+def _held(key: Key, row: Mapping[str, Any], ways: Sequence[Way]) -> list[tuple[Way, Any]]:
+    """The columns of a key in which the row has something, and what: one of them is enough."""
+    found = list[tuple[Way, Any]]()
+    for way in ways:
+        try:
+            value = checked(key, _reach(row, way), _spelled([way]))
+        except BadValue as problem:
+            if problem.problem == "wrong":
+                raise
+            continue
+        if not isinstance(value, str) or value.strip():
+            found.append((way, value))
+    if not found:
+        raise BadValue(_spelled(ways), "is empty", "empty")
+    return found
+
+
+def _reach(row: Mapping[str, Any], way: Way) -> Any:
     value: Any = row
-    for depth, name in enumerate(path):
+    for depth, name in enumerate(way):
         if depth and isinstance(value, str):
-            value = _parsed(value)
+            value = parsed(value)
         if not isinstance(value, Mapping) or name not in value:
-            raise BadValue(".".join(path), "is missing", "missing")
+            raise BadValue(_spelled([way]), "is missing", "missing")
         value = value[name]
     return value
-
-
-def _checked(key: Key, value: Any, column: str) -> Any:
-    if key.kind == "image":
-        return value
-    if key.reads_json and isinstance(value, str):
-        value = _parsed(value) if key.kind != "label" else _label_cell(value)
-    if key.kind == "text":
-        return _as_text(value, column)
-    if key.kind == "label":
-        return _as_label(value, column)
-    if key.kind == "list":
-        return _as_list(value, column)
-    if not isinstance(value, Mapping):
-        raise _bad_value(value, column, f"is {type(value).__name__}, not an object")
-    return dict(value)
 
 
 def _is_broken(value: Any) -> bool:
@@ -180,49 +212,3 @@ def _is_broken(value: Any) -> bool:
         return has_surrogate(value) is not None
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(map(_is_broken, items))
-
-
-def _label_cell(text: str) -> Any:
-    """A label that spells a JSON list is the list; any other text is the label itself, brackets or not."""
-    value = _parsed(text) if text.lstrip().startswith("[") else text
-    return value if isinstance(value, list) else text
-
-
-def _as_text(value: Any, column: str) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-        return str(value)
-    raise _bad_value(value, column, f"is {type(value).__name__}, not a text")
-
-
-def _as_label(value: Any, column: str) -> str | int | list[str]:
-    if isinstance(value, list | tuple):
-        return [str(item) for item in value]
-    if isinstance(value, bool):
-        return str(value).lower()
-    # Parquet turns a column of integers with a gap into floats.
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str | int) and value != "":
-        return value
-    raise _bad_value(value, column, f"is {value!r}: a label is a text or an integer")
-
-
-def _as_list(value: Any, column: str) -> list[Any]:
-    if isinstance(value, str):
-        value = _parsed(value)
-    if isinstance(value, list | tuple):
-        return list(value)
-    raise _bad_value(value, column, f"is {type(value).__name__}, not a list")
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _bad_value(value: Any, column: str, what: str) -> BadValue:
-    return BadValue(column, "is empty", "empty") if value in (None, "") else BadValue(column, what)

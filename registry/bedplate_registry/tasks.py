@@ -34,12 +34,12 @@ class Key:
     name: str
     required: bool = True
     is_label: bool = False
-    kind: str = "text"  # text | label | list | object | image
+    kind: str = "text"  # text | texts (one, or several of which any is right) | label | list | object | image
 
     @property
     def reads_json(self) -> bool:
         """Whether a text cell (CSV has no others) that holds JSON is read as such."""
-        return self.kind in ("label", "list", "object")
+        return self.kind in ("texts", "label", "list", "object")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ _DESCRIBED = (
         pipeline_tags=("summarization", "text2text-generation"),
         architectures=_SEQ2SEQ_HEADS,
         head_tensors=(),
-        keys=(Key("document"), Key("summary", is_label=True)),
+        keys=(Key("document"), Key("summary", is_label=True, kind="texts")),
         metrics=_ROUGE,
         finetunable=True,
     ),
@@ -145,7 +145,7 @@ _DESCRIBED = (
         pipeline_tags=("translation", "text2text-generation"),
         architectures=_SEQ2SEQ_HEADS,
         head_tensors=(),
-        keys=(Key("source"), Key("target", is_label=True)),
+        keys=(Key("source"), Key("target", is_label=True, kind="texts")),
         metrics=_BLEU,
         finetunable=True,
     ),

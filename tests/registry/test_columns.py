@@ -123,6 +123,80 @@ def test_answers_may_be_an_object_or_mapped_by_their_parts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "texts"),
+    [
+        ("one", "one"),
+        (["one", "two"], ["one", "two"]),
+        (["one", 2], ["one", "2"]),
+        ('["one", "two"]', ["one", "two"]),
+        ('["one"]', ["one"]),
+        ("[Applause] All rise.", "[Applause] All rise."),
+        ("[1, 2]", "[1, 2]"),
+        ('["one", ["two"]]', '["one", ["two"]]'),
+        ('["one"', '["one"'),
+        ('{"de": "eins"}', '{"de": "eins"}'),
+    ],
+)
+def test_a_summary_or_a_translation_may_be_a_list_of_texts(cell: object, texts: object) -> None:
+    for task, given, written in (("summarization", "document", "summary"), ("translation", "source", "target")):
+        picked = map_columns(task, [given, written]).pick({given: "x", written: cell})
+        assert picked == {given: "x", written: texts}
+
+
+@pytest.mark.parametrize("cell", [[], "[]", [None], ["one", None], ["one", {}], [["one"]], {"de": "eins"}, None])
+def test_a_list_that_is_not_all_of_texts_is_refused_by_its_column(cell: object) -> None:
+    with pytest.raises(Refused, match="'summary'"):
+        map_columns("summarization", ["document", "summary"]).pick({"document": "x", "summary": cell})
+
+
+def test_other_keys_hold_one_text() -> None:
+    with pytest.raises(Refused, match="'document' is list, not a text"):
+        map_columns("summarization", ["document", "summary"]).pick({"document": ["a", "b"], "summary": "x"})
+    with pytest.raises(Refused, match="no column 'a,b'"):
+        map_columns("summarization", ["a", "b", "summary"], {"document": "a,b"})
+
+
+def test_several_columns_hold_the_texts_of_a_row_and_gaps_are_left_out() -> None:
+    mapping = {"document": "dialogue", "summary": "summary1,more.second,rest"}
+    columns = map_columns("summarization", ["dialogue", "summary1", "more", "rest"], mapping)
+    assert columns.columns == mapping and columns.has_label
+    row = {"dialogue": "x", "summary1": "one", "more": {"second": "two"}, "rest": ["three", "four"]}
+    assert columns.pick(row)["summary"] == ["one", "two", "three", "four"]
+    assert columns.pick({"dialogue": "x", "summary1": None, "more": {}, "rest": '["three"]'})["summary"] == ["three"]
+    assert columns.pick({"dialogue": "x", "summary1": " ", "more": {"second": "two"}, "rest": []})["summary"] == ["two"]
+    with pytest.raises(Refused, match=r"column 'summary1,more\.second,rest' is empty"):
+        columns.pick({"dialogue": "x", "summary1": "", "more": {"second": None}})
+    with pytest.raises(Refused, match="column 'rest' is dict, not a text"):
+        columns.pick({**row, "rest": {"a": 1}})
+
+
+def test_scoring_leaves_several_columns_of_a_label_out() -> None:
+    columns = map_columns("translation", ["source"], {"target": "one,two"}, need_label=False)
+    assert columns.columns == {"source": "source"}
+
+
+def test_a_column_with_a_comma_in_its_name_is_one_column() -> None:
+    row = {"source": "x", "a": "1", "b": "2", "a,b": "3", "o,p": {"q": "4"}}
+    for column, text in (("a,b", "3"), ("o,p.q", "4")):
+        assert map_columns("translation", list(row), {"target": column}).pick(row)["target"] == text
+
+
+@pytest.mark.parametrize(
+    ("mapped", "message", "hint"),
+    [
+        ("summary1,sumary2", "no column 'sumary2' .mapped to 'summary'", "'summary2'"),
+        ("summary1,", "no column ''", ""),
+        ("more.a,moer.b", "no column 'moer.b'", "'more'"),
+        ("summary1,summary2,summary1", "'summary1' is mapped to 'summary' twice", "once"),
+    ],
+)
+def test_one_of_several_columns_that_is_wrong_is_named(mapped: str, message: str, hint: str) -> None:
+    with pytest.raises(Refused, match=message) as caught:
+        map_columns("summarization", ["document", "summary1", "summary2", "more"], {"summary": mapped})
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("task", "row"),
     [
         ("text-classification", {"sentence1": "x\ud800", "label": "a"}),
@@ -130,6 +204,7 @@ def test_answers_may_be_an_object_or_mapped_by_their_parts() -> None:
         ("token-classification", {"tokens": ["x", "\ud800"], "tags": ["O", "O"]}),
         ("question-answering", {"question": "q", "context": "c", "answers": {"text": ["\ud800"], "answer_start": [0]}}),
         ("translation", {"source": "ok", "target": "\ud800"}),
+        ("translation", {"source": "ok", "target": ["good", "\ud800"]}),
     ],
 )
 def test_half_a_surrogate_pair_is_no_text(task: str, row: dict[str, Any]) -> None:

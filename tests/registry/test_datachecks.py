@@ -67,6 +67,7 @@ def answered(texts: Any, starts: Any) -> dict[str, Any]:
     return {**QUESTION, "question": "What?", "answers": {"text": texts, "answer_start": starts}}
 
 
+LONGER = ("summary-longer-than-document", "summary")
 ROWS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("text-classification", {"sentence1": "no label"}, "missing-value", "label"),
     ("text-classification", text(None), "empty-value", "sentence1"),
@@ -109,6 +110,17 @@ ROWS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("summarization", {"document": "short", "summary": "much longer"}, "summary-longer-than-document", "summary"),
     ("summarization", {"document": "Short", "summary": "short"}, "copy", "summary"),
     ("translation", {"source": "yes", "target": "n" * 40}, "extreme-ratio", "target"),
+    ("summarization", {"document": "short", "summary": ["s", " "]}, "empty-value", "summary"),
+    ("summarization", {"document": "short", "summary": ["s", None]}, "empty-value", "summary"),
+    ("summarization", {"document": "short", "summary": []}, "empty-value", "summary"),
+    ("summarization", {"document": "short", "summary": ["s", ["t"]]}, "wrong-type", "summary"),
+    ("summarization", {"document": "short", "summary": ["s", " t", "u "]}, "whitespace", "summary"),
+    ("summarization", {"document": "short", "summary": ["s", "much longer", "longer too"]}, *LONGER),
+    ("translation", {"source": "one", "target": ["eins", "One"]}, "copy", "target"),
+    ("translation", {"source": "one", "target": ["eins\x07", "\x07"]}, "control-characters", "target"),
+    ("translation", {"source": "one", "target": ["eins", "\ud83d"]}, "lone-surrogate", "target"),
+    ("translation", {"source": "good morning", "target": ["guten Morgen"]}, "duplicate", None),
+    ("translation", {"source": "good morning", "target": ["guten Morgen", "Morgen"]}, "repeated-input", None),
     ("text-generation", {"prompt": "say it", "completion": "say it"}, "copy", "completion"),
     ("fill-mask", {"text": "a red fox", "answer": "fox"}, "no-mask", "text"),
     ("image-classification", {"image": "bm90IGFuIGltYWdlIGF0IGFsbA==", "label": "a"}, "not-an-image", "image"),
@@ -434,6 +446,24 @@ def test_mapped_parts_and_cells_of_json_are_mended_in_place(tmp_path: Path) -> N
     assert json.loads(mender.paths["data"].read_text()) == {
         "t": {"de": "guten Tag", "en": "good day", "fr": " bonjour "}
     }
+
+
+def test_several_texts_of_a_row_are_mended_each_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text('document,a,b,c\nlong and winding,one ,,"["" two"", ""three""]"\nanother one,[one] , ,four\n')
+    mender = mend(tmp_path, "summarization", {"data": Table(path, "csv")}, {"summary": "a,b,c"})
+    lines = mender.paths["data"].read_text().splitlines()
+    assert lines[1:] == ['long and winding,one,,"[""two"", ""three""]"', "another one,[one], ,four"]
+    lists = jsonl(
+        tmp_path, "lists", [{"source": "one", "target": ["eins ", "ein"]}, {"source": "2", "target": "zwei "}]
+    )
+    mender = mend(tmp_path, "translation", {"data": lists})
+    assert [row["target"] for row in read_rows(mender.paths["data"], "jsonl")] == [["eins", "ein"], "zwei"]
+
+
+def test_the_lengths_of_several_texts_are_those_of_each(tmp_path: Path) -> None:
+    rows = [{"source": "one", "target": ["eins", "ein"]}, {"source": "two", "target": "zwei"}]
+    assert check(tmp_path, "translation", rows).splits["data"]["lengths"]["target"]["mean"] == 3.7
 
 
 def test_a_repaired_table_has_nothing_left_that_could_be_repaired(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bedplate_registry.cells import listed
 from bedplate_registry.columns import SPARE, ColumnMap, map_columns
 from bedplate_registry.errors import Refused
 from bedplate_registry.same_input import input_key
@@ -90,8 +91,9 @@ class _Walk:
         self._truncation = Truncation(task, measure) if measure else None
         self._collector = Collector()
         self._facts = {name: SplitFacts(images=table.images) for name, table in splits.items()}
-        self._texts = [key.name for key in get_task(task).keys if key.kind == "text" and key.name not in SPARE]
-        self._inputs = [key for key in get_task(task).inputs if key.name not in SPARE]
+        keys = [key for key in get_task(task).keys if key.name not in SPARE]
+        self._texts = [key.name for key in keys if key.kind in ("text", "texts")]
+        self._inputs = [key for key in keys if not key.is_label]
         self._seen = 0
 
     def run(self) -> Report:
@@ -139,7 +141,7 @@ class _Walk:
             code = {"missing": "missing-value", "empty": "empty-value"}.get(problem.problem, "wrong-type")
             yield Mark(code, name, problem.message, drops=code != "wrong-type")
         texts = {key: values[key] for key in self._texts if key in values}
-        blank = [key for key, text in texts.items() if not text.strip()]
+        blank = [key for key, value in texts.items() if not all(text.strip() for text in listed(value))]
         if isinstance(label := values.get("label"), str) and not label.strip():
             blank.append("label")
         for key in blank:
@@ -149,7 +151,9 @@ class _Walk:
 
     def _look_at(self, split: str, number: int, values: Values, texts: Values) -> Iterator[Mark]:
         facts = self._facts[split]
-        facts.measure({key: value for key, value in values.items() if key in texts or isinstance(value, list)})
+        for key, value in values.items():
+            if key in texts or isinstance(value, list):
+                facts.measure(key, listed(value) if key in texts else [value])
         marks = [*look_at_texts(texts), *self._check.look(facts, number, values)]
         yield from marks
         if any(mark.drops or mark.code in _UNREADABLE for mark in marks):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bedplate_registry.columns import ColumnMap
 from bedplate_registry.tables import columns_of
 from bedplate_registry.texts import has_surrogate
 from bedplate_registry.writers import open_writer
@@ -109,27 +108,20 @@ def apply_marks(checked: Checked) -> dict[str, Any] | None:
     row = checked.row
     for mark in checked.marks:
         for key, value in (mark.values or {}).items():
-            row = _put_key(row, checked.columns, key, value)
+            for way, part in checked.columns.places(row, key, value):
+                row = _put(row, way, part)
     return row
 
 
-def _put_key(row: dict[str, Any], columns: ColumnMap, key: str, value: Any) -> dict[str, Any]:
-    for name, path in columns.paths:
-        whole, _, part = name.partition(".")
-        if whole == key:
-            row = _put(row, path, value[part] if part else value)
-    return row
-
-
-def _put(holder: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+def _put(holder: Mapping[str, Any], way: Sequence[str], value: Any) -> dict[str, Any]:
     """A copy with another value at a way into objects. A cell that spelled a list or an object in JSON still does."""
-    old = holder[path[0]]
+    old = holder[way[0]]
     new = value
-    if len(path) > 1:
-        new = _put(json.loads(old) if isinstance(old, str) else old, path[1:], value)
+    if len(way) > 1:
+        new = _put(json.loads(old) if isinstance(old, str) else old, way[1:], value)
     if isinstance(old, str) and not isinstance(new, str):
         new = _json(new)
-    return {**holder, path[0]: new}
+    return {**holder, way[0]: new}
 
 
 def _json(value: Any) -> str:

@@ -6,6 +6,8 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 
+from bedplate_registry.cells import listed
+
 from .marks import Mark, Values
 
 __all__ = ["Repeats", "answer_of", "in_order"]
@@ -58,7 +60,7 @@ def answer_of(task: str, values: Values) -> str:
     if "label" in values:
         label = values["label"]
         return repr(sorted({str(name) for name in (label if isinstance(label, list) else [label])}))
-    return repr([value for key, value in values.items() if key in _ANSWERS])
+    return repr([listed(value) for key, value in values.items() if key in _ANSWERS])
 
 
 def _hash(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,10 +116,8 @@ class SplitFacts:
     has_too_many_labels: bool = False
     images: Path | None = None  # the folder of its images
 
-    def measure(self, values: Mapping[str, Any]) -> None:
-        for key, value in values.items():
-            if isinstance(value, str | list):
-                self.lengths.setdefault(key, array("I")).append(len(value))
+    def measure(self, key: str, values: Iterable[str | list[Any]]) -> None:
+        self.lengths.setdefault(key, array("I")).extend(map(len, values))
 
     def count_labels(self, names: Iterable[str], row: int) -> None:
         for name in names:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from bedplate_registry.cells import listed
 from bedplate_registry.texts import has_surrogate
 
 from .marks import Mark, Values
@@ -18,16 +19,25 @@ _COUNTED = ("context",)
 
 
 def look_at_texts(texts: Values) -> Iterator[Mark]:
-    """Blanks at the ends, and characters that are no part of any text."""
-    for key, text in texts.items():
-        if key not in _COUNTED and text and (text[0].isspace() or text[-1].isspace()):
-            yield Mark("whitespace", key, values={key: text.strip()})
-        if found := _CONTROL.search(text):
-            yield Mark("control-characters", key, f"U+{ord(found[0]):04X} at {found.start()}")
-        yield from lone_surrogate(key, text)
+    """Blanks at the ends, and characters that are no part of any text. Of several texts of a key each is looked at."""
+    for key, value in texts.items():
+        each = listed(value)
+        stripped = [text.strip() for text in each]
+        if key not in _COUNTED and stripped != each:
+            yield Mark("whitespace", key, values={key: stripped if isinstance(value, list) else stripped[0]})
+        yield from _first("control-characters", key, each, _CONTROL.search)
+        yield from lone_surrogate(key, *each)
 
 
-def lone_surrogate(key: str, text: str) -> Iterator[Mark]:
-    """The first half of a surrogate pair in a text: JSON can spell it, UTF-8 cannot."""
-    if found := has_surrogate(text):
-        yield Mark("lone-surrogate", key, f"U+{ord(found[0]):04X} at {found.start()}")
+def lone_surrogate(key: str, *texts: str) -> Iterator[Mark]:
+    """The first half of a surrogate pair: JSON can spell it, UTF-8 cannot."""
+    return _first("lone-surrogate", key, texts, has_surrogate)
+
+
+def _first(code: str, key: str, texts: Sequence[str], find: Callable[[str], re.Match[str] | None]) -> Iterator[Mark]:
+    """The first that is found in any of the texts."""
+    for number, text in enumerate(texts, 1):
+        if found := find(text):
+            where = f" of text {number}" if len(texts) > 1 else ""
+            yield Mark(code, key, f"U+{ord(found[0]):04X} at {found.start()}{where}")
+            return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
+from bedplate_registry.cells import listed
 from bedplate_registry.same_input import input_key
 
 from .marks import Mark, Values
@@ -35,15 +37,19 @@ class WrittenCheck:
         given, written = PAIRS[self._task]
         if written not in values:
             return
-        source, target = values[given], values[written]
-        if input_key(source) == input_key(target):
-            yield Mark("copy", written)
-        elif self._task == "summarization" and len(target) > len(source):
-            yield Mark("summary-longer-than-document", written, f"{len(target)} and {len(source)} characters")
-        elif self._task == "translation":
-            short, long = sorted((len(source), len(target)))
-            if long >= SHORT_CHARACTERS and long > EXTREME_RATIO * short:
-                yield Mark("extreme-ratio", written, f"{len(source)} and {len(target)} characters")
+        found = (self._mark(written, values[given], target) for target in listed(values[written]))
+        yield from islice(filter(None, found), 1)
 
     def end(self, splits: Mapping[str, SplitFacts], collector: Collector) -> None:
         return
+
+    def _mark(self, written: str, source: str, target: str) -> Mark | None:
+        """What is odd about a text and one that is to be written of it."""
+        if input_key(source) == input_key(target):
+            return Mark("copy", written)
+        if self._task == "summarization" and len(target) > len(source):
+            return Mark("summary-longer-than-document", written, f"{len(target)} and {len(source)} characters")
+        short, long = sorted((len(source), len(target)))
+        if self._task == "translation" and long >= SHORT_CHARACTERS and long > EXTREME_RATIO * short:
+            return Mark("extreme-ratio", written, f"{len(source)} and {len(target)} characters")
+        return None
