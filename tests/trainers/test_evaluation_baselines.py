@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-QUICK = ("banking77 majority", "emotion TF-IDF", "wnut17 tags", "scitldr lead", "dialogsum lead", "multi30k copy, 2016")
+QUICK = (
+    *("banking77 majority", "emotion TF-IDF", "wnut17 tags", "scitldr lead", "dialogsum lead", "multi30k copy, 2016"),
+    *("scitldr lead, of any", "dialogsum lead, of any", "dialogsum people, of any"),
+)
 
 
 @pytest.mark.shared_data

@@ -54,9 +54,9 @@ def judged(
     return Judged("model", LabelSet(names, False), Examples(rows, False, False), probabilities, 1.0)
 
 
-def written(texts: list[str], targets: list[str]) -> Any:
-    """Summaries as rows."""
-    pairs = TextPairs(tuple(TextPair(n, "a long text", target) for n, target in enumerate(targets, 1)))
+def written(texts: list[str], *targets: list[str]) -> Any:
+    """Summaries as rows, with as many right ones each as lists are given."""
+    pairs = TextPairs(tuple(TextPair(n, "a long text", right) for n, right in enumerate(zip(*targets, strict=True), 1)))
     examiner: Any = get_examiner(Setup("summarization", {}, "cpu", SILENT))
     return examiner.rows_of(Written("summarization", pairs, tuple(texts), 1.0))
 

@@ -17,10 +17,12 @@ import real_models
 from bedplate_registry.errors import Unavailable
 from bedplate_registry.progress import SILENT
 from bedplate_trainers.data import read_examples
+from bedplate_trainers.evaluation import EvaluateRequest, evaluate
 from bedplate_trainers.finetune import FinetuneRequest, finetune
 from bedplate_trainers.labels import learn_labels
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.splits import overlap, split_off
+from bedplate_trainers.text_pairs import read_text_pairs
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 FOLDER = SHARED_DATA / "text_classification"
@@ -30,6 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not FOLDER.exists(), reason="the real datasets are not beside this checkout"),
 ]
 Row = dict[str, Any]
+Writer = Callable[..., DataFile]
 TWEETS, TAGGED = {"sentence1": "text"}, {"tokens": "tokens", "tags": "ner_tags"}
 
 
@@ -59,6 +62,36 @@ def test_sick_pairs_are_read_from_tabs_with_either_line_end() -> None:
         assert len(rows) == count
         assert rows.is_pairs
         assert {row.labels[0] for row in rows} == {"NEUTRAL", "ENTAILMENT", "CONTRADICTION"}
+
+
+@pytest.mark.parametrize("who", ["lead", "people"])
+def test_dialogues_are_held_against_all_their_summaries_as_by_rouge_score(who: str, write_rows: Writer) -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    file = DataFile(SHARED_DATA / "summarization/dialogsum/dialogsum.test.jsonl", "jsonl")
+    rows = rows_of("summarization/dialogsum/dialogsum.test.jsonl", 500)
+    summaries = ["summary1", "summary2", "summary3"] if who == "lead" else ["summary1", "summary3"]
+    said = [row["summary2"] if who == "people" else "\n".join(row["dialogue"].split("\n")[:3]) for row in rows]
+    predictions = write_rows([{"predicted": text} for text in said], "said.jsonl")
+    columns = {"document": "dialogue", "summary": ",".join(summaries)}
+    request = EvaluateRequest("summarization", None, file, columns, predictions=predictions, device="cpu")
+    report = evaluate(request, SILENT)
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    each = [scorer.score_multi([row[name] for name in summaries], text) for row, text in zip(rows, said, strict=True)]
+    for name in ("rouge1", "rouge2", "rougeL"):
+        mean = sum(scores[name].fmeasure for scores in each) / len(each)
+        assert report["metrics"][name] == pytest.approx(mean, abs=1e-12)
+        low, high = report["confidence"][name]
+        assert low < mean < high
+    assert report["signatures"]["rouge"].startswith(f"nrefs:{len(summaries)}|")
+    assert report["worst"][0]["summary"] == [rows[report["worst"][0]["row"] - 1][name] for name in summaries]
+
+
+def test_papers_are_read_with_all_their_summaries() -> None:
+    file = DataFile(SHARED_DATA / "summarization/scitldr_a/test.jsonl", "jsonl")
+    rows = read_text_pairs(file, "summarization", {"document": "title", "summary": "target"}, "The data")
+    assert len(rows) == rows.with_several == 618
+    assert {len(row.targets) for row in rows} == {2, 3, 4}
 
 
 # --- slices

@@ -50,4 +50,4 @@ def _example(old: RowPrediction, new: RowPrediction, target: str) -> dict[str, A
 def _cut(value: Any) -> Any:
     if isinstance(value, str):
         return value[:MOST_CHARACTERS]
-    return list(islice(value, MOST_ITEMS)) if isinstance(value, list | tuple) else value
+    return [_cut(item) for item in islice(value, MOST_ITEMS)] if isinstance(value, list | tuple) else value

@@ -141,7 +141,7 @@ class WritingJudge:
         self._task, self._rows, self._tokenizer, self._objective = task, rows, tokenizer, objective
         count = min(settings.eval_generate_rows, len(texts))
         self._written = {len(texts) * number // count for number in range(count)}
-        self._references = [texts[place].target for place in sorted(self._written)]
+        self._references = [texts[place].targets for place in sorted(self._written)]
         self._greedy = greedy(config)
         self._names = watched(RUNNING_METRICS[task], settings)
         self._metrics([""] * count)  # references that no metric can read are refused before training

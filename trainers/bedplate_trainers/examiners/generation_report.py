@@ -86,7 +86,8 @@ class Judged:
             columns.append(np.array([[one.logarithm, one.tokens] for one in self.likelihoods], dtype=np.float64))
         if self.texts is not None:
             columns.append(rouge_counts(self.predictions.summaries))
-            columns.append(bleu_counts(self.texts, self.references, self.predictions.bleu_tokenizer))
+            references = [[text] for text in self.references]
+            columns.append(bleu_counts(self.texts, references, self.predictions.bleu_tokenizer))
         return Counted(np.concatenate(columns, axis=1), partial(_figures, self.likelihoods is not None))
 
     @property

@@ -28,7 +28,7 @@ class Examiner(WritingExaminer):
         return {name: code for name, code in given.items() if code}
 
     def counts(self, judged: Written) -> Array:
-        return bleu_counts(judged.texts, [row.target for row in judged.rows], judged.predictions.tokenizer)
+        return bleu_counts(judged.texts, judged.predictions.references, judged.predictions.tokenizer)
 
     def figures(self, sums: Array) -> Mapping[str, Array]:
         return bleu_figures(sums)
@@ -37,19 +37,22 @@ class Examiner(WritingExaminer):
         from sacrebleu.metrics import CHRF
 
         metric, rows = CHRF(), zip(judged.texts, judged.rows, strict=True)
-        return "chrf", np.array([metric.sentence_score(text, [row.target]).score for text, row in rows])
+        return "chrf", np.array([metric.sentence_score(text, row.targets).score for text, row in rows])
 
     def without_model(self, rows: TextPairs, train: TextPairs | None) -> tuple[str, list[str]]:
         """The source as it is: names and numbers are often right."""
         return "copy", [row.source for row in rows]
 
 
-def bleu_counts(texts: Sequence[str], targets: Sequence[str], tokenizer: str) -> Array:
-    """[rows, 10]: n-grams that are right and all of them, for n = 1 … 4, then the row's length and the reference's."""
+def bleu_counts(texts: Sequence[str], references: Sequence[Sequence[str]], tokenizer: str) -> Array:
+    """[rows, 10]: n-grams that are right and all of them, for n = 1 … 4, then the row's length and the reference's.
+
+    Of several references an n-gram is right as often as any of them has it, and the length is the nearest one.
+    """
     from sacrebleu.metrics import BLEU
 
     metric = BLEU(tokenize=tokenizer, effective_order=True)
-    scores = [metric.sentence_score(text, [target]) for text, target in zip(texts, targets, strict=True)]
+    scores = [metric.sentence_score(text, right) for text, right in zip(texts, references, strict=True)]
     return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.float64)
 
 

@@ -48,9 +48,16 @@ class Written:
     tokenizer: str = ""  # of the metrics; where it is not told, one for the script of the references
 
     @cached_property
+    def targets(self) -> list[Any]:
+        """What is right: a text of each row, or a list of each where any row has several."""
+        if self.rows.with_several:
+            return [list(row.targets) for row in self.rows]
+        return [row.target for row in self.rows]
+
+    @cached_property
     def predictions(self) -> Any:
         """Beside the references, as the task's metrics take them."""
-        references = [row.target for row in self.rows]
+        references = [row.targets for row in self.rows]
         tokenizer = self.tokenizer or tokenizer_for(self.task, references)
         return metrics_of(self.task).Predictions(self.texts, references, tokenizer)
 
@@ -102,8 +109,9 @@ class WrittenRows:
         """The score is the metric that a row has by itself: `row_scores` of the task."""
         written = self.written
         key, _ = KEYS[written.task]
-        for row, text, score in zip(written.rows, written.texts, self.row_scores, strict=True):
-            yield RowPrediction(row.row, {key: row.source}, row.target, text, float(score), None)
+        whole = zip(written.rows, written.targets, written.texts, self.row_scores, strict=True)
+        for row, target, text, score in whole:
+            yield RowPrediction(row.row, {key: row.source}, target, text, float(score), None)
 
 
 class WritingExaminer:
@@ -203,11 +211,15 @@ class WritingExaminer:
     def _worst(self, judged: Written) -> list[dict[str, Any]]:
         """The rows that score lowest by themselves."""
         name, scores = self.row_scores(judged)
-        keys = KEYS[self.task]
+        given, written = KEYS[self.task]
         found = []
-        for place in np.argsort(scores, kind="stable")[:WORST_ROWS]:
-            row = judged.rows.rows[int(place)]
-            texts = dict(zip((*keys, "predicted"), (row.source, row.target, judged.texts[int(place)]), strict=True))
-            shown = {key: text[:WORST_CHARACTERS] for key, text in texts.items()}
+        for place in np.argsort(scores, kind="stable")[:WORST_ROWS].tolist():
+            row, target = judged.rows.rows[place], judged.targets[place]
+            texts = {given: row.source, written: target, "predicted": judged.texts[place]}
+            shown = {key: _cut(text) for key, text in texts.items()}
             found.append({"row": row.row, **shown, name: round(float(scores[place]), 6)})
         return found
+
+
+def _cut(value: str | list[str]) -> Any:
+    return value[:WORST_CHARACTERS] if isinstance(value, str) else list(map(_cut, value))

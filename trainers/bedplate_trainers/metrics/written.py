@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import chain, islice
 
+from .base import Lists
+
 __all__ = ["tokenizer_for"]
 
 USUAL = {"summarization": "rouge_stemmer", "translation": "13a"}
@@ -15,9 +17,10 @@ BY_LETTER = ("HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 CHINESE = ("CJK",)
 
 
-def tokenizer_for(task: str, references: Iterable[str]) -> str:
+def tokenizer_for(task: str, references: Lists) -> str:
     """zh or char where words are not told apart by blanks; for ROUGE, intl for letters other than Latin ones."""
-    letters = list(islice(filter(str.isalpha, chain.from_iterable(references)), LETTERS_READ))
+    texts = chain.from_iterable([row] if isinstance(row, str) else row for row in references)
+    letters = list(islice(filter(str.isalpha, chain.from_iterable(texts)), LETTERS_READ))
     foreign = [unicodedata.name(letter, "") for letter in letters if not letter.isascii()]
     if any(name.startswith(BY_LETTER) for name in foreign) and 2 * _count(foreign, BY_LETTER + CHINESE) > len(letters):
         return "char"

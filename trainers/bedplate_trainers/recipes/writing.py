@@ -104,7 +104,13 @@ def _read_sets(request: FinetuneRequest, settings: FinetuneSettings, reporter: R
     def read(file: DataFile, what: str) -> TextPairs:
         return read_text_pairs(file, request.task, request.columns, what)
 
-    return read_sets(request, settings, read, reporter)
+    sets = read_sets(request, settings, read, reporter)
+    if several := sets.train.with_several:
+        reporter.message(
+            f"{several} of {len(sets.train)} rows to train on have several right texts. The first of them is learned;"
+            " validation and test take all of theirs."
+        )
+    return sets
 
 
 def _with_told(resolved: Resolved, told: Told) -> Resolved:
