@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["Html", "element", "facts", "figure_text", "joined", "table", "value_text"]
+__all__ = ["Html", "element", "facts", "figure_text", "joined", "separated", "table", "value_text"]
 
 EMPTY = {"meta", "br", "line", "path", "circle", "rect"}
 
@@ -76,5 +76,10 @@ def value_text(value: Any) -> str:
         return ", ".join(f"{key} = {value_text(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
         parts = [value_text(one) for one in value]
-        return ("; " if any(isinstance(one, Mapping) for one in value) else ", ").join(parts)
+        return "; ".join(parts) if any(isinstance(one, Mapping) for one in value) else separated(parts)
     return figure_text(value)
+
+
+def separated(parts: Sequence[str]) -> str:
+    """Items of a list in one line: with commas, or with bars where they have blanks, as sentences do."""
+    return (" | " if any(" " in part for part in parts) else ", ").join(parts)

@@ -16,7 +16,7 @@ from .errors import Refused, nearest
 from .tasks import Key, Task, get_task
 from .texts import has_surrogate
 
-__all__ = ["SPARE", "ColumnMap", "map_columns"]
+__all__ = ["BETWEEN", "SPARE", "ColumnMap", "map_columns"]
 
 SPARE = ("id",)  # a row without it is as good
 

@@ -18,6 +18,7 @@ from rest_server import CSV, MODEL, Rest, publish_model, rest_server
 
 TASK = "text-classification"
 COLUMNS = {"sentence1": "text", "label": "intent"}
+SUMMARIES = b"dialogue,summary1,summary2\nhi there,a greeting,they say hi\nwhat now,a question,\n"
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,33 @@ def test_a_file_without_a_column_of_predictions_is_refused_before_any_job(rest: 
     refused = asked(rest, b"guess\ncard\nlogin\n", "said.csv")
     assert refused.json()["code"] == "missing-column"
     assert "predicted or predicted_label or label" in refused.json()["hint"]
+
+
+def test_several_columns_of_right_texts_are_kept_as_they_were_given_and_a_wrong_one_is_named(rest: Rest) -> None:
+    given = {"task": "summarization", "columns": {"document": "dialogue", "summary": "summary1,summary2"}}
+    data = {"upload": rest.upload(SUMMARIES), "filename": "rows.csv"}
+    planned = asked(rest, b"a\nb\n", data=data, **given)
+    assert planned.json()["spec"]["columns"] == given["columns"]
+    given["columns"] = {"document": "dialogue", "summary": "summary1,summary3"}
+    refused = asked(rest, b"a\nb\n", data=data, **given)
+    assert refused.json()["code"] == "unknown-column"
+    assert "no column 'summary3'" in refused.json()["detail"]
+
+
+def test_a_file_is_judged_by_all_right_texts_of_each_row(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_bytes(SUMMARIES)
+    (tmp_path / "said.txt").write_text("they say hi\na question\n")
+    maps = ("--map", "document=dialogue", "--map", "summary=summary1,summary2")
+    arguments = ("--from-predictions", str(tmp_path / "said.txt"), "--data", str(tmp_path / "data.csv"), *maps)
+    with bedplate_home() as home:
+        more = ("--predictions", str(tmp_path / "rows.parquet"), "--format", "json")
+        report = json.loads(run_cli("evaluate", "--task", "summarization", *arguments, *more, home=home).stdout)
+        assert report["metrics"]["rougeL"] == 1.0 and report["signatures"]["rouge"].startswith("nrefs:var|")
+        assert report["data"]["columns"] == {"document": "dialogue", "summary": "summary1,summary2"}
+        targets = [["a greeting", "they say hi"], ["a question"]]
+        assert pq.read_table(tmp_path / "rows.parquet")["target"].to_pylist() == targets
+        board = find_board(Registry(home / "registry").evaluations, "summarization", report["data"]["sha256"])
+        assert [place.side.model for place in standings(board)] == ["said.txt (predictions)"]
 
 
 def test_a_file_is_judged_and_stands_on_the_leaderboard_under_its_name(tmp_path: Path) -> None:

@@ -166,6 +166,15 @@ def test_answers_and_texts_are_shown_row_by_row() -> None:
     assert outline(classified(task="summarization", worst=[written])).text.count("short") == 1
 
 
+def test_several_right_texts_of_a_row_are_told_apart() -> None:
+    several = ["A cat, a dog.", "Two animals meet."]
+    row = {"row": 1, "document": "long", "summary": several, "predicted": "A cat.", "rougeL": 0.25}
+    change = {"row": 2, "document": "long", "target": several, "before": "a", "after": "b", "change": "fixed"}
+    changed = {"fixed": 1, "broken": 0, "examples": [change]}
+    text = outline(classified(task="summarization", worst=[row], changed=changed)).text
+    assert text.count("A cat, a dog. | Two animals meet.") == 2
+
+
 def test_many_labels_are_told_by_their_confusions_and_several_labels_a_row_each_by_itself() -> None:
     labels = [f"B-{number}" for number in range(40)]
     matrix = [[9 if (right, said) == (3, 4) else 5 * (right == said) for said in range(40)] for right in range(40)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,20 @@ def test_a_report_on_a_file_of_predictions_leads_to_no_model(house: House, windo
     page.get_by_text("votes.csv").wait_for()
     assert page.locator("main a[href*='/models/']").count() == 0
     assert page.get_by_role("button", name="Its model").or_(page.get_by_role("link", name="Its model")).count() == 0
+
+
+def test_several_right_texts_of_a_row_are_told_apart_and_none_is_lost(
+    house: House, window: Window, tmp_path: Path
+) -> None:
+    right = [f"{number} {'summary, of a kind ' * 15}." for number in ("First", "Second", "Third")]
+    rows = [{"dialogue": "hello", **{f"summary{n}": text for n, text in enumerate(right)}}] * 2
+    data, said = tmp_path / "dialogues.jsonl", tmp_path / "said.txt"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said.write_text("said so\nnot said\n")
+    columns = {"document": "dialogue", "summary": "summary0,summary1,summary2"}
+    job = house.ws.evaluate(None, predictions=said, task="summarization", data=data, columns=columns)
+    page = window.open(f"/evaluations/{job.wait().report.id}")
+    page.get_by_text("summary = summary0,summary1,summary2").wait_for()
+    shown = page.get_by_role("cell").filter(has_text=right[0]).first.inner_text()
+    assert shown == " | ".join(right)
+    assert page.get_by_text(" | ".join(right)).count() > 2  # wrong rows too

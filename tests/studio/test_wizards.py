@@ -17,7 +17,7 @@ from nicegui.testing import User, user_simulation
 
 from bedplate.studio.drafts import KEEP_SECONDS, MOST_DRAFTS, Drafts, stamp
 from bedplate.studio.parts.headings import action
-from bedplate.studio.parts.mapping import mapping
+from bedplate.studio.parts.mapping import guess, mapping
 from bedplate.studio.parts.task_words import column_title, input_title
 from bedplate.studio.parts.uploads import dataset_name
 from bedplate.studio.parts.wizard import Step, wizard
@@ -158,6 +158,28 @@ def test_a_column_is_asked_for_in_words_and_shows_what_it_holds() -> None:
 
     run_apart(story())
     assert chosen == {"label": "intent", "sentence1": "typed"}
+
+
+def test_several_right_texts_are_found_by_their_numbers_or_named() -> None:
+    assert guess("summarization", ["dialogue", "Summary1", "summary2", "summary4"])["summary"] == "Summary1,summary2"
+    assert guess("translation", ["source", "target", "target1"])["target"] == "target"
+    chosen: dict[str, Any] = {"target": "more.de,b"}
+    samples = {"source": "good morning", "more": "{...}", "b": "guten Tag", "target": "x"}
+
+    def page() -> None:
+        mapping("translation", [*samples], chosen, samples=samples)
+
+    async def story() -> None:
+        async with user_simulation(page) as user:
+            await user.open("/")
+            await user.should_see("First row: {...} | guten Tag")
+            await user.should_see("Several right ones: a list in the column, or columns with commas between")
+            field = next(each for each in user.find(ui.select).elements if "target" in str(each.props["label"]))
+            field.set_value("b,gone")
+            await user.should_see("The data has no such column.")
+
+    run_apart(story())
+    assert chosen == {"source": "source", "target": "b,gone"}
 
 
 def test_keys_have_titles() -> None:

@@ -19,7 +19,8 @@ __all__ = ["evaluated_rows"]
 
 RIGHT = {"false": "Wrong rows", "true": "Right rows"}
 WRITTEN = {"summarization": 1, "translation": 100}  # the best score of a text
-MOST_SHOWN = 300  # characters of a cell
+MOST_SHOWN = 300  # characters of a text
+MOST_IN_ALL = 900  # of several in a cell
 HEADINGS = {"row": "Row", "target": "Right answer", "predicted": "What was said", "score": "Score", "right": "Right"}
 NUMBERS = ("row", "score")
 
@@ -58,12 +59,18 @@ def _choices(report: Mapping[str, Any]) -> list[Choice]:
 
 
 def _row(row: Mapping[str, Any]) -> Row:
-    shown = {name: value if name in NUMBERS else _short(value_text(value)) for name, value in row.items()}
+    shown = {name: value if name in NUMBERS else _cell(value) for name, value in row.items()}
     return {**shown, "id": str(row["row"])}
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return _short(value_text([_short(value_text(one)) for one in value]), MOST_IN_ALL)
+    return _short(value_text(value))
+
+
+def _short(text: str, most: int = MOST_SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:most]} …"
 
 
 def _heading(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from bedplate.report_html import separated
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.headings import section
 from bedplate.studio.parts.job_words import data_text
@@ -121,5 +122,5 @@ def value_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {value_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(value_text(item) for item in value)
+        return separated([value_text(item) for item in value])
     return "" if value is None else str(value)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import count, takewhile
 from typing import Any
 
 from nicegui import html, ui
 
+from bedplate.report_html import separated
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.task_words import column_title
+from bedplate_registry.columns import BETWEEN
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import Key, get_task
 
@@ -25,7 +28,7 @@ NAMES = {
     "context": ("passage", "paragraph"),
     "answers": ("answer",),
     "document": ("text", "article", "dialogue", "source", "body"),
-    "summary": ("highlights", "target", "summary1", "abstract"),
+    "summary": ("highlights", "target", "abstract"),
     "source": ("text", "input", "src"),
     "target": ("translation", "output", "tgt"),
     "text": ("sentence", "content"),
@@ -40,11 +43,19 @@ def guess(task: str, columns: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     by_name = {column.lower(): column for column in columns}
     for key in get_task(task).keys:
+        if key.kind == "texts" and key.name not in by_name and (several := _numbered(key.name, by_name)):
+            found[key.name] = several
+            continue
         for name in (key.name, *NAMES.get(key.name, ())):
             if name in by_name and by_name[name] not in found.values():
                 found[key.name] = by_name[name]
                 break
     return found
+
+
+def _numbered(name: str, by_name: Mapping[str, str]) -> str:
+    """`summary1,summary2,…` as far as there are such columns."""
+    return BETWEEN.join(map(by_name.__getitem__, takewhile(by_name.__contains__, (f"{name}{n}" for n in count(1)))))
 
 
 def mapping(
@@ -60,7 +71,7 @@ def mapping(
     With `samples`, {column: its value in the first row}, what a column holds stands below its choice.
     """
     for name, column in guess(task, columns).items():
-        if chosen.get(name) not in columns and not _is_path(chosen.get(name), columns):
+        if not _is_known(chosen.get(name), columns):
             chosen[name] = column
     with html.div().classes("bp-mapping"):
         for key in get_task(task).keys:
@@ -87,6 +98,8 @@ def _choice(key: Key, columns: Sequence[str], chosen: dict[str, Any], samples: M
     )
     field.props("outlined dense").classes("bp-field")
     sample = None if samples is None else hint(_sample(samples, chosen.get(key.name))).classes("bp-sample")
+    if key.kind == "texts":
+        hint(f"Several right ones: a list in the column, or columns with commas between: {key.name}1,{key.name}2")
     if key.kind in ("list", "object"):
         hint(f"{key.name} holds {'a list' if key.kind == 'list' else 'an object'}; in CSV as JSON. A part: name.part")
 
@@ -95,8 +108,9 @@ def _sample(samples: Mapping[str, str], column: str | None) -> str:
     """What the first row has there; of a part, such as answers.text, the whole that it is in."""
     if not column:
         return "No column is chosen."
-    found = samples.get(column, samples.get(column.partition(".")[0]))
-    return "The data has no such column." if found is None else f"First row: {found or '(empty)'}"
+    found = [samples.get(one, samples.get(one.partition(".")[0])) for one in _each(column, samples)]
+    texts = [text for text in found if text]
+    return "The data has no such column." if None in found else f"First row: {separated(texts) or '(empty)'}"
 
 
 def check_columns(task: str, chosen: dict[str, Any], *, need_label: bool = True) -> None:
@@ -118,6 +132,13 @@ def columns_of(task: str, chosen: dict[str, Any], *, need_label: bool = True) ->
     return {key: chosen[key] for key in keys if chosen.get(key) and chosen[key] != key}
 
 
-def _is_path(value: Any, columns: Sequence[str]) -> bool:
-    """Whether it reaches into one of the columns, such as answers.text."""
-    return isinstance(value, str) and value.partition(".")[0] in columns
+def _is_known(value: Any, columns: Sequence[str]) -> bool:
+    """Whether it is one of the columns, reaches into one, such as answers.text, or names several."""
+    if not isinstance(value, str):
+        return False
+    return all(one in columns or one.partition(".")[0] in columns for one in _each(value, columns))
+
+
+def _each(value: str, columns: Container[str]) -> list[str]:
+    """The columns that it names, with commas between."""
+    return [value] if value in columns else value.split(BETWEEN)
