@@ -461,6 +461,18 @@ def test_several_texts_of_a_row_are_mended_each_where_it_was(tmp_path: Path) -> 
     assert [row["target"] for row in read_rows(mender.paths["data"], "jsonl")] == [["eins", "ein"], "zwei"]
 
 
+def test_lists_of_texts_stay_lists_in_parquet(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"source": "one", "target": ["eins ", "ein"]}, {"source": "2", "target": ["zwei"]}]
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.Table.from_pylist([*rows, {"source": "three", "target": ["drei", ""]}]), path)
+    mender = mend(tmp_path, "translation", {"data": Table(path, "parquet")})
+    assert pq.read_table(mender.paths["data"]).to_pylist() == [{**rows[0], "target": ["eins", "ein"]}, rows[1]]
+    assert changes(mender) == [("data", "empty-value", "dropped", [3]), ("data", "whitespace", "changed", [1])]
+
+
 def test_the_lengths_of_several_texts_are_those_of_each(tmp_path: Path) -> None:
     rows = [{"source": "one", "target": ["eins", "ein"]}, {"source": "two", "target": "zwei"}]
     assert check(tmp_path, "translation", rows).splits["data"]["lengths"]["target"]["mean"] == 3.7
