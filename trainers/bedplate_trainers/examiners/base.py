@@ -18,10 +18,11 @@ from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.stored_rows import StoredRows, store
 
-__all__ = ["CHUNK_ROWS", "Examiner", "Setup", "chunks", "in_chunks", "report_of"]
+__all__ = ["Examiner", "Setup", "chunks", "in_chunks", "report_of"]
 
-# Rows scored between two reports of progress. They are sorted by length first, so little is padded all the same.
-CHUNK_ROWS = 256
+# Rows scored between two reports of progress, fewer where they are long: the windows of 256 articles take gigabytes.
+# They are sorted by length first, so little is padded all the same.
+CHUNK_ROWS, CHUNK_LENGTH = 256, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,24 @@ def chunks(
     """
     lengths = array("q", map(length, rows))
     order = sorted(range(len(rows)), key=lengths.__getitem__)
-    for at in range(0, len(order), CHUNK_ROWS):
-        chunk = order[at : at + CHUNK_ROWS]
+    done = 0
+    for chunk in _cut(order, lengths):
         yield chunk, _scored([rows[place] for place in chunk], score)
-        reporter.progress(phase, at + len(chunk), len(order), "rows")
+        done += len(chunk)
+        reporter.progress(phase, done, len(order), "rows")
+
+
+def _cut(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Chunks of up to so many places, and of so much length in all, unless one of them alone is longer."""
+    chunk, length = list[int](), 0
+    for place in order:
+        if chunk and (len(chunk) == CHUNK_ROWS or length + lengths[place] > CHUNK_LENGTH):
+            yield chunk
+            chunk, length = [], 0
+        chunk.append(place)
+        length += lengths[place]
+    if chunk:
+        yield chunk
 
 
 def _scored(rows: list[Any], score: Callable[[list[Any]], Sequence[Any]]) -> Sequence[Any]:
