@@ -13,7 +13,7 @@ from bedplate_registry.tables import columns_of
 
 from .labels import label_names
 from .messages import DataFile
-from .rows import LabeledRows, LabelLists, read_table
+from .rows import LabeledRows, LabelLists, PlainRow, read_table
 
 __all__ = ["Example", "Examples", "check_pairs", "read_examples"]
 
@@ -21,7 +21,7 @@ TASK = "text-classification"
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Example(PlainRow):
     """One labeled text or pair. `row` counts from 1 in the file it came from."""
 
     row: int

@@ -11,7 +11,7 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.tables import columns_of
 
 from .messages import DataFile
-from .rows import RowTable, read_table
+from .rows import PlainRow, RowTable, read_table
 
 __all__ = ["MaskedRow", "MaskedRows", "read_masked"]
 
@@ -19,7 +19,7 @@ TASK = "fill-mask"
 
 
 @dataclass(frozen=True, slots=True)
-class MaskedRow:
+class MaskedRow(PlainRow):
     """A text with masks and what stood there, or a raw text (None). `row` counts from 1 in the file it came from."""
 
     row: int

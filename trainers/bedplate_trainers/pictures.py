@@ -17,7 +17,7 @@ from bedplate_serving.predictors.image_files import is_path, read_image
 
 from .labels import label_names
 from .messages import DataFile
-from .rows import LabeledRows, LabelLists, read_table
+from .rows import LabeledRows, LabelLists, PlainRow, read_table
 
 __all__ = ["Picture", "Pictures", "read_pictures"]
 
@@ -25,7 +25,7 @@ TASK = "image-classification"
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(PlainRow):
     """One labeled image. `row` counts from 1 in the file it came from."""
 
     row: int

@@ -11,7 +11,7 @@ from bedplate_registry.errors import Refused
 from bedplate_registry.tables import columns_of
 
 from .messages import DataFile
-from .rows import RowTable, read_table
+from .rows import PlainRow, RowTable, read_table
 
 __all__ = ["PromptRow", "PromptRows", "read_prompts"]
 
@@ -19,7 +19,7 @@ TASK = "text-generation"
 
 
 @dataclass(frozen=True, slots=True)
-class PromptRow:
+class PromptRow(PlainRow):
     """A prompt and what should follow it, or a plain text (None). `row` counts from 1 in the file it came from."""
 
     row: int

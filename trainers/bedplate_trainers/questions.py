@@ -19,7 +19,7 @@ from bedplate_registry.same_input import input_key
 from bedplate_registry.tables import columns_of
 
 from .messages import DataFile
-from .rows import RowTable, read_table
+from .rows import PlainRow, RowTable, read_table
 
 __all__ = ["TASK", "QuestionRow", "QuestionRows", "RightAnswer", "read_questions"]
 
@@ -39,7 +39,7 @@ class RightAnswer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionRow:
+class QuestionRow(PlainRow):
     """A question and all its right answers. `row` counts from 1 in the file it came from."""
 
     row: int

@@ -15,9 +15,18 @@ from bedplate_registry.tables import read_rows
 from .messages import DataFile
 from .stored_rows import StoredRows, store, take
 
-__all__ = ["LabelLists", "LabeledRows", "RowTable", "read_table"]
+__all__ = ["LabelLists", "LabeledRows", "PlainRow", "RowTable", "read_table"]
 
 SHOWN_ROWS = 5
+
+
+class PlainRow:
+    """A dataclass with slots that is pickled by its values: by itself it would look up its fields for each row anew."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
 class LabeledRow(Protocol):

@@ -17,7 +17,7 @@ from bedplate_registry.tables import columns_of
 
 from .labels import LabelSet, label_names
 from .messages import DataFile
-from .rows import LabeledRows, read_table
+from .rows import LabeledRows, PlainRow, read_table
 
 __all__ = [
     "OUTSIDE",
@@ -36,7 +36,7 @@ PREFIXES = "BIEMLSU"  # in the order in which they stand
 
 
 @dataclass(frozen=True, slots=True)
-class TaggedRow:
+class TaggedRow(PlainRow):
     """Words and their tags. `row` counts from 1 in the file it came from."""
 
     row: int

@@ -18,13 +18,13 @@ from bedplate_registry.tables import columns_of
 from bedplate_registry.tasks import get_task
 
 from .messages import DataFile
-from .rows import RowTable, read_table
+from .rows import PlainRow, RowTable, read_table
 
 __all__ = ["TextPair", "TextPairs", "read_text_pairs"]
 
 
 @dataclass(frozen=True, slots=True)
-class TextPair:
+class TextPair(PlainRow):
     """A text and what is to be written of it. `row` counts from 1 in the file it came from."""
 
     row: int
