@@ -105,6 +105,34 @@ def test_an_endpoint_is_deleted_by_its_name(window: Window, house: House) -> Non
     assert "short-lived" not in [one.name for one in house.ws.endpoints.list()]
 
 
+def test_a_batch_endpoint_shares_its_traffic_anew_unless_somebody_else_was_faster(window: Window, house: House) -> None:
+    shared = house.ws.deploy("acme/tiny-classifier", endpoint="shared", batch=True)
+    house.ws.deploy("acme/tiny-classifier", endpoint="shared", batch=True, deployment="blue", traffic=20)
+    assert shared.refresh().traffic == {"main": 80, "blue": 20}
+    page = window.open("/endpoints")
+    card = page.get_by_label("Batch endpoint shared")
+    share = card.get_by_role("button", name="Share the traffic")
+    card.get_by_label("blue").fill("70")
+    card.get_by_text("These are 150 % together.").wait_for()
+    assert share.is_disabled()
+    card.get_by_label("main").fill("30")
+    card.get_by_text("These are").wait_for(state="hidden")
+    page.wait_for_function("(e) => !e.disabled", arg=share.element_handle())
+    share.click()
+    wait_for(lambda: shared.refresh().traffic == {"main": 30, "blue": 70})
+
+    card = window.open("/endpoints").get_by_label("Batch endpoint shared")
+    shared.update(traffic={"main": 50, "blue": 50})
+    card.get_by_label("blue").fill("90")
+    card.get_by_label("main").fill("10")
+    share = card.get_by_role("button", name="Share the traffic")
+    page.wait_for_function("(e) => !e.disabled", arg=share.element_handle())
+    share.click()
+    page.get_by_role("alert").get_by_text("changed").first.wait_for()
+    assert shared.refresh().traffic == {"main": 50, "blue": 50}
+    shared.delete()
+
+
 def test_a_batch_endpoint_shows_its_versions_and_is_deleted(window: Window, house: House) -> None:
     house.ws.deploy("acme/tiny-classifier", endpoint="nightly", batch=True)
     card = window.open("/endpoints").get_by_label("Batch endpoint nightly")

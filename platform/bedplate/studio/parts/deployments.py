@@ -14,6 +14,7 @@ from bedplate.studio.parts.headings import action
 from bedplate.studio.parts.notices import hint, toast, toast_problem
 from bedplate.studio.parts.states import state
 from bedplate.studio.parts.tables import when
+from bedplate.studio.parts.traffic_form import TrafficForm
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate_registry.errors import Changed
@@ -31,7 +32,7 @@ class Deployments:
         self._why_not = "" if visit.may("operate") else f"your role, {visit.role}, may not change endpoints"
         self._place = html.div()
         self._states: dict[str, tuple[html.div, Any]] = {}
-        self._shares: dict[str, ui.number] = {}
+        self._shares: TrafficForm | None = None
         self._draw()
 
     def look(self, fresh: Endpoint) -> None:
@@ -40,18 +41,10 @@ class Deployments:
             self._endpoint = fresh
             for row in fresh.deployments:
                 self._show_state(row)
-        elif self._is_typing:
+        elif self._shares is not None and self._shares.is_typing:
             self._others.set_visibility(True)
         else:
             self._show(fresh)
-
-    @property
-    def _typed(self) -> dict[str, int]:
-        return {name: int(field.value or 0) for name, field in self._shares.items()}
-
-    @property
-    def _is_typing(self) -> bool:
-        return bool(self._shares) and self._typed != self._endpoint.traffic
 
     def _show(self, fresh: Endpoint) -> None:
         self._endpoint = fresh
@@ -62,7 +55,7 @@ class Deployments:
     def _draw(self) -> None:
         self._place.clear()
         self._states.clear()
-        self._shares.clear()
+        self._shares = None
         rows = self._endpoint.deployments
         with self._place:
             if not rows:
@@ -113,34 +106,17 @@ class Deployments:
     def _traffic(self) -> None:
         with html.div().classes("bp-panel"):
             html.h3("Traffic")
-            hint("In percent; together they are 100. A caller who names a deployment is not counted in.")
-            with html.div().classes("bp-row"):
-                for name, share in self._endpoint.traffic.items():
-                    field = ui.number(name, value=share, min=0, max=100, step=5, format="%d", suffix="%")
-                    field.props("outlined dense").on_value_change(self._add_up)
-                    field.set_enabled(not self._why_not)
-                    self._shares[name] = field
-            with html.div().classes("bp-row"):
-                self._share = html.button("Share the traffic", type="button").classes("bp-button bp-primary")
-                self._share.on("click", self._share_traffic)
-                self._sum = hint("")
+            about = "In percent; together they are 100. A caller who names a deployment is not counted in."
+            self._shares = TrafficForm(self._endpoint.traffic, self._share, about=about, why_not=self._why_not)
             with html.div(role="status").classes("bp-row") as self._others:
                 hint("Somebody else changed this endpoint since you looked.")
                 action("Show it as it is now", self._reload)
             self._others.set_visibility(False)
-            self._add_up()
-
-    def _add_up(self) -> None:
-        total = sum(self._typed.values())
-        is_right = total == 100 and not self._why_not
-        self._sum.text = self._why_not or ("" if total == 100 else f"These are {total} % together.")
-        self._share.props["disabled"] = not is_right
-        self._share.update()
 
     # --- what is done ---
 
-    async def _share_traffic(self) -> None:
-        if await self._change(self._endpoint.update(traffic=self._typed, unless_changed=True)):
+    async def _share(self, traffic: dict[str, int]) -> None:
+        if await self._change(self._endpoint.update(traffic=traffic, unless_changed=True)):
             with self._place:  # the button that was pressed is not there any more
                 toast("The traffic is shared anew.")
 

@@ -10,9 +10,12 @@ from bedplate.aio.batch_endpoints import BatchEndpoint
 from bedplate.studio.parts.dialogs import confirm
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.headings import action
+from bedplate.studio.parts.notices import toast_problem
 from bedplate.studio.parts.tables import when
+from bedplate.studio.parts.traffic_form import TrafficForm
 from bedplate.studio.paths import go, place
 from bedplate.studio.visit import Visit
+from bedplate_registry.errors import Changed
 from bedplate_registry.tasks import get_task
 
 __all__ = ["batch_endpoints"]
@@ -35,17 +38,25 @@ def _card(visit: Visit, endpoint: BatchEndpoint) -> None:
             await endpoint.delete()
             go("endpoints")
 
+    async def share(traffic: dict[str, int]) -> None:
+        try:
+            await endpoint.update(traffic=traffic, unless_changed=True)
+        except Changed as exc:
+            toast_problem(exc)
+        else:
+            go("endpoints")
+
     with html.article(**{"aria-label": f"Batch endpoint {endpoint.name}"}).classes("bp-card"):
         html.h3(endpoint.name)
-        shares = ", ".join(f"{name} {share} %" for name, share in endpoint.traffic.items())
         facts(
             (
                 ("Task", get_task(endpoint.task).title),
                 *((row["name"], (row["model"], place("models", row["model"]))) for row in endpoint.deployments),
-                ("Traffic", shares if len(endpoint.deployments) > 1 else None),
                 ("Created", when(endpoint.data["created"])),
             )
         )
+        if len(endpoint.deployments) > 1:
+            TrafficForm(endpoint.traffic, share, about="Jobs score with the one that has most.", why_not=why_not)
         with html.div().classes("bp-actions"):
             action("Score a file", place("batch", "new", model=endpoint.name), why_not=no_batch)
             action("Delete", delete, danger=True, why_not=why_not)
