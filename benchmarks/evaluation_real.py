@@ -53,8 +53,8 @@ class Case:
     steps: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the fine-tune
     data: DataFile | None = None
-    parts: tuple[str, ...] = ()  # files of lines that are its data together
     columns: dict[str, str] | None = None
+    parts: tuple[str, ...] = ()  # files of lines that are its data together
     made_from: str = ""  # the set's name, where the model is another one for each
 
 
