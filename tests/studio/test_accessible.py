@@ -37,6 +37,7 @@ PAGES = {
     "settings": place("settings"),
     "import": place("import"),
     "evaluate": place("evaluate", model=CLASSIFIER),
+    "evaluate-predictions": place("evaluate", "predictions", predictions="axe-rows"),
     "finetune": place("finetune", model=BASE),
     "deploy": place("deploy", model=CLASSIFIER),
     "batch-new": place("batch", "new", model=CLASSIFIER),

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +17,7 @@ from bedplate_registry.tasks import get_task
 from bedplate_trainers.parsing import of_task
 from bedplate_trainers.settings import EvaluateSettings, FinetuneSettings
 from harness import wait_for, write_messages
+from shown_texts import failed, running, shown_texts
 from studio_browser import House, Window
 
 if TYPE_CHECKING:
@@ -63,7 +60,7 @@ def test_the_job_is_the_one_that_each_shown_text_makes(
     texts = shown_texts(page)
     page.get_by_role("button", name="Start the fine-tune").click()
     page.wait_for_url("**/studio/jobs/finetune-*")
-    with running(house, texts) as programs:
+    with running(house, texts, "finetune") as programs:
         wait_for(lambda: len(made_as(house, "acme/wizard-made")) == 5 or failed(programs), seconds=240)
         assert failed(programs) == {}
     specs = {json.dumps(job.data["spec"]) for job in made_as(house, "acme/wizard-made")}
@@ -167,50 +164,6 @@ def go_on(page: Page, then: str) -> None:
     """To the next step, which has this text or field."""
     page.get_by_role("button", name="Next").click()
     page.get_by_text(then).or_(page.get_by_label(then)).first.wait_for()
-
-
-def shown_texts(page: Page) -> dict[str, str]:
-    """What the four tabs show."""
-    found = {}
-    for name in ("CLI", "Python", "YAML", "curl"):
-        page.get_by_role("tab", name=name).click()
-        found[name] = page.get_by_role("region", name=name, exact=True).inner_text()
-    return found
-
-
-@contextmanager
-def running(house: House, texts: dict[str, str]) -> Iterator[dict[Path, subprocess.Popen[bytes]]]:
-    """The four texts run as they are written, by somebody with a key, each with the file of what it says.
-
-    Their jobs are cancelled at the end.
-    """
-    key = house.ws.keys.create("wizard", ["train"]).text
-    env = {**os.environ, "BEDPLATE_URL": house.url, "BEDPLATE_TOKEN": str(key)}
-    program = f"bedplate() {{ {sys.executable} -c 'from bedplate.cli import main; main()' \"$@\"; }}\n"
-    (house.home / "job.yaml").write_text(texts["YAML"])
-    commands = (
-        ["bash", "-c", program + texts["CLI"]],
-        ["bash", "-c", program + texts["YAML"].splitlines()[0].removeprefix("# ")],
-        ["bash", "-c", texts["curl"]],
-        [sys.executable, "-c", texts["Python"]],
-    )
-    started = {}
-    for number, command in enumerate(commands):
-        said = house.home / f"said-{number}.txt"
-        with said.open("wb") as out:
-            process = subprocess.Popen(command, env=env, cwd=house.home, stdout=out, stderr=subprocess.STDOUT)
-        started[said] = process
-    try:
-        yield started
-    finally:
-        cancel_all(house)
-        for process in started.values():
-            process.wait(timeout=30)
-
-
-def failed(programs: dict[Path, subprocess.Popen[bytes]]) -> dict[str, str]:
-    """By the file's name, what those said that ended with an error."""
-    return {said.name: said.read_text()[-2000:] for said, process in programs.items() if process.poll()}
 
 
 def cancel_all(house: House) -> None:

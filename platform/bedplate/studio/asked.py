@@ -27,7 +27,8 @@ class _Form:
     method: str
     first: str
     route: str = "/api/v1/jobs"
-    keywords: Mapping[str, str] = field(default_factory=dict)  # of Python, where they are not the body's
+    keywords: Mapping[str, str] = field(default_factory=dict)  # where they are not the body's
+    options: Mapping[str, str] = field(default_factory=dict)  # of the command, where they are not the keywords
     flags: tuple[str, ...] = ()  # true or not there
     file_out: bool = False
 
@@ -35,7 +36,7 @@ class _Form:
 _FORMS = {
     "import": _Form("import", "import_model", "model_id", flags=("accept_license", "convert_weights")),
     "finetune": _Form("finetune", "finetune", "model"),
-    "evaluate": _Form("evaluate", "evaluate", "model"),
+    "evaluate": _Form("evaluate", "evaluate", "model", options={"predictions": "from-predictions"}),
     "batch": _Form("batch", "batch", "model", file_out=True),
     "data-check": _Form("datasets check", "datasets.check", "data"),
     "deploy": _Form(
@@ -85,9 +86,10 @@ class Asked:
 
     def cli(self) -> str:
         """The command, in lines that the shell reads as one."""
-        body = self.given
-        head = f"bedplate {self.form.command} {quote(str(body.pop(self.form.first)))}"
-        return " \\\n    ".join([head, *(part for name, value in body.items() for part in self._options(name, value))])
+        body, first = self.given, self.form.first
+        subject = [quote(str(body.pop(first)))] if first in body else []
+        options = (part for name, value in body.items() for part in self._options(name, value))
+        return " \\\n    ".join([" ".join(["bedplate", self.form.command, *subject]), *options])
 
     def _options(self, name: str, value: Any) -> Iterator[str]:
         if name in _PAIRS:
@@ -96,12 +98,13 @@ class Asked:
         elif name in self.form.flags:
             yield from [f"--{name.replace('_', '-')}"] if value else []
         else:
-            yield f"--{self.form.keywords.get(name, name).replace('_', '-')} {quote(_plain(value))}"
+            option = self.form.options.get(name) or self.form.keywords.get(name, name)
+            yield f"--{option.replace('_', '-')} {quote(_plain(value))}"
 
     def python(self) -> str:
         """A few lines of Python. The server and the key come from the environment, as for the command."""
         body = self.given
-        first = repr(body.pop(self.form.first))
+        first = repr(body.pop(self.form.first, None))
         named = [f"{self.form.keywords.get(name, name)}={value!r}" for name, value in body.items()]
         if self.kind == "deploy-batch":
             named.append("batch=True")

@@ -1,7 +1,9 @@
-"""The wizard that evaluates a model: which, on which rows, by which metrics, and perhaps against another one."""
+"""The wizard that evaluates a model or a file of predictions: on which rows, by which metrics, against which model."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from nicegui import html, ui
@@ -11,13 +13,12 @@ from bedplate.studio.frame import page
 from bedplate.studio.parts.data_choice import columns_in, data_choice, first_row
 from bedplate.studio.parts.data_findings import data_findings
 from bedplate.studio.parts.device_form import DEVICES
+from bedplate.studio.parts.evaluation_subject import build_model, build_predictions, check_model, check_predictions
 from bedplate.studio.parts.facts import facts
-from bedplate.studio.parts.finetune_draft import settings_for
 from bedplate.studio.parts.forecast import free_text
 from bedplate.studio.parts.headings import title
 from bedplate.studio.parts.how import how
 from bedplate.studio.parts.mapping import check_columns, columns_of, mapping
-from bedplate.studio.parts.model_choice import model_choice
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.settings_form import SettingsForm
 from bedplate.studio.parts.wizard import Step, wizard
@@ -28,32 +29,50 @@ from bedplate_registry.sizes import size_text
 from bedplate_registry.tasks import TASKS
 from bedplate_trainers.settings import EvaluateSettings
 
+OfDraft = Callable[[Visit, dict[str, Any]], Awaitable[None]]
+
 
 @page("/evaluate", "Evaluate", section="Evaluations")
 async def evaluate(visit: Visit, model: str = "", data: str = "", from_job: str = "") -> None:
     """`model` and `data` are filled in; `from_job` fills in all that a job was asked for."""
-    if not visit.may("train"):
-        raise Forbidden(f"The role {visit.role!r} evaluates nothing.", hint="Ask an admin for the role 'user'.")
-    name = f"evaluate {model} {data} {from_job}"
-    draft = {**blank(model, data), **visit.drafts.read(name)}
-    if from_job and "step" not in draft:
-        draft |= _of_job((await visit.ws.jobs.get(from_job)).data["spec"])
+    made = await _begin(visit, f"evaluate {model} {data} {from_job}", blank(model=model, data=data), from_job)
     with title("Evaluate", "How well a model does its task on rows of yours, alone or against another one."):
         pass
-    await _Evaluate(visit, name, draft).show()
+    await made.show("Model and task", build_model, check_model)
 
 
-def blank(model: str, data: str) -> dict[str, Any]:
+@page("/evaluate/predictions", "Evaluate predictions", section="Evaluations")
+async def evaluate_predictions(visit: Visit, predictions: str = "", data: str = "", from_job: str = "") -> None:
+    """As `evaluate`, of what was predicted already, by whatever it was."""
+    name = f"evaluate-predictions {predictions} {data} {from_job}"
+    made = await _begin(visit, name, blank(predictions=predictions, data=data), from_job)
+    with title("Evaluate predictions", "What another program predicted for rows of yours, in a file."):
+        pass
+    await made.show("Predictions and task", build_predictions, check_predictions)
+
+
+async def _begin(visit: Visit, name: str, empty: dict[str, Any], from_job: str) -> _Evaluate:
+    """The wizard as its user left it, or as the job has it."""
+    if not visit.may("train"):
+        raise Forbidden(f"The role {visit.role!r} evaluates nothing.", hint="Ask an admin for the role 'user'.")
+    draft = {**empty, **visit.drafts.read(name)}
+    if from_job and "step" not in draft:
+        draft |= _of_job((await visit.ws.jobs.get(from_job)).data["spec"])
+    return _Evaluate(visit, name, draft)
+
+
+def blank(model: str = "", predictions: str = "", data: str = "") -> dict[str, Any]:
     """Nothing is filled in yet but what the address says."""
-    draft: dict[str, Any] = {"model": model or None, "against": None, "task": None, "data": data or None}
-    return {**draft, "train": None, "mapping": {}, "settings": {}, "device": "auto"}
+    draft: dict[str, Any] = {"model": model or None, "predictions": predictions or None, "data": data or None}
+    draft |= {"name": "", "proposed": "", "task": None, "against": None, "train": None}
+    return {**draft, "mapping": {}, "settings": {}, "device": "auto"}
 
 
 def _of_job(spec: dict[str, Any]) -> dict[str, Any]:
     """Asked for again. A file that was uploaded for the job alone is chosen anew."""
-    data = {part: (spec[part] or {}).get("dataset") for part in ("data", "train")}
+    data = {part: (spec.get(part) or {}).get("dataset") for part in ("predictions", "data", "train")}
     kept = {name: spec[name] for name in ("model", "against", "task", "settings", "device")}
-    return {**kept, **data, "mapping": dict(spec["columns"])}
+    return {**kept, **data, "name": spec.get("name") or "", "mapping": dict(spec["columns"])}
 
 
 class _Evaluate:
@@ -62,9 +81,11 @@ class _Evaluate:
         self._form: SettingsForm | None = None
         self._reader: dict[str, str] = {}
 
-    async def show(self) -> None:
+    async def show(self, first: str, build: OfDraft, check: OfDraft) -> None:
+        """The steps. The first one, `first`, says what is evaluated."""
+        begin = (partial(act, self._visit, self._draft) for act in (build, check))
         steps = (
-            Step("Model and task", self._build_model, self._check_model),
+            Step(first, *begin),
             Step("Data", self._build_data, self._check_data),
             Step("Columns", self._build_columns, self._check_columns),
             Step("Metrics and device", self._build_settings, self._check_settings),
@@ -76,53 +97,26 @@ class _Evaluate:
     @property
     def _asked(self) -> Asked:
         draft = self._draft
-        body = {name: draft[name] for name in ("model", "task", "data", "against", "train")}
+        body = {name: draft[name] for name in ("model", "predictions", "name", "task", "data", "against", "train")}
         body |= {"columns": columns_of(draft["task"], draft["mapping"]), "settings": draft["settings"]}
         return Asked("evaluate", {**body, "device": None if draft["device"] == "auto" else draft["device"]})
-
-    # --- model and task ---
-
-    async def _build_model(self) -> None:
-        await model_choice(self._visit, self._draft, "model", "Model", on_change=self._guess_task)
-        tasks = {task.name: task.title for task in TASKS.values() if task.name != "text-to-image"}
-        if self._draft["model"] and not self._draft["task"]:
-            await self._guess_task()
-        self._tasks = ui.select(tasks, label="Task", value=self._draft["task"]).props("outlined dense")
-        self._tasks.classes("bp-field").on_value_change(lambda event: self._draft.update(task=event.value))
-        await model_choice(self._visit, self._draft, "against", "Against another model (may be left empty)")
-
-    async def _guess_task(self) -> None:
-        """A model that has a head does that; for a base somebody says what it is looked at for."""
-        if not self._draft["model"]:
-            return
-        task = (await self._ws.models.get(self._draft["model"])).task
-        if task:
-            self._draft["task"] = task
-            if hasattr(self, "_tasks"):
-                self._tasks.value = task
-
-    async def _check_model(self) -> None:
-        if not self._draft["model"]:
-            raise Refused("No model is chosen.", hint="Choose the one to evaluate.")
-        if not self._draft["task"]:
-            raise Refused("No task is chosen.", hint="Choose what it is evaluated for.")
-        for key in ("model", "against"):
-            if self._draft[key]:
-                self._draft[key] = (await self._ws.models.get(self._draft[key])).ref
-        given = self._draft["settings"]
-        self._draft["settings"] = settings_for(self._draft["task"], given, EvaluateSettings.from_mapping)
 
     # --- data ---
 
     async def _build_data(self) -> None:
         await data_choice(self._visit, self._draft, "data", "Test data", about="Rows with the right answers.")
-        if (await self._ws.models.get(self._draft["model"])).task != self._draft["task"]:
+        if await self._is_probed():
             about = "It has no head for this task: a probe on its features is fitted on these rows, and judged."
             await data_choice(self._visit, self._draft, "train", "Training data", about=about)
         else:
             with ui.expansion("Training data, for the baselines").props("dense"):
                 about = "May be left empty. With it the report shows what simple models reach."
                 await data_choice(self._visit, self._draft, "train", "Training data", about=about, optional=True)
+
+    async def _is_probed(self) -> bool:
+        """Whether the model has no head for the task."""
+        model = self._draft["model"]
+        return bool(model) and (await self._ws.models.get(model)).task != self._draft["task"]
 
     async def _check_data(self) -> None:
         if not self._draft["data"]:
@@ -137,8 +131,8 @@ class _Evaluate:
         hint("Which column of the data holds what the task needs. Guessed by the names: look whether it is right.")
         draft, columns = self._draft, await columns_in(self._visit, self._draft["data"])
         mapping(draft["task"], columns, draft["mapping"], samples=await first_row(self._visit, draft["data"]))
-        model = await self._ws.models.get(draft["model"])
-        self._reader = {"model": model.ref} if model.data["context_length"] else {}
+        reads = draft["model"] and (await self._ws.models.get(draft["model"])).data["context_length"]
+        self._reader = {"model": draft["model"]} if reads else {}
         data_findings(self._visit, self._check_request)
 
     async def _check_columns(self) -> None:
@@ -188,6 +182,8 @@ class _Evaluate:
         facts(
             [
                 ("Model", spec["model"]),
+                ("Predictions", self._draft["predictions"]),
+                ("Name", spec["name"]),
                 ("Against", spec["against"]),
                 ("Task", TASKS[spec["task"]].title),
                 ("Test data", self._draft["data"]),

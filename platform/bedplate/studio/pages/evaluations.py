@@ -40,6 +40,7 @@ async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
     with title("Evaluations", "The reports of evaluate jobs and of fine-tunes on their test rows, the newest first."):
         action("Leaderboard", place("leaderboard", task=task or None))
         may_train = "" if visit.may("train") else f"your role, {visit.role}, may not evaluate"
+        action("Evaluate a file of predictions", place("evaluate", "predictions"), why_not=may_train)
         action("Evaluate a model", place("evaluate"), primary=True, why_not=may_train)
 
     async def fetch(after: str | None) -> Page:

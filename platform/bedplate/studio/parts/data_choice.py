@@ -31,11 +31,12 @@ async def data_choice(
     also: Mapping[str, str] | None = None,
     about: str = "",
     optional: bool = False,
+    lines: bool = False,
     on_change: Callable[[], Awaitable[None] | None] | None = None,
 ) -> None:
     """A field whose value is `draft[key]`: a dataset's reference, or one of `also` ({"auto": "split off …"}).
 
-    One that is `optional` can be emptied; its value is None then.
+    One that is `optional` can be emptied; its value is None then. With `lines` a .txt of predictions is taken as well.
     """
     others = dict(also or {})
 
@@ -79,7 +80,7 @@ async def data_choice(
         field.props(f'outlined dense aria-label="{label}: dataset"').classes("bp-field")
         if visit.may("train") or visit.may("batch"):
             with ui.expansion("Upload a file instead", icon="upload").props("dense"):
-                upload_dataset(visit, take)
+                upload_dataset(visit, take, lines=lines)
         preview = html.div()
         await look()
 

@@ -24,6 +24,8 @@ LEARN = ("finetune", "sweep")
 def wizard_of(kind: str, job_id: str, spec: Mapping[str, Any]) -> str | None:
     """The page on which another job like it is made, with changes; None where there is none."""
     match kind:
+        case "evaluate" if spec.get("predictions"):
+            return place("evaluate", "predictions", from_job=job_id)
         case "finetune" | "evaluate":
             return place(kind, from_job=job_id)
         case "import" if spec.get("model_id"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import tempfile
 import unicodedata
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from nicegui import events, html, ui
@@ -22,6 +23,7 @@ from bedplate_registry.names import Name
 __all__ = ["SUFFIXES", "dataset_name", "upload_dataset"]
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+LINES = ".txt"  # of predictions: one a line
 Done = Callable[[str], Awaitable[None] | None]
 # The library's own has a button without a name, and inside it a field, which here lies over the button for the mouse.
 HEADER = """<div class="bp-upload-head">
@@ -34,25 +36,26 @@ HEADER = """<div class="bp-upload-head">
 LIST = """<div v-for="file in props.files" :key="file.__key">{{ file.name }} ({{ file.__sizeLabel }})</div>"""
 
 
-def upload_dataset(visit: Visit, on_done: Done, *, label: str = "Upload a file") -> ui.upload:
+def upload_dataset(visit: Visit, on_done: Done, *, label: str = "Upload a file", lines: bool = False) -> ui.upload:
     """A field for one file of rows. `on_done` gets the reference of the dataset that it became, such as tickets:2.
 
-    Nothing is sent before somebody has seen the name that it gets, and what has that name already.
+    Nothing is sent before somebody has seen the name that it gets, and what has that name already. With `lines` it may
+    be a .txt of predictions, which becomes a table with the column `predicted`.
     """
-    return _Upload(visit, on_done, label).field
+    return _Upload(visit, on_done, label, (*SUFFIXES, LINES) if lines else SUFFIXES).field
 
 
 class _Upload:
     """The field, and below it, once a file was chosen, its name and the buttons."""
 
-    def __init__(self, visit: Visit, on_done: Done, label: str) -> None:
-        self._visit, self._on_done = visit, on_done
+    def __init__(self, visit: Visit, on_done: Done, label: str, suffixes: Sequence[str]) -> None:
+        self._visit, self._on_done, self._suffixes = visit, on_done, suffixes
         self.field = ui.upload(label=label, on_upload=self._keep, max_files=1)
         self.field.add_slot("header", HEADER % {"label": label})
         self.field.add_slot("list", LIST)
-        self.field.props(f'flat bordered accept="{",".join(SUFFIXES)}"').classes("bp-upload")
+        self.field.props(f'flat bordered accept="{",".join(suffixes)}"').classes("bp-upload")
         self.field.on("added", lambda event: self._ask(str(event.args)), js_handler="(files) => emit(files[0].name)")
-        self.field.on("rejected", lambda: notices.toast_problem(_not_taken()))
+        self.field.on("rejected", lambda: notices.toast_problem(_not_taken("That file", suffixes)))
         self.field.on("failed", self._failed)
         self._asked = html.div()
 
@@ -93,7 +96,7 @@ class _Upload:
 
     async def _keep(self, event: events.UploadEventArguments) -> None:
         try:
-            ref = await _add(self._visit, self._as, event)
+            ref = await _add(self._visit, self._as, event, self._suffixes)
         except BedplateError as exc:
             notices.toast_problem(exc)
         else:
@@ -105,8 +108,8 @@ class _Upload:
             self._forget()
 
 
-def _not_taken() -> Refused:
-    return Refused("That file is not taken.", hint=f"Give one of {', '.join(SUFFIXES)}.")
+def _not_taken(file: str, suffixes: Sequence[str]) -> Refused:
+    return Refused(f"{file} is no file of rows.", hint=f"Give one of {', '.join(suffixes)}.")
 
 
 async def _becomes(visit: Visit, name: str) -> str:
@@ -122,16 +125,29 @@ async def _becomes(visit: Visit, name: str) -> str:
     return f"This becomes version {newest + 1} of {name}, which is there already. Change the name for one of its own."
 
 
-async def _add(visit: Visit, name: str, event: events.UploadEventArguments) -> str:
+async def _add(visit: Visit, name: str, event: events.UploadEventArguments, suffixes: Sequence[str]) -> str:
     """Through a file of our own, named by its form alone: the name that the browser gives is a label, not a path."""
     suffix = Path(event.file.name).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Refused(f"{event.file.name!r} is no file of rows.", hint=f"Give one of {', '.join(SUFFIXES)}.")
+    if suffix not in suffixes:
+        raise _not_taken(repr(event.file.name), suffixes)
     with await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="bedplate-upload-") as folder:
         path = Path(folder) / f"rows{suffix}"
         await event.file.save(path)
+        if suffix == LINES:
+            path = await asyncio.to_thread(_table_of, path)
         added: Dataset = await visit.ws.datasets.add(name, path)  # type: ignore[assignment]
     return added.ref
+
+
+def _table_of(lines: Path) -> Path:
+    """The same predictions with a name, as a dataset has them."""
+    table = lines.with_suffix(".jsonl")
+    try:
+        with lines.open(encoding="utf-8-sig") as found, table.open("w", encoding="utf-8") as made:
+            made.writelines(json.dumps({"predicted": line.removesuffix("\n")}) + "\n" for line in found)
+    except UnicodeDecodeError as exc:
+        raise Refused("The file is no text in UTF-8.", hint="Save it as such.") from exc
+    return table
 
 
 def dataset_name(filename: str) -> str:
