@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from bedplate.settings import Settings
 from bedplate_registry.errors import NotFound, Refused, Unavailable
+from bedplate_registry.image_folders import SPLITS
+from bedplate_registry.names import dataset_name, plain_name
 
-__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "writable"]
+__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "name_of_folder", "writable"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -56,6 +58,26 @@ def files_of(root: Path) -> list[tuple[str, Path]]:
             )
         found.append((relative.as_posix(), real))
     return found
+
+
+def name_of_folder(folder: Path) -> str:
+    """What the dataset of a folder of images is called: as the folder, with the one above it where that is a split.
+
+    What no name may have becomes a dash. Raises Refused where nothing is left.
+    """
+    path = folder.resolve() if folder.name in ("", "..") else folder.absolute()  # a link is called by its own name
+    called = f"{path.parent.name}-{path.name}" if path.name.lower() in SPLITS else path.name
+    try:
+        return str(dataset_name(called))
+    except Refused:
+        plain = plain_name(called)
+    if not plain:
+        raise Refused(
+            f"The folder {called!r} has no letter or digit that the name of a dataset may have.",
+            hint="Give it a name: bedplate datasets add NAME FOLDER",
+            code="bad-name",
+        )
+    return plain
 
 
 def writable(output: str | Path) -> Path:

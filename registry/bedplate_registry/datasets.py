@@ -75,10 +75,10 @@ class Datasets:
         self.blobs = blobs
         self._store = VersionStore(root, "dataset", "Add it: bedplate datasets add {name} FILE")
 
-    def add(self, name: Name, path: Path, filename: str) -> DatasetVersion:
-        """Keep a copy of a table under a name. Every row is read once; the bytes of the newest version are a no-op."""
+    def add(self, name: Name, path: Path, filename: str, *, since: int | None = None) -> DatasetVersion:
+        """Keep a copy of a table under a name. Every row is read once; no-ops are those of `publish`."""
         with lease(self.blobs):
-            return self.publish(name, self.draft(path, filename))
+            return self.publish(name, self.draft(path, filename), since=since)
 
     def draft(self, path: Path, filename: str) -> dict[str, Any]:
         """Store a copy of a table, and read every row: what `publish` needs, as JSON. The slow half of `add`."""
@@ -93,10 +93,11 @@ class Datasets:
         check_file_path(draft["filename"])
         return self._publish(name, Blob(draft["sha256"], draft["size_bytes"]), draft, since=since)
 
-    def add_images(self, name: Name, files: Sequence[FileEntry]) -> DatasetVersion:
+    def add_images(self, name: Name, files: Sequence[FileEntry], *, since: int | None = None) -> DatasetVersion:
         """Make a dataset of a folder of images whose files are in the store already (image_folders.py has the layouts).
 
-        The header of each image is read. Raises Refused, which names the file, and NotFound for one that is not here.
+        The header of each image is read; no-ops are those of `publish`. Raises Refused, which names the file, and
+        NotFound for one that is not here.
         """
         layout = lay_out(entry.path for entry in files)
         by_path = {entry.path: entry for entry in files}
@@ -106,7 +107,7 @@ class Datasets:
             blob = self.blobs.put_bytes(table_of(layout, by_path, self.blobs))
             measured = _measured(self.blobs.path(blob.sha256), "jsonl", images=True)
             images = [by_path[path] for path in layout.images]
-            return self._publish(name, blob, {"filename": TABLE, "format": "jsonl", **measured}, images)
+            return self._publish(name, blob, {"filename": TABLE, "format": "jsonl", **measured}, images, since)
 
     def _publish(
         self,

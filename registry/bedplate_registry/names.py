@@ -7,15 +7,17 @@ Ref     a Name, and perhaps which version of it: org/name:3 | org/name@productio
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from .errors import Refused
 
-__all__ = ["Name", "Ref", "check_alias", "check_file_path", "dataset_name"]
+__all__ = ["Name", "Ref", "check_alias", "check_file_path", "dataset_name", "plain_name"]
 
 # The Hub's own limit for each part of an id.
 MAX_PART = 96
 MAX_PATH_BYTES = 255
+MAX_PLAIN = 48  # of a name that is proposed: it stands in tables
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -92,6 +94,13 @@ def dataset_name(text: str) -> Name:
         hint = "Choose another name."
         raise _bad(text, f"ends in {name.name!r}, which in a path asks something of a dataset", hint)
     return name
+
+
+def plain_name(text: str) -> str:
+    """A name made of any text: lower-case letters without their accents, digits and dashes; "" where it has none."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_PLAIN].rstrip("-")
 
 
 def check_alias(alias: str) -> str:

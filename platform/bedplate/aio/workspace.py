@@ -185,18 +185,19 @@ class RemoteWorkspace:
         train: str | Path | None = None,
         **options: Any,
     ) -> Job:
-        """Submit an evaluation on a file or dataset, `against` another model on the same rows; a base needs `train`.
+        """Submit an evaluation on a file, dataset or folder of images, `against` another model on the same rows.
 
-        With None for the model, `predictions` is a file that has one for each row, and the task must be told.
+        A base needs `train`. With None for the model, `predictions` is a file that has one for each row, and the task
+        must be told.
         Options: columns, settings, name (of the predictions), device, priority, needs.
         """
         request = {
             "model": _ref(model) if model is not None else None,
             "predictions": await self.data(predictions) if predictions is not None else None,
             "task": task or (await self._task_of(model) if model is not None else None),
-            "data": await self.data(data),
+            "data": await self.data(data, images=True),
             "against": _ref(against) if against is not None else None,
-            "train": await self.data(train) if train is not None else None,
+            "train": await self.data(train, images=True) if train is not None else None,
         }
         return await self.submit("evaluate", {**request, **options})
 
@@ -208,6 +209,7 @@ class RemoteWorkspace:
     ) -> Job:
         """Submit a batch job with a model or with what an endpoint serves; `wait()` leaves its rows at `output`.
 
+        `input` is a file, a dataset or a folder of images.
         Options: columns, parameters, error_threshold, device, priority, needs.
         """
         if isinstance(model, BatchEndpoint):
@@ -215,7 +217,7 @@ class RemoteWorkspace:
         target = await to_thread(writable, output)
         name = model.name if isinstance(model, Endpoint) else _ref(model)
         job = await self.submit(
-            "batch", {"model": name, "input": await self.data(input), "output": target.name, **options}
+            "batch", {"model": name, "input": await self.data(input, images=True), "output": target.name, **options}
         )
         job.output = target
         return job
@@ -338,13 +340,18 @@ class RemoteWorkspace:
             raise NotFound(f"There is no file {str(path)!r}.", hint="Check the path.")
         return {"upload": await self.connection.upload(file), "filename": file.name}
 
-    async def data(self, value: str | Path | Mapping[str, str]) -> str | dict[str, str]:
-        """A file of the caller's, uploaded; or as they are, the name of a dataset and what `upload` gave."""
+    async def data(self, value: str | Path | Mapping[str, str], *, images: bool = False) -> str | dict[str, str]:
+        """A file of the caller's, uploaded; or as they are, the name of a dataset and what `upload` gave.
+
+        With `images` a folder of them as well, which becomes a dataset. A text that is the name of one means that.
+        """
         if isinstance(value, Mapping):
             return dict(value)
         path = Path(value)
         if path.is_file():
             return await self.upload(path)
+        if images and path.is_dir() and (isinstance(value, Path) or not await self.datasets.has(value)):
+            return (await self.datasets.add_folder(path)).ref
         if isinstance(value, Path) or path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
             raise NotFound(f"There is no file {str(value)!r}.", hint="Check the path, or give the name of a dataset.")
         return value

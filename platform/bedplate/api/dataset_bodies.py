@@ -64,6 +64,9 @@ class NewDataset(RequestBody):
         FailFast(),
         Field(max_length=MOST_FILES, description="In place of these two: images, and what metadata there is."),
     ] = None
+    reuse: Annotated[
+        bool, Field(description="Any version with the same content is the answer, not the newest alone.")
+    ] = False
 
 
 class Column(Answer):

@@ -64,17 +64,17 @@ def add_dataset(request: Request, workspace: WorkspaceOf, body: NewDataset) -> R
 
 
 def _add(workspace: Workspace, name: Name, body: NewDataset) -> DatasetVersion:
-    datasets = workspace.registry.datasets
+    datasets, since = workspace.registry.datasets, 0 if body.reuse else None
     if body.files is not None and body.upload is None and body.filename is None:
         files = [FileEntry(file.path, file.size_bytes, file.sha256) for file in body.files]
-        return datasets.add_images(name, files)
+        return datasets.add_images(name, files, since=since)
     if body.files is not None or body.upload is None or body.filename is None:
         raise Refused(
             "A dataset is one table or a folder of images.",
             hint="Give upload and filename, or files, after PUT /api/v1/uploads/SHA256.",
         )
     ref = DataRef.resolve(workspace.registry, {"upload": body.upload, "filename": body.filename}, "upload")
-    return datasets.add(name, ref.path(workspace.registry), ref.filename)
+    return datasets.add(name, ref.path(workspace.registry), ref.filename, since=since)
 
 
 @routes.route("GET", "/{name:path}/preview", "read", response_model=Page[DatasetRow])

@@ -26,6 +26,7 @@ from bedplate.cli.output import (
     parse_values,
     say,
     show,
+    take_data,
 )
 
 __all__ = ["batch"]
@@ -33,7 +34,9 @@ __all__ = ["batch"]
 
 def batch(
     model: Annotated[str, typer.Argument(metavar="REF|ENDPOINT")],
-    input: Annotated[list[str], typer.Option("--input", help="A file or dataset, once for each; a job for each.")],
+    input: Annotated[
+        list[str], typer.Option("--input", help="A file, dataset or folder of images, once for each; a job for each.")
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", help="The file of scored rows, whose suffix tells the form; or a folder for them."),
@@ -64,7 +67,7 @@ def batch(
     ws = connect(home, url)
     done = []
     for source, target in targets:
-        job = ws.batch(model, input=source, output=target, **options)
+        job = ws.batch(model, input=take_data(ws, source), output=target, **options)
         if detach:
             done.append({"id": job.id, "state": job.state, "output": str(target)})
             say(f"{job.id} runs; have its rows with: bedplate jobs wait {job.id} --output {target}")

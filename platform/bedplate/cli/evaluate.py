@@ -28,13 +28,14 @@ from bedplate.cli.output import (
     parse_values,
     say,
     show,
+    take_data,
 )
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    data: Annotated[str, typer.Option("--data", help="A file or dataset to measure on.")],
+    data: Annotated[str, typer.Option("--data", help="A file, dataset or folder of images to measure on.")],
     model: Annotated[
         str | None, typer.Argument(metavar="[REF]", help="Left out with --from-predictions.", show_default=False)
     ] = None,
@@ -67,10 +68,10 @@ def evaluate(
         model,
         predictions=from_predictions,
         **({"name": name} if name else {}),
-        data=data,
+        data=take_data(ws, data),
         task=task,
         against=against,
-        train=train,
+        train=take_data(ws, train) if train else None,
         columns=pairs(map or (), "--map"),
         settings=settings,
         device=device,

@@ -48,6 +48,7 @@ __all__ = [
     "say",
     "show",
     "size_text",
+    "take_data",
     "time_text",
 ]
 
@@ -202,6 +203,16 @@ def read_text(file: Path) -> str:
         raise Refused(f"{file} cannot be read: {exc.strerror}.", hint="Check the path.") from exc
     except UnicodeDecodeError as exc:
         raise Refused(f"{file} is not text in UTF-8: {exc.reason}.", hint="Save it as UTF-8.") from exc
+
+
+def take_data(ws: RemoteWorkspace, value: str) -> Any:
+    """What an option names as data. A folder of images is a dataset from here on, and it is said which."""
+    if not Path(value).is_dir():
+        return value
+    found = ws.data(value, images=True)
+    is_name = found == value
+    say(f"{value} is the dataset; the folder is {value}/." if is_name else f"{value} is the dataset {found} now.")
+    return found
 
 
 def follow(job: Job, *, detach: bool, format: Format) -> Job:

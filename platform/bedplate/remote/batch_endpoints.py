@@ -49,12 +49,12 @@ class BatchEndpoint(Record):
         return self
 
     def submit(self, *, input: str | Path, output: str | Path, **options: Any) -> Job:
-        """Score a file in a job; `wait()` leaves its rows at `output`.
+        """Score a file, a folder of images or a dataset in a job; `wait()` leaves its rows at `output`.
 
         Options: columns, parameters, error_threshold, device, priority, needs.
         """
         target = to_thread(writable, output)
-        body = given({"input": self._ws.data(input), "output": target.name, **options})
+        body = given({"input": self._ws.data(input, images=True), "output": target.name, **options})
         made = self._ws.connection.post(url_path("batch-endpoints", self.name, "jobs"), body, key=new_key())
         job = Job(self._ws, made)
         job.output = target

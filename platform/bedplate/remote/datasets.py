@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bedplate.caller import files_of
+from bedplate.caller import files_of, name_of_folder
 from bedplate.records import Record, seconds_of
 from bedplate.remote.seam import to_thread
 from bedplate.tables import Table
 from bedplate.wire import url_path
+from bedplate_registry.errors import Conflict, NotFound, Refused
 from bedplate_registry.image_folders import lay_out
+from bedplate_registry.names import Ref
 
 if TYPE_CHECKING:
     from bedplate.remote.jobs import Job
@@ -106,6 +108,12 @@ class Datasets:
             body = {"name": name, **self._ws.upload(path)}
         return Dataset(self._ws, self._ws.connection.post(url_path("datasets"), body, patient=True))
 
+    def add_folder(self, folder: str | Path) -> Dataset:
+        """Register a folder of images under its own name, unless a version of that name has the same content."""
+        path = Path(folder)
+        body = {"name": name_of_folder(path), "files": self._upload_images(path), "reuse": True}
+        return Dataset(self._ws, self._ws.connection.post(url_path("datasets"), body, patient=True))
+
     def _upload_images(self, folder: Path) -> _Files:
         """Each file once, unless the server has it. Hidden files stay, and a folder in no known layout is not sent."""
         files = []
@@ -124,6 +132,16 @@ class Datasets:
     def get(self, name: str) -> Dataset:
         """A dataset by `name` or `name:2`. Raises NotFound."""
         return Dataset(self._ws, self._ws.connection.get(_path(name)))
+
+    def has(self, ref: str) -> bool:
+        """Whether `name` or `name:2` is a dataset, archived or not."""
+        try:
+            self.get(str(Ref.parse(ref)))
+        except Conflict:  # all its versions are archived
+            return True
+        except (NotFound, Refused):
+            return False
+        return True
 
     def versions(self, name: str) -> Table[Dataset]:
         """All versions of a name, archived ones too, ascending."""

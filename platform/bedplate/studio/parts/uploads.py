@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import tempfile
-import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from bedplate.studio.parts.headings import action
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.visit import Visit
 from bedplate_registry.errors import BedplateError, NotFound, Refused
-from bedplate_registry.names import Name
+from bedplate_registry.names import Name, plain_name
 
 __all__ = ["SUFFIXES", "dataset_name", "upload_dataset"]
 
@@ -151,8 +149,5 @@ def _table_of(lines: Path) -> Path:
 
 
 def dataset_name(filename: str) -> str:
-    """A name for what was in a file: lower-case letters, digits and dashes. Letters lose their accents."""
-    letters = unicodedata.normalize("NFKD", Path(filename).stem.casefold())
-    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].rstrip("-")
-    return stem or "rows"
+    """A name for what was in a file."""
+    return plain_name(Path(filename).stem) or "rows"
