@@ -77,9 +77,25 @@ def _sweep(ws: bedplate.RemoteWorkspace) -> None:
     ws.sweep(spec["model"], task=spec["task"], train=train, search=search, output="support-swept", **how).wait()
 
 
+def _predictions(ws: bedplate.RemoteWorkspace) -> str:
+    """The job that judged a file of predictions, one intent for all; the demo makes none."""
+    for job in ws.jobs.list(kind="evaluate"):
+        if job.data["spec"].get("predictions"):
+            return job.id
+    holdout = ws.datasets.get("support-holdout")
+    [first] = ws.datasets.preview(holdout.ref, limit=1)
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "one-intent.csv"
+        said.write_text("predicted\n" + f"{first['intent']}\n" * holdout.rows)
+        predictions = ws.datasets.add("one-intent", said).ref
+    how: dict[str, Any] = {"task": "text-classification", "columns": {"sentence1": "text", "label": "intent"}}
+    return ws.evaluate(None, predictions=predictions, data=holdout.ref, name="one intent", **how).wait().id
+
+
 def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
     """A name for each page, and its address."""
-    ended = [*reversed(ws.jobs.list())]
+    judged = _predictions(ws)
+    ended = [job for job in reversed(ws.jobs.list()) if job.id != judged]
     jobs = {job.kind: job.id for job in ended if not job.data.get("parent")}
     trials = [job.id for job in ended if job.data.get("parent") == jobs["sweep"]]
     model = ws.models.get("support-intent").ref
@@ -107,6 +123,7 @@ def _pages(ws: bedplate.RemoteWorkspace) -> dict[str, str]:
         **{f"settings-{name}": place("settings", name) for name in ("users", "keys", "audit", "doctor")},
         "import": place("import"),
         "evaluate": place("evaluate", from_job=jobs["evaluate"]),
+        "evaluate-predictions": place("evaluate", "predictions", from_job=judged),
         "finetune": place("finetune", from_job=jobs["finetune"]),
         "deploy": place("deploy", model=model),
         "batch-new": place("batch", "new", model=model),

@@ -106,6 +106,12 @@ def test_all_versions_come_in_pages(rest: Rest, name: str) -> None:
     assert [one["version"] for one in (*first["items"], *rest_of_them["items"])] == [1, 2, 3]
 
 
+def test_an_earlier_version_with_the_same_rows_is_the_answer_where_that_is_asked_for(rest: Rest, name: str) -> None:
+    body = {"name": name, "upload": rest.upload(CSV), "filename": "t.csv"}
+    assert rest.call("POST", DATASETS, json={**body, "reuse": True}).json()["ref"] == f"{name}:1"
+    assert rest.call("POST", DATASETS, json=body).json()["ref"] == f"{name}:3"
+
+
 def test_what_changes_a_version_names_it_and_is_an_operators(rest: Rest, name: str) -> None:
     for answer in (ask(rest, "POST", f"{name}/archive", json={}), ask(rest, "DELETE", name)):
         assert "does not say which version" in problem(answer, 422, "no-version")

@@ -108,10 +108,9 @@ async def _options(visit: Visit, others: dict[str, str], chosen: str | None) -> 
 async def _preview(visit: Visit, ref: str) -> None:
     dataset = await visit.ws.datasets.get(ref)
     rows = await visit.ws.datasets.preview(ref, limit=PREVIEW_ROWS)
-    names = list(dataset.columns)[:MOST_COLUMNS]
-    left = len(dataset.columns) - len(names)
-    which = f"; the first {MOST_COLUMNS} are shown" if left else ""
-    hint(f"{dataset.rows:,} rows, {len(dataset.columns)} columns{which}.")
+    names, count = list(dataset.columns)[:MOST_COLUMNS], len(dataset.columns)
+    which = f"; the first {MOST_COLUMNS} are shown" if count > MOST_COLUMNS else ""
+    hint(f"{dataset.rows:,} rows, {count} column{'' if count == 1 else 's'}{which}.")
     shown = [{"id": number, **{name: _brief(row.get(name)) for name in names}} for number, row in enumerate(rows)]
     table([Column(name, name, sortable=False) for name in names], shown, name=f"First rows of {ref}")
 
