@@ -11,7 +11,7 @@ from PIL import Image
 
 import bedplate
 from bedplate.report_page import report_page
-from bedplate_registry.errors import Refused
+from bedplate_registry.errors import NotFound, Refused
 from bedplate_registry.leaderboard import boards
 from bedplate_registry.progress import SILENT
 from bedplate_registry.registry import Registry
@@ -80,7 +80,11 @@ def test_what_a_folder_is_called_and_what_a_text_means(tmp_path: Path, monkeypat
         assert ws.data("Pets", images=True) == "Pets", "now it is the name of a dataset"
         with pytest.raises(Refused, match="no letter or digit"):
             ws.data("写真", images=True)
-        assert ws.data("写真") == "写真", "where no images are taken, it is left to the server"
+        with pytest.raises(NotFound, match="There is no file or folder 'dogs/'"):
+            ws.data("dogs/", images=True)
+        with pytest.raises(Refused, match="'Pets/' is a folder") as caught:
+            ws.finetune("vit", task="image-classification", train="Pets/", output="x")
+        assert "datasets add" in caught.value.hint
 
         rows = ws.datasets.add("Pets", "rows.csv")
         assert (rows.ref, ws.data("Pets/", images=True)) == ("Pets:2", "Pets:1"), "the version with the same content"

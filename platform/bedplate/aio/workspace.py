@@ -21,7 +21,7 @@ from bedplate.aio.seam import to_thread
 from bedplate.aio.users import Users
 from bedplate.caller import files_of, hub_of_caller, writable
 from bedplate.wire import given, url_path
-from bedplate_registry.errors import NotFound
+from bedplate_registry.errors import BedplateError, NotFound, Refused
 
 __all__ = ["RemoteWorkspace"]
 
@@ -352,8 +352,8 @@ class RemoteWorkspace:
             return await self.upload(path)
         if images and path.is_dir() and (isinstance(value, Path) or not await self.datasets.has(value)):
             return (await self.datasets.add_folder(path)).ref
-        if isinstance(value, Path) or path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
-            raise NotFound(f"There is no file {str(value)!r}.", hint="Check the path, or give the name of a dataset.")
+        if isinstance(value, Path) or _is_path(value):
+            raise _no_rows(path, str(value), "file or folder" if images else "file")
         return value
 
     # --- the server ---
@@ -365,6 +365,18 @@ class RemoteWorkspace:
     async def status(self) -> dict[str, Any]:
         """The server: its version, home, process, address and counts."""
         return await self.connection.get(url_path("server"))
+
+
+def _is_path(text: str) -> bool:
+    """Whether it can be no dataset's name, or ends as a file of rows does."""
+    return text.startswith((".", "/")) or text.lower().endswith(("/", ".csv", ".tsv", ".jsonl", ".json", ".parquet"))
+
+
+def _no_rows(path: Path, given: str, wanted: str) -> BedplateError:
+    if path.is_dir():
+        hint = "Add its images first: bedplate datasets add NAME FOLDER"
+        return Refused(f"{given!r} is a folder, and no file of rows.", hint=hint)
+    return NotFound(f"There is no {wanted} {given!r}.", hint="Check the path, or give the name of a dataset.")
 
 
 def _ref(model: Model | str) -> str:
