@@ -31,7 +31,7 @@ def test_a_file_is_scored_and_its_rows_are_shown_as_text_and_downloaded(window: 
     page.get_by_role("button", name="Upload a file instead").click()
     page.locator("input[type=file]").set_input_files(messages)
     page.get_by_role("button", name="Add", exact=True).click()
-    page.get_by_text("30 rows, 1 columns").wait_for()
+    page.get_by_text("30 rows, 1 column.").wait_for()
     next_step.click()
     page.get_by_label("Top k").fill("2")
     page.get_by_role("combobox", name="sentence1").fill("body")
