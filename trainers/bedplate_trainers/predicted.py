@@ -26,7 +26,7 @@ from bedplate_registry.tables import columns_of, read_rows
 from .labels import some
 from .messages import DataFile
 
-__all__ = ["COLUMNS", "LINES", "Predicted", "check_predicted", "read_predicted"]
+__all__ = ["COLUMNS", "LINES", "Predicted", "check_predicted", "find_columns", "read_predicted"]
 
 LINES = "txt"  # the format of a file of plain lines
 # What the column may be called, the first of them that the file has; before them `predicted`, and each as batch scoring
@@ -76,10 +76,15 @@ class Predicted:
 
 
 def check_predicted(file: DataFile, task: str) -> dict[str, str]:
-    """Which column holds what: `predicted`, `score`, `probabilities`. Raises Refused where nothing is predicted."""
-    if file.format == LINES:
-        return {}
-    known = columns_of(file.path, file.format)
+    """Which column holds what (find_columns); nothing for a file of lines."""
+    return {} if file.format == LINES else find_columns(columns_of(file.path, file.format), task)
+
+
+def find_columns(known: Sequence[str], task: str) -> dict[str, str]:
+    """Which of the columns holds what: `predicted`, `score`, `probabilities`.
+
+    Raises Refused where none of them is of predictions.
+    """
     first = next((name for name in COLUMNS[task] if name in known), None)
     found = {} if first is None else {"predicted": first}
     if task in WITH_SCORES and not _is_of_an_evaluation(first, task):
@@ -117,8 +122,14 @@ def read_predicted(file: DataFile, task: str, rows: int) -> list[Predicted]:
 def _lines(file: DataFile) -> Iterator[dict[str, Any]]:
     """Lines as people see them: whatever ends one, and no more after the last."""
     with file.path.open(encoding="utf-8-sig", newline=None) as lines:
-        for line in lines:
-            yield {"predicted": line.removesuffix("\n")}
+        try:
+            for line in lines:
+                yield {"predicted": line.removesuffix("\n")}
+        except UnicodeDecodeError as error:
+            hint = "Save it as UTF-8."
+            raise Refused(
+                f"The predictions are no text in UTF-8: {error.reason}.", hint=hint, code="bad-file"
+            ) from error
 
 
 def _predicted(number: int, row: Mapping[str, Any], columns: Mapping[str, str], task: str) -> Predicted:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from nicegui import ui
@@ -18,8 +13,7 @@ from bedplate.studio.parts.notices import hint
 from bedplate.studio.visit import Visit
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import TASKS
-from bedplate_trainers.messages import DataFile
-from bedplate_trainers.predicted import check_predicted
+from bedplate_trainers.predicted import find_columns
 from bedplate_trainers.settings import EvaluateSettings
 
 __all__ = ["build_model", "build_predictions", "check_model", "check_predictions"]
@@ -80,7 +74,7 @@ async def check_predictions(visit: Visit, draft: Draft) -> None:
     await _check_both(visit, draft)
     found = await visit.ws.datasets.get(draft["predictions"])
     draft["predictions"] = found.ref
-    await asyncio.to_thread(_check_columns, found.columns, draft["task"])
+    find_columns([*found.columns], draft["task"])
 
 
 def _task_choice(draft: Draft) -> ui.select:
@@ -101,11 +95,3 @@ async def _check_both(visit: Visit, draft: Draft) -> None:
         if draft[key]:
             draft[key] = (await visit.ws.models.get(draft[key])).ref
     draft["settings"] = settings_for(draft["task"], draft["settings"], EvaluateSettings.from_mapping)
-
-
-def _check_columns(columns: Sequence[str], task: str) -> None:
-    """The server's own check, which reads a file: on one that has these columns."""
-    with tempfile.TemporaryDirectory(prefix="bedplate-columns-") as folder:
-        file = Path(folder) / "columns.jsonl"
-        file.write_text(json.dumps(dict.fromkeys(columns, "")), encoding="utf-8")
-        check_predicted(DataFile(file, "jsonl"), task)
