@@ -161,6 +161,13 @@ def test_what_does_not_fit_is_refused_by_its_row(
         evaluated("text-classification", data, file, {"sentence1": "text"})
 
 
+def test_lines_that_are_no_text_in_utf_8_are_refused(tmp_path: Path, write_rows: Writer) -> None:
+    data = write_rows([{"text": "a", "label": "café"}, {"text": "b", "label": "bar"}])
+    (tmp_path / "said.txt").write_bytes("café\nbar\n".encode("latin-1"))
+    with pytest.raises(Refused, match="no text in UTF-8"):
+        evaluated("text-classification", data, DataFile(tmp_path / "said.txt", "txt"), {"sentence1": "text"})
+
+
 def test_tags_of_another_number_than_the_tokens_are_refused(tmp_path: Path, write_rows: Writer) -> None:
     data = write_rows([{"tokens": ["a", "b"], "tags": ["O", "B-PER"]}] * 2)
     with pytest.raises(Refused, match="row 2 has 1 tags for 2 tokens"):

@@ -126,10 +126,8 @@ def _lines(file: DataFile) -> Iterator[dict[str, Any]]:
             for line in lines:
                 yield {"predicted": line.removesuffix("\n")}
         except UnicodeDecodeError as error:
-            hint = "Save it as UTF-8."
-            raise Refused(
-                f"The predictions are no text in UTF-8: {error.reason}.", hint=hint, code="bad-file"
-            ) from error
+            hint = "Save the file as UTF-8."
+            raise Refused("The predictions are no text in UTF-8.", hint=hint, code="bad-predictions") from error
 
 
 def _predicted(number: int, row: Mapping[str, Any], columns: Mapping[str, str], task: str) -> Predicted:
