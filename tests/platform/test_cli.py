@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from bedplate.cli.app import app
-from bedplate.cli.config import read_config, read_request
+from bedplate.cli.config import EVALUATE, FINETUNE, read_config, read_request
 from bedplate.cli.output import parse_values, run
 from bedplate.console import Progress
 from bedplate.workspace import Workspace
@@ -191,7 +191,7 @@ def test_stop_tells_in_json_and_a_home_may_begin_with_a_tilde(home: Path) -> Non
 def test_a_config_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path: Path, written: bytes) -> None:
     (tmp_path / "run.yaml").write_bytes(written)
     with pytest.raises(Refused, match=r"run\.yaml"):
-        read_config(tmp_path / "run.yaml")
+        read_config(tmp_path / "run.yaml", FINETUNE)
 
 
 def test_a_config_has_flags_and_settings_by_their_names(tmp_path: Path) -> None:
@@ -199,7 +199,15 @@ def test_a_config_has_flags_and_settings_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(text)
     flags = {"task": "t", "columns": {"label": "intent"}, "priority": 5, "needs": {"cores": 2}}
     settings = {"learning_rate": 3e-5, "self": 1}
-    assert read_config(tmp_path / "run.yaml") == {**flags, "settings": settings}
+    assert read_config(tmp_path / "run.yaml", FINETUNE) == {**flags, "settings": settings}
+
+
+def test_a_config_of_an_evaluation_has_its_own_flags(tmp_path: Path) -> None:
+    text = "task: t\ndata: tickets\npredictions: said.txt\nname: by hand\nslices: [channel]\ntest: auto\n"
+    (tmp_path / "run.yaml").write_text(text)
+    flags = {"task": "t", "data": "tickets", "predictions": "said.txt", "name": "by hand"}
+    settings = {"slices": ["channel"], "test": "auto"}  # which evaluations do not have: the server refuses it by name
+    assert read_config(tmp_path / "run.yaml", EVALUATE) == {**flags, "settings": settings}
 
 
 def test_a_request_of_any_kind_is_a_file_of_its_fields(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from bedplate_registry.leaderboard import find_board, origin_of, standings
 from bedplate_registry.registry import Registry
@@ -105,6 +106,20 @@ def test_a_file_is_judged_and_stands_on_the_leaderboard_under_its_name(tmp_path:
         [first] = standings(find_board(registry.evaluations, TASK, report["data"]["sha256"]))
         assert (first.side.model, first.side.kind) == ("said.txt (predictions)", "predictions")
         assert origin_of(registry.models, first.side.model) == {"base": None, "state": "missing"}
+        written = {
+            "task": TASK,
+            "data": str(data),
+            "predictions": str(said),
+            "columns": COLUMNS,
+            "metrics": ["accuracy"],
+        }
+        (tmp_path / "evaluation.yaml").write_text(yaml.safe_dump(written | {"seed": 7, "name": "from a file"}))
+        config = ("--config", str(tmp_path / "evaluation.yaml"), "--format", "json")
+        by_file = json.loads(run_cli("evaluate", *config, "--name", "by flag", home=home).stdout)
+        assert (by_file["model"], by_file["metrics"]) == ("by flag (predictions)", {"accuracy": share / 40})
+        (tmp_path / "evaluation.yaml").write_text(yaml.safe_dump(written | {"metrcs": ["accuracy"]}))
+        unknown = run_cli("evaluate", *config, home=home, check=False)
+        assert (unknown.returncode, "'metrcs'" in unknown.stdout, "metrics" in unknown.stdout) == (1, True, True)
         said.write_text("card\n")
         refused = run_cli("evaluate", *arguments, home=home, check=False)
         assert refused.returncode == 1

@@ -1,30 +1,50 @@
-"""YAML files of `name: value` lines: that of `finetune --config`, by the names of the flags and of the settings, and
-that of `jobs submit --config`, which is a request as REST takes it."""
+"""YAML files of `name: value` lines: that of `--config`, by the names of the flags and of the settings, and that of
+`jobs submit --config`, which is a request as REST takes it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bedplate.cli.output import parse_value, read_text
 from bedplate_registry.errors import Refused
 
-__all__ = ["read_config", "read_request"]
+__all__ = ["EVALUATE", "FINETUNE", "Flags", "merged", "read_config", "read_request"]
 
-TEXTS = ("task", "train", "validation", "test", "output", "device")
-NUMBERS = ("processes", "priority")  # which the server checks
 MAPPINGS = ("columns", "settings", "needs")
 HINT = "Give a file of `name: value` lines."
 
 
-def read_config(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Flags:
+    """What of a command's request a file may hold beside its settings."""
+
+    command: str
+    texts: tuple[str, ...]
+    numbers: tuple[str, ...]  # which the server checks
+
+
+FINETUNE = Flags("finetune", ("task", "train", "validation", "test", "output", "device"), ("processes", "priority"))
+EVALUATE = Flags("evaluate", ("task", "data", "train", "against", "predictions", "name", "device"), ("priority",))
+
+
+def merged(request: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with what is given in its place; of columns, settings and needs name by name."""
+    inside = {name: {**request.get(name, {}), **(given.get(name) or {})} for name in ("columns", "settings", "needs")}
+    return {**request, **{name: value for name, value in given.items() if value is not None}, **inside}
+
+
+def read_config(path: Path, flags: Flags) -> dict[str, Any]:
     """A request: what flags give by their names, and everything else among `settings`. Raises Refused."""
-    loaded = _load(path)
+    names = (*flags.texts, *flags.numbers, *MAPPINGS)
+    loaded = {k: v for k, v in _read(path).items() if v is not None or k not in names}  # `train:` alone gives none
     for name, value in loaded.items():
-        _check(path, name, value)
+        _check(path, name, value, flags)
     settings = {**loaded.pop("settings", {})}
-    flags = {name: loaded.pop(name) for name in (*TEXTS, *NUMBERS, "columns", "needs") if name in loaded}
-    return {**flags, "settings": {name: parse_value(value) for name, value in {**settings, **loaded}.items()}}
+    flags_given = {name: loaded.pop(name) for name in names if name in loaded}
+    return {**flags_given, "settings": {name: parse_value(value) for name, value in {**settings, **loaded}.items()}}
 
 
 def read_request(path: Path) -> dict[str, Any]:
@@ -33,11 +53,6 @@ def read_request(path: Path) -> dict[str, Any]:
     for name in loaded:
         _check_name(path, name)
     return {name: parse_value(value) for name, value in loaded.items() if value is not None}
-
-
-def _load(path: Path) -> dict[Any, Any]:
-    flags = (*TEXTS, *NUMBERS, *MAPPINGS)
-    return {k: v for k, v in _read(path).items() if v is not None or k not in flags}  # `train:` alone gives none
 
 
 def _read(path: Path) -> dict[Any, Any]:
@@ -52,11 +67,12 @@ def _read(path: Path) -> dict[Any, Any]:
     return loaded
 
 
-def _check(path: Path, name: Any, value: Any) -> None:
+def _check(path: Path, name: Any, value: Any, flags: Flags) -> None:
     _check_name(path, name)
     if name == "model":
-        raise Refused(f"{path}: the model is not set by a file.", hint="Take out `model`; write: bedplate finetune REF")
-    if name in TEXTS and not isinstance(value, str):
+        hint = f"Take out `model`; write: bedplate {flags.command} REF"
+        raise Refused(f"{path}: the model is not set by a file.", hint=hint)
+    if name in flags.texts and not isinstance(value, str):
         raise Refused(f"{path}: {name}: {value!r} is not a text.", hint="Put it in quotes.")
     if name in MAPPINGS and not (isinstance(value, dict) and all(isinstance(key, str) for key in value)):
         hint = "Write `key: value` lines below it, each further in."

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from bedplate.caller import writable
+from bedplate.cli.config import EVALUATE, merged, read_config
 from bedplate.cli.output import (
+    ConfigOption,
     DetachOption,
-    DeviceOption,
     Format,
     FormatOption,
     HomeOption,
@@ -35,9 +36,11 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    data: Annotated[str, typer.Option("--data", help="A file, dataset or folder of images to measure on.")],
     model: Annotated[
         str | None, typer.Argument(metavar="[REF]", help="Left out with --from-predictions.", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="A file, dataset or folder of images to measure on.")
     ] = None,
     task: TaskOption = None,
     from_predictions: Annotated[
@@ -50,8 +53,9 @@ def evaluate(
         Path | None, typer.Option(help="A file for what the model says of each row, as Parquet.")
     ] = None,
     map: MapOption = None,
+    config: ConfigOption = None,
     set: SetOption = None,
-    device: DeviceOption = "auto",
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     priority: PriorityOption = None,
     need: NeedOption = None,
     detach: DetachOption = False,
@@ -62,22 +66,17 @@ def evaluate(
     """Evaluate a model, or a file of predictions; a base by a probe (frozen features and a logistic regression)."""
     if predictions is not None:
         _check_target(predictions, detach=detach)
+    flags: dict[str, Any] = {"task": task, "data": data, "train": train, "against": against, "name": name}
+    flags |= {"predictions": from_predictions, "device": device, "priority": priority, "needs": parse_needs(need)}
+    flags |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
+    request = merged(read_config(config, EVALUATE) if config else {}, flags)
+    if not request.get("data"):
+        raise WrongUse("evaluate needs data.", hint="Add --data, or write it in --config.")
     ws = connect(home, url)
-    settings = parse_values(pairs(set or (), "--set"))
-    job = ws.evaluate(
-        model,
-        predictions=from_predictions,
-        **({"name": name} if name else {}),
-        data=take_data(ws, data),
-        task=task,
-        against=against,
-        train=take_data(ws, train) if train else None,
-        columns=pairs(map or (), "--map"),
-        settings=settings,
-        device=device,
-        priority=priority,
-        needs=parse_needs(need),
-    )
+    for part in ("data", "train"):
+        if request.get(part):
+            request[part] = take_data(ws, request[part])
+    job = ws.evaluate(model, **request)
     follow(job, detach=detach, format=format)
     if not detach:
         found = job.report

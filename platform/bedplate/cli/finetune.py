@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from bedplate.cli.config import FINETUNE, merged, read_config
 from bedplate.cli.output import (
+    ConfigOption,
     DetachOption,
     Format,
     FormatOption,
@@ -46,7 +46,7 @@ def finetune(
     validation: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
     test: Annotated[str | None, typer.Option(help="auto, a file or a dataset.")] = None,
     map: MapOption = None,
-    config: Annotated[Path | None, typer.Option(help="A flat YAML file; flags override it.")] = None,
+    config: ConfigOption = None,
     from_job: Annotated[
         str | None, typer.Option("--from-job", help="Do what this fine-tune did, but for what else is given here.")
     ] = None,
@@ -68,7 +68,7 @@ def finetune(
     flags |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
     flags |= {"needs": parse_needs(need)}
     base = _request_of_job(connect(home, url), from_job) if from_job else {}
-    request = _over(_over(base, _config(config)), flags)
+    request = merged(merged(base, read_config(config, FINETUNE) if config else {}), flags)
     ref = request.pop("model", None)
     if not ref:
         raise WrongUse("finetune needs a model.", hint="For example: bedplate finetune REF --task TASK …")
@@ -88,19 +88,6 @@ def _request_of_job(ws: Any, job_id: str) -> dict[str, Any]:
     from bedplate.finetune_requests import request_of
 
     return request_of(ws.jobs.get(job_id).data)
-
-
-def _over(request: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The request with what is given in its place; of columns, settings and needs name by name."""
-    inside = {name: {**request.get(name, {}), **(given.get(name) or {})} for name in ("columns", "settings", "needs")}
-    return {**request, **{name: value for name, value in given.items() if value is not None}, **inside}
-
-
-def _config(path: Path | None) -> dict[str, Any]:
-    """The file of --config as a request; whatever is no flag's name is a setting, which the server knows or refuses."""
-    from bedplate.cli.config import read_config
-
-    return read_config(path) if path is not None else {}
 
 
 def _show_plan(spec: dict[str, Any], format: Format) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bedplate.client import Job, RemoteWorkspace
 
 __all__ = [
+    "ConfigOption",
     "DetachOption",
     "DeviceOption",
     "Format",
@@ -85,6 +86,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="key=column, once for each key of the task.")]
 # Of every command that submits a job:
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="name=value, once for each setting.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A flat YAML file; flags override it.")]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Leave it running and return at once.")]
 PriorityOption = Annotated[
     int | None, typer.Option("--priority", help="-100 to 100; the higher, the sooner. 0 where not given.")
