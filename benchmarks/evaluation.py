@@ -4,7 +4,8 @@
 
 A whole evaluation reads the rows, scores them, makes the report with intervals, slices, curves and latency, and writes
 the predictions of each row; the bare forward has its rows tokenized already. Each number of rows has a process of its
-own, which has evaluated a few rows before. Memory is the highest that it had, less what it had had until then.
+own, which has evaluated a few rows before. Memory is the highest that it had, less what it had had until then
+(`before_mib`).
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def measure(rows: int, shape: str, rounds: int) -> dict[str, Any]:
             "forward": round(statistics.median(bare), 1),
             "share": round(statistics.median(one / other for one, other in zip(whole, bare, strict=True)), 3),
             "memory_mib": round(memory / MIB, 1),
+            "before_mib": round(before / MIB),
         }
 
 
