@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import html, ui
 
 from bedplate.studio.parts.notices import hint, problem
+from bedplate.studio.parts.preview import text_of
 from bedplate.studio.parts.tables import Column, table
 from bedplate.studio.parts.uploads import upload_dataset
 from bedplate.studio.visit import Visit
@@ -116,5 +117,5 @@ async def _preview(visit: Visit, ref: str) -> None:
 
 
 def _brief(value: Any) -> str:
-    text = "" if value is None else str(value)
+    text = text_of(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
