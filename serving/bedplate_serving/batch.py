@@ -32,7 +32,7 @@ from bedplate_registry.errors import BedplateError, Refused
 from bedplate_registry.progress import Reporter
 from bedplate_registry.tables import BadRow, columns_of, count_rows, open_writer, read_rows
 from bedplate_serving.halving import failure_of, outcomes
-from bedplate_serving.predictors.base import Encoded, Predictor, cut
+from bedplate_serving.predictors.base import Encoded, Predictor, cut, is_cut
 from bedplate_serving.predictors.image_files import is_path, read_image
 
 __all__ = ["BatchSummary", "TooManyErrors", "check_output_format", "score_file"]
@@ -179,7 +179,7 @@ class _Scorer:
                 encoded.append(outcome)
                 places.append(place)
         for place, one, raw in zip(places, encoded, self._forward(encoded), strict=True):
-            results[place] = self._result(raw, one.truncated or getattr(raw, "truncated", False))
+            results[place] = self._result(raw, is_cut(one, raw))
         return results
 
     def _forward(self, encoded: Sequence[Encoded]) -> list[Any]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.halving import failure_of, outcomes
-from bedplate_serving.predictors.base import BadItems, Encoded, Engine, ItemError
+from bedplate_serving.predictors.base import BadItems, Encoded, Engine, ItemError, is_cut
 from bedplate_serving.queues import DeadlineExceeded, Draining, Pace, QueueFull, Scored, at_deadline
 
 __all__ = ["Batcher"]
@@ -237,7 +237,4 @@ class Batcher:
     def _forward(self, works: Sequence[_Work]) -> Sequence[Scored]:
         encoded = [work.encoded for work in works if work.encoded is not None]
         raws = self._engine.forward(encoded)
-        return [
-            Scored(raw, one.truncated or getattr(raw, "truncated", False))  # a text may be cut where it is written, too
-            for raw, one in zip(raws, encoded, strict=True)
-        ]
+        return [Scored(raw, is_cut(one, raw)) for raw, one in zip(raws, encoded, strict=True)]

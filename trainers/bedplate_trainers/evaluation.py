@@ -15,10 +15,12 @@ from bedplate_registry.tasks import architecture_of, get_task
 from .changes import changes
 from .examiners import PROBED, Examiner, Setup, get_examiner
 from .messages import DataFile, EvaluateRequest
+from .notes import Noting
 from .predicted import read_predicted
 from .row_predictions import RowFile
 from .settings import EvaluateSettings
 from .slice_columns import read_columns
+from .splits import tell_twins
 
 __all__ = ["EvaluateRequest", "Evaluated", "evaluate", "examine", "has_head"]
 
@@ -33,18 +35,6 @@ class Evaluated:
     rows: RowFile  # what the model said of each
 
 
-class _Noting:
-    """A reporter that keeps the messages too."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.progress, self.metrics, self._message = reporter.progress, reporter.metrics, reporter.message
-        self.notes: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.notes.append(text)
-        self._message(text)
-
-
 def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
     """The report of the model, and of the one it is held against."""
     return examine(request, reporter).report
@@ -52,7 +42,7 @@ def evaluate(request: EvaluateRequest, reporter: Reporter) -> dict[str, Any]:
 
 def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
     """The report, and the rows that it is about. What the reporter is told by the way is among its `notes`."""
-    reporter = _Noting(reporter)
+    reporter = Noting(reporter)
     task = get_task(request.task).name
     settings = EvaluateSettings.from_mapping(request.settings, task)
     examiner = get_examiner(Setup(task, request.columns, request.device, reporter, settings))
@@ -62,6 +52,8 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
     reporter.progress("load", 0, 1)
     rows = examiner.read(request.data, "The data")
     train = examiner.read(request.train, "The training data") if request.train else None
+    if train is not None and task != "image-classification":  # images in a folder tell nothing by their names
+        tell_twins(rows, train, "rows", reporter)
     columns = read_columns(request.data, settings.slices)
 
     said = [] if request.predictions is None else [_said(examiner, request.predictions, task, rows)]
@@ -76,7 +68,7 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
         report["difference"] = examiner.difference(mine, other)
         target = "label" if task in CLASSIFIERS else "target"
         report["changed"] = changes(examiner.rows_of(other), judged, target)
-    report["notes"] = reporter.notes
+    report |= {"settings": settings.to_json(task), "device": request.device, "notes": reporter.notes}
     return Evaluated(report, RowFile(judged, columns))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bedplate_registry.columns import map_columns
 from bedplate_registry.errors import Refused
+from bedplate_registry.same_input import input_key
 from bedplate_registry.tables import columns_of
 
 from .messages import DataFile
@@ -25,6 +26,15 @@ class MaskedRow(PlainRow):
     row: int
     text: str
     answer: str | None
+
+    @property
+    def key(self) -> str:
+        """Equal for inputs that differ at most in case and blanks."""
+        return input_key(self.text)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
 
     def words(self, masks: int) -> list[str]:
         """The right word for each of the masks. Raises Refused where there are more or fewer of them."""

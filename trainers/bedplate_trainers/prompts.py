@@ -8,6 +8,7 @@ from typing import Any
 
 from bedplate_registry.columns import map_columns
 from bedplate_registry.errors import Refused
+from bedplate_registry.same_input import input_key
 from bedplate_registry.tables import columns_of
 
 from .messages import DataFile
@@ -25,6 +26,15 @@ class PromptRow(PlainRow):
     row: int
     prompt: str
     completion: str | None
+
+    @property
+    def key(self) -> str:
+        """Equal for inputs that differ at most in case and blanks."""
+        return input_key(self.prompt, self.completion or "")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def whole(self) -> str:

@@ -11,7 +11,7 @@ from bedplate_registry.progress import Reporter
 
 from .messages import AUTO, DataFile, FinetuneRequest
 from .settings import FinetuneSettings
-from .splits import T, overlap, split_off
+from .splits import T, split_off, tell_twins
 
 __all__ = ["Sets", "read_sets"]
 
@@ -69,8 +69,7 @@ def read_sets(
         )
     sets = Sets(rest, validation, test)
     for name, held in sets.held.items():
-        if twins := overlap(held, rest):
-            reporter.message(f"{twins} of {len(held.rows)} {name} rows have an input that the training rows have too.")
+        tell_twins(held, rest, f"{name} rows", reporter)
     return sets
 
 

@@ -147,8 +147,7 @@ class FinetuneSettings:
 
     def to_json(self, task: str = "text-classification") -> dict[str, Any]:
         """Those that the task has."""
-        values = {name: getattr(self, name) for name in of_task(type(self), task)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return _plain(self, task)
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,10 @@ class EvaluateSettings:
         for name in parsed.metrics:
             check_metric(name, task)
         return parsed
+
+    def to_json(self, task: str) -> dict[str, Any]:
+        """Those that the task has."""
+        return _plain(self, task)
 
 
 class ModelFigures(Protocol):
@@ -252,6 +255,11 @@ def check_metric(name: str, task: str, also: tuple[str, ...] = ()) -> None:
     renamed = RENAMED_METRICS.get(name)
     hint = f"Here it is {renamed}." if renamed in known else nearest(name, known)
     raise Refused(f"{task} has no metric {name!r}.", hint=hint, code="unknown-metric")
+
+
+def _plain(settings: FinetuneSettings | EvaluateSettings, task: str) -> dict[str, Any]:
+    values = {name: getattr(settings, name) for name in of_task(type(settings), task)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _values(chosen: Mapping[str, Choice]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
-__all__ = ["Split", "SplitRow", "T", "Table", "overlap", "split_off"]
+from bedplate_registry.progress import Reporter
+
+__all__ = ["Split", "SplitRow", "T", "Table", "overlap", "split_off", "tell_twins"]
 
 # No label gives more than this many times its share, however much the others leave it: it would be drained.
 MOST_SHARES = 2
@@ -55,6 +57,12 @@ def split_off(examples: T, fraction: float, seed: int, purpose: str) -> Split[T]
     held = _choose(rows, fraction, random.Random(f"{seed}/{purpose}"))
     kept = [place for place in range(len(rows)) if place not in held]
     return Split(examples.take(kept), examples.take(sorted(held)))
+
+
+def tell_twins(examples: Table, others: Table, rows: str, reporter: Reporter) -> None:
+    """Says how many of them, which it calls `rows`, a model may know by heart."""
+    if twins := overlap(examples, others):
+        reporter.message(f"{twins} of {len(examples.rows)} {rows} have an input that the training rows have too.")
 
 
 def overlap(examples: Table, others: Table) -> int:

@@ -12,7 +12,7 @@ part that most predictors have in common.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, ClassVar, Protocol
@@ -28,11 +28,13 @@ __all__ = [
     "Engine",
     "ItemError",
     "LongWork",
+    "OnCut",
     "Piece",
     "Predictor",
     "TaskPredictor",
     "cut",
     "forward_sorted",
+    "is_cut",
     "predict_sorted",
 ]
 
@@ -96,6 +98,10 @@ class Piece:
     top: tuple[tuple[int, str, float], ...] = ()  # the likeliest here as (id, text, logprob), where they were asked for
 
 
+# Told the place of each item that was not read, or its text not written, to its end.
+OnCut = Callable[[int], None]
+
+
 class Engine(Protocol):
     """The work itself, and all that batching needs to know of a model."""
 
@@ -129,7 +135,11 @@ class Predictor(Engine, Protocol):
         """The JSON answer of one item."""
 
     def predict(
-        self, items: Sequence[Any], parameters: Mapping[str, Any] | None = None, token_budget: int | None = None
+        self,
+        items: Sequence[Any],
+        parameters: Mapping[str, Any] | None = None,
+        token_budget: int | None = None,
+        on_cut: OnCut | None = None,
     ) -> list[Any]:
         """The offline path: answers for a list held in memory, in its order; raises BadItems."""
 
@@ -190,10 +200,14 @@ class TaskPredictor:
         raise NotImplementedError
 
     def predict(
-        self, items: Sequence[Any], parameters: Mapping[str, Any] | None = None, token_budget: int | None = None
+        self,
+        items: Sequence[Any],
+        parameters: Mapping[str, Any] | None = None,
+        token_budget: int | None = None,
+        on_cut: OnCut | None = None,
     ) -> list[Any]:
         wanted = self.parameters(parameters or {})
-        raws = predict_sorted(self, self.parse_all(items, wanted), token_budget)
+        raws = predict_sorted(self, self.parse_all(items, wanted), token_budget, on_cut)
         return [self.answer(raw, wanted) for raw in raws]
 
     def parse_all(self, items: Sequence[Any], parameters: Any = None) -> list[Any]:
@@ -240,12 +254,21 @@ def cut(lengths: Sequence[int], token_budget: int) -> Iterator[tuple[int, int]]:
         yield start, len(lengths)
 
 
-def predict_sorted(engine: Engine, items: Sequence[Any], token_budget: int | None = None) -> list[Any]:
+def predict_sorted(
+    engine: Engine, items: Sequence[Any], token_budget: int | None = None, on_cut: OnCut | None = None
+) -> list[Any]:
     """Raw results of parsed items, in their order."""
-    return forward_sorted(engine, engine.encode(items), token_budget)
+    return forward_sorted(engine, engine.encode(items), token_budget, on_cut)
 
 
-def forward_sorted(engine: Engine, encoded: Sequence[Encoded], token_budget: int | None = None) -> list[Any]:
+def is_cut(encoded: Encoded, raw: Any) -> bool:
+    """Whether an input was not read to its end, or its text not written to it."""
+    return encoded.truncated or bool(getattr(raw, "truncated", False))
+
+
+def forward_sorted(
+    engine: Engine, encoded: Sequence[Encoded], token_budget: int | None = None, on_cut: OnCut | None = None
+) -> list[Any]:
     """Raw results in the given order; run in the order of length, so that little is padded, and cut by the budget."""
     order = sorted(range(len(encoded)), key=lambda index: encoded[index].length)
     lengths = [encoded[index].length for index in order]
@@ -254,4 +277,6 @@ def forward_sorted(engine: Engine, encoded: Sequence[Encoded], token_budget: int
         places = order[start:end]
         for place, raw in zip(places, engine.forward([encoded[i] for i in places]), strict=True):
             results[place] = raw
+            if on_cut is not None and is_cut(encoded[place], raw):
+                on_cut(place)
     return results

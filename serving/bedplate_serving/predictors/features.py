@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bedplate_serving.predictors.base import predict_sorted
+from bedplate_serving.predictors.base import OnCut, predict_sorted
 from bedplate_serving.predictors.encoders.encoder import Head, TextEncoder, Window
 from bedplate_serving.predictors.text import TextItem, parse_text
 
@@ -33,9 +33,9 @@ class FeatureExtractor:
     def forward(self, batch: Sequence[Window]) -> list[np.ndarray[Any, Any]]:
         return [tokens.mean(axis=0) for tokens in self._encoder.run(batch)]
 
-    def features(self, items: Sequence[Any]) -> np.ndarray[Any, Any]:
+    def features(self, items: Sequence[Any], on_cut: OnCut | None = None) -> np.ndarray[Any, Any]:
         """[n, hidden]; texts and pairs as a classifier takes them."""
-        rows = predict_sorted(self, [parse_text(item) for item in items])
+        rows = predict_sorted(self, [parse_text(item) for item in items], on_cut=on_cut)
         return np.stack(rows) if rows else np.zeros((0, self.hidden_size), dtype=np.float32)
 
     def sample(self) -> str:

@@ -184,6 +184,10 @@ class MaskFiller(EncoderPredictor):
         found = self._windowed.run([self._windows(MaskedItem("", DEFAULT), ids) for ids in rows])
         return [scores_of(np.concatenate(parts), "softmax") for parts in found]
 
+    def is_cut(self, row: Sequence[int]) -> bool:
+        """Whether of a row of `tokens` only what is around its masks is read."""
+        return len(row) > self._room
+
     def word(self, token: int) -> str:
         """One token as a text."""
         return str(self._tokenizer.decode([token], skip_special_tokens=False)).strip()

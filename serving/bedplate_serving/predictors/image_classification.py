@@ -25,7 +25,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own from Pyth
 from bedplate_registry.errors import Refused
 from bedplate_registry.inspection import read_config
 from bedplate_registry.timm_models import is_timm
-from bedplate_serving.predictors.base import Encoded, TaskPredictor, predict_sorted
+from bedplate_serving.predictors.base import Encoded, OnCut, TaskPredictor, predict_sorted
 from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
 from bedplate_serving.predictors.images import decode, parse_image
 from bedplate_serving.predictors.loading import load_model, pick_device
@@ -134,9 +134,9 @@ class ImageClassifier(TaskPredictor):
         wanted = parameters or DEFAULT
         return ranked(self.labels, scores_of(raw, wanted.function_to_apply or self._function), wanted.top_k or TOP_K)
 
-    def probabilities(self, items: Sequence[Any]) -> Vector:
+    def probabilities(self, items: Sequence[Any], on_cut: OnCut | None = None) -> Vector:
         """[n, labels] in the order of `labels`: softmax, or sigmoid for a multi-label model."""
-        rows = predict_sorted(self, self.parse_all(items))
+        rows = predict_sorted(self, self.parse_all(items), on_cut=on_cut)
         return np.stack([scores_of(row, self._function) for row in rows]) if rows else np.zeros((0, len(self.labels)))
 
     def sample(self) -> str:

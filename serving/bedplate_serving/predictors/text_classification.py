@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from bedplate_serving.predictors.base import predict_sorted
+from bedplate_serving.predictors.base import OnCut, predict_sorted
 from bedplate_serving.predictors.class_scores import Function, LabelScore, default_function, ranked, scores_of
 from bedplate_serving.predictors.encoders.encoder import EncoderPredictor, Head, TextEncoder, Window
 from bedplate_serving.predictors.parameters import Parameters, read_parameters
@@ -75,9 +75,9 @@ class TextClassifier(EncoderPredictor):
         wanted = parameters or DEFAULT
         return ranked(self.labels, scores_of(raw, wanted.function_to_apply or self._function), wanted.top_k)
 
-    def probabilities(self, items: Sequence[Any]) -> Vector:
+    def probabilities(self, items: Sequence[Any], on_cut: OnCut | None = None) -> Vector:
         """[n, labels] in the order of `labels`: softmax, or sigmoid for a multi-label model."""
-        rows = predict_sorted(self, self.parse_all(items))
+        rows = predict_sorted(self, self.parse_all(items), on_cut=on_cut)
         return np.stack([scores_of(row, self._function) for row in rows]) if rows else np.zeros((0, len(self.labels)))
 
     def hub_answer(self, answers: Sequence[Answer], single: bool) -> list[Answer]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bedplate_serving.predictors.base import ItemError, TaskPredictor, forward_sorted
+from bedplate_serving.predictors.base import ItemError, OnCut, TaskPredictor, forward_sorted
 from bedplate_serving.predictors.generation.chat_template import parse_messages
 from bedplate_serving.predictors.generation.generated import Answer, GeneratedText, Generation, details_of
 from bedplate_serving.predictors.generation.model import CausalModel
@@ -98,12 +98,16 @@ class TextGenerator(TaskPredictor):
         return self._model.write(batch)
 
     def predict(
-        self, items: Sequence[Any], parameters: Mapping[str, Any] | None = None, token_budget: int | None = None
+        self,
+        items: Sequence[Any],
+        parameters: Mapping[str, Any] | None = None,
+        token_budget: int | None = None,
+        on_cut: OnCut | None = None,
     ) -> list[Answer]:
         """As every predictor's; a prompt that is too long is named by its index as well."""
         wanted = self.parameters(parameters or {})
         encoded = self._model.encode_all(self.parse_all(items, wanted))
-        return [self.answer(raw, wanted) for raw in forward_sorted(self, encoded, token_budget)]
+        return [self.answer(raw, wanted) for raw in forward_sorted(self, encoded, token_budget, on_cut)]
 
     def open_queue(self, *, max_queue: int = 256, token_budget: int | None = None) -> GenerationQueue:
         """A queues.StreamingQueue: texts are batched by the token."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
 from bedplate_serving.predictors import BadItems, ItemError
+from bedplate_serving.predictors.base import OnCut
 from bedplate_trainers.judged import JudgedRows
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.predicted import Predicted
@@ -18,7 +19,7 @@ from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.stored_rows import StoredRows, store
 
-__all__ = ["Examiner", "Setup", "chunks", "in_chunks", "report_of"]
+__all__ = ["CutRows", "Examiner", "Setup", "chunks", "in_chunks", "report_of"]
 
 # Rows scored between two reports of progress, fewer where they are long: the windows of 256 articles take gigabytes.
 # They are sorted by length first, so little is padded all the same.
@@ -62,6 +63,24 @@ class Examiner(Protocol):
 
     def baselines(self, mine: Any, train: Any) -> dict[str, dict[str, float]]:
         """Metrics of what needs no model, by its name. `train` may be None."""
+
+
+class CutRows:
+    """The rows that a model did not read, or whose text it did not write, to the end."""
+
+    def __init__(self) -> None:
+        self.rows = set[int]()
+
+    def among(self, chunk: Sequence[Any]) -> OnCut:
+        """What a predictor is given to tell of these rows by their places."""
+        return lambda place: self.rows.add(chunk[place].row)
+
+    def tell(self, rows: int, reporter: Reporter) -> None:
+        if self.rows:
+            reporter.message(
+                f"{len(self.rows)} of {rows} rows, the first of them row {min(self.rows)}, are longer than the model"
+                " reads, or than it writes in time: they were cut, as they are where it is served."
+            )
 
 
 def report_of(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from bedplate_registry.errors import Refused
-from bedplate_trainers.examiners.base import Setup, in_chunks
+from bedplate_trainers.examiners.base import CutRows, Setup, in_chunks
 from bedplate_trainers.examiners.mask_report import Guesses, Judged, difference, make_report
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.masked import MaskedRow, MaskedRows, read_masked
@@ -66,6 +66,9 @@ class Examiner:
         assert isinstance(filler, MaskFiller)
         puzzles = [self._puzzle(filler, row) for row in rows]
         self._tell_of_unsayable(puzzles)
+        cut = CutRows()
+        cut.rows.update(puzzle.row for puzzle in puzzles if filler.is_cut(puzzle.ids))
+        cut.tell(len(rows), self._setup.reporter)
 
         def guess(chunk: list[Puzzle]) -> Sequence[Guesses]:
             return [found for some in _passes(chunk) for found in _guesses(filler, some)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from bedplate_registry.errors import Refused
 from bedplate_trainers.examiners.answer_report import Judged, difference, make_report
-from bedplate_trainers.examiners.base import Setup, in_chunks
+from bedplate_trainers.examiners.base import CutRows, Setup, in_chunks
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.question_answering import Predictions, score_what_applies
@@ -41,13 +41,16 @@ class Examiner:
         assert isinstance(predictor, QuestionAnswerer)
         parameters = self._parameters(predictor.defaults, rows)
 
+        cut = CutRows()
+
         def answer(chunk: list[Any]) -> Sequence[Any]:
-            found = predictor.predict([row.input for row in chunk], parameters)
+            found = predictor.predict([row.input for row in chunk], parameters, on_cut=cut.among(chunk))
             return [one if isinstance(one, list) else [one] for one in found]
 
         start = time.perf_counter()
         found = in_chunks(rows.rows, _length, answer, self._setup.reporter, phase)
         seconds = time.perf_counter() - start
+        cut.tell(len(rows), self._setup.reporter)
         latency = time_single(rows.rows, answer, self._setup.settings.latency_rows)
         asked = predictor.parameters(parameters)
         return Judged(rows, found, asked.model_dump(exclude={"top_k"}), seconds, latency)

@@ -17,8 +17,9 @@ import numpy as np
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import Reporter
+from bedplate_serving.predictors.base import OnCut
 from bedplate_trainers.data import check_pairs, read_examples
-from bedplate_trainers.examiners.base import Setup, chunks
+from bedplate_trainers.examiners.base import CutRows, Setup, chunks
 from bedplate_trainers.examiners.class_report import Judged, difference, make_report
 from bedplate_trainers.examiners.numbered import numbers_stand_for_names
 from bedplate_trainers.examiners.said_labels import judged_of
@@ -33,7 +34,7 @@ from bedplate_trainers.stored_rows import store
 __all__ = ["Examiner"]
 
 TASK: Final = "text-classification"
-Scorer = Callable[[Sequence[Any]], Any]
+Scorer = Callable[[Sequence[Any], OnCut], Any]  # items as a predictor takes them -> a line of numbers for each
 
 
 class Examiner:
@@ -71,8 +72,8 @@ class Examiner:
         self._setup.reporter.progress("probe", 0, 1)
         model = fit_linear(features, targets_of(train, labels))
 
-        def probabilities(items: Sequence[Any]) -> Any:
-            return linear_probabilities(model, extractor.features(items), labels)
+        def probabilities(items: Sequence[Any], on_cut: OnCut) -> Any:
+            return linear_probabilities(model, extractor.features(items, on_cut), labels)
 
         return self._score(rows, labels, "probe", probabilities, "evaluate")
 
@@ -121,23 +122,28 @@ class Examiner:
         start = time.perf_counter()
         probabilities = self._scores(rows, scorer, phase)
         seconds = time.perf_counter() - start
-        latency = time_single(
-            rows.rows, lambda chunk: scorer(self.items(rows, chunk)), self._setup.settings.latency_rows
-        )
+        most = self._setup.settings.latency_rows
+        latency = time_single(rows.rows, lambda chunk: scorer(self.items(rows, chunk), _ignore), most)
         return Judged(kind, labels, rows, probabilities, seconds, latency)
 
     def _scores(self, rows: Any, scorer: Scorer, phase: str) -> Any:
         """A line of numbers for each row, in their order. (An array for each would take more than the numbers.)"""
         found: Any = None
+        cut = CutRows()
 
         def score(chunk: list[Any]) -> Any:
-            return scorer(self.items(rows, chunk))
+            return scorer(self.items(rows, chunk), cut.among(chunk))
 
         for places, said in chunks(rows.rows, self.length, score, self._setup.reporter, phase):
             if found is None:
                 found = np.zeros((len(rows), np.shape(said)[1]), dtype=np.asarray(said).dtype)
             found[places] = said
+        cut.tell(len(rows), self._setup.reporter)
         return found
+
+
+def _ignore(place: int) -> None:
+    """Rows that are timed were told of already."""
 
 
 def _learn(train: Any) -> LabelSet:

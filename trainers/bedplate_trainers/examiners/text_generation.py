@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bedplate_registry.errors import Refused
-from bedplate_trainers.examiners.base import Setup, in_chunks
+from bedplate_trainers.examiners.base import CutRows, Setup, in_chunks
 from bedplate_trainers.examiners.generation_report import Judged, Likelihood, difference, make_report
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
@@ -52,8 +52,11 @@ class Examiner:
         generator = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
         assert isinstance(generator, TextGenerator)
 
+        cut = CutRows()
+
         def write(chunk: list[PromptRow]) -> Sequence[str]:
-            answers = generator.predict([row.prompt for row in chunk], self._parameters())
+            prompts = [row.prompt for row in chunk]
+            answers = generator.predict(prompts, self._parameters(), on_cut=cut.among(chunk))
             return [answer[0]["generated_text"] for answer in answers]
 
         def weigh(chunk: list[PromptRow]) -> Sequence[Likelihood]:
@@ -65,6 +68,7 @@ class Examiner:
         likelihoods = self._each(rows, weigh, phase) if weighs else None
         texts = self._each(rows, write, "write" if weighs else phase) if writes else None
         seconds = time.perf_counter() - start
+        cut.tell(len(rows), self._setup.reporter)
         latency = time_single(rows.rows, write if writes else weigh, self._setup.settings.latency_rows)
         return Judged("model", rows, texts, likelihoods, seconds, latency)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bedplate_registry.errors import Refused
 from bedplate_trainers.confidence import Counted
-from bedplate_trainers.examiners.base import Setup, in_chunks, report_of
+from bedplate_trainers.examiners.base import CutRows, Setup, in_chunks, report_of
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
@@ -135,12 +135,15 @@ class WritingExaminer:
         predictor.parameters(parameters)  # what the model cannot do is said before any row
         start = time.perf_counter()
 
+        cut = CutRows()
+
         def write(chunk: list[TextPair]) -> Sequence[str]:
-            answers = predictor.predict([row.source for row in chunk], parameters)
+            answers = predictor.predict([row.source for row in chunk], parameters, on_cut=cut.among(chunk))
             return [answer[predictor.answer_key] for answer in answers]
 
         texts = in_chunks(rows.rows, lambda row: len(row.source), write, self._setup.reporter, phase)
         seconds = time.perf_counter() - start
+        cut.tell(len(rows), self._setup.reporter)
         latency = time_single(rows.rows, write, self._setup.settings.latency_rows)
         return Written(self.task, rows, texts, seconds, latency)
 

@@ -13,6 +13,7 @@ from bedplate_registry.progress import Reporter
 from bedplate_trainers.examiners import Setup, get_examiner
 from bedplate_trainers.lora import add_adapter, merge, over_base, starting_point
 from bedplate_trainers.messages import FinetuneRequest, FinetuneResult
+from bedplate_trainers.notes import Noting
 from bedplate_trainers.plan import Judge, Objective, Plan, Rows, Trained
 from bedplate_trainers.pretrained import Figures, packages, pick_device, pick_precision, quiet
 from bedplate_trainers.row_predictions import RowFile
@@ -53,14 +54,17 @@ def _run(
     start = time.perf_counter()
     quiet()
     reporter.progress("load", 0, 3)
-    prepared = _adapted(prepare(request, reporter), request)
+    noting = Noting(reporter)
+    prepared = _adapted(prepare(request, noting), request)
     trained = train(prepared.plan, reporter, resume=resume)
     reporter.progress("save", 0, 1)
     with _saved(prepared, trained, request) as model:
         if not trained.is_writer:
             return None
         reporter.progress("save", 1, 1)
-        metrics, report = _judge(prepared, request, model, reporter)
+        metrics, report = _judge(prepared, request, model, noting)
+    if report:
+        report["notes"] = noting.notes
     if metrics and trained.loss is not None:
         metrics["loss"] = trained.loss
     counts = prepared.sets.counts
