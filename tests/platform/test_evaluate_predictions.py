@@ -57,7 +57,22 @@ def test_a_request_has_a_model_or_predictions(rest: Rest) -> None:
 def test_a_file_without_a_column_of_predictions_is_refused_before_any_job(rest: Rest) -> None:
     refused = asked(rest, b"guess\ncard\nlogin\n", "said.csv")
     assert refused.json()["code"] == "missing-column"
-    assert "predicted or predicted_label or label" in refused.json()["hint"]
+    assert "predicted or prediction or predicted_label or label" in refused.json()["hint"]
+
+
+def test_the_data_itself_is_no_file_of_predictions_unless_it_has_a_column_of_them(rest: Rest) -> None:
+    same = {"data": {"upload": rest.upload(CSV), "filename": "rows.csv"}}
+    refused = asked(rest, CSV, "rows.csv", **same)
+    assert refused.json()["code"] == "missing-column"  # its labels are in a column `intent`
+    labeled = CSV.replace(b"intent", b"label", 1)
+    same = {"data": {"upload": rest.upload(labeled), "filename": "rows.csv"}, "columns": {"sentence1": "text"}}
+    refused = asked(rest, labeled, "rows.csv", **same)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad-predictions"), refused.text
+    assert "'label' holds what is right" in refused.json()["detail"]
+    first, *others = labeled.splitlines()
+    both = b"\n".join([first + b",prediction", *(line + b",card" for line in others)])
+    same["data"]["upload"] = rest.upload(both)
+    assert asked(rest, both, "rows.csv", **same).status_code == 200
 
 
 def test_several_columns_of_right_texts_are_kept_as_they_were_given_and_a_wrong_one_is_named(rest: Rest) -> None:

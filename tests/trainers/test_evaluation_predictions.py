@@ -161,6 +161,57 @@ def test_what_does_not_fit_is_refused_by_its_row(
         evaluated("text-classification", data, file, {"sentence1": "text"})
 
 
+def test_a_column_of_predictions_comes_before_the_labels_of_the_same_file(tmp_path: Path, write_rows: Writer) -> None:
+    rows = [{"text": f"card {n}", "label": "money", "prediction": "access" if n else "money"} for n in range(12)]
+    rows[0]["label"] = "access"
+    file = write_rows(rows)
+    report = evaluated("text-classification", file, file, {"sentence1": "text"}).report
+    assert report["metrics"]["accuracy"] == 0
+    assert (report["predictions_of"]["column"], report["notes"]) == ("prediction", [])
+
+
+def test_predictions_that_are_all_right_are_noted_as_perhaps_the_labels(tmp_path: Path, write_rows: Writer) -> None:
+    rows = [{"text": f"card {n}", "label": ("money", "access")[n % 2]} for n in range(12)]
+    [note] = evaluated(
+        "text-classification", write_rows(rows), write_rows(rows, "said.jsonl"), {"sentence1": "text"}
+    ).report["notes"]
+    assert (
+        note == "The column 'label' of the predictions has what is right in every row. Are these the labels themselves?"
+    )
+    few = write_rows(rows[:4], "few.jsonl")
+    assert (
+        evaluated("text-classification", few, write_rows(rows[:4], "said.jsonl"), {"sentence1": "text"}).report["notes"]
+        == []
+    )
+
+
+def test_probabilities_may_be_rounded_and_tied_but_must_add_up(tmp_path: Path, write_rows: Writer) -> None:
+    data = write_rows([{"text": "a", "label": "b"}, {"text": "c", "label": "a"}])
+    tied = {"label": "b", "probabilities": {"a": 0.4, "b": 0.4, "c": 0.2}}
+    over = {"label": "a", "probabilities": {"a": 1.0000001, "b": 0.0, "c": -1e-8}}
+    report = evaluated(
+        "text-classification", data, write_rows([tied, over], "said.jsonl"), {"sentence1": "text"}
+    ).report
+    assert report["metrics"]["accuracy"] == 1.0
+    for wrong in ({"a": 0.9, "b": 0.9, "c": 0.9}, {"a": 0.1, "b": 0.05}):
+        said = write_rows([tied, {"label": "a", "probabilities": wrong}], "said.jsonl")
+        with pytest.raises(Refused, match=r"row 2 has probabilities that add up to (2\.7|0\.15)"):
+            evaluated("text-classification", data, said, {"sentence1": "text"})
+
+
+def test_truth_values_are_labels_as_they_are_in_data(tmp_path: Path, write_rows: Writer) -> None:
+    data = write_rows([{"text": "a", "label": True}, {"text": "b", "label": False}])
+    said = write_rows([{"predicted": True}, {"predicted": True}], "said.jsonl")
+    assert evaluated("text-classification", data, said, {"sentence1": "text"}).report["metrics"]["accuracy"] == 0.5
+
+
+def test_no_answer_is_an_empty_text_and_that_is_said(tmp_path: Path, write_rows: Writer) -> None:
+    said = write_rows([{"answer": None}] * 4, "said.jsonl")
+    with pytest.raises(Refused, match="row 1 is missing") as refused:
+        evaluated("question-answering", write_rows(question_rows(4)), said)
+    assert '""' in refused.value.hint
+
+
 def test_lines_that_are_no_text_in_utf_8_are_refused(tmp_path: Path, write_rows: Writer) -> None:
     data = write_rows([{"text": "a", "label": "café"}, {"text": "b", "label": "bar"}])
     (tmp_path / "said.txt").write_bytes("café\nbar\n".encode("latin-1"))

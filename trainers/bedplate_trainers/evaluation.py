@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from bedplate_registry.tasks import architecture_of, get_task
 
 from .changes import changes
 from .examiners import PROBED, Examiner, Setup, get_examiner
+from .judged import JudgedRows
 from .messages import DataFile, EvaluateRequest
 from .notes import Noting
-from .predicted import read_predicted
+from .predicted import check_predicted, read_predicted
 from .row_predictions import RowFile
 from .settings import EvaluateSettings
 from .slice_columns import read_columns
@@ -25,6 +26,7 @@ from .splits import tell_twins
 __all__ = ["EvaluateRequest", "Evaluated", "evaluate", "examine", "has_head"]
 
 CLASSIFIERS = ("text-classification", "image-classification")
+FEWEST_PERFECT = 10  # rows that are all right: of fewer that may well be
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,13 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
     columns = read_columns(request.data, settings.slices)
 
     said = [] if request.predictions is None else [_said(examiner, request.predictions, task, rows)]
-    mine, *others = said + [_judge(examiner, task, folder, derived, rows, train) for folder, derived in models]
+    judged_models = (_judge(examiner, task, folder, derived, rows, train) for folder, derived in models)
+    mine, *others = [*said, *_told_apart(judged_models, request)]
     report, judged = examiner.report(mine, columns), examiner.rows_of(mine)
-    if said:
+    if request.predictions is not None:
         report |= {"kind": "predictions", "seconds": None, "samples_per_second": None}
+        report["predictions_of"] = {"column": check_predicted(request.predictions, task).get("predicted")}
+        _tell_of_perfection(judged, report["predictions_of"]["column"], reporter)
     report["baselines"] = examiner.baselines(mine, train)
     for other in others:
         whole = examiner.report(other, columns)
@@ -70,6 +75,17 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
         report["changed"] = changes(examiner.rows_of(other), judged, target)
     report |= {"settings": settings.to_json(task), "device": request.device, "notes": reporter.notes}
     return Evaluated(report, RowFile(judged, columns))
+
+
+def _told_apart(judged: Iterator[Any], request: EvaluateRequest) -> Iterator[Any]:
+    """Each as it is judged; what is wrong with the model that another one is held against says so."""
+    if request.model_dir is not None:
+        yield next(judged)
+    try:
+        yield from judged
+    except Refused as error:
+        message = f"Of the model that it is held against: {error.message}"
+        raise Refused(message, hint=error.hint, code=error.code) from error
 
 
 def has_head(folder: Path, task: str = "text-classification") -> bool:
@@ -86,6 +102,18 @@ def _judge(examiner: Examiner, task: str, folder: Path, derived: Path | None, ro
 
 def _said(examiner: Examiner, file: DataFile, task: str, rows: Any) -> Any:
     return examiner.said(rows, read_predicted(file, task, len(rows)))
+
+
+def _tell_of_perfection(judged: JudgedRows, column: str | None, reporter: Reporter) -> None:
+    """Says where every prediction is what is right: more likely the column of the labels was taken than that."""
+    count = 0
+    for count, row in enumerate(judged.row_predictions(), 1):  # noqa: B007 - read behind the loop
+        several = isinstance(row.target, list) and not isinstance(row.predicted, list)
+        if row.predicted not in (row.target or [""]) if several else row.predicted != row.target:
+            return
+    if count >= FEWEST_PERFECT:
+        where = f"The column {column!r} of the predictions" if column else "The file of predictions"
+        reporter.message(f"{where} has what is right in every row. Are these the labels themselves?")
 
 
 def _check_bases(folders: Sequence[Path], request: EvaluateRequest) -> None:

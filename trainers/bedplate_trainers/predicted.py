@@ -8,8 +8,9 @@
     summary, target, completion    a text
     answer                         the word behind a mask; of several masks a word for each
 
-`predicted` is taken for any of these, and what batch scoring calls them too: beside the data's own `label` that is
-`predicted_label`. A .txt has one prediction a line and nothing else; the tags of a line have blanks between them.
+`predicted` or `prediction` is taken for any of these, and what batch scoring calls them too: beside the data's own
+`label` that is `predicted_label`. A .txt has one prediction a line and nothing else; the tags of a line have blanks
+between them.
 """
 
 from __future__ import annotations
@@ -41,10 +42,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "text-generation": ("generated_text", "completion"),
     "fill-mask": ("token", "answer"),
 }
-COLUMNS = {task: ("predicted", *(f"predicted_{name}" for name in names), *names) for task, names in NAMES.items()}
+COLUMNS = {
+    task: ("predicted", "prediction", *(f"predicted_{name}" for name in names), *names) for task, names in NAMES.items()
+}
 WITH_PROBABILITIES = ("text-classification", "image-classification")
 WITH_SCORES = (*WITH_PROBABILITIES, "question-answering", "fill-mask")
 PROBABILITIES, SCORE = "probabilities", "score"
+ROUNDED = 1e-4  # by so much numbers of half precision miss 0, 1 and what they should add up to
 LISTS = ("text-classification", "image-classification", "token-classification", "fill-mask")
 
 
@@ -140,8 +144,11 @@ def _predicted(number: int, row: Mapping[str, Any], columns: Mapping[str, str], 
 
 def _value(bare: Predicted, value: Any, task: str) -> Any:
     """A text, or a list of texts where the task has such."""
-    if value is None or isinstance(value, Mapping | bool):
-        raise bare.refused("is missing" if value is None else f"is {value!r:.60}, which is no text", "Give a text.")
+    if value is None or isinstance(value, Mapping):
+        hint = 'Give a text; "" where there is no answer.' if task == "question-answering" else "Give a text."
+        raise bare.refused("is missing" if value is None else f"is {value!r:.60}, which is no text", hint)
+    if isinstance(value, bool):
+        value = str(value).lower()  # as it is read where it is a label of the data
     if isinstance(value, str) and task in LISTS and value.lstrip().startswith("["):
         value = _json(value)
     if task == "token-classification" and isinstance(value, str):
@@ -168,9 +175,9 @@ def _number(bare: Predicted, value: Any, what: str) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not 0 <= number <= 1:
+    if not -ROUNDED <= number <= 1 + ROUNDED:
         raise bare.refused(f"has a {what} of {value!r:.40}", "Give a number from 0 to 1.")
-    return number
+    return min(max(number, 0.0), 1.0)
 
 
 def _json(text: str) -> Any:

@@ -98,6 +98,8 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
             mapped = ref.check_columns(context.registry, task, columns, need_label=True, what=what)
             if task == "image-classification":
                 ref.check_holds_images(context.registry, mapped["image"], what)
+            if ref is data and predictions is not None:
+                _check_not_the_labels(context, predictions, data, mapped, task)
     return {
         "task": task,
         "model": model.ref if model else None,
@@ -135,6 +137,20 @@ def _predictions(context: Context, request: Mapping[str, Any], task: str) -> Dat
     ref = DataRef.resolve(context.registry, request["predictions"], "predictions", lines=True)
     check_predicted(DataFile(ref.path(context.registry), ref.format), task)
     return ref
+
+
+def _check_not_the_labels(
+    context: Context, predictions: DataRef, data: DataRef, mapped: Mapping[str, str], task: str
+) -> None:
+    """Raises Refused where the right answers of a file would be taken for predictions of them."""
+    read = check_predicted(DataFile(predictions.path(context.registry), predictions.format), task).get("predicted")
+    labels = {mapped[key.name] for key in get_task(task).keys if key.is_label and key.name in mapped}
+    if predictions.sha256 == data.sha256 and read in labels:
+        raise Refused(
+            f"The predictions are the data itself, and their column {read!r} holds what is right.",
+            hint="Give the file that holds what was predicted, in a column 'predicted'.",
+            code="bad-predictions",
+        )
 
 
 def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> None:

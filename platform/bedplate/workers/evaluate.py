@@ -49,7 +49,7 @@ def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> d
     }
     report = {**found.report, "predictions": predictions, "data": {**about, **found.report["data"]}}
     if said:
-        report["predictions_of"] = {"filename": said.filename, "sha256": said.sha256, "dataset": said.dataset}
+        report["predictions_of"] |= {"filename": said.filename, "sha256": said.sha256, "dataset": said.dataset}
     return {"report": report}
 
 

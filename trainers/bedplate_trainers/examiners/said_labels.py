@@ -10,12 +10,13 @@ import numpy as np
 from bedplate_registry.errors import Refused
 from bedplate_trainers.examiners.class_report import Judged
 from bedplate_trainers.labels import LabelSet, label_names, sorted_labels
-from bedplate_trainers.metrics.classification import predict
-from bedplate_trainers.predicted import Predicted
+from bedplate_trainers.metrics.classification import THRESHOLD
+from bedplate_trainers.predicted import ROUNDED, Predicted
 
 __all__ = ["judged_of"]
 
 Array = np.ndarray[Any, Any]
+ADDED_UP = 0.01  # by so much rounded probabilities of many labels miss 1
 
 
 def judged_of(rows: Any, predicted: Sequence[Predicted], class_names: Sequence[str]) -> Judged:
@@ -36,17 +37,29 @@ def _row(labels: LabelSet, one: Predicted, class_names: Sequence[str]) -> Array:
     if one.probabilities is None:
         return np.array([float(name in (said or ())) for name in labels.names])
     chances = np.array([one.probabilities.get(name, 0.0) for name in labels.names])
-    if not labels.multi_label and not chances.sum() > 0:
-        raise one.refused("has probabilities that are all 0", "They should add up to 1.")
-    if said is not None and said != _likeliest(labels, chances):
-        raise one.refused("is another label than its probabilities say", "Leave one of the two columns out.")
+    if not labels.multi_label and abs(chances.sum() - 1) > ADDED_UP:
+        hint = "They should add up to 1: give those of all labels, after a softmax."
+        raise one.refused(f"has probabilities that add up to {chances.sum():.4g}", hint)
+    if said is not None and not _may_be(said, labels, chances):
+        hint = "Labels are said from 0.5 on. Leave" if labels.multi_label else "Leave"
+        raise one.refused("is another label than its probabilities say", f"{hint} one of the two columns out.")
+    return chances if said is None or labels.multi_label else _first_of_equals(said, labels, chances)
+
+
+def _may_be(said: set[str], labels: LabelSet, chances: Array) -> bool:
+    """Whether that is what has the highest probability, or one of those which do; of several labels what is likely."""
+    if labels.multi_label:
+        return said == {name for name, chance in zip(labels.names, chances, strict=True) if chance >= THRESHOLD}
+    [name] = said
+    return bool(chances[labels.index[name]] >= chances.max() - ROUNDED)
+
+
+def _first_of_equals(said: set[str], labels: LabelSet, chances: Array) -> Array:
+    """With the label that was said ahead of others that are as likely."""
+    [name] = said
+    place = labels.index[name]
+    chances[place] = np.nextafter(chances.max(), 2) if chances.argmax() != place else chances[place]
     return chances
-
-
-def _likeliest(labels: LabelSet, chances: Array) -> set[str]:
-    [chosen] = predict(chances[None], labels.multi_label)
-    places = np.flatnonzero(chosen) if labels.multi_label else [chosen]
-    return {labels.names[place] for place in places}
 
 
 def _said(labels: LabelSet, one: Predicted, class_names: Sequence[str]) -> set[str]:
