@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bedplate_registry.errors import Refused
 from bedplate_registry.progress import SILENT
 from bedplate_serving.testing import tiny_encoder, tiny_text_classifier
-from bedplate_serving.testing.seq2seq import tiny_bart
+from bedplate_serving.testing.seq2seq import tiny_bart, tiny_m2m100
 from bedplate_trainers.evaluation import EvaluateRequest, evaluate
 from bedplate_trainers.finetune import FinetuneRequest, finetune
 from bedplate_trainers.messages import DataFile
@@ -59,6 +62,15 @@ def test_the_test_of_a_fine_tune_notes_what_it_has_in_common_with_training(
     assert result is not None
     assert result.report is not None
     assert result.report["notes"] == ["9 of 9 test rows have an input that the training rows have too."]
+
+
+def test_a_model_that_is_not_told_its_languages_says_so_by_the_names_of_the_settings(
+    tmp_path: Path, write_rows: Writer
+) -> None:
+    model, data = tiny_m2m100(tmp_path / "model"), write_rows([{"source": "a card", "target": "eine Karte"}])
+    with pytest.raises(Refused, match="was not told which") as refused:
+        report_of(model, data, "translation")
+    assert "source_lang=en" in refused.value.hint and "Row" not in refused.value.message
 
 
 def test_a_report_holds_the_settings_that_it_was_made_with(tmp_path: Path, write_rows: Writer) -> None:

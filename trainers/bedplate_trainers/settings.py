@@ -155,7 +155,9 @@ class EvaluateSettings:
     """What a user may set for an evaluation."""
 
     metrics: tuple[str, ...] = names("the metrics wanted; all that apply where none is given")
-    class_names: tuple[str, ...] = names("the names of integer labels 0, 1, 2 …", tasks=CLASSIFIERS)
+    class_names: tuple[str, ...] = names(
+        "the names of integer labels 0, 1, 2 …", tasks=(*CLASSIFIERS, "image-classification")
+    )
     source_lang: str = words("", "the language of the sources, in the model's codes", tasks=("translation",))
     target_lang: str = words("", "the language that is written, in the model's codes", tasks=("translation",))
     max_answer_length: int | Auto = integer(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bedplate_registry.errors import Refused
 from bedplate_trainers.examiners.writing import WritingExaminer, Written
 from bedplate_trainers.text_pairs import TextPairs
 
@@ -26,6 +28,18 @@ class Examiner(WritingExaminer):
         settings = self._setup.settings
         given = {"src_lang": settings.source_lang, "tgt_lang": settings.target_lang}
         return {name: code for name, code in given.items() if code}
+
+    def judge(self, folder: Path, rows: TextPairs, phase: str = "evaluate", derived: Path | None = None) -> Written:
+        try:
+            return super().judge(folder, rows, phase, derived)
+        except Refused as error:
+            if self.parameters() or "src_lang and tgt_lang" not in error.message:
+                raise
+            raise Refused(  # it is no row's fault, and here the languages have other names
+                "The model translates between several languages, and was not told which.",
+                hint="Set them in the model's own codes: --set source_lang=en --set target_lang=de",
+                code="no-language",
+            ) from error
 
     def counts(self, judged: Written) -> Array:
         return bleu_counts(judged.texts, judged.predictions.references, judged.predictions.tokenizer)
