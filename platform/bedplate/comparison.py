@@ -72,8 +72,12 @@ def _data(ref: Any) -> Any:
 
 
 def _came(job: Mapping[str, Any]) -> dict[str, float | None]:
-    """What it came to; a run that has not ended has no figures yet."""
+    """What it came to, on which rows, as exported runs name it; a run that has not ended has no figures yet."""
     result = job.get("result") or {}
-    metrics = result.get("test_metrics") or result.get("metrics") or {}
+    found = {
+        f"{rows}/{name}": value
+        for rows, metrics in (("validation", result.get("metrics")), ("test", result.get("test_metrics")))
+        for name, value in (metrics or {}).items()
+    }
     beside = {name: result[name] for name in ("steps", "best_step", "seconds", "samples_per_second") if name in result}
-    return {**metrics, **beside}
+    return {**found, **beside}

@@ -23,7 +23,7 @@ def run(id: str, *, rate: float = 1e-3, train: Any = None, metrics: dict[str, fl
 def test_only_settings_that_differ_are_told_as_they_were_resolved() -> None:
     found = compare_runs([run("a", metrics={"accuracy": 0.5}), run("b", rate=1e-4, metrics={"accuracy": 0.75})])
     assert found.settings == {"learning_rate": (1e-3, 1e-4)}
-    assert found.metrics == {"accuracy": (0.5, 0.75), "steps": (10, 10), "seconds": (3.5, 3.5)}
+    assert found.metrics == {"test/accuracy": (0.5, 0.75), "steps": (10, 10), "seconds": (3.5, 3.5)}
     assert found.to_json()["settings"] == {"learning_rate": [1e-3, 1e-4]}
 
 
@@ -31,7 +31,17 @@ def test_data_differs_by_version_or_by_its_bytes_and_a_run_without_an_end_has_no
     upload = {"dataset": None, "filename": "rows.csv", "sha256": "b" * 64}
     found = compare_runs([run("a", metrics={"accuracy": 0.5}), run("b", train=upload)])
     assert found.settings == {"train": ("tickets:1", "rows.csv (bbbbbbbbbbbb)")}
-    assert found.metrics["accuracy"] == (0.5, None)
+    assert found.metrics["test/accuracy"] == (0.5, None)
+
+
+def test_a_figure_on_validation_rows_stands_on_no_line_with_one_on_test_rows() -> None:
+    trial, tested = run("a"), run("b", metrics={"accuracy": 0.75})
+    trial["result"] = {"metrics": {"accuracy": 0.5, "log_loss": 0.9}, "test_metrics": None}
+    tested["result"]["metrics"] = {"accuracy": 0.625}
+    found = compare_runs([trial, tested]).metrics
+    assert found["validation/accuracy"] == (0.5, 0.625)
+    assert found["validation/log_loss"] == (0.9, None)
+    assert found["test/accuracy"] == (None, 0.75)
 
 
 @pytest.mark.parametrize("jobs", [[], [run("a")], [run("a"), run("a")], [run(str(n)) for n in range(13)]])

@@ -199,7 +199,7 @@ def compare(
     url: UrlOption = None,
     format: FormatOption = Format.table,
 ) -> None:
-    """Show of several fine-tunes what each came to, and in which settings they differ."""
+    """Show of several fine-tunes what each came to, on validation and test rows, and in which settings they differ."""
     from bedplate.comparison import compare_runs
 
     ws = connect(home, url)

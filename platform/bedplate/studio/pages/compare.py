@@ -49,7 +49,7 @@ async def _show(visit: Visit, chosen: Sequence[str]) -> None:
     runs = [(await visit.ws.jobs.get(name)) for name in chosen]
     found = compare_runs([run.data for run in runs])
     names = [_name(run.data) for run in runs]
-    with section("What they came to"):
+    with section("What they came to", "validation/… and test/… say on which rows; a dash: it was not measured there."):
         columns = {
             name: {metric: values[at] for metric, values in found.metrics.items()} for at, name in enumerate(names)
         }
