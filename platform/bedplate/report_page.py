@@ -6,11 +6,12 @@ says the same once more, also where the file was saved and is opened from a disk
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bedplate.report_charts import calibration_chart, interval_bar, precision_recall_chart, roc_chart
 from bedplate.report_html import Html, element, facts, figure_text, joined, table, value_text
+from bedplate.report_metrics import Tile, in_order, interval_of, metric_notes, tiles
 from bedplate.report_parts import (
     changed_rows,
     class_table,
@@ -18,10 +19,9 @@ from bedplate.report_parts import (
     latency_text,
     rows_table,
     slice_tables,
+    took_text,
     wrong_rows,
 )
-from bedplate_registry.gates import LESS_IS_BETTER
-from bedplate_registry.leaderboard import MAIN_METRICS
 from bedplate_registry.tasks import TASKS
 
 __all__ = ["REPORT_POLICY", "report_page"]
@@ -31,7 +31,6 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
 SHOWN |= {"multi_label", "notes", "predictions", "predictions_of"}
-TILES = 4
 BINS = ("low", "high", "rows", "confidence", "accuracy")
 STYLE = (
     ":root{color-scheme:light dark;--ground:#f6f5f2;--paper:#fff;--ink:#1d2322;--soft:#566060;--line:#dcdad3;"
@@ -86,7 +85,7 @@ def _head(report: Mapping[str, Any]) -> Iterator[Html]:
     if report.get("kind") == "predictions":
         yield element("p", "Predictions that came as a file, one for each row: no model was run.")
     yield facts(_facts(report))
-    yield _tiles(report)
+    yield element("div", *map(_tile, tiles(report)), class_="tiles")
 
 
 def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -105,11 +104,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "When", report.get("created")
     yield "Evaluation", report.get("id")
     yield "Job", report.get("job")
-    seconds, pace = report.get("seconds"), report.get("samples_per_second")
-    yield (
-        "Took",
-        None if seconds is None else f"{seconds:.4g} s, {pace or 0:.4g} rows per second in batches",
-    )
+    yield "Took", took_text(report)
     yield "One row at a time", latency_text(report.get("latency"))
 
 
@@ -162,24 +157,13 @@ def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) ->
         yield "worst", f"Wrong rows of {other}", shown
 
 
-def _tiles(report: Mapping[str, Any]) -> Html:
-    """The main metrics: those that have an interval, or else the first ones."""
-    metrics, confidence = report.get("metrics") or {}, report.get("confidence") or {}
-    against = (report.get("against") or {}).get("metrics") or {}
-    names = _in_order(report, (name for name in metrics if name in confidence)) or _in_order(report, metrics)
-    tiles = (_tile(name, metrics[name], confidence.get(name), against.get(name)) for name in names[:TILES])
-    return element("div", *tiles, class_="tiles")
-
-
-def _tile(name: str, value: Any, interval: Any, other: Any) -> Html:
-    parts = [name, element("strong", figure_text(value))]
-    if _is_interval(interval) and isinstance(value, int | float):
-        whole = 1.0 if max(value, *interval) <= 1 else 100.0
-        parts += [element("small", f"{figure_text(interval[0])} to {figure_text(interval[1])}")]
-        is_share = max(value, *interval) <= whole and not name.endswith(LESS_IS_BETTER)
-        parts += [interval_bar(value, interval, whole, other)] if is_share else []
-    if other is not None:
-        parts.append(element("small", f"against {figure_text(other)}"))
+def _tile(tile: Tile) -> Html:
+    parts = [tile.metric, element("strong", figure_text(tile.value))]
+    if tile.interval:
+        parts.append(element("small", _range(tile.interval)))
+        parts += [interval_bar(tile.value, tile.interval, tile.whole, tile.other)] if tile.whole else []
+    if tile.other is not None:
+        parts.append(element("small", f"against {figure_text(tile.other)}"))
     return element("div", *parts)
 
 
@@ -193,39 +177,25 @@ def _metrics(report: Mapping[str, Any], other: str) -> Html:
         columns["Difference"] = ({name: one.get("value") for name, one in difference.items()}, apart)
     for name, metrics in (report.get("baselines") or {}).items():
         columns[f"Without a model: {name}"] = (metrics, {})
-    names = _in_order(report, (name for metrics, _ in columns.values() for name in metrics))
+    names = in_order(report, (name for metrics, _ in columns.values() for name in metrics))
     rows = [
         [name, *(_figure(metrics.get(name), ends.get(name)) for metrics, ends in columns.values())] for name in names
     ]
-    notes = [
-        f"That {name} differs by chance alone has a probability of {one['p_value']:.3g}."
-        for name, one in difference.items()
-        if isinstance(one.get("p_value"), int | float)
-    ]
-    notes += [f"{name} was not computed: {why}" for name, why in (report.get("not_computed") or {}).items()]
     shown = table(["Metric", *columns], rows, name="Metrics")
-    return joined([shown, *(element("p", note) for note in notes)])
+    return joined([shown, *(element("p", note) for note in metric_notes(report))])
 
 
-def _in_order(report: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Each once: the main metric first, then as the task lists them."""
-    task = str(report.get("task"))
-    known = [MAIN_METRICS.get(task), *(TASKS[task].metrics if task in TASKS else ())]
-    places = {name: place for place, name in reversed([*enumerate(known)])}
-    return sorted(dict.fromkeys(names), key=lambda name: places.get(name, len(known)))
+def _figure(value: Any, ends: Any) -> Html:
+    interval = interval_of(ends)
+    return element("td", figure_text(value), *([element("small", _range(interval))] if interval else []))
 
 
-def _figure(value: Any, interval: Any) -> Html:
-    ends = f"{figure_text(interval[0])} to {figure_text(interval[1])}" if _is_interval(interval) else ""
-    return element("td", figure_text(value), *([element("small", ends)] if ends else []))
+def _range(interval: tuple[float, float]) -> str:
+    return f"{figure_text(interval[0])} to {figure_text(interval[1])}"
 
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
-
-
-def _is_interval(ends: Any) -> bool:
-    return isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
 
 
 def _section(title: str, part: Html, about: str = "") -> Html:

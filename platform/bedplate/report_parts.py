@@ -16,6 +16,7 @@ __all__ = [
     "latency_text",
     "rows_table",
     "slice_tables",
+    "took_text",
     "wrong_rows",
 ]
 
@@ -29,6 +30,14 @@ LAST = (
 )
 SLICED = {"length": "By length of the input, in characters", "answer": "By whether there is an answer"}
 CHANGES = {"fixed": "Fixed", "broken": "Broken"}
+
+
+def took_text(report: Mapping[str, Any]) -> str | None:
+    """How long it took, and at which pace; None where that is not known."""
+    seconds, pace = report.get("seconds"), report.get("samples_per_second")
+    if seconds is None:
+        return None
+    return f"{_digits(seconds)} s" + (f", {_digits(pace)} rows per second in batches" if pace else "")
 
 
 def latency_text(latency: Any) -> str | None:
@@ -173,6 +182,11 @@ def _figures(one: Mapping[str, Any], names: Sequence[str]) -> list[Html]:
 
 def _range(ends: Sequence[Any]) -> str:
     return " to ".join(figure_text(end) for end in ends)
+
+
+def _digits(value: float) -> str:
+    """Three of them, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _plain(value: Any) -> str:

@@ -123,7 +123,14 @@ def test_a_report_shows_all_that_it_holds() -> None:
     text = outline(classified()).text
     for shown in (
         *("acme/measured:3: Text classification", "acme/other:1", "a" * 64, "0.7500", "0.6800 to 0.8100", "0.3333"),
-        *("0.1000 to 0.4000", "a probability of 0.0123", "60 rows fixed, 1 broken.", "(1 of 60)", "1 to 40", "73"),
+        *(
+            "0.1000 to 0.4000",
+            "a difference this large would come with probability 0.0123.",
+            "60 rows fixed, 1 broken.",
+            "(1 of 60)",
+            "1 to 40",
+            "73",
+        ),
         *("half within 3.25 ms, 95 % within 9.5 ms (of 50 rows)", "Expected calibration error: 0.1500"),
         "3 answers are not at their answer_start.",
         *("Fairness", "F1 of acme/other:1", "Wrong rows, the worst first", "Precision over recall", "0.9000"),

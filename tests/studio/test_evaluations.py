@@ -63,12 +63,31 @@ def test_a_report_shows_both_models_and_where_they_differ(window: Window, report
     text = row.inner_text()
     assert all(figure in text for figure in ("0.7500", "0.6789 to 0.8123", "0.5000", "0.1111 to 0.3777", "0.3333"))
     assert page.get_by_text("AUC_macro was not computed: one class only").is_visible()
-    assert page.get_by_text("a probability of 0.0123").is_visible()
+    assert page.get_by_text("a difference this large would come with probability 0.0123.").is_visible()
     matrix = page.get_by_role("region", name="Confusion matrix")
     assert matrix.get_by_role("row").nth(1).inner_text().split()[-2:] == ["31", "9"]
     assert page.get_by_role("cell", name=HOSTILE).count() >= 2
     assert page.evaluate("window.hit") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_main_metrics_come_first_as_tiles_with_their_intervals_on_narrow_screens_too(
+    house: House, window: Window
+) -> None:
+    metrics = {"AUC_macro": 0.9, "accuracy": 0.75, "f1_score_macro": 0.7, "log_loss": 0.4}
+    ends = {"f1_score_macro": [0.61, 0.79], "accuracy": [0.6789, 0.8123], "log_loss": [0.3, 0.5]}
+    against = {"model": "acme/other:1", "metrics": {"accuracy": 0.5}}
+    report = _report("text-classification", metrics=metrics, confidence=ends, against=against, seconds=0.125)
+    page = window.open(f"/evaluations/{Registry(house.home / 'registry').evaluations.add(report)}")
+    tiles = page.locator(".bp-figures > div")
+    assert tiles.nth(0).inner_text().split("\n") == ["accuracy", "0.7500", "0.6789 to 0.8123", "against 0.5000"]
+    assert [text.split()[0] for text in tiles.all_inner_texts()] == ["accuracy", "log_loss", "f1_score_macro"]
+    assert tiles.get_by_role("img", name="0.7500, between 0.6789 and 0.8123").is_visible()
+    lines = page.get_by_role("region", name="Metrics").get_by_role("rowheader").all_inner_texts()
+    assert lines[0] == "accuracy" and lines[-1] == "AUC_macro"
+    assert page.get_by_text("0.125 s").is_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")  # the frame's own width follows
 
 
 def test_wrong_tags_are_marked_and_many_labels_are_told_by_their_confusions(

@@ -7,7 +7,8 @@ from typing import Any
 
 from nicegui import html
 
-from bedplate.report_parts import latency_text
+from bedplate.report_metrics import in_order, metric_notes, tiles
+from bedplate.report_parts import latency_text, took_text
 from bedplate.studio.frame import page
 from bedplate.studio.parts.confusion import show_confusion
 from bedplate.studio.parts.evaluated_rows import evaluated_rows
@@ -15,13 +16,14 @@ from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import action, section, title
 from bedplate.studio.parts.job_spec import value_text
-from bedplate.studio.parts.job_words import data_text, duration_text
+from bedplate.studio.parts.job_words import data_text
 from bedplate.studio.parts.live import later
 from bedplate.studio.parts.metric_table import metric_table
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.report_depth import show_calibration, show_changed, show_curves, show_slices
 from bedplate.studio.parts.report_rows import class_table, rows_table, show_wrong_rows
 from bedplate.studio.parts.tables import when
+from bedplate.studio.parts.tiles import show_tiles
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
@@ -54,6 +56,7 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
         if report.get("predictions"):
             action("Its predictions", f"{where}/predictions")
         action("As one file", f"{where}/page")
+    show_tiles(tiles(report))
     with html.div().classes("bp-panel"):
         facts(_facts(report))
     with section("Metrics", _about_metrics(report), name="metrics"):
@@ -110,8 +113,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "Digest", data.get("sha256")
     yield "Columns", value_text(data.get("columns") or {})
     yield "When", when(report["created"])
-    if report.get("seconds") is not None:
-        yield "Took", f"{duration_text(report['seconds'])}, {report.get('samples_per_second')} rows per second"
+    yield "Took", took_text(report)
     yield "One row at a time", latency_text(report.get("latency"))
 
 
@@ -131,12 +133,10 @@ def _metrics(report: Mapping[str, Any]) -> None:
         }
     for name, metrics in (report.get("baselines") or {}).items():
         columns[f"Without a model: {name}"] = metrics
-    metric_table(columns, name="Metrics", intervals=intervals)
-    for metric, one in difference.items():
-        if one.get("p_value") is not None:
-            hint(f"That {metric} differs by chance alone has a probability of {one['p_value']:.3g}.")
-    for metric, why in (report.get("not_computed") or {}).items():
-        hint(f"{metric} was not computed: {why}")
+    names = in_order(report, (metric for metrics in columns.values() for metric in metrics))
+    metric_table(columns, name="Metrics", intervals=intervals, names=names)
+    for note in metric_notes(report):
+        hint(note)
 
 
 def _rest(report: Mapping[str, Any]) -> None:

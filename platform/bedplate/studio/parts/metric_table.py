@@ -17,13 +17,14 @@ def metric_table(
     *,
     name: str,
     intervals: Mapping[str, Mapping[str, Sequence[float] | None]] | None = None,
+    names: Sequence[str] = (),
     of: str = "Metric",
 ) -> None:
     """`columns`: title -> metrics. `intervals`: title -> metric -> [low, high], set in small letters beside it.
 
-    `of` says what the lines are.
+    `names` are the lines in their order, `of` says what they are.
     """
-    names = dict.fromkeys(metric for metrics in columns.values() for metric in metrics)
+    names = names or [*dict.fromkeys(metric for metrics in columns.values() for metric in metrics)]
     with (
         html.div(tabindex="0", role="region", **{"aria-label": name}).classes("bp-scroll"),
         html.table().classes("bp-plain"),

@@ -1,0 +1,70 @@
+"""The metrics of a report as people read them: which come first, how sure they are, what a difference means.
+
+The HTML page, Studio and the command line take it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bedplate_registry.gates import LESS_IS_BETTER
+from bedplate_registry.leaderboard import MAIN_METRICS
+from bedplate_registry.tasks import TASKS
+
+__all__ = ["Tile", "in_order", "interval_of", "metric_notes", "tiles"]
+
+MOST_TILES = 4
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One main metric of a report."""
+
+    metric: str
+    value: Any
+    interval: tuple[float, float] | None
+    other: Any  # the figure of the model that it was held against
+
+    @property
+    def whole(self) -> float | None:
+        """The end of the scale from 0 on which its interval can be drawn; None where there is none."""
+        if self.interval is None or not isinstance(self.value, int | float):
+            return None
+        most = max(self.value, *self.interval)
+        return None if most > 100 or self.metric.endswith(LESS_IS_BETTER) else 1.0 if most <= 1 else 100.0
+
+
+def tiles(report: Mapping[str, Any]) -> list[Tile]:
+    """The main metrics: those that have an interval, or else the first ones."""
+    metrics, confidence = report.get("metrics") or {}, report.get("confidence") or {}
+    against = (report.get("against") or {}).get("metrics") or {}
+    names = in_order(report, (name for name in metrics if name in confidence)) or in_order(report, metrics)
+    return [
+        Tile(name, metrics[name], interval_of(confidence.get(name)), against.get(name)) for name in names[:MOST_TILES]
+    ]
+
+
+def in_order(report: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Each once: the main metric first, then as the task lists them."""
+    task = str(report.get("task"))
+    known = [MAIN_METRICS.get(task), *(TASKS[task].metrics if task in TASKS else ())]
+    places = {name: place for place, name in reversed([*enumerate(known)])}
+    return sorted(dict.fromkeys(names), key=lambda name: places.get(name, len(known)))
+
+
+def interval_of(ends: Any) -> tuple[float, float] | None:
+    """[low, high] as a report has it; None for anything else."""
+    is_one = isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
+    return (ends[0], ends[1]) if is_one else None
+
+
+def metric_notes(report: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each difference that was tested, and for each metric that was not computed."""
+    for name, one in (report.get("difference") or {}).items():
+        if isinstance(one.get("p_value"), int | float):
+            chance = f"a difference this large would come with probability {one['p_value']:.3g}"
+            yield f"{name}: if both were equally good, {chance}."
+    for name, why in (report.get("not_computed") or {}).items():
+        yield f"{name} was not computed: {why}"
