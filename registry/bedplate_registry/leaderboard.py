@@ -2,7 +2,7 @@
 
 A board is of one task and one file, by its digest: the same bytes under another name are the same data. What was read
 by other columns, or was a part that a fine-tune split off, is on a board of its own. Both sides of a report count, the
-model and what it was held against; of each model the newest figures.
+model and what it was held against; of each model the newest report that has the metric.
 """
 
 from __future__ import annotations
@@ -82,19 +82,19 @@ class Side:
         return _number(self.metrics.get(metric))
 
     def interval(self, metric: str) -> list[float] | None:
-        """[low, high] with 95 % confidence, where the report has it."""
-        ends = self.confidence.get(metric)
+        """[low, high] with 95 % confidence, where the report has it and the figure that it is of."""
+        ends = self.confidence.get(metric) if self.figure(metric) is not None else None
         low, high = map(_number, ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
         return None if low is None or high is None else [low, high]
 
 
 @dataclass(frozen=True)
 class Board:
-    """The newest figures of each model on the same rows."""
+    """All that was measured on the same rows."""
 
     about: Rows  # as the newest report has them
     names: frozenset[str]  # all that name the data: datasets of these bytes, their digest
-    sides: tuple[Side, ...]  # the newest first
+    sides: tuple[Side, ...]  # of all reports, the newest first
 
     @property
     def id(self) -> str:
@@ -105,6 +105,13 @@ class Board:
         """What it is sorted by, unless one asks for another."""
         return MAIN_METRICS[self.about.task]
 
+    def newest(self, metric: str) -> list[Side]:
+        """One for each model: its newest report that has the metric, or its newest one."""
+        found: dict[str, Side] = {}
+        for side in sorted(self.sides, key=lambda side: side.figure(metric) is None):  # a report may have few metrics
+            found.setdefault(side.model, side)
+        return [*found.values()]
+
     def to_json(self) -> dict[str, Any]:
         """All but the standings."""
         return {
@@ -112,7 +119,7 @@ class Board:
             "data": self.about.data,
             **asdict(self.about),
             "metric": self.metric,
-            "models": len(self.sides),
+            "models": len({side.model for side in self.sides}),
             "created": self.sides[0].created,
         }
 
@@ -173,7 +180,7 @@ def standings(board: Board, metric: str | None = None) -> list[Standing]:
     if metric not in known:
         hint = nearest(metric[:80], known)
         raise Refused(f"{board.about.task} has no metric {metric[:80]!r}.", hint=hint, code="unknown-metric")
-    ranked = sorted(board.sides, key=lambda side: _order(side, metric))
+    ranked = sorted(board.newest(metric), key=lambda side: _order(side, metric))
     best, found = ranked[0].interval(metric), list[Standing]()
     for place, side in enumerate(ranked, 1):
         value, interval = side.figure(metric), side.interval(metric)
@@ -215,12 +222,8 @@ def _side(report: Mapping[str, Any], side: Mapping[str, Any]) -> Side:
 
 
 def _board(reports: Sequence[tuple[Rows, tuple[Side, ...]]]) -> Board:
-    newest: dict[str, Side] = {}
-    for _, sides in reports:
-        for side in sides:
-            newest.setdefault(side.model, side)
     names = {name for about, _ in reports for name in (about.dataset, about.sha256) if name}
-    return Board(reports[0][0], frozenset(names), tuple(newest.values()))
+    return Board(reports[0][0], frozenset(names), tuple(side for _, sides in reports for side in sides))
 
 
 def _order(side: Side, metric: str) -> tuple[bool, float, str]:

@@ -39,6 +39,20 @@ def test_the_best_is_first_and_of_each_version_the_newest_report_counts(registry
     assert (third.rank, third.value, third.side.evaluation) == (3, 0.7, newest)
 
 
+def test_a_newest_report_with_fewer_metrics_takes_no_model_from_its_place(registry: Registry) -> None:
+    whole = add(registry, "acme/a:1", 0.95)
+    few = add(registry, "acme/a:1", None, metrics={"log_loss": 0.3}, confidence={"accuracy": [0.9, 1.0]})
+    add(registry, "acme/b:1", 0.94)
+    add(registry, "acme/none:1", None, metrics={"log_loss": 0.2}, confidence={"accuracy": [0.9, 1.0]})
+    board = find_board(registry.evaluations, TASK, "tickets:1")
+    first, second, last = standings(board)
+    assert (first.side.evaluation, first.value, first.interval) == (whole, 0.95, [pytest.approx(0.9), 1.0])
+    assert (second.side.model, second.ties_best) == ("acme/b:1", True)
+    assert (last.rank, last.value, last.interval, last.ties_best) == (None, None, None, False)
+    assert {each.side.evaluation for each in standings(board, "log_loss")} > {few}
+    assert board.to_json()["models"] == 3
+
+
 def test_models_whose_interval_overlaps_that_of_the_first_tie_with_it(registry: Registry) -> None:
     for model, accuracy in (("acme/best:1", 0.9), ("acme/near:1", 0.81), ("acme/far:1", 0.79)):
         add(registry, model, accuracy)
