@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from bedplate_registry.errors import NotFound, Refused, Unavailable
 from bedplate_registry.image_folders import SPLITS
 from bedplate_registry.names import dataset_name, plain_name
 
-__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "name_of_folder", "writable"]
+__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "name_of_folder", "sha256_of", "writable"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -88,3 +89,9 @@ def writable(output: str | Path) -> Path:
     if target.is_dir():
         raise Refused(f"{str(target)!r} is a folder.", hint="Give the name of a file for the output.")
     return target
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file of the caller's."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

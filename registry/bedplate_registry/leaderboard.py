@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from .datasets import Datasets
 from .errors import BedplateError, NotFound, Refused, nearest
 from .evaluations import Evaluations
 from .gates import LESS_IS_BETTER
@@ -101,6 +102,11 @@ class Board:
         return self.about.board
 
     @property
+    def called(self) -> frozenset[str]:
+        """What people call the data: its datasets, or its digest where it is in none."""
+        return self.names - {str(self.about.sha256)} or self.names
+
+    @property
     def metric(self) -> str:
         """What it is sorted by, unless one asks for another."""
         return MAIN_METRICS[self.about.task]
@@ -154,17 +160,18 @@ def boards(evaluations: Evaluations, task: str | None = None) -> list[Board]:
     return [_board(reports) for reports in found.values()]
 
 
-def find_board(evaluations: Evaluations, task: str, data: str) -> Board:
-    """The board of some data: `name:version`, a digest, or the id of a board.
+def find_board(evaluations: Evaluations, task: str, data: str, datasets: Datasets | None = None) -> Board:
+    """The board of some data: `name:version`, a digest, or the id of a board; with `datasets` also a name alone.
 
     That of the whole file comes before those of parts that were split off. Raises NotFound; Refused, which names their
     ids, where several are left.
     """
     of_task = boards(evaluations, task)
-    found = [board for board in of_task if data == board.id] or [board for board in of_task if data in board.names]
+    names = _known_as(datasets, data)
+    found = [board for board in of_task if data == board.id] or [board for board in of_task if names & board.names]
     found = [board for board in found if board.about.split is None] or found
     if not found:
-        known = ", ".join(dict.fromkeys(board.about.data for board in of_task)) or "nothing yet"
+        known = ", ".join(sorted({name for board in of_task for name in board.called})) or "nothing yet"
         hint = f"It was on: {known}. Measure with: bedplate evaluate REF --task {task} --data DATA"
         raise NotFound(f"No model was measured for {task} on {data[:80]!r}.", hint=hint, code="no-leaderboard")
     if len(found) > 1:
@@ -172,6 +179,15 @@ def find_board(evaluations: Evaluations, task: str, data: str) -> Board:
         hint = "Give the id of one of them as the data."
         raise Refused(f"{data[:80]!r} has several leaderboards: {each}.", hint=hint, code="several-leaderboards")
     return found[0]
+
+
+def _known_as(datasets: Datasets | None, data: str) -> set[str]:
+    """What else names it, by the datasets there are: a name alone means the newest version, as it does anywhere."""
+    try:
+        found = datasets.get(data) if datasets is not None else None
+    except BedplateError:  # an id, a digest, or a dataset that is gone: what was measured on it stands all the same
+        found = None
+    return {data} if found is None else {data, found.ref, found.sha256}
 
 
 def standings(board: Board, metric: str | None = None) -> list[Standing]:

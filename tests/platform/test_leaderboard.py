@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,3 +165,15 @@ def test_the_command_shows_the_boards_and_then_the_models_of_one(server: Workspa
 def test_a_board_without_its_task_is_wrong_use(server: Workspace) -> None:
     for arguments in (("--data", "tickets:1"), ("--task", TASK, "--metric", "accuracy")):
         assert isinstance(command(server, *arguments).exception, WrongUse)
+
+
+def test_a_file_of_ones_own_is_data_by_its_bytes(server: Workspace, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,intent\nhello,greet\n")
+    sha256 = hashlib.sha256(rows.read_bytes()).hexdigest()
+    add(server, "acme/own:1", 0.5, {"dataset": None, "sha256": sha256, "rows": 1})
+    with bedplate.connect(home=server.home.path) as ws:
+        [first] = ws.evaluations.leaderboard(TASK, rows)
+        assert first["model"] == "acme/own:1"
+    shown = command(server, "--task", TASK, "--data", str(rows))
+    assert shown.stdout.splitlines()[1].split()[1] == "acme/own:1"

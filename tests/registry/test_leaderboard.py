@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bedplate_registry.errors import NotFound, Refused
 from bedplate_registry.leaderboard import MAIN_METRICS, boards, find_board, origin_of, standings
+from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
 from bedplate_registry.tasks import TASKS
 
@@ -104,6 +106,21 @@ def test_only_the_same_rows_read_in_the_same_way_are_compared(registry: Registry
     assert len(boards(registry.evaluations, "token-classification")) == 1
 
 
+def test_a_dataset_without_a_version_is_its_newest_one_and_one_of_the_same_bytes_is_known_too(
+    registry: Registry, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,intent\nhello,greet\n")
+    version = registry.datasets.add(Name.parse("tickets"), rows, "rows.csv")
+    registry.datasets.add(Name.parse("same-bytes"), rows, "rows.csv")
+    add(registry, "acme/a:1", 0.9, data={"dataset": version.ref, "sha256": version.sha256})
+    for data in ("tickets", "tickets:1", "same-bytes", version.sha256):
+        found = find_board(registry.evaluations, TASK, data, registry.datasets)
+        assert found.about.dataset == "tickets:1"
+    with pytest.raises(NotFound, match="'ticket'"):
+        find_board(registry.evaluations, TASK, "ticket", registry.datasets)
+
+
 def test_data_with_several_boards_is_refused_with_their_ids_and_each_id_leads_to_its_board(registry: Registry) -> None:
     add(registry, "acme/a:1", 0.9)
     add(registry, "acme/topics:1", 0.8, data={"columns": {**COLUMNS, "label": "topic"}})
@@ -122,6 +139,11 @@ def test_what_nobody_measured_on_is_not_found_and_the_error_names_what_was(regis
     with pytest.raises(NotFound) as caught:
         find_board(registry.evaluations, TASK, "no-such:1")
     assert "tickets:1" in caught.value.hint
+    add(registry, "acme/a:1", 0.9, data={"dataset": "again:4"})
+    add(registry, "acme/a:1", 0.9, data={"dataset": None, "sha256": OTHER})
+    with pytest.raises(NotFound) as caught:
+        find_board(registry.evaluations, TASK, "no-such:1")
+    assert f"It was on: again:4, {OTHER}, tickets:1." in caught.value.hint
     with pytest.raises(Refused, match="text-clasification"):
         find_board(registry.evaluations, "text-clasification", "tickets:1")
     with pytest.raises(Refused, match="acuracy") as refused:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bedplate.aio.seam import Client, chunks, client_for, close, leave, read, send, sleep, to_thread
+from bedplate.caller import sha256_of
 from bedplate.targets import Target
 from bedplate.text_streams import Event, EventFeed
 from bedplate.wire import (
@@ -164,7 +164,7 @@ class Connection:
     async def upload(self, path: Path) -> str:
         """Send a file once: bytes that are there already are not sent again. Returns their SHA-256."""
         with local_file(path, "read"):
-            digest = await to_thread(_sha256, path)
+            digest = await to_thread(sha256_of, path)
             place = url_path("uploads", digest)
             found = await self._send("HEAD", place, again=True)
             if found.status_code in (404, 503):  # that of a HEAD does not say why; that of a PUT does
@@ -316,8 +316,3 @@ async def _bytes_of(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while chunk := await to_thread(file.read, CHUNK_BYTES):
             yield chunk
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedplate.aio.seam import to_thread
-from bedplate.caller import writable
+from bedplate.caller import sha256_of, writable
 from bedplate.records import Record, seconds_of
 from bedplate.tables import Table, facts_html
 from bedplate.wire import url_path
@@ -112,16 +112,19 @@ class Evaluations:
         return Report(self._ws, found)
 
     async def leaderboard(
-        self, task: str | None = None, data: str | None = None, *, metric: str | None = None
+        self, task: str | None = None, data: str | Path | None = None, *, metric: str | None = None
     ) -> Table[dict[str, Any]]:
         """The models that were measured for a task on some data, the best first by its main metric or by another one.
 
-        `data` is a dataset (`name:version`), the SHA-256 of a file, or the `id` of a board. Without it: the boards
-        there are, each with its `best`. A model that `ties_best` has an interval that overlaps the best one's. Raises
+        `data` is a dataset, a file, the SHA-256 of one, or the `id` of a board. Without it: the boards there are, each
+        with its `best`. A model that `ties_best` has an interval that overlaps the best one's. Raises
         NotFound where nothing was measured; Refused, which names their ids, where the data has several boards.
         """
         if data is None:
             return Table(await self._ws.connection.items(url_path("leaderboards"), task=task))
         if task is None:
-            raise Refused(f"A leaderboard of {data!r} is one of a task.", hint="Give the task too.", code="needs-task")
-        return Table(await self._ws.connection.items(url_path("leaderboards", task), data=data, metric=metric))
+            raise Refused(
+                f"A leaderboard of {str(data)!r} is one of a task.", hint="Give the task too.", code="needs-task"
+            )
+        name = await to_thread(sha256_of, Path(data)) if Path(data).is_file() else str(data)
+        return Table(await self._ws.connection.items(url_path("leaderboards", task), data=name, metric=metric))

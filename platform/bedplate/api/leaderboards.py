@@ -22,7 +22,7 @@ DataName = Annotated[
     str,
     Query(
         max_length=300,
-        description="A dataset as name:version, the SHA-256 of an uploaded file, or the id of a leaderboard.",
+        description="A dataset, the SHA-256 of an uploaded file, or the id of a leaderboard.",
         examples=["tickets:1"],
     ),
 ]
@@ -137,7 +137,7 @@ def show_leaderboard(
     after: After = None,
 ) -> Response:
     """Show the models that were measured on some data, the best first."""
-    board = find_board(workspace.registry.evaluations, task, data)
+    board = find_board(workspace.registry.evaluations, task, data, workspace.registry.datasets)
     page, following = page_of(standings(board, metric), lambda each: f"{each.place:07}", limit, after)
     items = [_standing(workspace, each) for each in page]
     about = {**_summary(workspace, board, metric), "items": items, "next": following}

@@ -28,7 +28,7 @@ MODELS = ("rank", "model", "value", "interval", "ties best", "base", "created", 
 def leaderboard(
     task: TaskOption = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="A dataset as name:version, a SHA-256, or the id of a board.")
+        str | None, typer.Option("--data", help="A dataset, a file, a SHA-256, or the id of a board.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Sort by this one instead of the task's main metric.")] = None,
     home: HomeOption = None,

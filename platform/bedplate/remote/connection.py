@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from bedplate.caller import sha256_of
 from bedplate.remote.seam import Client, chunks, client_for, close, leave, read, send, sleep, to_thread
 from bedplate.targets import Target
 from bedplate.text_streams import Event, EventFeed
@@ -163,7 +163,7 @@ class Connection:
     def upload(self, path: Path) -> str:
         """Send a file once: bytes that are there already are not sent again. Returns their SHA-256."""
         with local_file(path, "read"):
-            digest = to_thread(_sha256, path)
+            digest = to_thread(sha256_of, path)
             place = url_path("uploads", digest)
             found = self._send("HEAD", place, again=True)
             if found.status_code in (404, 503):  # that of a HEAD does not say why; that of a PUT does
@@ -315,8 +315,3 @@ def _bytes_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := to_thread(file.read, CHUNK_BYTES):
             yield chunk
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
