@@ -11,8 +11,9 @@ from bedplate_registry.errors import NotFound, Refused, Unavailable
 from bedplate_registry.image_folders import SPLITS
 from bedplate_registry.names import dataset_name, plain_name
 
-__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "name_of_folder", "sha256_of", "writable"]
+__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "name_of_folder", "parquet_target", "sha256_of", "writable"]
 
+OTHER_FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx", ".html")  # than Parquet
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -88,6 +89,18 @@ def writable(output: str | Path) -> Path:
         raise NotFound(f"There is no folder {str(target.absolute().parent)!r} for the output.", hint="Make it first.")
     if target.is_dir():
         raise Refused(f"{str(target)!r} is a folder.", hint="Give the name of a file for the output.")
+    return target
+
+
+def parquet_target(output: str | Path) -> Path:
+    """As `writable`, for a file that will be Parquet. Raises Refused where its name says another format."""
+    target = writable(output)
+    if target.suffix.lower() in OTHER_FORMATS:
+        name = target.with_suffix(".parquet").name
+        raise Refused(
+            f"{str(output)!r} ends with {target.suffix!r}, and what is written there is Parquet.",
+            hint=f"Name it {name}; for another format open that, as pandas.read_parquet({name!r}) does.",
+        )
     return target
 
 

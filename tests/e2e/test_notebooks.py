@@ -110,3 +110,4 @@ def test_models_are_evaluated_as_they_come_in_a_notebook_and_on_the_command_line
     assert "asked/pictures/ is the dataset pictures:1 now." in done.stderr, "the notebook's own, as it is the same"
     assert "always France (predictions)" in done.stdout
     assert (tmp_path / "guessed.parquet").stat().st_size > 0
+    assert (tmp_path / "guessed.html").read_text().startswith("<!doctype html>")

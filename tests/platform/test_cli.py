@@ -31,7 +31,18 @@ def home() -> Iterator[Path]:
 
 def test_help_answers_for_every_command(home: Path) -> None:
     listed = run_cli("--help", home=home).stdout
-    for command in ("demo", "serve", "doctor", "import", "models", "datasets", "finetune", "evaluate", "deploy"):
+    for command in (
+        "demo",
+        "serve",
+        "doctor",
+        "import",
+        "models",
+        "datasets",
+        "finetune",
+        "evaluate",
+        "evaluations",
+        "deploy",
+    ):
         assert command in listed
         assert "Usage: bedplate" in run_cli(command, "--help", home=home).stdout
 

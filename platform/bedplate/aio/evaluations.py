@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedplate.aio.seam import to_thread
-from bedplate.caller import sha256_of, writable
+from bedplate.caller import parquet_target, sha256_of, writable
 from bedplate.records import Record, seconds_of
 from bedplate.tables import Table, facts_html
 from bedplate.wire import url_path
@@ -59,7 +59,7 @@ class Report(Record):
 
     async def predictions(self, path: str | Path) -> Path:
         """Write what the model said of each row to a Parquet file. Raises NotFound where that was not kept."""
-        target = await to_thread(writable, path)
+        target = await to_thread(parquet_target, path)
         await self._ws.connection.download(url_path("evaluations", self.id, "predictions"), target)
         return target
 

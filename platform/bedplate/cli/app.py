@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from bedplate.cli import audit, datasets, endpoints, jobs, keys, models, users
+from bedplate.cli import audit, datasets, endpoints, evaluations, jobs, keys, models, users
 from bedplate.cli.backup import backup, restore
 from bedplate.cli.batch import batch
 from bedplate.cli.catalog import catalog
@@ -51,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (models, datasets, endpoints, jobs, users, keys, audit):
+for group in (models, datasets, evaluations, endpoints, jobs, users, keys, audit):
     app.add_typer(group.app)
 models.app.command()(gc)
 jobs.app.command()(export)

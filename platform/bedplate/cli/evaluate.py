@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bedplate.caller import writable
 from bedplate.cli.config import EVALUATE, merged, read_config
 from bedplate.cli.output import (
     ConfigOption,
@@ -27,10 +25,9 @@ from bedplate.cli.output import (
     pairs,
     parse_needs,
     parse_values,
-    say,
-    show,
     take_data,
 )
+from bedplate.cli.report import PageOption, PredictionsOption, check_files, show_report, write_files
 
 __all__ = ["evaluate"]
 
@@ -49,9 +46,8 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="What those predictions are called.")] = None,
     against: Annotated[str | None, typer.Option(help="Another model, on the same rows.")] = None,
     train: Annotated[str | None, typer.Option(help="Training data: needed for a base, gives baselines.")] = None,
-    predictions: Annotated[
-        Path | None, typer.Option(help="A file for what the model says of each row, as Parquet.")
-    ] = None,
+    predictions: PredictionsOption = None,
+    page: PageOption = None,
     map: MapOption = None,
     config: ConfigOption = None,
     set: SetOption = None,
@@ -64,8 +60,12 @@ def evaluate(
     format: FormatOption = Format.table,
 ) -> None:
     """Evaluate a model, or a file of predictions; a base by a probe (frozen features and a logistic regression)."""
-    if predictions is not None:
-        _check_target(predictions, detach=detach)
+    if detach and (page or predictions):
+        raise WrongUse(
+            "--page and --predictions wait for the end of the evaluation, and --detach does not.",
+            hint="Leave it out; or later: bedplate evaluations show ID --page FILE --predictions FILE",
+        )
+    check_files(page, predictions)
     flags: dict[str, Any] = {"task": task, "data": data, "train": train, "against": against, "name": name}
     flags |= {"predictions": from_predictions, "device": device, "priority": priority, "needs": parse_needs(need)}
     flags |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
@@ -79,38 +79,6 @@ def evaluate(
     job = ws.evaluate(model, **request)
     follow(job, detach=detach, format=format)
     if not detach:
-        found = job.report
-        if predictions is not None:
-            say(f"What it says of each row: {found.predictions(predictions)}")
-        report = found.data
-        show(report if format is Format.json else _figures(report), format, columns=("metric", *_sides(report)))
-
-
-def _check_target(predictions: Path, *, detach: bool) -> None:
-    """Before anything runs. Raises WrongUse, and what `writable` does."""
-    if detach:
-        raise WrongUse(
-            "--predictions waits for the end of the evaluation, and --detach does not.",
-            hint="Leave one of them out; later, in Python: ws.evaluations.get(ID).predictions(FILE).",
-        )
-    writable(predictions)
-
-
-def _sides(report: dict[str, Any]) -> list[str]:
-    baselines = list(report.get("baselines") or {})
-    return [report["kind"], *(["against"] if report.get("against") else []), *baselines]
-
-
-def _figures(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """One line a metric, one column for the model, the other one and each baseline."""
-    against = (report.get("against") or {}).get("metrics", {})
-    baselines = report.get("baselines") or {}
-    return [
-        {
-            "metric": name,
-            report["kind"]: value,
-            "against": against.get(name),
-            **{side: values.get(name) for side, values in baselines.items()},
-        }
-        for name, value in report["metrics"].items()
-    ]
+        report = job.report
+        write_files(report, page, predictions)
+        show_report(report.data, format)

@@ -18,6 +18,7 @@ from bedplate.cli.output import (
     say,
     show,
 )
+from bedplate.cli.report import interval_text
 
 __all__ = ["leaderboard"]
 
@@ -69,11 +70,10 @@ def _part(board: Mapping[str, Any]) -> str | None:
 
 
 def _model(row: Mapping[str, Any]) -> dict[str, Any]:
-    interval = row["interval"]
     return {
         **row,
         "model": f"{row['model']} (a probe)" if row["kind"] == "probe" else row["model"],
-        "interval": f"{interval[0]:.4g} to {interval[1]:.4g}" if interval else None,
+        "interval": interval_text(row["interval"]),
         "ties best": "yes" if row["ties_best"] else None,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bedplate.caller import sha256_of, writable
+from bedplate.caller import parquet_target, sha256_of, writable
 from bedplate.records import Record, seconds_of
 from bedplate.remote.seam import to_thread
 from bedplate.tables import Table, facts_html
@@ -58,7 +58,7 @@ class Report(Record):
 
     def predictions(self, path: str | Path) -> Path:
         """Write what the model said of each row to a Parquet file. Raises NotFound where that was not kept."""
-        target = to_thread(writable, path)
+        target = to_thread(parquet_target, path)
         self._ws.connection.download(url_path("evaluations", self.id, "predictions"), target)
         return target
 
