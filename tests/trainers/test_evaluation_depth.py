@@ -184,6 +184,14 @@ def test_a_model_that_is_much_better_differs_and_one_that_is_the_same_does_not()
     assert class_report.difference(bad, bad, settings)["f1_score_macro"]["p_value"] == 1.0
 
 
+def test_without_draws_a_difference_has_a_value_and_a_chance_and_no_interval() -> None:
+    right = ["money", "access", "parcel"] * 40
+    good, bad = judged(right, right), judged(["money"] * 120, right)
+    apart = class_report.difference(good, bad, EvaluateSettings(confidence_draws=0))
+    assert all(set(one) == {"value", "p_value"} for one in apart.values())
+    assert apart["accuracy"]["value"] == pytest.approx(2 / 3) and apart["accuracy"]["p_value"] < 1e-12
+
+
 def noisy(targets: Any, share: float, generator: Any) -> Any:
     """Labels that are right with this chance and else one of the two others."""
     wrong = (targets + generator.integers(1, 3, size=len(targets))) % 3

@@ -45,19 +45,20 @@ class Counted:
     ) -> dict[str, dict[str, float]]:
         """self - other on the same rows by metric: `value`, the interval `low` to `high`, and a two-sided `p_value`.
 
+        Without draws there are no `low` and `high`.
         `right` has of metrics that a row has or has not, [rows] of each model: they get McNemar's exact test. All
         others get approximate randomization, whatever `draws` is.
         """
         both = np.concatenate([self.counts, other.counts], axis=1)
         values = self._apart(_total(both))
-        spread = self._apart(draw(both, max(draws, 1), seed))
+        spread = self._apart(draw(both, draws, seed)) if draws else {}
         chance = self._chance(other, values, seed)
         chance |= {name: _mcnemar(*pair) for name, pair in (right or {}).items()}
-        found = {}
-        for name, value in values.items():
-            low, high = interval(spread[name])
-            found[name] = {"value": float(value[0]), "low": low, "high": high, "p_value": chance[name]}
-        return found
+        ends = {name: dict(zip(("low", "high"), interval(drawn), strict=True)) for name, drawn in spread.items()}
+        return {
+            name: {"value": float(value[0]), **ends.get(name, {}), "p_value": chance[name]}
+            for name, value in values.items()
+        }
 
     def _apart(self, sums: Array) -> dict[str, Array]:
         """The figures of the first half of the columns less those of the second."""

@@ -148,7 +148,7 @@ def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[
     """How far `mine` is from `other` on the same rows, with intervals."""
     names = tuple(dict.fromkeys((*mine.labels.names, *other.labels.names)))
     first, second = (judged.over(names).counts for judged in (mine, other))
-    return compare(first, second, max(settings.confidence_draws, 1), settings.seed)
+    return compare(first, second, settings.confidence_draws, settings.seed)
 
 
 def _metrics(predictions: Predictions, wanted: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
