@@ -19,7 +19,7 @@ from bedplate_registry.progress import SILENT
 from bedplate_serving.testing import tiny_question_answerer, tiny_text_classifier
 from bedplate_trainers.calibration import calibration
 from bedplate_trainers.changes import changes
-from bedplate_trainers.confidence import Counted, of_labels, row_counts
+from bedplate_trainers.confidence import Counted
 from bedplate_trainers.curves import curves
 from bedplate_trainers.data import Example, Examples
 from bedplate_trainers.evaluation import EvaluateRequest, examine
@@ -27,6 +27,7 @@ from bedplate_trainers.examiners import Setup, class_report, get_examiner, tag_r
 from bedplate_trainers.examiners.class_report import Judged
 from bedplate_trainers.examiners.writing import Written
 from bedplate_trainers.finetune import DataFile, finetune
+from bedplate_trainers.label_counts import count_labels
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.row_predictions import RowFile
@@ -169,7 +170,7 @@ def test_randomization_finds_the_share_of_all_exchanges() -> None:
     signs = np.array([*product((1, -1), repeat=9)])
     exact = np.mean(np.abs((signs * (mine - other)[:, 0]).mean(axis=1)) >= abs(gap) - 1e-12)
     figures = lambda sums: {"mean": sums[:, 0] / 9}  # noqa: E731
-    found = Counted(mine, figures).difference(Counted(other, figures), 200, 0)["mean"]
+    found = Counted.of(mine, figures).difference(Counted.of(other, figures), 200, 0)["mean"]
     assert found["value"] == pytest.approx(gap)
     assert found["p_value"] == pytest.approx(exact, abs=0.04)
 
@@ -188,8 +189,36 @@ def test_without_draws_a_difference_has_a_value_and_a_chance_and_no_interval() -
     right = ["money", "access", "parcel"] * 40
     good, bad = judged(right, right), judged(["money"] * 120, right)
     apart = class_report.difference(good, bad, EvaluateSettings(confidence_draws=0))
-    assert all(set(one) == {"value", "p_value"} for one in apart.values())
+    assert all({"value"} <= set(one) <= {"value", "p_value"} for one in apart.values())
     assert apart["accuracy"]["value"] == pytest.approx(2 / 3) and apart["accuracy"]["p_value"] < 1e-12
+
+
+def test_every_metric_of_both_models_has_a_difference_and_those_asked_for_alone_where_some_are() -> None:
+    right = ["money", "access", "parcel"] * 40
+    good, bad = judged(right, right), judged(["money"] * 120, right)
+    whole = class_report.make_report(good, EvaluateSettings(confidence_draws=50))
+    apart = class_report.difference(good, bad, EvaluateSettings(confidence_draws=50))
+    assert set(apart) == set(whole["metrics"])
+    assert set(apart["AUC_macro"]) == {"value"}  # which no sums over rows have
+    averages = {
+        f"{name}_score_{how}" for name in ("f1", "precision", "recall") for how in ("macro", "micro", "weighted")
+    }
+    sure = {"accuracy", "balanced_accuracy", *averages}
+    assert (
+        set(whole["confidence"]) == {name for name, one in apart.items() if "low" in one and "p_value" in one} == sure
+    )
+    settings = EvaluateSettings(metrics=("AUC_macro", "recall_score_weighted"), confidence_draws=50)
+    assert list(class_report.make_report(good, settings)["confidence"]) == ["recall_score_weighted"]
+    assert set(class_report.difference(good, bad, settings)) == {"AUC_macro", "recall_score_weighted"}
+
+
+def test_what_rows_are_made_of_is_counted_once_and_parts_take_of_it() -> None:
+    rows = written(["one two", "six", "one"] * 20, ["one two", "one two", "one two"] * 20)
+    assert rows.counted is rows.counted
+    places = np.arange(0, 60, 3)
+    part, alone = rows.counted.part(places), written(["one two"] * 20, ["one two"] * 20)
+    assert part.values == alone.counted.values == dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), 1.0)
+    assert part.intervals(50, 0) == alone.counted.intervals(50, 0)
 
 
 def noisy(targets: Any, share: float, generator: Any) -> Any:
@@ -203,13 +232,12 @@ def test_two_models_that_are_equally_good_are_told_apart_in_one_of_twenty_cases(
     found = dict.fromkeys(("accuracy", "f1_score_macro", "score"), 0)
     for seed in range(pairs):
         targets = generator.choice(3, 100, p=(0.5, 0.3, 0.2))
-        mine, other = (of_labels(row_counts(targets, noisy(targets, 0.7, generator), 3)) for _ in range(2))
-        right = {"accuracy": (mine.counts[:, 0] > 0, other.counts[:, 0] > 0)}
-        values = mine.difference(other, 1, seed, right)
+        mine, other = (count_labels(targets, noisy(targets, 0.7, generator), 3) for _ in range(2))
+        values = mine.difference(other, 0, seed)
         first, second = (
-            Counted(generator.beta(2, 1, (100, 1)), lambda sums: {"score": sums[:, 0] / 100}) for _ in range(2)
+            Counted.of(generator.beta(2, 1, (100, 1)), lambda sums: {"score": sums[:, 0] / 100}) for _ in range(2)
         )
-        values |= first.difference(second, 1, seed)
+        values |= first.difference(second, 0, seed)
         for name in found:
             found[name] += values[name]["p_value"] < 0.05
     rates = {name: count / pairs for name, count in found.items()}
@@ -227,13 +255,28 @@ def test_a_95_percent_interval_has_the_true_value_in_about_95_of_100_cases(capsy
     inside = dict.fromkeys(truth, 0)
     for seed in range(sets):
         targets = generator.choice(3, 250, p=(0.5, 0.3, 0.2))
-        ends = of_labels(row_counts(targets, noisy(targets, 0.75, generator), 3)).intervals(1000, seed)
+        ends = count_labels(targets, noisy(targets, 0.75, generator), 3).intervals(1000, seed)
         for name, value in truth.items():
             inside[name] += ends[name][0] <= value <= ends[name][1]
     rates = {name: count / sets for name, count in inside.items()}
     with capsys.disabled():
         print(f"\ncoverage of the 95 % interval over {sets} sets: {rates}")
     assert all(0.93 <= rate <= 0.97 for rate in rates.values())
+
+
+@pytest.mark.parametrize(("rows", "share"), [(20, 0.95), (50, 0.98)])
+def test_an_interval_of_a_few_rows_that_are_nearly_all_right_has_the_true_value_as_well(
+    rows: int, share: float, capsys: Any
+) -> None:
+    generator, sets, inside = np.random.default_rng(2), 1000, 0
+    targets = np.zeros(rows, dtype=np.int64)
+    for seed in range(sets):
+        low, high = count_labels(targets, noisy(targets, share, generator), 3).intervals(1, seed)["accuracy"]
+        inside += low <= share <= high
+        assert high - low > 0.05
+    with capsys.disabled():
+        print(f"\ncoverage of {rows} rows of which {share:.0%} are right: {inside / sets}")
+    assert 0.9 <= inside / sets <= 0.98
 
 
 # --- slices
@@ -284,7 +327,8 @@ def test_a_slice_without_entities_has_no_f1() -> None:
     rows = TaggedRows((TaggedRow(1, ("a",), ("O",)), TaggedRow(2, ("longer",), ("B-X",))))
     model = tag_report.Judged(LabelSet(("O", "B-X"), False), rows, [["O"], ["B-X"]], [[0.9], [0.9]], 1.0)
     short, long = slices_of(model, EvaluateSettings(), {})
-    assert (short["metrics"], long["metrics"]) == ({"accuracy": 1.0}, {"accuracy": 1.0, "f1_score_micro": 1.0})
+    found = ("f1_score_micro", "precision_score_micro", "recall_score_micro")
+    assert (short["metrics"], long["metrics"]) == ({"accuracy": 1.0}, {"accuracy": 1.0, **dict.fromkeys(found, 1.0)})
 
 
 def test_a_column_that_the_data_lacks_is_refused_with_the_nearest(write_rows: Writer) -> None:

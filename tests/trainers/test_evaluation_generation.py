@@ -73,7 +73,7 @@ def test_perplexity_is_that_of_the_bare_model_and_texts_are_those_of_the_served_
     texts = module.Predictions(said, [row["completion"] for row in rows])
     expected = module.score(texts, ["rouge1", "rougeL", "bleu", "bleu_1"])
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
-    assert set(found.report["confidence"]) == {"perplexity", "rouge1", "rouge2", "rougeL", "bleu"}
+    assert set(found.report["confidence"]) == {"perplexity", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu"}
     low, high = found.report["confidence"]["perplexity"]
     assert low <= metrics["perplexity"] <= high
     found.rows.write(tmp_path / "rows.parquet")
@@ -98,7 +98,7 @@ def test_plain_texts_have_a_perplexity_alone(model: Path, tmp_path: Path, write_
 
 
 def test_nothing_is_written_for_perplexity_and_nothing_is_weighed_for_rouge(model: Path, write_rows: Writer) -> None:
-    data = write_rows(prompts(6))
+    data = write_rows(prompts(12))
     one = evaluated(model, data, settings={"metrics": ["perplexity"]}).report
     other = evaluated(model, data, settings={"metrics": ["rougeL"]}).report
     assert set(one["confidence"]) == set(one["metrics"]) == {"perplexity"}
@@ -116,6 +116,8 @@ def test_a_text_beyond_the_context_is_refused_by_its_row(model: Path, write_rows
 def test_two_models_are_compared_on_the_same_prompts(model: Path, tmp_path: Path, write_rows: Writer) -> None:
     other = tiny_causal(tmp_path / "other", "gpt2", seed=3)
     report = evaluated(model, write_rows(prompts(12)), against_dir=other).report
-    assert set(report["difference"]) == {"perplexity", "rouge1", "rouge2", "rougeL", "bleu"}
+    tested = {name for name, one in report["difference"].items() if "p_value" in one}
+    assert tested == {"perplexity", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu"}
+    assert set(report["difference"]) == set(report["metrics"])
     apart = report["metrics"]["perplexity"] - report["against"]["metrics"]["perplexity"]
     assert report["difference"]["perplexity"]["value"] == pytest.approx(apart)

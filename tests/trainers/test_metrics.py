@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import get_task
-from bedplate_trainers.confidence import compare, intervals, row_counts
+from bedplate_trainers.confidence import wilson
+from bedplate_trainers.label_counts import count_labels
 from bedplate_trainers.metrics.classification import (
     Predictions,
     applicable,
@@ -186,21 +188,50 @@ def test_intervals_are_those_of_drawing_rows() -> None:
     generator = np.random.default_rng(0)
     targets = generator.integers(0, 3, size=400)
     chosen = np.where(generator.random(400) < 0.8, targets, generator.integers(0, 3, size=400))
-    found = intervals(row_counts(targets, chosen, 3), draws=2000, seed=1)
+    found = count_labels(targets, chosen, 3).intervals(draws=2000, seed=1)
     drawn = [np.mean((targets == chosen)[generator.integers(0, 400, size=400)]) for _ in range(2000)]
     assert found["accuracy"] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
     low, high = found["f1_score_macro"]
     assert low < score(Predictions(np.eye(3)[chosen], targets), ["f1_score_macro"])["f1_score_macro"] < high
 
 
+def test_a_share_of_rows_has_wilsons_interval() -> None:
+    assert wilson(20, 20) == pytest.approx([0.8389, 1.0], abs=1e-4)  # the draws of twenty right rows are all the same
+    assert wilson(15, 20) == pytest.approx([0.5313, 0.8881], abs=1e-4)
+    right = np.zeros(20, dtype=np.int64)
+    found = count_labels(right, right, 2).intervals(100, 0)
+    assert found["accuracy"] == found["recall_score_micro"] == wilson(20, 20)
+
+
+def test_fewer_than_ten_rows_have_no_interval() -> None:
+    nine, ten = (count_labels(TARGETS[:rows], CHOSEN[:rows], 3) for rows in (9, 10))
+    assert nine.intervals(100, 0) == {} and "accuracy" in ten.intervals(100, 0)
+    assert set(nine.difference(nine, 100, 0)["accuracy"]) == {"value", "p_value"}
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_averages_over_labels_are_those_of_scikit_learn(many: bool) -> None:
+    generator = np.random.default_rng(7)
+    shape = (200, 6) if many else (200,)
+    targets, chosen = (generator.integers(0, 2 if many else 5, shape) for _ in range(2))  # of six labels five occur
+    found = count_labels(targets, chosen, 6).values
+    for name in ("precision_score", "recall_score", "f1_score"):
+        for average in ("macro", "micro", "weighted"):
+            expected = getattr(sk, name)(targets, chosen, average=average, zero_division=0)
+            assert found[f"{name}_{average}"] == pytest.approx(expected), (name, average)
+    assert found["accuracy"] == sk.accuracy_score(targets, chosen)
+    if not many:
+        assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(targets, chosen))
+
+
 def test_intervals_are_the_same_for_the_same_seed() -> None:
-    counts = row_counts(TARGETS, CHOSEN, 3)
-    assert intervals(counts, 200, 5) == intervals(counts, 200, 5)
+    counted = count_labels(TARGETS, CHOSEN, 3)
+    assert counted.intervals(200, 5) == counted.intervals(200, 5)
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    counts = row_counts(TARGETS, CHOSEN, 3)
-    assert compare(counts, counts, 200, 0)["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
+    counted = count_labels(TARGETS, CHOSEN, 3)
+    assert counted.difference(counted, 200, 0)["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
 
 
 def test_a_difference_has_mcnemars_exact_p_value() -> None:
@@ -208,7 +239,7 @@ def test_a_difference_has_mcnemars_exact_p_value() -> None:
     mine, other = targets.copy(), targets.copy()
     other[:8] = 1  # wrong in eight rows that the first has right
     mine[19] = 1  # and right in one that the first has wrong
-    found = compare(row_counts(targets, mine, 2), row_counts(targets, other, 2), 500, 0)["accuracy"]
+    found = count_labels(targets, mine, 2).difference(count_labels(targets, other, 2), 500, 0)["accuracy"]
     assert found["value"] == pytest.approx(7 / 20)
     assert found["low"] > 0
     assert found["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)

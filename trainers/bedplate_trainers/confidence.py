@@ -1,23 +1,29 @@
-"""How sure a figure is: bootstrap intervals, and whether two models differ on the same rows.
+"""How sure a figure is: 95 % intervals, and whether two models differ on the same rows.
 
 Drawing rows with replacement is drawing how often each *kind* of row comes, from a multinomial; exchanging the answers
 of two models in rows at random is drawing how often each kind is exchanged, from a binomial. There are few kinds (what
 was right, what each model said), so a thousand draws cost the same for a thousand rows as for a million.
+
+A metric that is a share of the rows has Wilson's score interval instead (E. B. Wilson, JASA 22, 1927): where nearly all
+rows are right, draws of them hardly differ, and an interval made of them is far too narrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import sqrt
+from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["Counted", "compare", "draw", "interval", "intervals", "of_labels", "row_counts"]
+__all__ = ["FEWEST_ROWS", "Counted", "interval", "kinds_of", "wilson"]
 
 Array = np.ndarray[Any, Any]
 LEVEL = (2.5, 97.5)
+Z = 1.959963984540054  # the normal distribution has 95 % within so many standard deviations
+FEWEST_ROWS = 10  # below, an interval says nothing
 CHUNK_DRAWS = 64
 SHUFFLES = 1000
 
@@ -26,134 +32,195 @@ SHUFFLES = 1000
 class Counted:
     """Of each row what some metrics are made of, and these metrics of sums over rows."""
 
-    counts: Array  # [rows, n]
-    figures: Callable[[Array], Mapping[str, Array]]  # sums [draws, n] -> name: [draws]
+    kinds: Any  # [kinds, n], an array or a sparse one: rows that differ
+    kind: Array  # [rows]: which of these each row is
+    figures: Callable[[Array], Mapping[str, Array]]  # sums [draws, n] -> name: [draws]; NaN where there is no value
+    shares: Mapping[str, int] = field(default_factory=dict)  # of metrics that are the share of rows where a column > 0
+    whole: float = 1.0  # what such a metric is where that is so in all rows
+
+    @classmethod
+    def of(cls, counts: Array, figures: Callable[[Array], Mapping[str, Array]], **more: Any) -> Self:
+        """Of counts of each row, [rows, n]."""
+        first, kind = kinds_of(counts)
+        return cls(counts[first].astype(np.float64), kind, figures, **more)
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def counts(self) -> Any:
+        """[rows, n]"""
+        return self.kinds[self.kind]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The metrics."""
-        return tuple(self.figures(_total(self.counts)))
+        """The metrics, whether these rows give them a value or not."""
+        return tuple(self._figures)
 
-    def intervals(self, draws: int, seed: int) -> dict[str, list[float]]:
-        """95 % intervals, by metric; none without draws."""
-        if not draws:
+    @property
+    def values(self) -> dict[str, float]:
+        """The metrics that have a value on these rows."""
+        return {name: float(value[0]) for name, value in self._figures.items() if np.isfinite(value[0])}
+
+    def part(self, places: Array) -> Self:
+        """The rows at these places alone."""
+        used, kind = np.unique(self.kind[places], return_inverse=True)
+        return replace(self, kinds=self.kinds[used], kind=kind)
+
+    def intervals(self, draws: int, seed: int, names: Collection[str] | None = None) -> dict[str, list[float]]:
+        """95 % intervals, by metric (of `names`); none without draws, and none of fewer than ten rows."""
+        if not draws or len(self) < FEWEST_ROWS:
             return {}
-        return {name: interval(values) for name, values in self.figures(draw(self.counts, draws, seed)).items()}
+        drawn = [chunk @ self.kinds for chunk in _draws(self._rows, draws, seed)]
+        figures = self.figures(np.concatenate(drawn))
+        wanted = [name for name in figures if names is None or name in names]
+        found = {name: self._wilson(name) if name in self.shares else interval(figures[name]) for name in wanted}
+        return {name: ends for name, ends in found.items() if ends}
 
     def difference(
-        self, other: Counted, draws: int, seed: int, right: Mapping[str, tuple[Array, Array]] | None = None
+        self, other: Counted, draws: int, seed: int, names: Collection[str] | None = None
     ) -> dict[str, dict[str, float]]:
-        """self - other on the same rows by metric: `value`, the interval `low` to `high`, and a two-sided `p_value`.
+        """self - other on the same rows by metric (of `names`): `value`, the interval `low` to `high`, and a
+        two-sided `p_value`.
 
-        Without draws there are no `low` and `high`.
-        `right` has of metrics that a row has or has not, [rows] of each model: they get McNemar's exact test. All
-        others get approximate randomization, whatever `draws` is.
+        Without draws, or with fewer than ten rows, there are no `low` and `high`. Shares of rows get McNemar's exact
+        test, all others approximate randomization, whatever `draws` is.
         """
-        both = np.concatenate([self.counts, other.counts], axis=1)
-        values = self._apart(_total(both))
-        spread = self._apart(draw(both, draws, seed)) if draws else {}
-        chance = self._chance(other, values, seed)
-        chance |= {name: _mcnemar(*pair) for name, pair in (right or {}).items()}
-        ends = {name: dict(zip(("low", "high"), interval(drawn), strict=True)) for name, drawn in spread.items()}
+        pair = _Pair.of(self, other)
+        known = {name: value for name, value in pair.values.items() if np.isfinite(value)}
+        values = {name: value for name, value in known.items() if names is None or name in names}
+        chance = pair.chances(values, seed)
+        ends = pair.intervals(draws, seed) if len(self) >= FEWEST_ROWS else {}
         return {
-            name: {"value": float(value[0]), **ends.get(name, {}), "p_value": chance[name]}
+            name: {
+                "value": value,
+                **dict(zip(("low", "high"), ends.get(name, ()), strict=False)),
+                "p_value": chance[name],
+            }
             for name, value in values.items()
         }
 
-    def _apart(self, sums: Array) -> dict[str, Array]:
-        """The figures of the first half of the columns less those of the second."""
-        mine, other = (self.figures(half) for half in np.split(sums, 2, axis=1))
-        return {name: mine[name] - other[name] for name in mine}
+    def above_zero(self, column: int) -> Array:
+        """[kinds]"""
+        return np.asarray(self.kinds[:, [column]] @ np.ones(1) > 0)
 
-    def _chance(self, other: Counted, values: Mapping[str, Array], seed: int) -> dict[str, float]:
+    @cached_property
+    def _rows(self) -> Array:
+        """[kinds]: how often each comes."""
+        return np.bincount(self.kind, minlength=self.kinds.shape[0])
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Array]:
+        return self.figures(self._rows[None].astype(np.float64) @ self.kinds)
+
+    def _wilson(self, name: str) -> list[float]:
+        right = self._rows[self.above_zero(self.shares[name])].sum()
+        return [self.whole * end for end in wilson(int(right), len(self))]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two models on the same rows; a kind is what both made of a row."""
+
+    first: Counted
+    second: Counted
+    kinds: tuple[Array, Array]  # [kinds] each
+    rows: Array  # [kinds]: how often each comes
+
+    @classmethod
+    def of(cls, first: Counted, second: Counted) -> Self:
+        others = second.kinds.shape[0]
+        both, rows = np.unique(first.kind.astype(np.int64) * others + second.kind, return_counts=True)
+        return cls(first, second, np.divmod(both, others), rows)
+
+    @cached_property
+    def counts(self) -> tuple[Any, Any]:
+        """[kinds, n] of each."""
+        mine, others = self.kinds
+        return self.first.kinds[mine], self.second.kinds[others]
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {name: float(value[0]) for name, value in self._apart(self.rows[None].astype(np.float64)).items()}
+
+    def intervals(self, draws: int, seed: int) -> dict[str, list[float]]:
+        """None without draws."""
+        drawn = [self._apart(chunk) for chunk in _draws(self.rows, draws, seed)]
+        return {name: interval(np.concatenate([one[name] for one in drawn])) for name in (drawn[0] if drawn else ())}
+
+    def chances(self, values: Mapping[str, float], seed: int) -> dict[str, float]:
+        """How likely is it that the two are as far apart by chance alone."""
+        exact = self.first.shares.keys() & self.second.shares.keys()
+        found = {name: self._mcnemar(name) for name in exact if name in values}
+        return self._randomized({name: value for name, value in values.items() if name not in exact}, seed) | found
+
+    def _apart(self, times: Array) -> dict[str, Array]:
+        """The figures of the first less those of the second, where kinds come so often: [draws, kinds]."""
+        first, second = self.counts
+        return self._less(times @ first, times @ second)
+
+    def _less(self, first: Array, second: Array) -> dict[str, Array]:
+        mine, other = self.first.figures(first), self.second.figures(second)
+        return {name: mine[name] - other[name] for name in mine if name in other}
+
+    def _randomized(self, values: Mapping[str, float], seed: int) -> dict[str, float]:
         """How often the two are as far apart once each row's answers are exchanged or not, by the toss of a coin."""
-        first, second = _total(self.counts), _total(other.counts)
         reached = dict.fromkeys(values, 1)  # the rows as they are count as one way
-        for gained in _exchanged(self.counts, other.counts, seed):
-            apart = self._apart(np.concatenate([first + gained, second - gained], axis=1))
+        if not values:
+            return {}
+        first, second = (self.rows[None].astype(np.float64) @ counts for counts in self.counts)
+        gain = self.counts[1] - self.counts[0]
+        generator = np.random.default_rng(seed)
+        for size in _chunks(SHUFFLES):
+            exchanged = generator.binomial(self.rows, 0.5, size=(size, len(self.rows))).astype(np.float64)
+            gained = exchanged @ gain
+            apart = self._less(first + gained, second - gained)
             for name, value in values.items():
-                reached[name] += int((np.abs(apart[name]) >= abs(value[0]) - 1e-12).sum())
+                reached[name] += int((np.abs(apart[name]) >= abs(value) - 1e-12).sum())
         return {name: count / (SHUFFLES + 1) for name, count in reached.items()}
 
+    def _mcnemar(self, name: str) -> float:
+        """Of the rows that only one of the two got right: how likely is so uneven a share by chance."""
+        from scipy.stats import binomtest
 
-def row_counts(targets: Array, chosen: Array, labels: int) -> Array:
-    """Per row: right or not, then per label true positive, wrongly said, missed. All else follows from their sums."""
-    hot, said = (values if values.ndim == 2 else np.eye(labels, dtype=bool)[values] for values in (targets, chosen))
-    hot, said = hot.astype(bool), said.astype(bool)
-    right = (hot == said).all(axis=1)[:, None]
-    return np.concatenate([right, hot & said, said & ~hot, hot & ~said], axis=1).astype(np.uint8)
-
-
-def of_labels(counts: Array) -> Counted:
-    """Accuracy and macro F1, of row_counts."""
-    return Counted(counts, partial(_figures, len(counts)))
+        sides = zip((self.first, self.second), self.kinds, strict=True)
+        mine, other = (side.above_zero(side.shares[name])[kinds] for side, kinds in sides)
+        only_mine, only_other = int(self.rows[mine & ~other].sum()), int(self.rows[other & ~mine].sum())
+        if only_mine + only_other == 0:
+            return 1.0
+        return float(binomtest(only_mine, only_mine + only_other).pvalue)
 
 
-def intervals(counts: Array, draws: int, seed: int) -> dict[str, list[float]]:
-    """95 % intervals of accuracy and macro F1."""
-    return of_labels(counts).intervals(draws, seed)
-
-
-def compare(mine: Array, other: Array, draws: int, seed: int) -> dict[str, dict[str, float]]:
-    """The difference mine - other of accuracy and macro F1 on the same rows (Counted.difference)."""
-    right = {"accuracy": (mine[:, 0] > 0, other[:, 0] > 0)}
-    return of_labels(mine).difference(of_labels(other), draws, seed, right)
-
-
-def draw(counts: Array, draws: int, seed: int) -> Array:
-    """Sums of counts over each draw: [draws, columns]."""
-    kinds, rows = _kinds(counts)
-    share = rows / len(counts)
-    generator = np.random.default_rng(seed)
-    return np.concatenate(
-        [generator.multinomial(len(counts), share, size=size).astype(np.float64) @ kinds for size in _chunks(draws)]
-    )
+def kinds_of(counts: Array) -> tuple[Array, Array]:
+    """Where each different row comes first, and which of these each row is."""
+    whole = np.ascontiguousarray(counts)
+    if not whole.shape[1]:
+        return np.arange(min(len(whole), 1)), np.zeros(len(whole), dtype=np.int64)
+    as_bytes = whole.view(f"V{whole.dtype.itemsize * whole.shape[1]}").ravel()  # unique(axis=0) takes 40 times as long
+    _, first, kind = np.unique(as_bytes, return_index=True, return_inverse=True)
+    return first, kind
 
 
 def interval(values: Array) -> list[float]:
-    """The middle 95 % of what was drawn."""
-    low, high = np.percentile(values, LEVEL)
-    return [float(low), float(high)]
+    """The middle 95 % of what was drawn; nothing where no draw has a value."""
+    known = values[~np.isnan(values)]
+    return np.percentile(known, LEVEL).tolist() if len(known) else []
 
 
-def _exchanged(mine: Array, other: Array, seed: int) -> Iterator[Array]:
-    """What the sums of `mine` gain where some rows are exchanged, each with a chance of one half: [shuffles, n]."""
-    kinds, rows = _kinds(np.subtract(other, mine, dtype=np.result_type(mine, other, np.int16)))
-    generator = np.random.default_rng(seed)
-    for size in _chunks(SHUFFLES):
-        yield generator.binomial(rows, 0.5, size=(size, len(rows))).astype(np.float64) @ kinds
+def wilson(right: int, rows: int) -> list[float]:
+    """Wilson's score interval of a share."""
+    share, spread = right / rows, Z * Z / rows
+    middle = (share + spread / 2) / (1 + spread)
+    half = Z * sqrt(share * (1 - share) / rows + spread / (4 * rows)) / (1 + spread)
+    return [max(middle - half, 0.0), min(middle + half, 1.0)]
 
 
-def _kinds(counts: Array) -> tuple[Array, Array]:
-    """The different rows, and how often each comes."""
-    whole = np.ascontiguousarray(counts)
-    as_bytes = whole.view(f"V{whole.dtype.itemsize * whole.shape[1]}").ravel()  # unique(axis=0) takes 40 times as long
-    _, first, rows = np.unique(as_bytes, return_index=True, return_counts=True)
-    return whole[first].astype(np.float64), rows
+def _draws(rows: Array, draws: int, seed: int) -> Iterator[Array]:
+    """How often each kind comes in each draw: [draws, kinds], some draws at a time."""
+    generator, count = np.random.default_rng(seed), int(rows.sum())
+    for size in _chunks(draws):
+        yield generator.multinomial(count, rows / count, size=size).astype(np.float64)
 
 
 def _chunks(draws: int) -> list[int]:
     return [min(CHUNK_DRAWS, draws - at) for at in range(0, draws, CHUNK_DRAWS)]
-
-
-def _total(counts: Array) -> Array:
-    """[1, n]"""
-    return np.asarray(counts.sum(axis=0, keepdims=True, dtype=np.float64))
-
-
-def _figures(rows: int, sums: Array) -> Mapping[str, Array]:
-    accuracy, rest = sums[:, 0] / rows, sums[:, 1:]
-    hits, wrong, missed = np.split(rest, 3, axis=1)
-    seen = hits + wrong + missed > 0  # a label that neither occurs nor is said has no F1
-    f1 = np.divide(2 * hits, 2 * hits + wrong + missed, out=np.zeros_like(hits), where=seen)
-    return {"accuracy": accuracy, "f1_score_macro": f1.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)}
-
-
-def _mcnemar(mine: Array, other: Array) -> float:
-    """Of the rows that only one of the two got right: how likely is so uneven a share by chance."""
-    from scipy.stats import binomtest
-
-    only_mine, only_other = int((mine & ~other).sum()), int((other & ~mine).sum())
-    if only_mine + only_other == 0:
-        return 1.0
-    return float(binomtest(only_mine, only_mine + only_other).pvalue)

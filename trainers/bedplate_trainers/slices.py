@@ -9,41 +9,48 @@ import numpy as np
 
 from .judged import JudgedRows
 from .settings import EvaluateSettings
-from .slice_columns import Columns
+from .slice_columns import Columns, free_names, unlike
 
 __all__ = ["slices_of"]
 
 Array = np.ndarray[Any, Any]
-FEWEST_ROWS = 10  # below, an interval says nothing
 MOST_VALUES = 50  # of a column
+MAIN = 5  # metrics of a task that slices have where none are asked for: a table of all is too wide to read
 OTHERS = "(others)"
 
 
 def slices_of(judged: JudgedRows, settings: EvaluateSettings, columns: Columns) -> list[dict[str, Any]]:
     """For each slice {"by", "value", "rows", "metrics", "confidence"}; below ten rows there are no intervals.
 
-    Metrics are those asked for, or those that have intervals. What has no value on a slice is left out there.
+    Metrics are those asked for, or the main ones of those that have intervals. What has no value on a slice is left out
+    there.
     """
-    names = settings.metrics or judged.counted.names
+    names = settings.metrics or judged.counted.names[:MAIN]
     places = np.fromiter(judged.numbers, dtype=np.int64) - 1 if columns else ()
     slices = {"length": _by_length(judged.lengths)} if len(judged.lengths) else dict[str, dict[str, Array]]()
     slices |= {by: _by_value(values) for by, values in judged.groups.items()}
     slices |= {
-        f"data.{by}" if by in slices else by: _by_value([values[place] for place in places])
-        for by, values in columns.items()
+        by: _by_value([columns[name][place] for place in places])
+        for name, by in free_names(columns, tuple(slices)).items()
     }
     return [
-        {"by": by, "value": value, **_measured(judged.part(places), len(places), names, settings)}
+        {"by": by, "value": value, "rows": len(places), **_measured(judged, places, names, settings)}
         for by, parts in slices.items()
         for value, places in parts.items()
     ]
 
 
-def _measured(part: JudgedRows, rows: int, names: Sequence[str], settings: EvaluateSettings) -> dict[str, Any]:
-    metrics = part.scores(names)
-    draws = settings.confidence_draws if rows >= FEWEST_ROWS else 0
-    ends = part.counted.intervals(draws, settings.seed)
-    return {"rows": rows, "metrics": metrics, "confidence": {name: ends[name] for name in metrics if name in ends}}
+def _measured(judged: JudgedRows, places: Array, names: Sequence[str], settings: EvaluateSettings) -> dict[str, Any]:
+    """What is made of counts has been counted already; only the rest needs the rows again."""
+    counted = judged.counted.part(places)
+    rest = [name for name in names if name not in counted.names]
+    values = {**counted.values, **(judged.part(places).scores(rest) if rest else {})}
+    ends = counted.intervals(settings.confidence_draws, settings.seed)
+    known = [name for name in names if name in values]
+    return {
+        "metrics": {name: values[name] for name in known},
+        "confidence": {name: ends[name] for name in known if name in ends},
+    }
 
 
 def _by_length(lengths: Array) -> dict[str, Array]:
@@ -64,4 +71,4 @@ def _by_value(values: Sequence[str]) -> dict[str, Array]:
     order = np.argsort(-np.bincount(places), kind="stable")
     parts = {str(names[number]): np.flatnonzero(places == number) for number in order[:MOST_VALUES]}
     rest = np.flatnonzero(np.isin(places, order[MOST_VALUES:]))
-    return {**parts, OTHERS: rest} if len(rest) else parts
+    return {**parts, unlike(OTHERS, parts): rest} if len(rest) else parts

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from bedplate_trainers.calibration import calibration
+from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
@@ -62,9 +63,10 @@ class Judged:
         """[rows]: whether the answer is an exact match."""
         return np.asarray(self.predictions.exact_match > 0)
 
-    @property
+    @cached_property
     def counted(self) -> Counted:
-        return Counted(self.figures, partial(_means, len(self.rows)))
+        counts = np.column_stack([np.ones(len(self.rows)), self.figures])
+        return Counted.of(counts, _means, shares={"exact_match": 1}, whole=100.0)
 
     @property
     def numbers(self) -> Iterator[int]:
@@ -113,7 +115,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         worst=_worst(judged),
         questions_without_answer=judged.rows.without_answer,
         parameters=dict(judged.parameters),
-        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
         slices=slices_of(judged, settings, columns or {}),
         calibration=calibration(judged.confidence, judged.right) if judged.has_scores else None,
         latency=judged.latency,
@@ -122,12 +124,11 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows (confidence.Counted.difference)."""
-    right = {"exact_match": (mine.right, other.right)}
-    return mine.counted.difference(other.counted, settings.confidence_draws, settings.seed, right)
+    return difference_of(mine, other, TASK, settings)
 
 
-def _means(rows: int, sums: Array) -> dict[str, Array]:
-    return dict(zip(NAMES, sums.T / rows, strict=True))
+def _means(sums: Array) -> dict[str, Array]:
+    return dict(zip(NAMES, (sums[:, 1:] / sums[:, :1]).T, strict=True))
 
 
 def _worst(judged: Judged) -> list[dict[str, Any]]:

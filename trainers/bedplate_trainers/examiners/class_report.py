@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
 
 from bedplate_trainers.calibration import calibration
-from bedplate_trainers.confidence import Counted, compare, of_labels, row_counts
+from bedplate_trainers.comparison import difference_of
+from bedplate_trainers.confidence import Counted
 from bedplate_trainers.curves import curves
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
+from bedplate_trainers.label_counts import label_totals, precision_recall_f1
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.linear import targets_of
 from bedplate_trainers.metrics.classification import METRICS, Predictions, score, score_what_applies
@@ -52,15 +53,12 @@ class Judged:
 
     def over(self, names: tuple[str, ...]) -> Judged:
         """The same over more labels, or in another order; labels it does not know it never says."""
+        if names == self.labels.names:
+            return self
         places = {name: place for place, name in enumerate(names)}
         wider = np.zeros((len(self.probabilities), len(names)), dtype=self.probabilities.dtype)
         wider[:, [places[name] for name in self.labels.names]] = self.probabilities
         return replace(self, labels=replace(self.labels, names=names), probabilities=wider)
-
-    @property
-    def counts(self) -> Array:
-        predictions = self.predictions
-        return row_counts(predictions.targets, predictions.chosen, predictions.labels)
 
     @property
     def sureness(self) -> Array:
@@ -80,7 +78,7 @@ class Judged:
 
     @property
     def counted(self) -> Counted:
-        return of_labels(self.counts)
+        return self.predictions.counted
 
     @property
     def numbers(self) -> Iterator[int]:
@@ -112,7 +110,7 @@ class Judged:
         names, many = np.array(self.labels.names, dtype=object), self.labels.multi_label
         sure, right = self.sureness, self.right
         if sure.ndim == 2:
-            sure, right = np.asarray(sure.min(axis=1)), np.asarray(right.all(axis=1))
+            sure, right = np.asarray(sure.min(axis=1, initial=1.0)), np.asarray(right.all(axis=1))
         for row, said, sureness, is_right in zip(self.examples, self.predictions.chosen, sure, right, strict=True):
             target = list(row.labels) if many else row.labels[0]
             predicted = names[said.astype(bool)].tolist() if many else names[said]
@@ -134,7 +132,7 @@ def make_report(
         missing=missing,
         worst=_worst(judged),
         multi_label=judged.labels.multi_label,
-        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
         classes=_classes(judged),
         confusion=_confusion(judged),
         slices=slices_of(judged, settings, columns or {}),
@@ -147,8 +145,8 @@ def make_report(
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows, with intervals."""
     names = tuple(dict.fromkeys((*mine.labels.names, *other.labels.names)))
-    first, second = (judged.over(names).counts for judged in (mine, other))
-    return compare(first, second, settings.confidence_draws, settings.seed)
+    counted = mine.over(names).counted, other.over(names).counted
+    return difference_of(mine, other, METRICS.task, settings, counted)
 
 
 def _metrics(predictions: Predictions, wanted: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
@@ -160,11 +158,8 @@ def _metrics(predictions: Predictions, wanted: Sequence[str]) -> tuple[dict[str,
 
 
 def _classes(judged: Judged) -> list[dict[str, Any]]:
-    predictions = judged.predictions
-    numbers = list(range(predictions.labels))
-    columns = sk.precision_recall_fscore_support(
-        predictions.targets, predictions.chosen, labels=numbers, average=None, zero_division=0
-    )
+    hits, wrong, missed = label_totals(judged.counted)
+    columns = (*precision_recall_f1(hits, wrong, missed), hits + missed)
     return [
         {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
         for name, p, r, f, n in zip(judged.labels.names, *columns, strict=True)
@@ -175,33 +170,46 @@ def _confusion(judged: Judged) -> dict[str, Any]:
     """Rows are right labels, columns what was said. With several labels a row: per label [[tn, fp], [fn, tp]]."""
     predictions, names = judged.predictions, list(judged.labels.names)
     if judged.labels.multi_label:
-        each = sk.multilabel_confusion_matrix(predictions.targets, predictions.chosen)
-        return {"labels": names, "matrix": [], "per_label": each.tolist()}
-    matrix = sk.confusion_matrix(predictions.targets, predictions.chosen, labels=np.arange(len(names)))
+        hits, wrong, missed = (column.astype(int).tolist() for column in label_totals(judged.counted))
+        rows, each = len(predictions), zip(hits, wrong, missed, strict=True)
+        return {"labels": names, "matrix": [], "per_label": [[[rows - h - w - m, w], [m, h]] for h, w, m in each]}
+    cells = predictions.targets * len(names) + predictions.chosen
+    matrix = np.bincount(cells, minlength=len(names) ** 2).reshape(len(names), len(names))
     return {"labels": names, "matrix": matrix.tolist()}
 
 
 def _worst(judged: Judged) -> list[dict[str, Any]]:
     """Wrong rows, the surest first."""
-    predictions = judged.predictions
-    chosen, hot = predictions.chosen, predictions.hot.astype(bool)
-    said = chosen.astype(bool) if predictions.multi_label else np.eye(predictions.labels, dtype=bool)[chosen]
-    # How sure the model was of its wrongest label: of one it said and should not have, or left out and should not have.
-    sure = np.where(said & ~hot, judged.probabilities, np.where(hot & ~said, 1 - judged.probabilities, -1.0))
-    wrongness = sure.max(axis=1) if predictions.multi_label else np.where(said & ~hot, judged.probabilities, -1).max(1)
+    predictions, names = judged.predictions, np.array(judged.labels.names, dtype=object)
+    chosen, wrongness = predictions.chosen, _wrongness(predictions)
     order = [int(place) for place in np.argsort(-wrongness, kind="stable")[:WORST_ROWS] if wrongness[place] >= 0]
-    return [_wrong_row(judged, place, said[place], float(wrongness[place])) for place in order]
+    said = [
+        names[chosen[place].astype(bool)].tolist() if predictions.multi_label else names[chosen[place]]
+        for place in order
+    ]
+    return [_wrong_row(judged, place, one, float(wrongness[place])) for place, one in zip(order, said, strict=True)]
 
 
-def _wrong_row(judged: Judged, place: int, said: Array, confidence: float) -> dict[str, Any]:
-    row, names = judged.examples.rows[place], judged.labels.names
-    predicted = [name for name, is_said in zip(names, said, strict=True) if is_said]
-    many = judged.labels.multi_label
+def _wrongness(predictions: Predictions) -> Array:
+    """How sure the model was of its wrongest label, [rows]; -1 of what is right.
+
+    Of several labels: of one it said and should not have, or left out and should not have.
+    """
+    chosen, probabilities = predictions.chosen, predictions.probabilities
+    if not predictions.multi_label:
+        return np.where(chosen == predictions.targets, -1.0, probabilities[np.arange(len(chosen)), chosen])
+    hot, said = predictions.targets.astype(bool), chosen.astype(bool)
+    sure = np.where(said & ~hot, probabilities, np.where(hot & ~said, 1 - probabilities, -1.0))
+    return np.asarray(sure.max(axis=1, initial=-1.0))
+
+
+def _wrong_row(judged: Judged, place: int, predicted: Any, confidence: float) -> dict[str, Any]:
+    row = judged.examples.rows[place]
     texts = {name: value[:WORST_CHARACTERS] for name, value in row.input.items()}
     return {
         "row": row.row,
         **texts,
-        "label": list(row.labels) if many else row.labels[0],
-        "predicted": predicted if many else predicted[0],
+        "label": list(row.labels) if judged.labels.multi_label else row.labels[0],
+        "predicted": predicted,
         **({} if judged.labels_only else {"confidence": round(confidence, 6)}),
     }

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
-from bedplate_trainers.examiners.summarization import rouge_counts, rouge_figures
-from bedplate_trainers.examiners.translation import bleu_counts, bleu_figures
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.metrics.of_task import signatures_of
+from bedplate_trainers.metrics.summarization import rouge_figures
 from bedplate_trainers.metrics.text_generation import METRICS, Predictions, score
+from bedplate_trainers.metrics.translation import bleu_figures
 from bedplate_trainers.metrics.written import tokenizer_for
 from bedplate_trainers.prompts import PromptRows
 from bedplate_trainers.settings import EvaluateSettings
@@ -29,7 +30,7 @@ TASK = "text-generation"
 Array = np.ndarray[Any, Any]
 WORST_ROWS = 20
 WORST_CHARACTERS = 500
-ROUGE_COLUMNS = 4
+ROUGE_COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,19 @@ class Judged:
         names = [name for name in METRICS.functions if name != "perplexity"] if self.texts is not None else []
         return ["perplexity", *names] if self.likelihoods is not None else names
 
-    @property
+    @cached_property
     def counted(self) -> Counted:
+        return self.count(with_likelihoods=self.likelihoods is not None)
+
+    def count(self, *, with_likelihoods: bool) -> Counted:
         """Log-likelihoods and tokens, then what ROUGE and BLEU are made of, as far as they are known."""
         columns = []
-        if self.likelihoods is not None:
-            columns.append(np.array([[one.logarithm, one.tokens] for one in self.likelihoods], dtype=np.float64))
+        if with_likelihoods:
+            known = self.likelihoods or ()
+            columns.append(np.array([[one.logarithm, one.tokens] for one in known], dtype=np.float64))
         if self.texts is not None:
-            columns.append(rouge_counts(self.predictions.summaries))
-            references = [[text] for text in self.references]
-            columns.append(bleu_counts(self.texts, references, self.predictions.bleu_tokenizer))
-        return Counted(np.concatenate(columns, axis=1), partial(_figures, self.likelihoods is not None))
+            columns += [self.predictions.summaries.counted.counts, self.predictions.translations.counted.counts]
+        return Counted.of(np.concatenate(columns, axis=1), partial(_figures, with_likelihoods))
 
     @property
     def numbers(self) -> Iterator[int]:
@@ -147,7 +150,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         worst=_worst(judged),
         **tokens,
         signatures=signatures_of(TASK, judged.predictions),
-        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
         slices=slices_of(judged, settings, columns or {}),
         latency=judged.latency,
     )
@@ -155,16 +158,16 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows, in what is known of both."""
-    if mine.likelihoods is None or other.likelihoods is None:
-        mine, other = (replace(judged, likelihoods=None) for judged in (mine, other))
-    return mine.counted.difference(other.counted, settings.confidence_draws, settings.seed)
+    both = mine.likelihoods is not None and other.likelihoods is not None
+    counted = mine.count(with_likelihoods=both), other.count(with_likelihoods=both)
+    return difference_of(mine, other, TASK, settings, counted)
 
 
 def _figures(has_likelihoods: bool, sums: Array) -> dict[str, Array]:
     found: dict[str, Array] = {}
     if has_likelihoods:
         with np.errstate(over="ignore"):
-            found["perplexity"] = np.exp(-sums[:, 0] / sums[:, 1])
+            found["perplexity"] = np.exp(-sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], np.nan))
         sums = sums[:, 2:]
     if sums.shape[1]:
         found |= rouge_figures(sums[:, :ROUGE_COLUMNS])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bedplate_trainers.calibration import calibration
+from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
@@ -78,9 +79,10 @@ class Judged:
         """[rows, 5]: masks, those whose word was first or among five, sums of 1/rank and of log-probabilities."""
         return np.array([_counts(one) for one in self.guesses])
 
-    @property
+    @cached_property
     def counted(self) -> Counted:
-        return Counted(self.counts, partial(_figures, self.names))
+        shares = {NAMES[0]: 1} if self.is_single else {}
+        return Counted.of(self.counts, partial(_figures, self.names), shares=shares)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,7 +142,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         missing=missing,
         worst=_worst(judged),
         masks=len(judged.predictions),
-        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
         slices=slices_of(judged, settings, columns or {}),
         calibration=_calibration(judged.guesses),
         latency=judged.latency,
@@ -149,10 +151,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows; pseudo-perplexity where both have one."""
-    figures = partial(_figures, min(mine.names, other.names, key=len))
-    first, second = (Counted(judged.counts, figures) for judged in (mine, other))
-    right = {"top1_accuracy": (mine.right, other.right)} if mine.is_single and other.is_single else None
-    return first.difference(second, settings.confidence_draws, settings.seed, right)
+    return difference_of(mine, other, TASK, settings)
 
 
 def _counts(one: Guesses) -> tuple[float, ...]:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from bedplate_trainers.calibration import calibration
+from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
+from bedplate_trainers.label_counts import precision_recall_f1
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.metrics.token_classification import Predictions, entities, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
@@ -62,9 +64,9 @@ class Judged:
         """[rows, 5]: words right, words, entities right, said, and in the references."""
         return np.array([_counts(*both) for both in zip(self.predictions.predictions, self.references, strict=True)])
 
-    @property
+    @cached_property
     def counted(self) -> Counted:
-        return Counted(self.counts, _figures)
+        return Counted.of(self.counts, _figures)
 
     @property
     def numbers(self) -> Iterator[int]:
@@ -117,7 +119,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
         missing=missing,
         worst=_worst(judged),
         words=sum(len(row.tokens) for row in judged.rows),
-        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed),
+        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
         classes=[_class(asdict(one)) for one in judged.predictions.types],
         confusion=_confusion(judged),
         slices=slices_of(judged, settings, columns or {}),
@@ -128,7 +130,7 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows (confidence.Counted.difference)."""
-    return mine.counted.difference(other.counted, settings.confidence_draws, settings.seed)
+    return difference_of(mine, other, TASK, settings)
 
 
 def _counts(said: Sequence[str], right: Sequence[str]) -> tuple[int, int, int, int, int]:
@@ -138,10 +140,12 @@ def _counts(said: Sequence[str], right: Sequence[str]) -> tuple[int, int, int, i
 
 
 def _figures(sums: Array) -> Mapping[str, Array]:
-    """Accuracy of words and micro F1 of entities; 0 where there are none."""
+    """Accuracy of words, and how entities were found; neither has a value where the references have none."""
     words_right, words, hits, said, there = sums.T.astype(np.float64)
-    f1 = np.divide(2 * hits, said + there, out=np.zeros_like(hits), where=said + there > 0)
-    return {"accuracy": words_right / words, "f1_score_micro": f1}
+    precision, recall, f1 = precision_recall_f1(hits, said - hits, there - hits)
+    found = {"f1_score_micro": f1, "precision_score_micro": precision, "recall_score_micro": recall}
+    found = {name: np.where(there > 0, values, np.nan) for name, values in found.items()}
+    return {"accuracy": words_right / np.where(words > 0, words, np.nan), **found}
 
 
 def _class(score: dict[str, Any]) -> dict[str, Any]:

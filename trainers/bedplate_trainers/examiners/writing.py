@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bedplate_registry.errors import Refused
+from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import CutRows, Setup, in_chunks, report_of
 from bedplate_trainers.judged import RowPrediction
@@ -33,12 +34,13 @@ __all__ = ["WritingExaminer", "Written"]
 Array = np.ndarray[Any, Any]
 WORST_ROWS = 20
 WORST_CHARACTERS = 500
+MARGINS = {"summarization": 0.1, "translation": 10.0}  # of rougeL, of chrF: by how much a row must move to count
 KEYS = {"summarization": ("document", "summary"), "translation": ("source", "target")}
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a model wrote of the rows, in their order, and how long it took."""
+    """What a model wrote of the rows, in their order, and how long it took. It fulfills judged.JudgedRows."""
 
     task: str
     rows: TextPairs
@@ -66,25 +68,18 @@ class Written:
         rows, texts = self.rows.take(places), take(self.texts, places)
         return replace(self, rows=rows, texts=texts, tokenizer=self.predictions.tokenizer)
 
-
-@dataclass(frozen=True)
-class WrittenRows:
-    """judged.JudgedRows of written texts."""
-
-    examiner: WritingExaminer
-    written: Written
-
     @property
     def counted(self) -> Counted:
-        return Counted(self.examiner.counts(self.written), self.examiner.figures)
+        counted: Counted = self.predictions.counted
+        return counted
 
     @property
     def numbers(self) -> Iterator[int]:
-        return (row.row for row in self.written.rows)
+        return (row.row for row in self.rows)
 
     @property
     def lengths(self) -> Array:
-        return np.fromiter((len(row.source) for row in self.written.rows), dtype=np.int64)
+        return np.fromiter((len(row.source) for row in self.rows), dtype=np.int64)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -92,24 +87,23 @@ class WrittenRows:
 
     @property
     def margin(self) -> float:
-        return self.examiner.margin
-
-    def part(self, places: Array) -> WrittenRows:
-        return replace(self, written=self.written.part(places))
+        return MARGINS[self.task]
 
     def scores(self, names: Sequence[str]) -> dict[str, float]:
-        module: Any = metrics_of(self.written.task)
-        return dict(module.score_what_applies(self.written.predictions, names)[0])
+        module: Any = metrics_of(self.task)
+        return dict(module.score_what_applies(self.predictions, names)[0])
 
-    @cached_property
-    def row_scores(self) -> Array:
-        return self.examiner.row_scores(self.written)[1]
+    @property
+    def row_scores(self) -> tuple[str, Array]:
+        """The metric that a row has by itself, and its value for each."""
+        module: Any = metrics_of(self.task)
+        name, scores = module.row_scores(self.predictions)
+        return name, scores
 
     def row_predictions(self) -> Iterator[RowPrediction]:
-        """The score is the metric that a row has by itself: `row_scores` of the task."""
-        written = self.written
-        key, _ = KEYS[written.task]
-        whole = zip(written.rows, written.targets, written.texts, self.row_scores, strict=True)
+        """The score is that of `row_scores`."""
+        key, _ = KEYS[self.task]
+        whole = zip(self.rows, self.targets, self.texts, self.row_scores[1], strict=True)
         for row, target, text, score in whole:
             yield RowPrediction(row.row, {key: row.source}, target, text, float(score), None)
 
@@ -118,7 +112,6 @@ class WritingExaminer:
     """examiners.base.Examiner; a task adds what is named here, and the methods below that raise."""
 
     task: str
-    margin: float  # of row_scores: by how much a row must move to count as better or worse
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -158,7 +151,7 @@ class WritingExaminer:
         return Written(self.task, rows, tuple(one.text for one in predicted), 0.0)
 
     def report(self, judged: Written, columns: Columns | None = None) -> dict[str, Any]:
-        settings, rows = self._setup.settings, self.rows_of(judged)
+        settings = self._setup.settings
         module, missing = metrics_of(self.task), dict[str, str]()
         if settings.metrics:
             metrics = module.score(judged.predictions, settings.metrics)
@@ -173,18 +166,16 @@ class WritingExaminer:
             missing=missing,
             worst=self._worst(judged),
             signatures=signatures_of(self.task, judged.predictions),
-            confidence=rows.counted.intervals(settings.confidence_draws, settings.seed),
-            slices=slices_of(rows, settings, columns or {}),
+            confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
+            slices=slices_of(judged, settings, columns or {}),
             latency=judged.latency,
         )
 
-    def rows_of(self, judged: Written) -> WrittenRows:
-        return WrittenRows(self, judged)
+    def rows_of(self, judged: Written) -> Written:
+        return judged
 
     def difference(self, mine: Written, other: Written) -> dict[str, dict[str, float]]:
-        settings = self._setup.settings
-        first, second = (self.rows_of(judged).counted for judged in (mine, other))
-        return first.difference(second, settings.confidence_draws, settings.seed)
+        return difference_of(mine, other, self.task, self._setup.settings)
 
     def baselines(self, mine: Written, train: TextPairs | None) -> dict[str, dict[str, float]]:
         name, texts = self.without_model(mine.rows, train)
@@ -195,25 +186,13 @@ class WritingExaminer:
         """What the predictor is told beside the texts."""
         return {}
 
-    def counts(self, judged: Written) -> Array:
-        """Of each row what `figures` needs to know of it, [rows, n]: they are added up over drawn rows."""
-        raise NotImplementedError
-
-    def figures(self, sums: Array) -> Mapping[str, Array]:
-        """Metrics of summed counts, [draws, n] -> name: [draws]."""
-        raise NotImplementedError
-
-    def row_scores(self, judged: Written) -> tuple[str, Array]:
-        """A metric by its name, and its value for each row by itself."""
-        raise NotImplementedError
-
     def without_model(self, rows: TextPairs, train: TextPairs | None) -> tuple[str, list[str]]:
         """The name of a baseline, and what it writes of the rows."""
         raise NotImplementedError
 
     def _worst(self, judged: Written) -> list[dict[str, Any]]:
         """The rows that score lowest by themselves."""
-        name, scores = self.row_scores(judged)
+        name, scores = judged.row_scores
         given, written = KEYS[self.task]
         found = []
         for place in np.argsort(scores, kind="stable")[:WORST_ROWS].tolist():

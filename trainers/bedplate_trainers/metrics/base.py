@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.tasks import get_task
 
-__all__ = ["Lists", "Rows", "TaskMetrics", "Undefined", "alternatives", "check_choice", "check_rows", "check_texts"]
+__all__ = [
+    "Lists",
+    "Rows",
+    "Scored",
+    "TaskMetrics",
+    "Undefined",
+    "alternatives",
+    "check_choice",
+    "check_rows",
+    "check_texts",
+]
 
 Lists = Sequence[str | Sequence[str]]  # a row has one right text, or several of which any is right
 
@@ -18,7 +29,18 @@ Lists = Sequence[str | Sequence[str]]  # a row has one right text, or several of
 class Rows(Protocol):
     """Predictions of any task."""
 
+    @property
+    def scored(self) -> dict[str, float]: ...
+
     def __len__(self) -> int: ...
+
+
+class Scored:
+    """Predictions that remember their metrics: reports, slices and comparisons all ask for them."""
+
+    @cached_property
+    def scored(self) -> dict[str, float]:
+        return {}
 
 
 P = TypeVar("P", bound=Rows)
@@ -60,7 +82,9 @@ class TaskMetrics(Generic[P]):
         try:
             if not len(predictions):
                 raise Undefined("there are no rows")
-            value = float(self.functions[name](predictions))
+            if name not in predictions.scored:
+                predictions.scored[name] = float(self.functions[name](predictions))
+            value = predictions.scored[name]
             if not math.isfinite(value):
                 raise Undefined(f"its value on these rows is {value}")
         except Undefined as problem:

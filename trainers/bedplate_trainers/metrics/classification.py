@@ -15,7 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,10 @@ from sklearn import metrics as sk
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import get_task
+from bedplate_trainers.confidence import Counted
+from bedplate_trainers.label_counts import count_labels
 
-from .base import TaskMetrics, Undefined, check_rows
+from .base import Scored, TaskMetrics, Undefined, check_rows
 
 __all__ = ["METRICS", "Predictions", "applicable", "classification_metric", "predict", "score", "score_what_applies"]
 
@@ -36,7 +38,7 @@ RANKED = ("AUC", "average_precision_score")
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """What a classifier said, beside what was right."""
 
     probabilities: Array  # [rows, labels]
@@ -66,9 +68,14 @@ class Predictions:
     def labels(self) -> int:
         return int(self.probabilities.shape[1]) if self.probabilities.ndim == 2 else 0
 
-    @property
+    @cached_property
     def chosen(self) -> Array:
         return predict(self.probabilities, self.multi_label)
+
+    @cached_property
+    def counted(self) -> Counted:
+        """What was said of each row beside what was right, and the metrics that follow from it."""
+        return count_labels(self.targets, self.chosen, self.labels)
 
     @property
     def hot(self) -> Array:
@@ -111,17 +118,12 @@ def _score(name: str, predictions: Predictions) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns of labels that nobody has or chose; they count as 0
         if name in _PLAIN:
-            value = _PLAIN[name](predictions)
-        elif base in RANKED:
-            value = _ranked(base, average, predictions)
-        else:
-            value = _averaged(base, average, predictions)
-    return float(value)
-
-
-def _averaged(base: str, average: str, predictions: Predictions) -> float:
-    function = getattr(sk, base)
-    return float(function(predictions.targets, predictions.chosen, average=average, zero_division=0))
+            return _PLAIN[name](predictions)
+        if base in RANKED:
+            return _ranked(base, average, predictions)
+    if name not in predictions.counted.values:
+        raise Undefined("no row has a label")
+    return predictions.counted.values[name]
 
 
 def _ranked(base: str, average: str, predictions: Predictions) -> float:
@@ -159,12 +161,10 @@ def _log_loss(predictions: Predictions) -> float:
 
 
 _PLAIN: dict[str, Callable[[Predictions], float]] = {
-    "accuracy": lambda p: sk.accuracy_score(p.targets, p.chosen),
-    "balanced_accuracy": lambda p: sk.balanced_accuracy_score(p.targets, p.chosen),
     "weighted_accuracy": _weighted_accuracy,
     "norm_macro_recall": _norm_macro_recall,
     "log_loss": _log_loss,
-    "matthews_correlation": lambda p: sk.matthews_corrcoef(p.targets, p.chosen),
+    "matthews_correlation": lambda p: float(sk.matthews_corrcoef(p.targets, p.chosen)),
 }
 
 

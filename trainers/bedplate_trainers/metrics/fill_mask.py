@@ -15,7 +15,7 @@ import numpy as np
 
 from bedplate_registry.errors import Refused
 
-from .base import TaskMetrics, Undefined, check_rows
+from .base import Scored, TaskMetrics, Undefined, check_rows
 
 __all__ = ["METRICS", "Predictions", "rank", "score", "score_what_applies"]
 
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """For each mask the rank of the right token, from 1, and its natural log-probability where that is known.
 
     A rank of infinity is a token that the model cannot say. `rows` are the masks' rows, for messages; without them

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Lists, TaskMetrics, Undefined, alternatives, check_rows, check_texts
+from .base import Lists, Scored, TaskMetrics, Undefined, alternatives, check_rows, check_texts
 
 __all__ = ["METRICS", "Predictions", "normalize", "score", "score_what_applies"]
 
@@ -30,7 +30,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """The answers that were given, "" for none, beside the right ones of each row: none, one or several."""
 
     predictions: Sequence[str]

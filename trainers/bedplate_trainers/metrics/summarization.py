@@ -12,7 +12,7 @@ The first two read the letters a to z and digits only, so a text in another scri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
@@ -20,18 +20,30 @@ from typing import Any
 
 import numpy as np
 
-from .base import Lists, TaskMetrics, Undefined, check_choice
+from bedplate_trainers.confidence import Counted
+
+from .base import Lists, Scored, TaskMetrics, Undefined, check_choice
 from .texts import check_generated, sacrebleu_tokenizer
 
-__all__ = ["METRICS", "TOKENIZERS", "Predictions", "score", "score_what_applies", "signatures"]
+__all__ = [
+    "METRICS",
+    "TOKENIZERS",
+    "Predictions",
+    "rouge_figures",
+    "row_scores",
+    "score",
+    "score_what_applies",
+    "signatures",
+]
 
 TASK = "summarization"
 Array = np.ndarray[Any, Any]
+NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TOKENIZERS = ("rouge_stemmer", "rouge", "intl", "zh", "char")
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """Texts beside the right ones, of which a row has one or more."""
 
     predictions: Sequence[str]
@@ -46,31 +58,39 @@ class Predictions:
         return len(self.references)
 
     @cached_property
-    def has_words(self) -> bool:
-        """Whether any reference has a token."""
-        tokenizer = _Tokenizer(self.tokenizer)
-        return any(tokenizer.tokenize(text) for row in self.references for text in row)
+    def counted(self) -> Counted:
+        """Of each row its F-measures, and the metrics, which are their means."""
+        counts = np.column_stack([np.ones(len(self)), self._has_words, self._measures])
+        return Counted.of(counts, rouge_figures)
+
+    @property
+    def _has_words(self) -> Array:
+        """Whether any reference of each row has a token, [rows]."""
+        tokenizer, found = _Tokenizer(self.tokenizer), self.rows("rouge1") > 0
+        for place in np.flatnonzero(~found).tolist():
+            found[place] = any(tokenizer.tokenize(text) for text in self.references[place])
+        return found
 
     def rows(self, name: str) -> Array:
         """The F-measure of each row, [rows]; `name` is one of the metrics."""
-        if name == "rougeL" or (name == "rougeLsum" and not self._has_lines):
-            return self._rouge_l  # of one sentence both are the same, and they take the longest by far
-        return self._measure(name)
+        return self._measures[:, NAMES.index(name)]
 
     @cached_property
-    def _rouge_l(self) -> Array:
-        return self._measure("rougeL")
+    def _measures(self) -> Array:
+        """[rows, 4]: all metrics at once, as to find the words takes long."""
+        from rouge_score.rouge_scorer import RougeScorer
+
+        # Of one sentence rougeL and rougeLsum are the same, and they take the longest by far.
+        names = NAMES if self._has_lines else NAMES[:-1]
+        scorer = RougeScorer(list(names), tokenizer=_Tokenizer(self.tokenizer))
+        pairs = zip(self.predictions, self.references, strict=True)
+        scores = (scorer.score_multi(right, said) for said, right in pairs)
+        found = np.array([[one[name].fmeasure for name in names] for one in scores], dtype=np.float64)
+        return found if self._has_lines else found[:, [0, 1, 2, 2]]
 
     @cached_property
     def _has_lines(self) -> bool:
         return any("\n" in text for row in (self.predictions, *self.references) for text in row)
-
-    def _measure(self, name: str) -> Array:
-        from rouge_score.rouge_scorer import RougeScorer
-
-        scorer = RougeScorer([name], tokenizer=_Tokenizer(self.tokenizer))
-        pairs = zip(self.predictions, self.references, strict=True)
-        return np.array([scorer.score_multi(right, said)[name].fmeasure for said, right in pairs], dtype=np.float64)
 
 
 class _Tokenizer:
@@ -114,14 +134,23 @@ def _references(predictions: Predictions) -> str:
     return str(counts.pop()) if len(counts) == 1 else "var"
 
 
+def row_scores(predictions: Predictions) -> tuple[str, Array]:
+    """The metric that a row has by itself, and its value for each: [rows]."""
+    return "rougeL", predictions.rows("rougeL")
+
+
+def rouge_figures(sums: Array) -> Mapping[str, Array]:
+    """Means over rows, where any row has a word: [draws, 6] -> name: [draws]."""
+    rows = np.where(sums[:, 1] > 0, sums[:, 0], np.nan)
+    return {name: sums[:, 2 + place] / rows for place, name in enumerate(NAMES)}
+
+
 def _rouge(name: str, predictions: Predictions) -> float:
-    if not predictions.has_words:
+    if name not in predictions.counted.values:
         raise Undefined(f"no reference has a word for the tokenizer {predictions.tokenizer!r}; another may read them")
-    return float(predictions.rows(name).mean())
+    return predictions.counted.values[name]
 
 
-METRICS = TaskMetrics[Predictions](
-    TASK, {name: partial(_rouge, name) for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")}
-)
+METRICS = TaskMetrics[Predictions](TASK, {name: partial(_rouge, name) for name in NAMES})
 score = METRICS.score
 score_what_applies = METRICS.score_what_applies

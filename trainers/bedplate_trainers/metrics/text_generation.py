@@ -16,7 +16,7 @@ import numpy as np
 from bedplate_registry.errors import Refused
 
 from . import summarization, translation
-from .base import Lists, TaskMetrics, Undefined, check_choice, check_rows
+from .base import Lists, Scored, TaskMetrics, Undefined, check_choice, check_rows
 
 __all__ = ["METRICS", "Predictions", "score", "score_what_applies", "signatures"]
 
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """Texts beside the right ones, or how likely the right ones are, or both.
 
     log_likelihoods: natural logarithm of each right text's probability, [rows]; token_counts: its tokens, [rows].

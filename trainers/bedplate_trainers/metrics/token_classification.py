@@ -24,7 +24,7 @@ import numpy as np
 
 from bedplate_registry.errors import Refused
 
-from .base import TaskMetrics, Undefined, check_rows, check_texts
+from .base import Scored, TaskMetrics, Undefined, check_rows, check_texts
 
 __all__ = ["METRICS", "Entity", "Predictions", "TypeScore", "entities", "score", "score_what_applies"]
 
@@ -47,7 +47,7 @@ class TypeScore:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """The tags that were said, beside the right ones: lists of strings, one a token, in rows of equal length."""
 
     predictions: Sequence[Sequence[str]]

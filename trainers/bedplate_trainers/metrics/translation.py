@@ -10,22 +10,36 @@ Tokenizers are sacrebleu's: 13a, intl, zh (Chinese), char, none. chrF does not u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from .base import Lists, TaskMetrics, Undefined, check_choice
+import numpy as np
+
+from bedplate_trainers.confidence import Counted
+
+from .base import Lists, Scored, TaskMetrics, Undefined, check_choice
 from .texts import TOKENIZERS, check_generated, sacrebleu_tokenizer
 
-__all__ = ["METRICS", "TOKENIZERS", "Predictions", "score", "score_what_applies", "signatures"]
+__all__ = [
+    "METRICS",
+    "TOKENIZERS",
+    "Predictions",
+    "bleu_figures",
+    "row_scores",
+    "score",
+    "score_what_applies",
+    "signatures",
+]
 
 TASK = "translation"
+Array = np.ndarray[Any, Any]
 ORDERS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """Texts beside the right ones, of which a row has one or more."""
 
     predictions: Sequence[str]
@@ -45,6 +59,29 @@ class Predictions:
         from sacrebleu.metrics import BLEU
 
         return self._sacrebleu(BLEU(tokenize=self.tokenizer, force=True))
+
+    @cached_property
+    def counted(self) -> Counted:
+        """Of each row its right n-grams, all n-grams, and lengths, and BLEU, which is made of their sums.
+
+        Of several references an n-gram is right as often as any of them has it, and the length is the nearest one.
+        """
+        from sacrebleu.metrics import BLEU
+
+        metric = BLEU(tokenize=self.tokenizer, effective_order=True)
+        pairs = zip(self.predictions, self.references, strict=True)
+        scores = (metric.sentence_score(text, right) for text, right in pairs)
+        counts = [[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores]
+        has_words = [any(text.strip() for text in row) for row in self.references]
+        return Counted.of(np.column_stack([np.array(counts, dtype=np.float64), has_words]), bleu_figures)
+
+    @cached_property
+    def row_chrf(self) -> Array:
+        """[rows]: chrF of each by itself."""
+        from sacrebleu.metrics import CHRF
+
+        metric, pairs = CHRF(), zip(self.predictions, self.references, strict=True)
+        return np.array([metric.sentence_score(text, right).score for text, right in pairs])
 
     @cached_property
     def chrf(self) -> tuple[Any, str]:
@@ -71,6 +108,22 @@ class Predictions:
 def signatures(predictions: Predictions) -> dict[str, str]:
     """How `bleu` and `chrf` were computed, as sacrebleu writes it, for a report."""
     return {"bleu": predictions.bleu[1], "chrf": predictions.chrf[1]}
+
+
+def row_scores(predictions: Predictions) -> tuple[str, Array]:
+    """The metric that a row has by itself, and its value for each: [rows]."""
+    return "chrf", predictions.row_chrf
+
+
+def bleu_figures(sums: Array) -> Mapping[str, Array]:
+    """BLEU of summed counts, where any row has a word: [draws, 11] -> name: [draws]."""
+    from sacrebleu.metrics import BLEU
+
+    found = [
+        BLEU.compute_bleu(row[:4], row[4:8], row[8], row[9], smooth_method="exp").score if row[10] else np.nan
+        for row in np.rint(sums).astype(int).tolist()
+    ]
+    return {"bleu": np.minimum(np.array(found), 100.0)}
 
 
 def _check_words(predictions: Predictions) -> None:
