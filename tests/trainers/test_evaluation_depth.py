@@ -279,7 +279,97 @@ def test_an_interval_of_a_few_rows_that_are_nearly_all_right_has_the_true_value_
     assert 0.9 <= inside / sets <= 0.98
 
 
+# --- labels
+
+
+def test_a_report_names_the_positive_label_and_takes_another() -> None:
+    right = ["no", "yes"] * 10
+    said = ["no", "no"] * 5 + right[10:]
+    model = judged(said, right, names=("no", "yes"))
+    second = class_report.make_report(model, EvaluateSettings(confidence_draws=0))
+    first = class_report.make_report(model, EvaluateSettings(confidence_draws=0, positive_label="no"))
+    assert (second["positive_label"], first["positive_label"]) == ("yes", "no")
+    assert (second["metrics"]["recall_score_binary"], first["metrics"]["recall_score_binary"]) == (0.5, 1.0)
+    assert second["metrics"]["accuracy"] == first["metrics"]["accuracy"]
+    with pytest.raises(Refused, match="no label 'yess', which positive_label") as caught:
+        class_report.make_report(model, EvaluateSettings(positive_label="yess"))
+    assert caught.value.hint == "Did you mean 'yes'?"
+    assert "positive_label" not in class_report.make_report(judged([*LABELS], [*LABELS]), EvaluateSettings())
+    with pytest.raises(Refused, match="of 3 labels none is the positive one"):
+        class_report.make_report(judged([*LABELS], [*LABELS]), EvaluateSettings(positive_label="money"))
+
+
+def test_two_models_that_mean_another_label_have_no_difference_in_binary_metrics() -> None:
+    right = ["no", "yes"] * 10
+    mine, other = (judged(right, right, names=names) for names in (("no", "yes"), ("yes", "no")))
+    assert "f1_score_macro" in class_report.difference(mine, other, EvaluateSettings())
+    assert "f1_score_binary" not in class_report.difference(mine, other, EvaluateSettings())
+    settings = EvaluateSettings(positive_label="yes")
+    assert class_report.difference(mine, other, settings)["f1_score_binary"]["value"] == 0
+
+
+def test_a_report_says_which_labels_are_left_out_of_a_mean() -> None:
+    right = ["money", "access"] * 6
+    report = class_report.make_report(judged(right, right), EvaluateSettings(confidence_draws=0))
+    means = [f"{base}_{how}" for base in ("AUC", "average_precision_score") for how in ("macro", "weighted")]
+    assert report["left_out"] == {name: ["parcel"] for name in means}
+    everywhere = judged([*LABELS] * 4, [*LABELS] * 4)
+    assert "left_out" not in class_report.make_report(everywhere, EvaluateSettings(confidence_draws=0))
+
+
+@pytest.mark.parametrize("names", [(), ("money", "parcel")])
+def test_lists_of_labels_that_are_all_empty_have_a_report(names: tuple[str, ...], tmp_path: Path) -> None:
+    rows = Examples(tuple(Example(n, "text", None, ()) for n in range(1, 13)), True, False)
+    model = Judged("predictions", LabelSet(names, True), rows, np.zeros((12, len(names))), 1.0, labels_only=True)
+    report = json.loads(json.dumps(class_report.make_report(model, EvaluateSettings()), allow_nan=False))
+    assert report["metrics"] == {"accuracy": 1.0} and list(report["confidence"]) == ["accuracy"]
+    assert report["not_computed"]["f1_score_macro"] == "No row has a label."
+    assert [one["support"] for one in report["classes"]] == [0] * len(names)
+    RowFile(model, {}).write(tmp_path / "rows.parquet")
+    assert pq.read_table(tmp_path / "rows.parquet").to_pylist()[0]["predicted"] == []
+
+
 # --- slices
+
+
+def test_a_value_that_is_made_up_is_told_from_a_real_one(write_rows: Writer) -> None:
+    data = write_rows([{"text": "a", "x": value} for value in ("(none)", None, "", "b")])
+    assert read_columns(data, ["x"]) == {"x": ["(none)", "((none))", "((none))", "b"]}
+    values = ["(others)"] * 3 + [f"rare {number}" for number in range(60)]
+    right = ["money"] * len(values)
+    found = [one for one in slices_of(judged(right, right), EvaluateSettings(), {"x": values}) if one["by"] == "x"]
+    assert (found[0]["value"], found[0]["rows"]) == ("(others)", 3)
+    assert (found[-1]["value"], found[-1]["rows"]) == ("((others))", 11)
+
+
+def test_long_values_that_begin_alike_are_apart(write_rows: Writer) -> None:
+    data = write_rows([{"text": "a", "x": "y" * 150 + end} for end in ("one", "two", "one")])
+    first, second, third = read_columns(data, ["x"])["x"]
+    assert first == third != second and max(map(len, (first, second))) == 100
+    assert first.startswith("yyy") and "… " in first
+
+
+def test_a_dot_reaches_into_an_object_unless_a_column_has_the_whole_name(write_rows: Writer, tmp_path: Path) -> None:
+    rows = [{"about": {"by": "mail", "who": {"age": 3}}, "a.b": "whole", "a": {"b": "part"}}, {"about": {}, "a": {}}]
+    names = ["about.by", "about.who.age", "a.b"]
+    found = read_columns(write_rows(rows), names)
+    assert [found[name] for name in names] == [["mail", "(none)"], ["3", "(none)"], ["whole", "(none)"]]
+    (tmp_path / "cells.csv").write_text('text,about\nx,"{""by"": ""mail""}"\n')
+    assert read_columns(DataFile(tmp_path / "cells.csv", "csv"), ["about.by"]) == {"about.by": ["mail"]}
+    with pytest.raises(Refused, match=r"No row has 'about\.nobody'"):
+        read_columns(write_rows(rows), ["about.nobody"])
+
+
+def test_columns_of_a_file_of_rows_have_names_of_their_own(tmp_path: Path) -> None:
+    model = judged([*LABELS], [*LABELS])
+    columns = {name: [f"{name} {n}" for n in range(3)] for name in ("target", "data.target", "length")}
+    about = RowFile(model, columns).write(tmp_path / "rows.parquet")
+    assert about["columns"][-3:] == ["data.data.target", "data.target", "length"]
+    line = pq.read_table(tmp_path / "rows.parquet").to_pylist()[0]
+    assert (line["data.data.target"], line["data.target"], line["target"]) == ("target 0", "data.target 0", "access")
+    assert {one["by"] for one in slices_of(model, EvaluateSettings(), columns)} == {
+        "length", "target", "data.target", "data.length"
+    }  # fmt: skip
 
 
 def test_a_slice_has_the_metrics_that_its_rows_have_alone() -> None:

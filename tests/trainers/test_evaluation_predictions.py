@@ -134,6 +134,21 @@ def test_answers_summaries_translations_completions_and_masked_words_are_judged(
     assert report["not_computed"]["mrr"] == "The first guess of each mask is known, and no other."
 
 
+def test_what_nobody_was_sure_of_has_no_confidence(tmp_path: Path, write_rows: Writer) -> None:
+    questions = write_rows(question_rows(4))
+    [answer, *_] = evaluated("question-answering", questions, lines(tmp_path / "a.txt", ["never"] * 4)).report["worst"]
+    assert "confidence" not in answer and answer["n_best"] == [{"answer": "never"}]
+    masks = write_rows([{"text": "a [MASK] fox", "answer": "red"}], "masks.jsonl")
+    assert "confidence" not in evaluated("fill-mask", masks, lines(tmp_path / "m.txt", ["blue"])).report["worst"][0]
+    tags = write_rows([{"tokens": ["a", "b"], "tags": ["O", "B-PER"]}])
+    assert (
+        "confidence"
+        not in evaluated("token-classification", tags, lines(tmp_path / "t.txt", ["O O"])).report["worst"][0]
+    )
+    sure = table(tmp_path / "sure.csv", [{"answer": "blue", "score": 0.25}])
+    assert evaluated("fill-mask", masks, sure).report["worst"][0]["confidence"] == 0.25
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [

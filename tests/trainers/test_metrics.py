@@ -18,6 +18,7 @@ from bedplate_trainers.metrics.classification import (
     Predictions,
     applicable,
     classification_metric,
+    left_out,
     score,
     score_what_applies,
 )
@@ -193,6 +194,42 @@ def test_intervals_are_those_of_drawing_rows() -> None:
     assert found["accuracy"] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
     low, high = found["f1_score_macro"]
     assert low < score(Predictions(np.eye(3)[chosen], targets), ["f1_score_macro"])["f1_score_macro"] < high
+
+
+def test_labels_that_no_ranking_can_find_are_named() -> None:
+    names = tuple(f"label {number}" for number in range(8))
+    one_label = Predictions(np.full((4, 8), 0.1), np.full(4, 2), names=names)
+    with pytest.raises(Refused) as caught:
+        score(one_label, ["AUC_macro"])
+    assert caught.value.hint == (
+        "Every label is in all of these rows or in none: "
+        "'label 0', 'label 1', 'label 2', 'label 3', 'label 4' and 3 more."
+    )
+    two_of_three = Predictions(np.eye(3)[[0, 1, 0]], np.array([0, 1, 1]), names=("a", "b", "parcel"))
+    asked = ["AUC_macro", "AUC_micro", "accuracy", "average_precision_score_weighted"]
+    assert left_out(two_of_three, asked) == {name: ["parcel"] for name in (asked[0], asked[3])}
+    assert left_out(TWO, asked) == {}
+
+
+def test_the_positive_label_is_the_one_that_binary_metrics_are_about() -> None:
+    names = [name for name in applicable(2, multi_label=False) if name.endswith("_binary")]
+    second, first = (score(Predictions(TWO.probabilities, TWO.targets, positive=place), names) for place in (1, 0))
+    assert (second["precision_score_binary"], second["recall_score_binary"]) == (1.0, 0.5)
+    assert (first["precision_score_binary"], first["recall_score_binary"]) == (pytest.approx(2 / 3), 1.0)
+    mirrored = score(Predictions(TWO.probabilities[:, ::-1], 1 - TWO.targets), names)
+    assert first == pytest.approx(mirrored)
+
+
+@pytest.mark.parametrize("labels", [0, 1, 3])
+def test_rows_without_any_label_have_an_accuracy_and_nothing_else(labels: int) -> None:
+    said = np.zeros((4, labels))
+    said[0] = 1.0
+    found, missing = score_what_applies(Predictions(said, np.zeros((4, labels), dtype=np.int64)))
+    assert found == {"accuracy": 0.75 if labels else 1.0}
+    assert missing["f1_score_macro"] == "No row has a label."
+    assert missing["AUC_macro"].startswith(
+        "Every label is in all of these rows or in none: '0'" if labels else "No row"
+    )
 
 
 def test_a_share_of_rows_has_wilsons_interval() -> None:

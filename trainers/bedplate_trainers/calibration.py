@@ -30,4 +30,4 @@ def calibration(confidence: Array, right: Array) -> dict[str, Any]:
         }
         for number in np.flatnonzero(rows).tolist()
     ]
-    return {"bins": bins, "expected_calibration_error": float(np.abs(sure - hits).sum() / len(confidence))}
+    return {"bins": bins, "expected_calibration_error": float(np.abs(sure - hits).sum() / max(len(confidence), 1))}

@@ -18,7 +18,7 @@ from typing import Any
 from bedplate_registry.writers import open_writer
 
 from .judged import JudgedRows
-from .slice_columns import Columns
+from .slice_columns import Columns, free_names
 
 __all__ = ["RowFile"]
 
@@ -35,7 +35,7 @@ class RowFile:
     def write(self, path: Path) -> dict[str, Any]:
         """Writes the file; how many `rows` it has, and which `columns`."""
         inputs = tuple(next(self.judged.row_predictions()).inputs)  # data without a row was refused
-        further = {name: f"data.{name}" if name in (*OWN, *inputs) else name for name in self.columns}
+        further = free_names(self.columns, (*OWN, *inputs))
         columns = ["row", *inputs, *OWN[1:], *further.values()]
         count = 0
         with open_writer(path, "parquet", columns) as writer:

@@ -26,6 +26,7 @@ __all__ = ["EvaluateSettings", "FinetuneSettings", "ModelFigures", "Resolved", "
 
 Auto = Literal["auto"]
 CLASSIFIERS = ("text-classification", "token-classification")
+OF_ROWS = ("text-classification", "image-classification")  # one answer for a row as a whole
 HEADED = (*CLASSIFIERS, "question-answering")  # a new head on an encoder
 WRITERS = ("summarization", "translation")
 WINDOWED = ("token-classification", "question-answering")  # read long texts in windows
@@ -157,6 +158,9 @@ class EvaluateSettings:
     metrics: tuple[str, ...] = names("the metrics wanted; all that apply where none is given")
     class_names: tuple[str, ...] = names(
         "the names of integer labels 0, 1, 2 …", tasks=(*CLASSIFIERS, "image-classification")
+    )
+    positive_label: str = words(
+        "", "of two labels the one that *_binary metrics are about; the second where none is given", tasks=OF_ROWS
     )
     source_lang: str = words("", "the language of the sources, in the model's codes", tasks=("translation",))
     target_lang: str = words("", "the language that is written, in the model's codes", tasks=("translation",))

@@ -137,12 +137,14 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
     wrong = [place for place in range(len(judged.rows)) if not exact[place]]
     wrong.sort(key=lambda place: (f1[place], -judged.answers[place][0]["score"], place))
     return [
-        _wrong_row(judged.rows.rows[place], judged.answers[place], float(f1[place])) for place in wrong[:WORST_ROWS]
+        _wrong_row(judged.rows.rows[place], judged.answers[place], float(f1[place]), judged.has_scores)
+        for place in wrong[:WORST_ROWS]
     ]
 
 
-def _wrong_row(row: QuestionRow, said: Sequence[Mapping[str, Any]], f1: float) -> dict[str, Any]:
+def _wrong_row(row: QuestionRow, said: Sequence[Mapping[str, Any]], f1: float, has_scores: bool) -> dict[str, Any]:
     """Of a long context the part with the right answer, or with the one that was given."""
+    scores = [{"score": round(one["score"], 6)} if has_scores else {} for one in said]
     at = row.answers[0].start if row.answers else said[0]["start"]
     start = max(at - CHARACTERS_BEFORE, 0) if len(row.context) > SHOWN_CHARACTERS else 0
     return {
@@ -153,6 +155,6 @@ def _wrong_row(row: QuestionRow, said: Sequence[Mapping[str, Any]], f1: float) -
         "answers": list(row.texts),
         "predicted": said[0]["answer"],
         "f1_score": round(100 * f1, 4),
-        "confidence": round(said[0]["score"], 6),
-        "n_best": [{"answer": one["answer"], "score": round(one["score"], 6)} for one in said],
+        **({"confidence": scores[0]["score"]} if has_scores else {}),
+        "n_best": [{"answer": one["answer"], **score} for one, score in zip(said, scores, strict=True)],
     }

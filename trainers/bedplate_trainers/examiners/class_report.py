@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bedplate_registry.errors import Refused, nearest
 from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
@@ -18,7 +19,7 @@ from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.label_counts import label_totals, precision_recall_f1
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.linear import targets_of
-from bedplate_trainers.metrics.classification import METRICS, Predictions, score, score_what_applies
+from bedplate_trainers.metrics.classification import METRICS, Predictions, left_out, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
@@ -42,10 +43,12 @@ class Judged:
     latency: Mapping[str, float] | None = None
     labels_only: bool = False  # `probabilities` are 0 and 1, and say what was said and no more
     given_sureness: Array | None = None  # [rows], of labels alone: how sure whoever said them was
+    positive: int = 1  # of two labels the one that *_binary metrics are about
 
     @cached_property
     def predictions(self) -> Predictions:
-        return Predictions(self.probabilities, targets_of(self.examples, self.labels), self.labels_only)
+        targets = targets_of(self.examples, self.labels)
+        return Predictions(self.probabilities, targets, self.labels_only, self.positive, self.labels.names)
 
     @property
     def has_sureness(self) -> bool:
@@ -56,9 +59,10 @@ class Judged:
         if names == self.labels.names:
             return self
         places = {name: place for place, name in enumerate(names)}
+        positive = places[self.labels.names[self.positive]] if len(self.labels.names) > 1 else self.positive
         wider = np.zeros((len(self.probabilities), len(names)), dtype=self.probabilities.dtype)
         wider[:, [places[name] for name in self.labels.names]] = self.probabilities
-        return replace(self, labels=replace(self.labels, names=names), probabilities=wider)
+        return replace(self, labels=replace(self.labels, names=names), probabilities=wider, positive=positive)
 
     @property
     def sureness(self) -> Array:
@@ -122,7 +126,10 @@ def make_report(
     judged: Judged, settings: EvaluateSettings, columns: Columns | None = None, task: str = "text-classification"
 ) -> dict[str, Any]:
     """The report of one classifier."""
+    judged = _with_positive(judged, settings.positive_label)
     metrics, missing = _metrics(judged.predictions, settings.metrics)
+    is_binary = any(name.endswith("_binary") for name in metrics)
+    skipped = left_out(judged.predictions, metrics)
     return report_of(
         task,
         kind=judged.kind,
@@ -132,6 +139,8 @@ def make_report(
         missing=missing,
         worst=_worst(judged),
         multi_label=judged.labels.multi_label,
+        **({"positive_label": judged.labels.names[judged.positive]} if is_binary else {}),
+        **({"left_out": skipped} if skipped else {}),
         confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
         classes=_classes(judged),
         confusion=_confusion(judged),
@@ -143,10 +152,33 @@ def make_report(
 
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
-    """How far `mine` is from `other` on the same rows, with intervals."""
+    """How far `mine` is from `other` on the same rows, with intervals; binary metrics where both mean one label."""
+    mine, other = (_with_positive(judged, settings.positive_label) for judged in (mine, other))
     names = tuple(dict.fromkeys((*mine.labels.names, *other.labels.names)))
     counted = mine.over(names).counted, other.over(names).counted
-    return difference_of(mine, other, METRICS.task, settings, counted)
+    apart = difference_of(mine, other, METRICS.task, settings, counted)
+    same = len(mine.labels.names) == 2 and mine.labels.names[mine.positive] == other.labels.names[other.positive]
+    return {name: one for name, one in apart.items() if same or not name.endswith("_binary")}
+
+
+def _with_positive(judged: Judged, label: str) -> Judged:
+    """With another label than the second as the positive one. Refused with the nearest where there is none such."""
+    names = judged.labels.names
+    if not label:
+        return judged
+    if label not in names:
+        raise Refused(
+            f"There is no label {label!r}, which positive_label names.",
+            hint=nearest(label, names),
+            code="unknown-label",
+        )
+    if judged.labels.multi_label or len(names) != 2:
+        raise Refused(
+            f"positive_label is {label!r}, and of {len(names)} labels none is the positive one.",
+            hint="Leave it out: it is for data with two labels, of which each row has one.",
+            code="bad-setting",
+        )
+    return replace(judged, positive=names.index(label))
 
 
 def _metrics(predictions: Predictions, wanted: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:

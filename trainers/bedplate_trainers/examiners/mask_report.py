@@ -184,7 +184,7 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
             "answer": row.target,
             "predicted": row.predicted,
             "rank": _shown(one.ranks),
-            "confidence": round(row.score or 0.0, 6),
+            **({} if row.score is None else {"confidence": round(row.score, 6)}),
         }
         for row, one in wrong[:WORST_ROWS]
     ]

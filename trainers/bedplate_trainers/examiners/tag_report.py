@@ -183,11 +183,13 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
             surest = max(sure[at] for at in wrong) if len(sure) else 0.0
             found.append((-len(wrong), -surest, row.row, row, said, wrong[0]))
     found.sort(key=lambda one: one[:3])
-    shown = [_wrong_row(row, said, first, -count, -sure) for count, sure, _, row, said, first in found[:WORST_ROWS]]
-    return shown if judged.confidence is not None else [{**row, "confidence": None} for row in shown]
+    shown = [_wrong_row(row, said, first, -count) for count, _, _, row, said, first in found[:WORST_ROWS]]
+    if judged.confidence is None:
+        return shown
+    return [{**row, "confidence": round(-sure, 6)} for row, (_, sure, *_) in zip(shown, found, strict=False)]
 
 
-def _wrong_row(row: TaggedRow, said: Sequence[str], first_wrong: int, count: int, sure: float) -> dict[str, Any]:
+def _wrong_row(row: TaggedRow, said: Sequence[str], first_wrong: int, count: int) -> dict[str, Any]:
     start = max(first_wrong - WORDS_BEFORE, 0) if len(row.tokens) > WORST_WORDS else 0
     shown = slice(start, start + WORST_WORDS)
     return {
@@ -197,5 +199,4 @@ def _wrong_row(row: TaggedRow, said: Sequence[str], first_wrong: int, count: int
         "tags": list(row.tags[shown]),
         "predicted": list(said[shown]),
         "wrong_words": count,
-        "confidence": round(sure, 6),
     }

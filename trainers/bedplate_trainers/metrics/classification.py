@@ -6,14 +6,14 @@ and 1 [rows, labels] where a row may have several labels.
 
     weighted_accuracy    each row weighs as its class is frequent in the targets
     norm_macro_recall    max(0, (recall - 1/n) / (1 - 1/n)), recall averaged over the n classes that the targets have
-    *_binary             of two labels, the second is the positive one
+    *_binary             of two labels the positive one, which is the second unless Predictions say otherwise
     AUC_*, average_precision_score_*   one label against the rest; macro and weighted over labels that have both
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -28,13 +28,24 @@ from bedplate_trainers.label_counts import count_labels
 
 from .base import Scored, TaskMetrics, Undefined, check_rows
 
-__all__ = ["METRICS", "Predictions", "applicable", "classification_metric", "predict", "score", "score_what_applies"]
+__all__ = [
+    "METRICS",
+    "Predictions",
+    "applicable",
+    "classification_metric",
+    "left_out",
+    "predict",
+    "score",
+    "score_what_applies",
+]
 
 Array = np.ndarray[Any, Any]
 TASK = "text-classification"
 THRESHOLD = 0.5
 SINGLE_ONLY = ("balanced_accuracy", "weighted_accuracy", "norm_macro_recall", "log_loss", "matthews_correlation")
 RANKED = ("AUC", "average_precision_score")
+SHOWN = 5  # labels in a message
+MOST_LEFT_OUT = 20  # labels of a metric in a report
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class Predictions(Scored):
     probabilities: Array  # [rows, labels]
     targets: Array  # [rows], or [rows, labels] of 0 and 1
     labels_only: bool = False  # probabilities of 0 and 1 that stand for labels: nothing is known of the others
+    positive: int = 1  # the label of *_binary
+    names: Sequence[str] = ()  # of the labels, for messages; without them they count from 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", np.asarray(self.probabilities))
@@ -75,7 +88,17 @@ class Predictions(Scored):
     @cached_property
     def counted(self) -> Counted:
         """What was said of each row beside what was right, and the metrics that follow from it."""
-        return count_labels(self.targets, self.chosen, self.labels)
+        return count_labels(self.targets, self.chosen, self.labels, self.positive)
+
+    @cached_property
+    def constant(self) -> Array:
+        """The labels that all rows have, or none, which no ranking can find: [labels] of true or false."""
+        support = self.targets.sum(axis=0) if self.multi_label else np.bincount(self.targets, minlength=self.labels)
+        return np.asarray((support == 0) | (support == len(self)))
+
+    def named(self, labels: Array) -> list[str]:
+        """The names of labels, [labels] of true or false."""
+        return [self.names[place] if self.names else str(place) for place in np.flatnonzero(labels).tolist()]
 
     @property
     def hot(self) -> Array:
@@ -108,6 +131,13 @@ def score_what_applies(predictions: Predictions) -> tuple[dict[str, float], dict
     return METRICS.score_what_applies(predictions, applicable(predictions.labels, predictions.multi_label))
 
 
+def left_out(predictions: Predictions, names: Iterable[str]) -> dict[str, list[str]]:
+    """For those of the metrics that are means over labels without some of them: which these are, twenty at most."""
+    labels = predictions.named(predictions.constant)[:MOST_LEFT_OUT]
+    means = [f"{base}_{average}" for base in RANKED for average in ("macro", "weighted")]
+    return {name: labels for name in names if name in means} if labels else {}
+
+
 def _score(name: str, predictions: Predictions) -> float:
     if name not in applicable(predictions.labels, predictions.multi_label):
         kind = "rows with several labels" if predictions.multi_label else f"{predictions.labels} labels"
@@ -129,12 +159,16 @@ def _score(name: str, predictions: Predictions) -> float:
 def _ranked(base: str, average: str, predictions: Predictions) -> float:
     function = sk.roc_auc_score if base == "AUC" else sk.average_precision_score
     hot, probabilities = predictions.hot, predictions.probabilities
-    if average == "binary":
-        hot, probabilities, average = hot[:, 1:], probabilities[:, 1:], "macro"
-    both = (hot.sum(axis=0) > 0) & (hot.sum(axis=0) < len(hot))
+    both = ~predictions.constant
+    if not len(both):
+        raise Undefined("no row has a label")
     if not both.any():
-        raise Undefined("every label is in all of these rows or in none")
-    if average != "micro":
+        names = [repr(name) for name in predictions.named(predictions.constant)]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise Undefined(f"every label is in all of these rows or in none: {', '.join(names[:SHOWN])}{more}")
+    if average == "binary":
+        hot, probabilities, average = hot[:, [predictions.positive]], probabilities[:, [predictions.positive]], "macro"
+    elif average != "micro":
         hot, probabilities = hot[:, both], probabilities[:, both]
     return float(function(hot, probabilities, average=average))
 
