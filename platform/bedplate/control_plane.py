@@ -20,9 +20,10 @@ from typing import Any
 
 import uvicorn
 
-from bedplate_serving.out_of_sight import out_of_sight
+from bedplate_serving.out_of_sight import out_of_sight, uncollected
 
-with out_of_sight("httpx._main"):  # its command line, which loads rich, pygments and click: 40 ms at least
+# httpx has a command line, which loads rich, pygments and click: 40 ms at least.
+with uncollected(), out_of_sight("httpx._main"):
     from bedplate.api.app import create_app
     from bedplate.gateway_process import Address
     from bedplate.home import Home, HomeLock

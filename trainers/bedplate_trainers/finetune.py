@@ -10,6 +10,7 @@ from importlib import import_module
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import SILENT, Reporter
 from bedplate_registry.tasks import get_task
+from bedplate_serving.out_of_sight import uncollected
 
 from .launch import check_world, rank
 from .messages import DataFile, FinetuneRequest, FinetuneResult
@@ -23,8 +24,6 @@ def finetune(request: FinetuneRequest, reporter: Reporter, *, resume: bool) -> F
 
     With `resume` it goes on from the last complete checkpoint in `work_dir`, if there is one.
     """
-    from .again import run_until_it_fits  # torch comes with it
-
     task = get_task(request.task).name
     if task not in RECIPES:
         raise Refused(
@@ -33,5 +32,8 @@ def finetune(request: FinetuneRequest, reporter: Reporter, *, resume: bool) -> F
             code="no-recipe",
         )
     check_world(request.processes)
-    recipe = import_module(f".recipes.{RECIPES[task]}", __package__)
+    with uncollected():  # torch comes with these
+        from .again import run_until_it_fits
+
+        recipe = import_module(f".recipes.{RECIPES[task]}", __package__)
     return run_until_it_fits(recipe.run, request, reporter if rank() == 0 else SILENT, resume=resume)

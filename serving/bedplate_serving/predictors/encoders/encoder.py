@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from bedplate_serving.out_of_sight import uncollected
 from bedplate_serving.predictors.base import TaskPredictor
 from bedplate_serving.predictors.encoders.engines import EncoderEngine, EncoderFacts, Head, Rows, Window, agree
 from bedplate_serving.predictors.encoders.graph_folder import MAX_CONTEXT
@@ -74,8 +75,9 @@ class TextEncoder:
         return True
 
     def _load_model(self) -> None:
-        from bedplate_serving.predictors.encoders.torch_encoder import load_encoder
-        from bedplate_serving.predictors.loading import pick_device
+        with uncollected():
+            from bedplate_serving.predictors.encoders.torch_encoder import load_encoder
+            from bedplate_serving.predictors.loading import pick_device
 
         self.device = pick_device(self.device)
         loaded = self._torch = load_encoder(self._folder, self._head, self.device, self._threads)
