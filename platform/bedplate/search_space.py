@@ -149,6 +149,8 @@ def _end(name: str, value: Any, task: str) -> float:
 
 
 def _read(name: str, value: Any, task: str) -> Any:
+    if value is None or value == "":  # alone it would be the default: a trial that nobody asked for
+        raise Refused(f"search: {name} has an empty value.", hint="Leave it out; auto is written as auto.")
     return FinetuneSettings.each_from_mapping({name: value}, task).to_json(task)[name]
 
 

@@ -18,11 +18,13 @@ from typing import Any
 
 from bedplate.job_folder import JobFolder
 from bedplate.sweep_trials import PRUNED
+from bedplate_trainers.settings import FinetuneSettings
 
-__all__ = ["PRUNERS", "Evaluation", "evaluations_of", "why_hopeless"]
+__all__ = ["LEAST_TRIALS", "PRUNERS", "Evaluation", "evaluations_of", "is_judged_twice", "why_hopeless"]
 
 PRUNERS = ("none", "median")
 LEAST_OTHERS = 4  # of fewer trials the median says little
+LEAST_TRIALS = LEAST_OTHERS + 1
 FIRST = 2  # evaluation that may end a trial: figures from before it are of a model that is warming up
 MOST_KEPT = 1024  # logs of trials, read once for as long as they do not grow
 
@@ -34,6 +36,16 @@ class Evaluation:
     step: int
     epoch: float | None
     value: float
+
+
+def is_judged_twice(settings: FinetuneSettings) -> bool:
+    """Whether a trial may come to the evaluation that ends one; yes where only its rows tell how many it has."""
+    steps, every, epochs = settings.max_steps, settings.eval_steps, settings.num_train_epochs
+    if settings.eval_strategy == "epoch":
+        return steps > 0 or isinstance(epochs, str) or epochs > 1
+    if isinstance(every, str):
+        return True
+    return 1 / every >= FIRST if every < 1 else steps < 0 or steps / every >= FIRST
 
 
 def evaluations_of(folder: Path, metric: str) -> tuple[Evaluation, ...]:

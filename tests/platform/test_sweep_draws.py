@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import bedplate
 from bedplate.cli.app import app
+from bedplate.cli.sweep import searched
 from bedplate.search_space import read_search, space_of
 from bedplate.sweep_draws import draw_by_tpe, random_trials
 from bedplate.sweep_trials import Trial
@@ -24,6 +25,7 @@ from harness import write_messages
 from light_server import light_server
 from played_sweeps import TASK, advance, publish_tiny, request, start, states, succeed, sweep_workspace, trials_of
 
+PRUNED: dict[str, Any] = {"prune": "median", "search": {"seed": [1, 2, 3, 4, 5]}}
 RATE = {"learning_rate": {"from": 1e-5, "to": "1e-3"}}
 
 
@@ -124,12 +126,45 @@ def test_a_sweep_by_tpe_draws_each_trial_when_there_is_room_for_it(workspace: Wo
         ({"budget": 0}, "budget=0"),
         ({"prune": "medain"}, "'median'"),
         ({"prune": "median", "settings": {"eval_strategy": "no"}}, "eval_strategy"),
+        ({"prune": "median", "search": {"seed": [1, 2, 3, 4]}}, "there are 4 trials, and it takes 5"),
+        ({**PRUNED, "settings": {"num_train_epochs": 1}}, "0 of the trials are evaluated twice"),
+        ({**PRUNED, "settings": {"eval_strategy": "steps", "eval_steps": 0.6}}, "0 of the trials are evaluated twice"),
+        (
+            {**PRUNED, "settings": {"eval_strategy": "steps", "eval_steps": 6, "max_steps": 10}},
+            "Leave prune out, or train for more epochs",
+        ),
+        (
+            {"prune": "median", "search": {"seed": [1, 2, 3], "num_train_epochs": [1, 2]}},
+            "3 of the trials are evaluated twice",
+        ),
+        ({"search": {"learning_rate": [1e-4, None]}}, "learning_rate has an empty value"),
+        ({"search": {"learning_rate": {"from": None, "to": 1e-3}}}, "learning_rate has an empty value"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_by_name(workspace: Workspace, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BedplateError) as caught:
         workspace.submit("sweep", request(**changes))
     assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"num_train_epochs": 1.5}},
+        {"settings": {"eval_strategy": "steps", "eval_steps": 5, "max_steps": 10}},
+        {"search": {"num_train_epochs": {"from": 1, "to": 2}}, "method": "tpe", "trials": 5},
+    ],
+)
+def test_a_search_that_may_be_pruned_is_taken(workspace: Workspace, changes: dict[str, Any]) -> None:
+    assert workspace.plan("sweep", request(**{**PRUNED, **changes})).spec["prune"] == "median"
+
+
+def test_a_search_by_command_names_the_setting_whose_value_is_empty(
+    workspace: Workspace,
+) -> None:
+    for text in ("1e-4,,2e-4", "1e-4,", "..1e-4"):
+        with pytest.raises(BedplateError, match="learning_rate has an empty value"):
+            workspace.plan("sweep", request(search=searched([f"learning_rate={text}"])))
 
 
 def test_a_budget_says_how_many_trials_there_may_be_where_their_number_does_not(workspace: Workspace) -> None:

@@ -60,7 +60,7 @@ def test_a_trial_below_the_median_of_four_others_is_pruned_with_the_reason_in_it
 def test_no_trial_is_pruned_at_its_first_evaluation_or_beside_fewer_than_four(workspace: Workspace) -> None:
     sweep, trials = pruned_sweep(workspace, (0.9,), (0.9,), (0.9,), (0.9,), (0.1,))
     advance(workspace, sweep)
-    few, others = pruned_sweep(workspace, (0.9, 0.9), (0.9, 0.9), (0.9, 0.9), (0.1, 0.1))
+    few, others = pruned_sweep(workspace, (0.9, 0.9), (0.9, 0.9), (0.9, 0.9), (0.9,), (0.1, 0.1))
     advance(workspace, few)
     assert not any(workspace.jobs.get(trial.id).cancel for trial in (*trials, *others))
 

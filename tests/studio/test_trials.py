@@ -88,6 +88,7 @@ def test_the_better_end_of_a_loss_is_above_and_gets_the_color_of_the_best() -> N
     best = best_of(table, greater_is_better=False)
     options = parallel_options(table, best, spec)
     assert options["parallelAxis"][-1]["inverse"]
+    assert options["parallelAxis"][-1]["nameLocation"] == "start", "its name is above, where there is room for it"
     [worst, last] = options["series"]
     assert (last["name"], last["lineStyle"]["color"]) == ("trial 1", "rgb(42, 127, 121)")
     assert (worst["name"], worst["lineStyle"]["color"]) == ("trial 2", "rgb(196, 104, 47)")

@@ -25,7 +25,7 @@ from bedplate.cli.output import (
     show,
 )
 
-__all__ = ["sweep"]
+__all__ = ["searched", "sweep"]
 
 PLANNED = (
     *("model", "task", "rows", "columns", "settings", "output", "device", "processes", "metric", "parallel"),
@@ -69,7 +69,7 @@ def sweep(
     given |= {"budget": budget, "prune": prune, "parallel": parallel, "metric": metric, "device": device}
     given |= {"processes": processes, "priority": priority, "needs": parse_needs(need)}
     request = {name: value for name, value in given.items() if value is not None}
-    request |= {"task": task, "train": train, "output": output, "search": _searched(search)}
+    request |= {"task": task, "train": train, "output": output, "search": searched(search)}
     request |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
     ws = connect(home, url)
     if dry_run:
@@ -80,7 +80,7 @@ def sweep(
         _show_result(job.result, format)
 
 
-def _searched(given: list[str]) -> dict[str, Any]:
+def searched(given: list[str]) -> dict[str, Any]:
     """`--search name=value,value` as lists of values, and `name=from..to:log` as ranges. Raises WrongUse."""
     found = pairs(given, "--search")
     if len(found) < len(given):

@@ -17,7 +17,7 @@ from bedplate.kinds.finetune import KIND as FINETUNE
 from bedplate.kinds.requests import names_of
 from bedplate.search_space import Range, Space, corners_of, read_search, size_of, space_of
 from bedplate.sweep_draws import METHODS, grid_trials, random_trials
-from bedplate.sweep_pruning import PRUNERS
+from bedplate.sweep_pruning import LEAST_TRIALS, PRUNERS, is_judged_twice
 from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.settings import FinetuneSettings, check_metric, resolve
@@ -120,7 +120,7 @@ def prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         "greater_is_better": not metric.endswith(LOWER_IS_BETTER),
         "parallel": _whole(request, "parallel", 64) or 2,
         "budget_seconds": budget_seconds,
-        "prune": _prune(request, resolved),
+        "prune": _prune(request, draws, resolved),
     }
 
 
@@ -178,7 +178,7 @@ def _metric(first: Mapping[str, Any], resolved: Sequence[FinetuneSettings], metr
     return name
 
 
-def _prune(request: Mapping[str, Any], resolved: Sequence[FinetuneSettings]) -> str:
+def _prune(request: Mapping[str, Any], draws: _Draws, resolved: Sequence[FinetuneSettings]) -> str:
     rule = str(request.get("prune") or "none")
     if rule not in PRUNERS:
         raise Refused(f"There is no way {rule!r} to prune.", hint=nearest(rule, PRUNERS), code="unknown-pruner")
@@ -186,6 +186,17 @@ def _prune(request: Mapping[str, Any], resolved: Sequence[FinetuneSettings]) -> 
         raise Refused(
             "eval_strategy is no, and trials are pruned by what evaluations in training come to.",
             hint="Set eval_strategy to epoch or steps, or prune to none.",
+        )
+    judged = sum(map(is_judged_twice, resolved))
+    count = judged if draws.trials or not judged else draws.total  # of trials still to be drawn the ends are known
+    if rule != "none" and min(count, draws.total) < LEAST_TRIALS:
+        few, more = f"there are {draws.total} trials", "search over more values"
+        if draws.total >= LEAST_TRIALS:
+            few, more = f"{count} of the trials are evaluated twice in training", "train for more epochs"
+        raise Refused(
+            f"prune has no effect: {few}, and it takes {LEAST_TRIALS}.",
+            hint=f"Leave prune out, or {more}.",
+            code="bad-setting",
         )
     return rule
 

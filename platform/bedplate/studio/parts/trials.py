@@ -98,7 +98,9 @@ def parallel_options(trials: Sequence[Trial], best: Trial | None, spec: Mapping[
     columns = {name: [trial.settings[name] for trial in trials] for name in spec["search"]}
     axes = [_axis(name, values, spec["search"][name]) for name, values in columns.items()]
     figures = [trial.metric for trial in trials if trial.metric is not None]
-    metric = {"type": "value", "scale": True, "name": spec["metric"], "inverse": not spec["greater_is_better"]}
+    metric: dict[str, Any] = {"type": "value", "scale": True, "name": spec["metric"]}
+    if not spec["greater_is_better"]:
+        metric |= {"inverse": True, "nameLocation": "start"}  # which is above then: below it would be cut off
     ends = (min(figures), max(figures)) if figures else (0.0, 0.0)
     worst, top = ends if spec["greater_is_better"] else ends[::-1]
     order = sorted(trials, key=lambda trial: trial == best)  # the best one above the others
