@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from bedplate_registry.registry import Registry
 from bedplate_registry.tables import columns_of, format_of, read_rows
 from bedplate_serving.predictors.image_files import is_path
 
-__all__ = ["DataRef"]
+__all__ = ["DataRef", "check_one_line"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class DataRef:
                 hint='Give a dataset name, or {"upload": SHA256, "filename": NAME} after PUT /api/v1/uploads/SHA256.',
             )
         sha256, filename = str(value["upload"]), str(value["filename"])
+        check_one_line(f"the filename of {what}", filename)
         if not (registry.blobs.keep(sha256) and registry.blobs.is_sound(sha256)):
             raise NotFound(f"The upload {sha256!r} for {what} is not here.", hint="Upload the file first.")
         is_lines = lines and filename.lower().endswith(".txt")
@@ -101,3 +103,11 @@ class DataRef:
         """What a report keeps of how it was read, so that a gate compares like with like."""
         mapped = self.check_columns(registry, task, columns, need_label=True, what="data")
         return {"columns": mapped, **({"class_names": [*class_names]} if class_names else {})}
+
+
+def check_one_line(what: str, text: str) -> None:
+    """Raises Refused for a text that would break the tables it stands in: one with control characters."""
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in text):
+        raise Refused(
+            f"{what} is {text[:80]!r}, with a control character.", hint="Write it in one line.", code="bad-setting"
+        )

@@ -44,10 +44,10 @@ def write_mlflow_store(runs: Sequence[Run], folder: Path) -> None:
 def _client(folder: Path) -> MlflowClient:
     # MLflow tells its makers what is done with it, unless this is set before it is imported. Nothing leaves the house.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # not how it makes its tables
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # not how it makes its tables; its import sets the level anew
     folder.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=f"sqlite:///{folder.resolve()}/mlflow.db")
 

@@ -54,6 +54,14 @@ def test_a_request_has_a_model_or_predictions(rest: Rest) -> None:
         assert (refused.status_code, refused.json()["code"]) == (422, code)
 
 
+@pytest.mark.parametrize("text", ["two\nlines.txt", "a\ttab.txt", "bell\x07.txt", "line\u2028separator.txt"])
+def test_a_name_that_would_break_a_table_is_refused(rest: Rest, text: str) -> None:
+    for refused in (asked(rest, b"card\nlogin\n", name=text), asked(rest, b"card\nlogin\n", text)):
+        assert (refused.status_code, refused.json()["code"]) == (422, "bad-setting")
+        assert repr(text) in refused.json()["detail"]
+    assert asked(rest, b"card\nlogin\n", name="Wörter\u00a0von Hand \U0001f469\u200d\U0001f52c").status_code == 200
+
+
 def test_a_file_without_a_column_of_predictions_is_refused_before_any_job(rest: Rest) -> None:
     refused = asked(rest, b"guess\ncard\nlogin\n", "said.csv")
     assert refused.json()["code"] == "missing-column"

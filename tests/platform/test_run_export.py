@@ -70,8 +70,9 @@ def test_the_trials_of_a_sweep_lie_in_its_folder_and_nothing_is_written_twice(tm
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # of MLflow with SQLAlchemy 2.1
-def test_mlflow_reads_a_sweep_with_its_trials_as_child_runs(tmp_path: Path) -> None:
+def test_mlflow_reads_a_sweep_with_its_trials_as_child_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     export_runs("mlflow", sweep(), tmp_path / "store")
+    assert capfd.readouterr() == ("", ""), "what MLflow tells of its tables is not for the caller"
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/store/mlflow.db")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bedplate.compute import GIB, Demand, Lease
+from bedplate.data_refs import check_one_line
 from bedplate.home import Home
 from bedplate.jobs import Job
 from bedplate.kinds.requests import JobRequest
@@ -137,13 +138,14 @@ def lay_out(context: Context, versions: Iterable[ModelVersion]) -> list[Path]:
 
 
 def check_keys(kind: str, request: Mapping[str, Any], *, required: set[str], optional: set[str]) -> None:
-    """Refuse what is missing and what is unknown, by name."""
+    """Refuse what is missing and what is unknown, by name, and a `name` that is not of one line."""
     for name in sorted(set(request) - required - optional):
         raise Refused(
             f"{kind} has no setting {name!r}.", hint=nearest(name, required | optional), code="unknown-setting"
         )
     for name in sorted(required - {key for key, value in request.items() if value not in (None, "")}):
         raise Refused(f"{kind} needs {name!r}.", hint=f"Give {name}.", code="missing-setting")
+    check_one_line("name", str(request.get("name") or ""))
 
 
 def check_can_score(version: ModelVersion) -> str:
