@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import bedplate
+from bedplate_registry.errors import Refused
 from bedplate_registry.leaderboard import find_board, origin_of, standings
 from bedplate_registry.registry import Registry
 from harness import bedplate_home, run_cli, write_messages
@@ -147,3 +149,17 @@ def test_a_file_is_judged_and_stands_on_the_leaderboard_under_its_name(tmp_path:
         refused = run_cli("evaluate", *arguments, home=home, check=False)
         assert refused.returncode == 1
         assert "The predictions have 1 rows, and the data has 40." in refused.stdout + refused.stderr
+
+
+def test_settings_are_keywords_of_the_client_as_they_are_of_a_fine_tune(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(CSV)
+    (tmp_path / "said.txt").write_text("card\nlogin\n")
+    asked: dict[str, Any] = {"predictions": tmp_path / "said.txt", "data": tmp_path / "rows.csv", "columns": COLUMNS}
+    asked |= {"task": TASK, "settings": {"confidence_draws": 0}}
+    with bedplate_home() as home, bedplate.connect(home=home) as ws:
+        report = ws.evaluate(None, **asked, metrics=["accuracy"], slices=["intent"]).wait().report
+        assert (set(report.metrics), report.data["confidence"]) == ({"accuracy"}, {})
+        assert {one["by"] for one in report.data["slices"]} >= {"intent"}
+        with pytest.raises(Refused, match="metrcs") as refused:
+            ws.evaluate(None, **asked, metrcs=["accuracy"])
+    assert "'metrics'" in refused.value.hint

@@ -162,14 +162,11 @@ class RemoteWorkspace:
     def _finetune_request(
         self, model: Model | str, task: str, train: str | Path, output: str, options: dict[str, Any]
     ) -> dict[str, Any]:
-        known = ("columns", "device", "processes", "priority", "needs")
         request = {"model": _ref(model), "task": task, "train": self.data(train), "output": output}
         for part in ("validation", "test"):
             value = options.pop(part, None)
             request[part] = value if value in (None, "auto") else self.data(value)
-        request |= {key: options.pop(key) for key in known if key in options}
-        settings = {**options.pop("settings", {}), **options}
-        return {**request, "settings": settings}
+        return {**request, **_with_settings(options, ("columns", "device", "processes", "priority", "needs"))}
 
     def evaluate(
         self,
@@ -186,7 +183,8 @@ class RemoteWorkspace:
 
         A base needs `train`. With None for the model, `predictions` is a file that has one for each row, and the task
         must be told.
-        Options: columns, settings, name (of the predictions), device, priority, needs.
+        Options: columns, name (of the predictions), device, priority, needs; any other one is a setting such as metrics
+        or slices.
         """
         request = {
             "model": _ref(model) if model is not None else None,
@@ -196,7 +194,8 @@ class RemoteWorkspace:
             "against": _ref(against) if against is not None else None,
             "train": self.data(train, images=True) if train is not None else None,
         }
-        return self.submit("evaluate", {**request, **options})
+        known = ("columns", "name", "device", "priority", "needs")
+        return self.submit("evaluate", {**request, **_with_settings(options, known)})
 
     def _task_of(self, model: Model | str) -> str | None:
         return self.models.get(model).task if isinstance(model, str) else model.task
@@ -376,3 +375,10 @@ def _no_rows(path: Path, given: str, wanted: str) -> BedplateError:
 
 def _ref(model: Model | str) -> str:
     return model.ref if isinstance(model, Model) else model
+
+
+def _with_settings(options: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Those that a request has by their names; all others are its settings."""
+    own = {name: options[name] for name in known if name in options}
+    others = {name: value for name, value in options.items() if name not in (*known, "settings")}
+    return {**own, "settings": {**(options.get("settings") or {}), **others}}
