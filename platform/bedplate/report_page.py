@@ -112,7 +112,11 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Html]:
     """Each part that the report holds, below a heading; parts in shapes that no part knows, and all others, last."""
     against, shown = report.get("against") or {}, set(SHOWN)
     other = str(against.get("model") or "the other model")
-    about = "In small letters: the 95 % interval, by bootstrap over rows." if report.get("confidence") else ""
+    about = (
+        "In small letters: the 95 % interval, of shares of rows by Wilson, else by bootstrap over rows."
+        if report.get("confidence")
+        else ""
+    )
     yield _section("Metrics", _metrics(report, other), about)
     for key, title, part in _parts(report, against, other):
         shown.add(key)

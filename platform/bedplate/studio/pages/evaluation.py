@@ -118,7 +118,11 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _about_metrics(report: Mapping[str, Any]) -> str:
-    return "In small letters: the 95 % interval, by bootstrap over rows." if report.get("confidence") else ""
+    return (
+        "In small letters: the 95 % interval, of shares of rows by Wilson, else by bootstrap over rows."
+        if report.get("confidence")
+        else ""
+    )
 
 
 def _metrics(report: Mapping[str, Any]) -> None:
