@@ -11,6 +11,7 @@ import pytest
 
 from bedplate.studio.parts.tables import Column, shown_rows
 from bedplate.studio.paths import place
+from bedplate_registry.registry import Registry
 from studio_browser import House, Window
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PAGES = {
     "jobs": place("jobs"),
     "job": "",
     "evaluations": place("evaluations"),
+    "evaluation": "",
     "leaderboard": place("leaderboard"),
     "compare": place("compare"),
     "endpoints": place("endpoints"),
@@ -43,6 +45,16 @@ PAGES = {
     "batch-new": place("batch", "new", model=CLASSIFIER),
     "nowhere": place("nowhere"),
 }
+REPORT = {
+    "model": CLASSIFIER,
+    "task": "text-classification",
+    "kind": "model",
+    "data": {"filename": "axe.csv", "rows": 120},
+    "metrics": {"accuracy": 0.75, "log_loss": 0.5},
+    "confidence": {"accuracy": [0.68, 0.81], "log_loss": [0.4, 0.6]},
+    "against": {"model": BASE, "metrics": {"accuracy": 0.5}},
+    "difference": {"accuracy": {"value": 0.25, "p_value": 0.01}},
+}
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 GRAVE = ("serious", "critical")
 
@@ -56,7 +68,8 @@ def pages(house: House, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "data-check",
         {"data": "axe-rows", "task": "text-classification", "columns": {"sentence1": "text", "label": "intent"}},
     )
-    return {**PAGES, "job": place("jobs", job.id)}
+    report = Registry(house.home / "registry").evaluations.add(REPORT)
+    return {**PAGES, "job": place("jobs", job.id), "evaluation": place("evaluations", report)}
 
 
 @pytest.mark.skipif(AXE is None, reason="not installed: the package axe-core-python")
