@@ -30,6 +30,7 @@ from bedplate_trainers.finetune import DataFile, finetune
 from bedplate_trainers.label_counts import count_labels
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.latency import time_single
+from bedplate_trainers.metrics.classification import Predictions
 from bedplate_trainers.row_predictions import RowFile
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import read_columns
@@ -456,9 +457,8 @@ def test_questions_with_and_without_an_answer_are_slices(tmp_path: Path, write_r
 def test_curves_are_thinned_and_keep_their_shape() -> None:
     generator = np.random.default_rng(0)
     targets = generator.choice(3, 5000, p=(0.9, 0.09, 0.01))
-    hot = np.eye(3, dtype=int)[targets]
-    raw = generator.random((5000, 3)) + hot * 0.6
-    found = curves(hot, raw / raw.sum(axis=1, keepdims=True), LABELS)
+    raw = generator.random((5000, 3)) + np.eye(3)[targets] * 0.6
+    found = curves(Predictions(raw / raw.sum(axis=1, keepdims=True), targets), LABELS)
     assert [one["label"] for one in found["roc"]] == list(LABELS)  # the most frequent first
     for precision_recall, roc in zip(found["precision_recall"], found["roc"], strict=True):
         for one, x, y in (
@@ -476,7 +476,7 @@ def test_curves_are_thinned_and_keep_their_shape() -> None:
 def test_a_small_curve_is_whole_and_a_label_that_all_rows_have_has_none() -> None:
     scores = np.array([0.9, 0.6, 0.7, 0.2])
     hot = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]])
-    found = curves(hot, np.stack([scores] * 3, axis=1), LABELS)
+    found = curves(Predictions(np.stack([scores] * 3, axis=1), hot), LABELS)
     assert [one["label"] for one in found["roc"]] == ["access"]
     assert found["roc"][0]["area"] == 0.75
     assert found["precision_recall"][0]["precision"] == pytest.approx([1, 1, 0.5, 2 / 3, 0.5], abs=1e-4)

@@ -247,6 +247,36 @@ def test_fewer_than_ten_rows_have_no_interval() -> None:
 
 
 @pytest.mark.parametrize("many", [False, True])
+def test_rankings_are_those_of_scikit_learn(many: bool) -> None:
+    generator = np.random.default_rng(4)
+    scores = generator.integers(1, 9, (60, 4)) / 8  # many are equal
+    targets = generator.integers(0, 2, (60, 4)) if many else generator.integers(0, 4, 60)
+    hot = targets if many else np.eye(4, dtype=int)[targets]
+    for average in ("macro", "micro", "weighted"):
+        found = score(Predictions(scores, targets), [f"AUC_{average}", f"average_precision_score_{average}"])
+        expected = (
+            sk.roc_auc_score(hot, scores, average=average),
+            sk.average_precision_score(hot, scores, average=average),
+        )
+        assert tuple(found.values()) == pytest.approx(expected)
+
+
+def test_other_metrics_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(5)
+    scores = generator.random((60, 4))
+    scores[:5] = np.eye(4)[0]  # some are sure, and a few of these wrong
+    scores /= scores.sum(axis=1, keepdims=True)
+    targets, said = generator.integers(0, 4, 60), scores.argmax(axis=1)
+    found = score(Predictions(scores, targets), ["log_loss", "matthews_correlation", "weighted_accuracy"])
+    weights = np.bincount(targets)[targets]
+    assert found["log_loss"] == pytest.approx(
+        sk.log_loss(targets, scores.astype(np.float64), labels=range(4)), rel=1e-6
+    )
+    assert found["matthews_correlation"] == pytest.approx(sk.matthews_corrcoef(targets, said))
+    assert found["weighted_accuracy"] == pytest.approx(sk.accuracy_score(targets, said, sample_weight=weights))
+
+
+@pytest.mark.parametrize("many", [False, True])
 def test_averages_over_labels_are_those_of_scikit_learn(many: bool) -> None:
     generator = np.random.default_rng(7)
     shape = (200, 6) if many else (200,)

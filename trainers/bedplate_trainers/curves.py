@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
+from .metrics.classification import Predictions
+
 __all__ = ["curves"]
 
 Array = np.ndarray[Any, Any]
@@ -16,14 +18,14 @@ MOST_POINTS = 100  # of a curve; fewer where there are many curves, which report
 ALL_POINTS = 1000
 
 
-def curves(hot: Array, probabilities: Array, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Of targets as 0 and 1 and of probabilities, [rows, labels] each: the most frequent labels, the first one first.
+def curves(predictions: Predictions, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Of the most frequent labels, the first one first.
 
     A label that all rows have, or none, has no curve. The areas are of the whole curves.
     """
-    support = hot.sum(axis=0)
-    chosen = [int(place) for place in np.argsort(-support, kind="stable") if 0 < support[place] < len(hot)]
-    columns = [(names[place], hot[:, place], probabilities[:, place]) for place in chosen[:MOST_LABELS]]
+    order = np.argsort(-predictions.support, kind="stable")
+    chosen = order[~predictions.constant[order]][:MOST_LABELS].tolist()
+    columns = [(names[place], predictions.has(place), predictions.probabilities[:, place]) for place in chosen]
     most = min(MOST_POINTS, ALL_POINTS // max(len(columns), 1))
     return {
         "precision_recall": [_precision_recall(*column, most) for column in columns],

@@ -145,7 +145,7 @@ def make_report(
         classes=_classes(judged),
         confusion=_confusion(judged),
         slices=slices_of(judged, settings, columns or {}),
-        curves={} if judged.labels_only else curves(judged.predictions.hot, judged.probabilities, judged.labels.names),
+        curves={} if judged.labels_only else curves(judged.predictions, judged.labels.names),
         calibration=calibration(judged.sureness.ravel(), judged.right.ravel()) if judged.has_sureness else None,
         latency=judged.latency,
     )

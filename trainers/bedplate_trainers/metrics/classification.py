@@ -12,21 +12,21 @@ and 1 [rows, labels] where a row may have several labels.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import sqrt
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
 
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.confidence import Counted
-from bedplate_trainers.label_counts import count_labels
+from bedplate_trainers.label_counts import count_labels, label_totals
 
 from .base import Scored, TaskMetrics, Undefined, check_rows
+from .ranking import auc_and_precision
 
 __all__ = [
     "METRICS",
@@ -91,19 +91,38 @@ class Predictions(Scored):
         return count_labels(self.targets, self.chosen, self.labels, self.positive)
 
     @cached_property
+    def support(self) -> Array:
+        """How many rows have each label."""
+        return self.targets.sum(axis=0) if self.multi_label else np.bincount(self.targets, minlength=self.labels)
+
+    @cached_property
     def constant(self) -> Array:
         """The labels that all rows have, or none, which no ranking can find: [labels] of true or false."""
-        support = self.targets.sum(axis=0) if self.multi_label else np.bincount(self.targets, minlength=self.labels)
-        return np.asarray((support == 0) | (support == len(self)))
+        return np.asarray((self.support == 0) | (self.support == len(self)))
 
     def named(self, labels: Array) -> list[str]:
         """The names of labels, [labels] of true or false."""
         return [self.names[place] if self.names else str(place) for place in np.flatnonzero(labels).tolist()]
 
-    @property
-    def hot(self) -> Array:
-        """Targets as 0 and 1 per label."""
-        return self.targets if self.multi_label else np.eye(self.labels, dtype=np.uint8)[self.targets]
+    def has(self, label: int) -> Array:
+        """Which rows have this label, [rows]."""
+        return np.asarray(self.targets[:, label] > 0 if self.multi_label else self.targets == label)
+
+    @cached_property
+    def ranked(self) -> Array:
+        """AUC and average precision of each label against the rest, [labels, 2]; NaN where it is constant."""
+        found = np.full((self.labels, 2), np.nan)
+        for label in np.flatnonzero(~self.constant).tolist():
+            scores = self.probabilities[:, label]
+            found[label] = auc_and_precision(scores, scores[self.has(label)])
+        return found
+
+    @cached_property
+    def ranked_together(self) -> tuple[float, float]:
+        """The same of all rows' labels in one ranking."""
+        rows = np.arange(len(self))
+        right = self.probabilities[self.targets > 0 if self.multi_label else (rows, self.targets)]
+        return auc_and_precision(self.probabilities.ravel(), right)
 
 
 def predict(probabilities: Array, multi_label: bool) -> Array:
@@ -145,60 +164,63 @@ def _score(name: str, predictions: Predictions) -> float:
     base, _, average = name.rpartition("_")
     if predictions.labels_only and (base in RANKED or name == "log_loss"):
         raise Undefined("the predictions are labels without probabilities")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn warns of labels that nobody has or chose; they count as 0
-        if name in _PLAIN:
-            return _PLAIN[name](predictions)
-        if base in RANKED:
-            return _ranked(base, average, predictions)
+    if name in _PLAIN:
+        return _PLAIN[name](predictions)
+    if base in RANKED:
+        return _ranked(base, average, predictions)
     if name not in predictions.counted.values:
         raise Undefined("no row has a label")
     return predictions.counted.values[name]
 
 
 def _ranked(base: str, average: str, predictions: Predictions) -> float:
-    function = sk.roc_auc_score if base == "AUC" else sk.average_precision_score
-    hot, probabilities = predictions.hot, predictions.probabilities
-    both = ~predictions.constant
+    column, both = RANKED.index(base), ~predictions.constant
     if not len(both):
         raise Undefined("no row has a label")
     if not both.any():
         names = [repr(name) for name in predictions.named(predictions.constant)]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise Undefined(f"every label is in all of these rows or in none: {', '.join(names[:SHOWN])}{more}")
+    if average == "micro":
+        return predictions.ranked_together[column]
+    values = predictions.ranked[:, column]
     if average == "binary":
-        hot, probabilities, average = hot[:, [predictions.positive]], probabilities[:, [predictions.positive]], "macro"
-    elif average != "micro":
-        hot, probabilities = hot[:, both], probabilities[:, both]
-    return float(function(hot, probabilities, average=average))
+        return float(values[predictions.positive])
+    return float(np.average(values[both], weights=predictions.support[both] if average == "weighted" else None))
 
 
 def _weighted_accuracy(predictions: Predictions) -> float:
-    frequency = np.bincount(predictions.targets, minlength=predictions.labels) / len(predictions.targets)
-    weights = frequency[predictions.targets]
-    return float(sk.accuracy_score(predictions.targets, predictions.chosen, sample_weight=weights))
+    weights = predictions.support[predictions.targets]
+    return float(np.average(predictions.chosen == predictions.targets, weights=weights))
 
 
 def _norm_macro_recall(predictions: Predictions) -> float:
-    present = len(np.unique(predictions.targets))
+    present = int((predictions.support > 0).sum())
     if present < 2:
         raise Undefined("these rows have only one label")
-    recall = sk.balanced_accuracy_score(predictions.targets, predictions.chosen)
-    return max(0.0, (float(recall) - 1 / present) / (1 - 1 / present))
+    return max(0.0, (predictions.counted.values["balanced_accuracy"] - 1 / present) / (1 - 1 / present))
 
 
 def _log_loss(predictions: Predictions) -> float:
-    """Of probabilities that sum to one in double precision: scikit-learn warns of float32 rounding."""
-    probabilities = predictions.probabilities.astype(np.float64)
-    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
-    return float(sk.log_loss(predictions.targets, probabilities, labels=np.arange(predictions.labels)))
+    """Of probabilities that sum to one, in double precision; those of 0 and 1 count as the nearest to them."""
+    sums = predictions.probabilities.sum(axis=1, dtype=np.float64)
+    of_target = predictions.probabilities[np.arange(len(predictions)), predictions.targets] / sums
+    least = np.finfo(np.float64).eps
+    return float(-np.log(np.clip(of_target, least, 1 - least)).mean())
+
+
+def _matthews_correlation(predictions: Predictions) -> float:
+    hits, wrong, missed = label_totals(predictions.counted)
+    rows, said, there = len(predictions), hits + wrong, hits + missed
+    spread = sqrt((rows**2 - said @ said) * (rows**2 - there @ there))
+    return float((hits.sum() * rows - said @ there) / spread) if spread > 0 else 0.0
 
 
 _PLAIN: dict[str, Callable[[Predictions], float]] = {
     "weighted_accuracy": _weighted_accuracy,
     "norm_macro_recall": _norm_macro_recall,
     "log_loss": _log_loss,
-    "matthews_correlation": lambda p: float(sk.matthews_corrcoef(p.targets, p.chosen)),
+    "matthews_correlation": _matthews_correlation,
 }
 
 
