@@ -52,6 +52,11 @@ class Counted:
         """[rows, n]"""
         return self.kinds[self.kind]
 
+    @cached_property
+    def total(self) -> Array:
+        """[1, n]: the sums over all rows."""
+        return np.asarray(self._rows[None].astype(np.float64) @ self.kinds)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The metrics, whether these rows give them a value or not."""
@@ -111,7 +116,7 @@ class Counted:
 
     @cached_property
     def _figures(self) -> Mapping[str, Array]:
-        return self.figures(self._rows[None].astype(np.float64) @ self.kinds)
+        return self.figures(self.total)
 
     def _wilson(self, name: str) -> list[float]:
         right = self._rows[self.above_zero(self.shares[name])].sum()

@@ -31,8 +31,7 @@ def count_labels(targets: Array, chosen: Array, labels: int, positive: int = 1) 
 
 def label_totals(counted: Counted) -> tuple[Array, Array, Array]:
     """Of each label over all rows, [labels]: said rightly, said wrongly, missed."""
-    sums = np.bincount(counted.kind, minlength=counted.kinds.shape[0])[None].astype(np.float64) @ counted.kinds
-    hits, wrong, missed = np.split(sums[0, LABELS:], 3)
+    hits, wrong, missed = np.split(counted.total[0, LABELS:], 3)
     return hits, wrong, missed
 
 

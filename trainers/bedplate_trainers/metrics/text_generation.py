@@ -76,7 +76,7 @@ def signatures(predictions: Predictions) -> dict[str, str]:
     """How ROUGE and BLEU were computed, for a report."""
     if not len(predictions.predictions):
         return {}
-    return {**summarization.signatures(predictions.summaries), "bleu": predictions.translations.bleu[1]}
+    return {**summarization.signatures(predictions.summaries), "bleu": predictions.translations.bleu_signature}
 
 
 def _perplexity(predictions: Predictions) -> float:

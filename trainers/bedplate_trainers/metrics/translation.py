@@ -36,6 +36,7 @@ __all__ = [
 TASK = "translation"
 Array = np.ndarray[Any, Any]
 ORDERS = (1, 2, 3, 4)
+ALL, WRITTEN, REFERENCE, WORDS = 4, 8, 9, 10  # columns behind right n-grams: all of them, both lengths, any word
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,13 @@ class Predictions(Scored):
     def __len__(self) -> int:
         return len(self.references)
 
-    @cached_property
-    def bleu(self) -> tuple[Any, str]:
-        """sacrebleu's BLEU score, with the counts it is made of, and its signature."""
+    @property
+    def bleu_signature(self) -> str:
+        """As sacrebleu writes it. One row of each number of references is enough to know it."""
         from sacrebleu.metrics import BLEU
 
-        return self._sacrebleu(BLEU(tokenize=self.tokenizer, force=True))
+        rows = {len(row): place for place, row in enumerate(self.references)}.values()
+        return self._sacrebleu(BLEU(tokenize=self.tokenizer, force=True), list(rows))[1]
 
     @cached_property
     def counted(self) -> Counted:
@@ -88,26 +90,32 @@ class Predictions(Scored):
         """sacrebleu's chrF score and its signature."""
         from sacrebleu.metrics import CHRF
 
-        return self._sacrebleu(CHRF())
+        return self._sacrebleu(CHRF(), range(len(self)))
 
     @cached_property
     def shortest_length(self) -> int:
         """Tokens of the references, of each row the shortest."""
         if all(len(row) == 1 for row in self.references):
-            return int(self.bleu[0].ref_len)
+            return self.sums[REFERENCE]
         tokenize = sacrebleu_tokenizer(self.tokenizer)
         return sum(min(len(tokenize(text).split()) for text in row) for row in self.references)
 
-    def _sacrebleu(self, metric: Any) -> tuple[Any, str]:
-        most = max(map(len, self.references))
-        streams = [[row[n] if n < len(row) else None for row in self.references] for n in range(most)]
-        value = metric.corpus_score(list(self.predictions), streams)
+    @cached_property
+    def sums(self) -> list[int]:
+        """What BLEU is made of, of all rows."""
+        return [int(count) for count in np.rint(self.counted.total[0])]
+
+    def _sacrebleu(self, metric: Any, places: Sequence[int]) -> tuple[Any, str]:
+        """The score of these rows, and the signature."""
+        rows = [self.references[place] for place in places]
+        streams = [[row[n] if n < len(row) else None for row in rows] for n in range(max(map(len, rows)))]
+        value = metric.corpus_score([self.predictions[place] for place in places], streams)
         return value, str(metric.get_signature())
 
 
 def signatures(predictions: Predictions) -> dict[str, str]:
     """How `bleu` and `chrf` were computed, as sacrebleu writes it, for a report."""
-    return {"bleu": predictions.bleu[1], "chrf": predictions.chrf[1]}
+    return {"bleu": predictions.bleu_signature, "chrf": predictions.chrf[1]}
 
 
 def row_scores(predictions: Predictions) -> tuple[str, Array]:
@@ -120,10 +128,12 @@ def bleu_figures(sums: Array) -> Mapping[str, Array]:
     from sacrebleu.metrics import BLEU
 
     found = [
-        BLEU.compute_bleu(row[:4], row[4:8], row[8], row[9], smooth_method="exp").score if row[10] else np.nan
+        BLEU.compute_bleu(row[:ALL], row[ALL:WRITTEN], row[WRITTEN], row[REFERENCE], smooth_method="exp").score
+        if row[WORDS]
+        else np.nan
         for row in np.rint(sums).astype(int).tolist()
     ]
-    return {"bleu": np.minimum(np.array(found), 100.0)}
+    return {"bleu": np.minimum(np.array(found), 100.0)}  # it is above by rounding where all is right
 
 
 def _check_words(predictions: Predictions) -> None:
@@ -133,18 +143,18 @@ def _check_words(predictions: Predictions) -> None:
 
 def _bleu(predictions: Predictions) -> float:
     _check_words(predictions)
-    return min(100.0, float(predictions.bleu[0].score))  # it is above by rounding where all is right
+    return predictions.counted.values["bleu"]
 
 
 def _bleu_up_to(order: int, predictions: Predictions) -> float:
     from sacrebleu.metrics import BLEU
 
     _check_words(predictions)
-    counted = predictions.bleu[0]
+    sums = predictions.sums
     found = BLEU.compute_bleu(
-        list(counted.counts[:order]),
-        list(counted.totals[:order]),
-        counted.sys_len,
+        sums[:order],
+        sums[ALL : ALL + order],
+        sums[WRITTEN],
         predictions.shortest_length,
         smooth_method="none",
         max_ngram_order=order,
