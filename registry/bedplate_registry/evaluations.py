@@ -64,7 +64,7 @@ class Evaluations:
         """The report, with its `id` and `created`."""
         path = self.root / id / "report.json"
         if not _ID.fullmatch(id) or not path.is_file():
-            raise NotFound(f"There is no evaluation {id[:80]!r}.", hint="List them: bedplate models show REF")
+            raise NotFound(f"There is no evaluation {id[:80]!r}.", hint="List them: bedplate evaluations list")
         try:
             report = json.loads(path.read_bytes())
         except ValueError as exc:
