@@ -166,7 +166,8 @@ class _Pair:
 
     def _less(self, first: Array, second: Array) -> dict[str, Array]:
         mine, other = self.first.figures(first), self.second.figures(second)
-        return {name: mine[name] - other[name] for name in mine if name in other}
+        with np.errstate(invalid="ignore"):  # two perplexities without bounds
+            return {name: mine[name] - other[name] for name in mine if name in other}
 
     def _randomized(self, values: Mapping[str, float], seed: int) -> dict[str, float]:
         """How often the two are as far apart once each row's answers are exchanged or not, by the toss of a coin."""

@@ -51,6 +51,12 @@ class Judged:
         return Predictions(self.probabilities, targets, self.labels_only, self.positive, self.labels.names)
 
     @property
+    def positive_label(self) -> str | None:
+        """That of binary metrics, where there can be any."""
+        names = self.labels.names
+        return names[self.positive] if len(names) == 2 and not self.labels.multi_label else None
+
+    @property
     def has_sureness(self) -> bool:
         return not self.labels_only or self.given_sureness is not None
 
@@ -139,7 +145,7 @@ def make_report(
         missing=missing,
         worst=_worst(judged),
         multi_label=judged.labels.multi_label,
-        **({"positive_label": judged.labels.names[judged.positive]} if is_binary else {}),
+        **({"positive_label": judged.positive_label} if is_binary else {}),
         **({"left_out": skipped} if skipped else {}),
         confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
         classes=_classes(judged),
@@ -157,7 +163,7 @@ def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[
     names = tuple(dict.fromkeys((*mine.labels.names, *other.labels.names)))
     counted = mine.over(names).counted, other.over(names).counted
     apart = difference_of(mine, other, METRICS.task, settings, counted)
-    same = len(mine.labels.names) == 2 and mine.labels.names[mine.positive] == other.labels.names[other.positive]
+    same = mine.positive_label == other.positive_label
     return {name: one for name, one in apart.items() if same or not name.endswith("_binary")}
 
 
