@@ -61,10 +61,11 @@ def interval_of(ends: Any) -> tuple[float, float] | None:
 
 
 def metric_notes(report: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each difference that was tested, and for each metric that was not computed."""
-    for name, one in (report.get("difference") or {}).items():
-        if isinstance(one.get("p_value"), int | float):
-            chance = f"a difference this large would come with probability {one['p_value']:.3g}"
-            yield f"{name}: if both were equally good, {chance}."
+    """A sentence for the differences that were tested, and one for each metric that was not computed."""
+    chances = {name: one.get("p_value") for name, one in (report.get("difference") or {}).items()}
+    tested = in_order(report, (name for name, chance in chances.items() if isinstance(chance, int | float)))
+    if tested:
+        shown = ", ".join(f"{chances[name]:.3g} ({name})" for name in tested)
+        yield f"If both were equally good, a difference this large would come with probability {shown}."
     for name, why in (report.get("not_computed") or {}).items():
         yield f"{name} was not computed: {why}"

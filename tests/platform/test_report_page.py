@@ -125,7 +125,7 @@ def test_a_report_shows_all_that_it_holds() -> None:
         *("acme/measured:3: Text classification", "acme/other:1", "a" * 64, "0.7500", "0.6800 to 0.8100", "0.3333"),
         *(
             "0.1000 to 0.4000",
-            "a difference this large would come with probability 0.0123.",
+            "a difference this large would come with probability 0.0123 (accuracy).",
             "60 rows fixed, 1 broken.",
             "(1 of 60)",
             "1 to 40",
