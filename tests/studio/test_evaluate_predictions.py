@@ -36,7 +36,7 @@ def test_a_file_is_judged_as_filled_in_and_each_shown_text_makes_the_same_job(
     press_next(page)
     alert = page.locator(".bp-problem")
     alert.get_by_text("The predictions have no column 'label'.").wait_for()
-    assert "predicted or predicted_label or label. The file has: guess." in alert.inner_text()
+    assert "predicted or prediction or predicted_label or label. The file has: guess." in alert.inner_text()
 
     upload(page, said, "rules:1")
     name = page.get_by_label("Name on reports and leaderboards")
