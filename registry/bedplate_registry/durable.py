@@ -32,6 +32,7 @@ __all__ = [
     "write_bytes",
     "write_chunk",
     "write_json",
+    "writing",
 ]
 
 fault_hook: Callable[[str, Path], None] | None = None
@@ -186,6 +187,13 @@ def _fsync(path: Path, flags: int) -> None:
 
 def _create(path: Path, mode: int) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around writes by other means than these functions: a full or failing disk is Unavailable here too."""
+    with _operation("write", path):
+        yield
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bedplate_registry import durable
+from bedplate_registry.errors import Unavailable
 from bedplate_trainers import stored_rows
 from bedplate_trainers.data import Example, read_examples
 from bedplate_trainers.messages import DataFile
@@ -66,6 +68,16 @@ def test_rows_are_kept_in_the_folder_that_is_asked_for_and_leave_nothing_behind(
     assert stored[0] == ROWS[0]
     with pytest.raises(FileNotFoundError):
         store(ROWS)
+
+
+def test_a_full_disk_is_said_as_such(monkeypatch):
+    def full(operation: str, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(durable, "fault_hook", full)
+    with pytest.raises(Unavailable) as said:
+        store(ROWS)
+    assert (said.value.code, "Make room" in said.value.hint) == ("disk-full", True)
 
 
 def test_a_table_of_many_rows_takes_a_few_bytes_of_memory_a_row(tmp_path: Path):

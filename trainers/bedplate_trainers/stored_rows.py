@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar, overload
 
+from bedplate_registry import durable
+
 __all__ = ["StoredRows", "keep_rows_in", "store", "take"]
 
 Row = TypeVar("Row")
@@ -74,9 +76,10 @@ class _OpenFile:
 
 
 def store(rows: Iterable[Row]) -> StoredRows[Row]:
-    """Keeps them on disk one by one."""
+    """Keeps them on disk one by one. Raises Unavailable where that is full."""
     starts, sizes, end = array("q"), array("q"), 0
-    with tempfile.TemporaryFile(buffering=BUFFER_BYTES, dir=_folder) as file:
+    place = _folder or Path(tempfile.gettempdir())
+    with durable.writing(place), tempfile.TemporaryFile(buffering=BUFFER_BYTES, dir=place) as file:
         for row in rows:
             data = pickle.dumps(row, PROTOCOL)
             file.write(data)
