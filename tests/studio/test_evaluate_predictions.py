@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from harness import wait_for
 from shown_texts import failed, running, shown_texts
@@ -12,6 +15,8 @@ from studio_browser import House, Window
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+expect = pytest.importorskip("playwright.sync_api").expect
 
 NAME = "rules & votes"
 LABELS = ["card", "login"]
@@ -28,32 +33,33 @@ def test_a_file_is_judged_as_filled_in_and_each_shown_text_makes_the_same_job(
     page = window.open("/evaluations")
     page.get_by_role("link", name="Evaluate a file of predictions").press("Enter")
     page.wait_for_url("**/studio/evaluate/predictions")
+    page.wait_for_function("() => window.did_handshake")
 
-    press_next(page)
+    press(page, "Next")
     page.get_by_role("alert").get_by_text("No predictions are chosen.").wait_for()
     upload(page, bad, "guesses:1")
     choose(page, "Task", "Text classification")
-    press_next(page)
+    press(page, "Next")
     alert = page.locator(".bp-problem")
     alert.get_by_text("The predictions have no column 'label'.").wait_for()
     assert "predicted or prediction or predicted_label or label. The file has: guess." in alert.inner_text()
 
     upload(page, said, "rules:1")
     name = page.get_by_label("Name on reports and leaderboards")
-    assert name.input_value() == "rules"
+    expect(name).to_have_value("rules")
     name.fill(NAME)
     page.wait_for_timeout(1500)  # the draft is kept each second
     page.reload()
     page.wait_for_function("() => window.did_handshake")
-    assert page.get_by_label("Name on reports and leaderboards").input_value() == NAME
-    press_next(page)
+    expect(name).to_have_value(NAME)
+    press(page, "Next")
     page.get_by_role("heading", name="Test data").wait_for()
     choose(page, "Test data: dataset", "judged:1")
     for then in ("Guessed by the names", "All that apply", "The same as code"):
-        press_next(page)
+        press(page, "Next")
         page.get_by_text(then).first.wait_for()
     texts = shown_texts(page)
-    page.get_by_role("button", name="Start the evaluation", exact=True).press("Enter")
+    press(page, "Start the evaluation")
     page.wait_for_url("**/studio/jobs/evaluate-*")
 
     with running(house, texts, "evaluate") as programs:
@@ -78,24 +84,26 @@ def test_a_job_on_predictions_is_asked_for_again_with_changes_as_one(
     page = window.open(f"/jobs/{job.id}")
     page.get_by_role("link", name="Run again with changes").click()
     page.wait_for_url("**/studio/evaluate/predictions?from_job=*")
-    page.get_by_label("Name on reports and leaderboards").wait_for()
-    assert page.get_by_label("Name on reports and leaderboards").input_value() == "by hand"
-    assert page.get_by_role("combobox", name="Task").input_value() == "Text classification"
+    expect(page.get_by_label("Name on reports and leaderboards")).to_have_value("by hand")
+    expect(page.get_by_role("combobox", name="Task")).to_have_value("Text classification")
     job.wait()
 
 
 # --- helpers ---
 
 
-def press_next(page: Page) -> None:
-    page.get_by_role("button", name="Next").locator("visible=true").press("Enter")
+def press(page: Page, name: str) -> None:
+    """A key, unlike a click, does not wait for a button that is still off."""
+    button = page.get_by_role("button", name=name, exact=True).locator("visible=true")
+    expect(button).to_be_enabled(timeout=30_000)
+    button.press("Enter")
 
 
 def upload(page: Page, file: Path, ref: str) -> None:
     if not page.locator("input[type=file]").first.is_visible():
         page.get_by_text("Upload a file instead").first.click()
     page.locator("input[type=file]").first.set_input_files(file)
-    page.get_by_role("button", name="Add", exact=True).press("Enter")
+    press(page, "Add")
     page.get_by_text(f"is the dataset {ref} now").wait_for()
 
 
@@ -112,6 +120,7 @@ def choose(page: Page, field: str, option: str) -> None:
             break
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("combobox", name=field)).to_have_value(re.compile(f"^{re.escape(option)}"))
 
 
 def done(house: House) -> list[Any]:

@@ -126,12 +126,13 @@ class _Wizard:
         body.clear()
         with body:
             heading = html.h2(self._steps[number].title, tabindex="-1")
+            if not is_first:  # whoever reads by ear, or stands far below, is led to where the step begins; before its
+                # fields are there, so that nobody is led away from one
+                ui.run_javascript(f"getHtmlElement({heading.id})?.focus()")
             try:
                 await self._steps[number].build()
             except BedplateError as exc:
                 notices.problem(exc)
-        if not is_first:  # whoever reads by ear, or stands far below, is led to where the step begins
-            ui.run_javascript(f"getHtmlElement({heading.id})?.focus()")
 
     async def _go_on(self, number: int) -> None:
         check = self._steps[number].check
