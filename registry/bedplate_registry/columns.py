@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .cells import BadValue, as_list, checked, listed, parsed
+from .cells import BadValue, as_list, checked, listed
 from .errors import Refused, nearest
 from .tasks import Key, Task, get_task
 from .texts import has_surrogate
+from .ways import Way, find_way, reach
 
 __all__ = ["BETWEEN", "SPARE", "ColumnMap", "map_columns"]
 
@@ -23,8 +24,6 @@ SPARE = ("id",)  # a row without it is as good
 # Parts of object-valued keys that may be mapped singly.
 _PARTS = {"answers": ("text", "answer_start")}
 BETWEEN = ","  # columns of one key
-
-Way = tuple[str, ...]  # a column, then names inside its objects
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def _check_keys(task: Task, mapping: Mapping[str, str]) -> None:
 
 def _locate_each(key: Key, columns: str, available: Sequence[str]) -> tuple[Way, ...]:
     """The one column, or several where the key may have several texts, unless the comma is a column's own."""
-    whole = _find(columns, available)
+    whole = find_way(columns, available)
     if key.kind != "texts" or BETWEEN not in columns or (whole and BETWEEN in whole[0]):
         return (_locate(key.name, columns, available),)
     ways = tuple(_locate(key.name, column, available) for column in columns.split(BETWEEN))
@@ -145,24 +144,13 @@ def _locate_each(key: Key, columns: str, available: Sequence[str]) -> tuple[Way,
 
 
 def _locate(key: str, column: str, available: Sequence[str]) -> Way:
-    if way := _find(column, available):
+    if way := find_way(column, available):
         return way
     raise Refused(
         f"The data has no column {column!r} (mapped to {key!r}).",
         hint=nearest(column, available) if available else "The data has no columns.",
         code="unknown-column",
     )
-
-
-def _find(column: str, available: Sequence[str]) -> Way | None:
-    """The column of that whole name, or one of that start and a way into its objects."""
-    if column in available:
-        return (column,)
-    pieces = column.split(".")
-    for length in range(len(pieces) - 1, 0, -1):
-        if (head := ".".join(pieces[:length])) in available:
-            return (head, *pieces[length:])
-    return None
 
 
 def _spelled(ways: Iterable[Way]) -> str:
@@ -196,14 +184,10 @@ def _held(key: Key, row: Mapping[str, Any], ways: Sequence[Way]) -> list[tuple[W
 
 
 def _reach(row: Mapping[str, Any], way: Way) -> Any:
-    value: Any = row
-    for depth, name in enumerate(way):
-        if depth and isinstance(value, str):
-            value = parsed(value)
-        if not isinstance(value, Mapping) or name not in value:
-            raise BadValue(_spelled([way]), "is missing", "missing")
-        value = value[name]
-    return value
+    try:
+        return reach(row, way)
+    except KeyError:
+        raise BadValue(_spelled([way]), "is missing", "missing") from None
 
 
 def _is_broken(value: Any) -> bool:

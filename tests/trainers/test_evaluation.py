@@ -117,6 +117,22 @@ def test_two_models_with_different_labels_are_compared_by_name(
     assert report["baselines"] == {}
 
 
+def test_a_positive_label_that_cannot_be_is_refused_before_a_row_is_scored(
+    tmp_path: Path, write_rows: Writer, synthetic: Synthetic, recorder: Any
+) -> None:
+    rows = [{"text": "good phone", "label": "yes"}, {"text": "bad app", "label": "no"}]
+    model = tiny_text_classifier(tmp_path / "model", labels=("no", "yes"))
+    with pytest.raises(Refused, match="no label 'yess', which positive_label") as caught:
+        report_on(model, write_rows(rows), recorder, settings={"positive_label": "yess"})
+    assert caught.value.hint == "Did you mean 'yes'?"
+    model = tiny_text_classifier(tmp_path / "three", labels=LABELS)
+    with pytest.raises(Refused, match="of 3 labels none is the positive one"):
+        report_on(model, write_rows(synthetic(30), "three.jsonl"), recorder, settings={"positive_label": "money"})
+    assert {phase for phase, *_ in recorder.phases} == {"load"}
+    two = report_on(tmp_path / "model", write_rows(rows), settings={"positive_label": "no"})
+    assert two["positive_label"] == "no"
+
+
 def test_only_the_metrics_asked_for_are_reported(tmp_path: Path, write_rows: Writer, synthetic: Synthetic) -> None:
     model = tiny_text_classifier(tmp_path / "model", labels=LABELS)
     report = report_on(model, write_rows(synthetic(30)), settings={"metrics": ["log_loss"], "confidence_draws": 0})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bedplate_registry.errors import Refused
+from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.label_names import is_integer, label_names, some
 
 __all__ = ["LabelSet", "label_names", "learn_labels", "some", "sorted_labels"]
@@ -43,6 +43,24 @@ class LabelSet:
             hint=f"Known labels: {some(self.names)}. Correct these rows, or add such rows to the training data.",
             code="unknown-label",
         )
+
+    def positive(self, name: str = "") -> int:
+        """Which of two is the positive one: the second, or the one of that name. Raises Refused with the nearest."""
+        if not name:
+            return 1
+        if name not in self.names:
+            raise Refused(
+                f"There is no label {name!r}, which positive_label names.",
+                hint=nearest(name, self.names),
+                code="unknown-label",
+            )
+        if self.multi_label or len(self.names) != 2:
+            raise Refused(
+                f"positive_label is {name!r}, and of {len(self.names)} labels none is the positive one.",
+                hint="Leave it out: it is for data with two labels, of which each row has one.",
+                code="bad-setting",
+            )
+        return self.names.index(name)
 
 
 def learn_labels(found: Sequence[tuple[str, ...]], multi_label: bool) -> LabelSet:

@@ -10,13 +10,13 @@ from typing import Any
 
 from bedplate_registry.errors import Refused, nearest
 from bedplate_registry.tables import columns_of, read_rows
+from bedplate_registry.ways import Way, find_way, reach
 
 from .messages import DataFile
 
 __all__ = ["Columns", "check_slices", "free_names", "read_columns", "unlike"]
 
 Columns = Mapping[str, Sequence[str]]  # of each column the values of all rows, as texts
-Way = tuple[str, ...]  # a column, then names inside its objects
 MOST_CHARACTERS = 100  # of a value
 DIGEST_CHARACTERS = 8
 NONE = "(none)"
@@ -74,10 +74,8 @@ def _ways(file: DataFile, names: Sequence[str]) -> dict[str, Way]:
 
 
 def _way(name: str, known: Sequence[str]) -> Way:
-    parts = name.split(".")
-    for length in range(len(parts), 0, -1):  # the longest name of a column that it begins with
-        if (column := ".".join(parts[:length])) in known:
-            return column, *parts[length:]
+    if way := find_way(name, known):
+        return way
     raise Refused(
         f"The data has no column {name!r}, which slices names.",
         hint=nearest(name, known),
@@ -86,19 +84,10 @@ def _way(name: str, known: Sequence[str]) -> Way:
 
 
 def _reached(row: Mapping[str, Any], way: Way) -> Any:
-    """Nothing where an object lacks the name. In CSV and TSV an object is JSON."""
-    value: Any = row.get(way[0])
-    for name in way[1:]:
-        if isinstance(value, str) and value.lstrip().startswith("{"):
-            value = _parsed(value)
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _parsed(value: str) -> Any:
+    """Nothing where an object lacks the name."""
     try:
-        return json.loads(value)
-    except ValueError:
+        return reach(row, way)
+    except KeyError:
         return None
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from bedplate_registry.errors import Refused, nearest
 from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
@@ -43,7 +42,7 @@ class Judged:
     latency: Mapping[str, float] | None = None
     labels_only: bool = False  # `probabilities` are 0 and 1, and say what was said and no more
     given_sureness: Array | None = None  # [rows], of labels alone: how sure whoever said them was
-    positive: int = 1  # of two labels the one that *_binary metrics are about
+    positive: int = 1  # LabelSet.positive: the label that *_binary metrics are about
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -132,7 +131,6 @@ def make_report(
     judged: Judged, settings: EvaluateSettings, columns: Columns | None = None, task: str = "text-classification"
 ) -> dict[str, Any]:
     """The report of one classifier."""
-    judged = _with_positive(judged, settings.positive_label)
     metrics, missing = _metrics(judged.predictions, settings.metrics)
     is_binary = any(name.endswith("_binary") for name in metrics)
     skipped = left_out(judged.predictions, metrics)
@@ -159,32 +157,11 @@ def make_report(
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows, with intervals; binary metrics where both mean one label."""
-    mine, other = (_with_positive(judged, settings.positive_label) for judged in (mine, other))
     names = tuple(dict.fromkeys((*mine.labels.names, *other.labels.names)))
     counted = mine.over(names).counted, other.over(names).counted
     apart = difference_of(mine, other, METRICS.task, settings, counted)
     same = mine.positive_label == other.positive_label
     return {name: one for name, one in apart.items() if same or not name.endswith("_binary")}
-
-
-def _with_positive(judged: Judged, label: str) -> Judged:
-    """With another label than the second as the positive one. Refused with the nearest where there is none such."""
-    names = judged.labels.names
-    if not label:
-        return judged
-    if label not in names:
-        raise Refused(
-            f"There is no label {label!r}, which positive_label names.",
-            hint=nearest(label, names),
-            code="unknown-label",
-        )
-    if judged.labels.multi_label or len(names) != 2:
-        raise Refused(
-            f"positive_label is {label!r}, and of {len(names)} labels none is the positive one.",
-            hint="Leave it out: it is for data with two labels, of which each row has one.",
-            code="bad-setting",
-        )
-    return replace(judged, positive=names.index(label))
 
 
 def _metrics(predictions: Predictions, wanted: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:

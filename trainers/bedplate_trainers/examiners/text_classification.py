@@ -57,6 +57,7 @@ class Examiner:
         labels = LabelSet(predictor.labels, many)
         rows = _in_words_of(labels, rows, "The data", self._setup.reporter)
         _check_fit(labels, rows, "the model")
+        self._positive(labels)
         return self._score(rows, labels, "model", predictor.probabilities, phase)
 
     def probe(self, folder: Path, rows: Any, train: Any) -> Judged:
@@ -67,6 +68,7 @@ class Examiner:
         _check_kind(train, "The training data", rows, "the data")
         labels = _learn(train)
         _check_fit(labels, rows, "the training data")
+        self._positive(labels)
         extractor = load_predictor(folder, None, device=self._setup.device)
         features = self._scores(train, extractor.features, "features")
         self._setup.reporter.progress("probe", 0, 1)
@@ -79,7 +81,8 @@ class Examiner:
 
     def said(self, rows: Any, predicted: Sequence[Predicted]) -> Judged:
         """Known are the labels of the data, those of probabilities, and class_names."""
-        return judged_of(rows, predicted, self._setup.settings.class_names)
+        judged = judged_of(rows, predicted, self._setup.settings.class_names)
+        return replace(judged, positive=self._positive(judged.labels))
 
     def report(self, judged: Judged, columns: Columns | None = None) -> dict[str, Any]:
         return make_report(judged, self._setup.settings, columns, self.task)
@@ -124,7 +127,11 @@ class Examiner:
         seconds = time.perf_counter() - start
         most = self._setup.settings.latency_rows
         latency = time_single(rows.rows, lambda chunk: scorer(self.items(rows, chunk), _ignore), most)
-        return Judged(kind, labels, rows, probabilities, seconds, latency)
+        return Judged(kind, labels, rows, probabilities, seconds, latency, positive=self._positive(labels))
+
+    def _positive(self, labels: LabelSet) -> int:
+        """Asked before rows are scored as well: what is refused should be so at once."""
+        return labels.positive(self._setup.settings.positive_label)
 
     def _scores(self, rows: Any, scorer: Scorer, phase: str) -> Any:
         """A line of numbers for each row, in their order. (An array for each would take more than the numbers.)"""
