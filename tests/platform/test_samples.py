@@ -215,7 +215,7 @@ def test_a_batch_endpoint_and_a_file_that_is_no_sample_are_refused_on_the_comman
         return CliRunner().invoke(app, [*command, "--home", str(server.home.path)]).exception
 
     file = tmp_path / "sample.json"
-    for text in ("{", "[1]"):
+    for text in ("{", "[1]", "[" * 100_000):
         file.write_text(text)
         refused = run("--sample", str(file))
         assert isinstance(refused, Refused)

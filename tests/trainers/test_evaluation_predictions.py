@@ -162,6 +162,7 @@ def test_what_nobody_was_sure_of_has_no_confidence(tmp_path: Path, write_rows: W
         ),
         ([{"label": ["money"]}] * 3, "row 1 is .* one label a row"),
         ([{"probabilities": {"money": 1.0}}, {"probabilities": {"money": "x"}}, {}], "row 2 has a probability of 'x'"),
+        ([{"probabilities": '{"a":' * 100_000}] * 3, "row 1 has probabilities that are no object"),
         ([{"label": "money", "probabilities": {"money": 0.2, "access": 0.8}}] * 3, "row 1 is another label"),
     ],
 )

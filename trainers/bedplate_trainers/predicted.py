@@ -15,12 +15,12 @@ between them.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bedplate_registry.cells import parsed
 from bedplate_registry.errors import Refused
 from bedplate_registry.tables import columns_of, read_rows
 
@@ -150,7 +150,7 @@ def _value(bare: Predicted, value: Any, task: str) -> Any:
     if isinstance(value, bool):
         value = str(value).lower()  # as it is read where it is a label of the data
     if isinstance(value, str) and task in LISTS and value.lstrip().startswith("["):
-        value = _json(value)
+        value = parsed(value)
     if task == "token-classification" and isinstance(value, str):
         value = value.split()
     if isinstance(value, float) and value.is_integer():
@@ -160,7 +160,7 @@ def _value(bare: Predicted, value: Any, task: str) -> Any:
 
 def _probabilities(bare: Predicted, value: Any) -> dict[str, float]:
     if isinstance(value, str):
-        value = _json(value)
+        value = parsed(value)
     if not isinstance(value, Mapping) or not value:
         raise bare.refused("has probabilities that are no object", 'Give {"label": number, …}.')
     numbers = {str(label): _number(bare, number, "probability") for label, number in value.items()}
@@ -178,10 +178,3 @@ def _number(bare: Predicted, value: Any, what: str) -> float | None:
     if not -ROUNDED <= number <= 1 + ROUNDED:
         raise bare.refused(f"has a {what} of {value!r:.40}", "Give a number from 0 to 1.")
     return min(max(number, 0.0), 1.0)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -104,7 +104,7 @@ def _sample_in(file: Path) -> dict[str, Any]:
     """Raises Refused where the file holds no object."""
     try:
         value = json.loads(read_text(file))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise Refused(f"{file} is not JSON: {exc}.", hint='It holds {"inputs": …}.', code="bad-sample") from exc
     if not isinstance(value, dict):
         raise Refused(f"{file} holds no object.", hint='It holds {"inputs": …}.', code="bad-sample")

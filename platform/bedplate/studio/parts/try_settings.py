@@ -125,6 +125,6 @@ def _value(setting: Setting, value: Any) -> Any:
 def _read(setting: Setting, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         example = 'Write it as in ["one", "two"].'
         raise Refused(f"{setting.title} is not JSON: {text[:100]!r}.", hint=example, code="bad-json") from exc
