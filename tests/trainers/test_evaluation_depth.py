@@ -19,7 +19,7 @@ from bedplate_registry.progress import SILENT
 from bedplate_serving.testing import tiny_question_answerer, tiny_text_classifier
 from bedplate_trainers.calibration import calibration
 from bedplate_trainers.changes import changes
-from bedplate_trainers.confidence import Counted
+from bedplate_trainers.confidence import Counted, newcombe, wilson
 from bedplate_trainers.curves import curves
 from bedplate_trainers.data import Example, Examples
 from bedplate_trainers.evaluation import EvaluateRequest, examine
@@ -278,6 +278,31 @@ def test_an_interval_of_a_few_rows_that_are_nearly_all_right_has_the_true_value_
     with capsys.disabled():
         print(f"\ncoverage of {rows} rows of which {share:.0%} are right: {inside / sets}")
     assert 0.9 <= inside / sets <= 0.98
+
+
+def test_the_interval_of_how_far_two_shares_are_apart_is_newcombes() -> None:
+    assert newcombe(36, 12, 2, 0) == pytest.approx([0.0569, 0.3404], abs=1e-4)  # an example of his paper
+    low, high = wilson(20, 20)
+    assert newcombe(20, 0, 0, 0) == pytest.approx([low - high, high - low])  # nothing is known of how they err together
+    assert newcombe(4, 3, 9, 4) == pytest.approx([-end for end in reversed(newcombe(4, 9, 3, 4))])
+
+
+@pytest.mark.parametrize(
+    ("rows", "kinds"), [(20, (0.94, 0.03, 0.02)), (50, (0.96, 0.02, 0.01)), (250, (0.6, 0.2, 0.1))]
+)
+def test_the_interval_of_a_difference_has_the_true_value_also_where_both_are_nearly_always_right(
+    rows: int, kinds: tuple[float, float, float], capsys: Any
+) -> None:
+    generator, pairs, inside = np.random.default_rng(3), 1000, 0
+    targets = np.zeros(rows, dtype=np.int64)
+    for seed in range(pairs):
+        kind = generator.choice(4, rows, p=(*kinds, 1 - sum(kinds)))
+        mine, other = (count_labels(targets, 1 - np.isin(kind, right), 3) for right in ([0, 1], [0, 2]))
+        apart = mine.difference(other, 1, seed, ("accuracy",))["accuracy"]
+        inside += apart["low"] <= kinds[1] - kinds[2] <= apart["high"]
+    with capsys.disabled():
+        print(f"\ncoverage of the difference of {rows} rows of which both have {kinds[0]:.0%} right: {inside / pairs}")
+    assert inside / pairs >= 0.93
 
 
 # --- labels

@@ -5,7 +5,9 @@ of two models in rows at random is drawing how often each kind is exchanged, fro
 was right, what each model said), so a thousand draws cost the same for a thousand rows as for a million.
 
 A metric that is a share of the rows has Wilson's score interval instead (E. B. Wilson, JASA 22, 1927): where nearly all
-rows are right, draws of them hardly differ, and an interval made of them is far too narrow.
+rows are right, draws of them hardly differ, and an interval made of them is far too narrow. For the same reason the
+difference of two such shares has Newcombe's interval for pairs (R. G. Newcombe, Statistics in Medicine 17, 2635, 1998,
+method 10), which is made of the two Wilson intervals and of how much the two models err in the same rows.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["FEWEST_ROWS", "Counted", "interval", "kinds_of", "wilson"]
+__all__ = ["FEWEST_ROWS", "Counted", "interval", "kinds_of", "newcombe", "wilson"]
 
 Array = np.ndarray[Any, Any]
 LEVEL = (2.5, 97.5)
@@ -151,13 +153,27 @@ class _Pair:
     def intervals(self, draws: int, seed: int) -> dict[str, list[float]]:
         """None without draws."""
         drawn = [self._apart(chunk) for chunk in _draws(self.rows, draws, seed)]
-        return {name: interval(np.concatenate([one[name] for one in drawn])) for name in (drawn[0] if drawn else ())}
+        found = {name: interval(np.concatenate([one[name] for one in drawn])) for name in (drawn[0] if drawn else ())}
+        shares = {name: newcombe(*self._table(name)) for name in found if name in self._exact}
+        return found | {name: [self.first.whole * end for end in ends] for name, ends in shares.items()}
 
     def chances(self, values: Mapping[str, float], seed: int) -> dict[str, float]:
         """How likely is it that the two are as far apart by chance alone."""
-        exact = self.first.shares.keys() & self.second.shares.keys()
-        found = {name: self._mcnemar(name) for name in exact if name in values}
-        return self._randomized({name: value for name, value in values.items() if name not in exact}, seed) | found
+        found = {name: self._mcnemar(name) for name in self._exact if name in values}
+        return self._randomized({name: value for name, value in values.items() if name not in found}, seed) | found
+
+    @property
+    def _exact(self) -> Collection[str]:
+        """The metrics that are shares of the rows."""
+        return self.first.shares.keys() & self.second.shares.keys()
+
+    def _table(self, name: str) -> tuple[int, int, int, int]:
+        """How many rows both got right, the first one alone, the second one alone, and neither."""
+        sides = zip((self.first, self.second), self.kinds, strict=True)
+        mine, other = (side.above_zero(side.shares[name])[kinds] for side, kinds in sides)
+        cells = (mine & other, mine & ~other, other & ~mine, ~mine & ~other)
+        both, first, second, neither = (int(self.rows[cell].sum()) for cell in cells)
+        return both, first, second, neither
 
     def _apart(self, times: Array) -> dict[str, Array]:
         """The figures of the first less those of the second, where kinds come so often: [draws, kinds]."""
@@ -189,9 +205,7 @@ class _Pair:
         """Of the rows that only one of the two got right: how likely is so uneven a share by chance."""
         from scipy.stats import binomtest
 
-        sides = zip((self.first, self.second), self.kinds, strict=True)
-        mine, other = (side.above_zero(side.shares[name])[kinds] for side, kinds in sides)
-        only_mine, only_other = int(self.rows[mine & ~other].sum()), int(self.rows[other & ~mine].sum())
+        _, only_mine, only_other, _ = self._table(name)
         if only_mine + only_other == 0:
             return 1.0
         return float(binomtest(only_mine, only_mine + only_other).pvalue)
@@ -219,6 +233,28 @@ def wilson(right: int, rows: int) -> list[float]:
     middle = (share + spread / 2) / (1 + spread)
     half = Z * sqrt(share * (1 - share) / rows + spread / (4 * rows)) / (1 + spread)
     return [max(middle - half, 0.0), min(middle + half, 1.0)]
+
+
+def newcombe(both: int, first: int, second: int, neither: int) -> list[float]:
+    """Newcombe's interval of how far two shares of the same rows are apart: of these rows both, or only one, is right.
+
+    The two errors are put together as those of two figures that go together by `phi`, which is corrected towards 0.
+    """
+    rows = both + first + second + neither
+    mine, other = (both + first) / rows, (both + second) / rows
+    (low, high), (other_low, other_high) = wilson(both + first, rows), wilson(both + second, rows)
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    apart = float(both * neither - first * second)
+    together = max(apart - rows / 2, 0.0) if apart > 0 else apart
+    phi = together / sqrt(margins) if margins else 0.0
+    below, above = (
+        _put_together(*ends, phi) for ends in ((mine - low, other_high - other), (high - mine, other - other_low))
+    )
+    return [mine - other - below, mine - other + above]
+
+
+def _put_together(one: float, another: float, phi: float) -> float:
+    return sqrt(max(one * one - 2 * phi * one * another + another * another, 0.0))
 
 
 def _draws(rows: Array, draws: int, seed: int) -> Iterator[Array]:
