@@ -240,7 +240,7 @@ def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:
     if not all(math.isfinite(bound) for bound in bounds) or not (bounds or rule.not_worse):
         raise Refused(
             f"The rule about {metric} asks for nothing.",
-            hint="Give --at-least or --at-most with a number, or --not-worse.",
+            hint="Ask for at least or at most a number, or for not worse than the present holder's.",
             code="bad-gate",
         )
     return rule

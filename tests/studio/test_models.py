@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from bedplate.card_page import card_page
+from bedplate_registry.errors import Conflict
 from studio_browser import House, Window
 from studio_stock import HOSTILE, LONG, publish
 
@@ -136,3 +137,43 @@ def test_a_viewer_on_a_phone_reads_all_and_is_told_why_he_may_do_nothing(guest: 
         page = guest.open(f"/models/{ref}?tab={tab}")
         page.locator("section h2").first.wait_for()
         assert not scrolls_sideways(page), tab
+
+
+def test_a_gate_is_set_rule_by_rule_and_taken_away(window: Window) -> None:
+    ref = publish(window.house, "studio-gate/model")
+    models = window.house.ws.models
+    page = window.open(f"/models/{ref}?tab=versions")
+    page.get_by_label("Alias that it holds back").fill("live")
+    page.get_by_role("button", name="Add rule").click()
+    page.get_by_text("No metric is chosen.").wait_for()
+    page.get_by_role("combobox", name="Metric").click()
+    page.get_by_role("option", name="accuracy", exact=True).click()
+    page.get_by_role("button", name="Add rule").click()
+    page.get_by_text("The rule about accuracy asks for nothing.").wait_for()
+    page.get_by_label("At least").fill("0.9")
+    page.get_by_label("Columns it was read by, such as label=verdict").fill("label=verdict")
+    page.get_by_label("Why this rule (kept on record)").fill("agreed with the branch")
+    page.get_by_role("button", name="Add rule").click()
+    page.get_by_text("accuracy on any data (label=verdict) at least 0.9").wait_for()
+    assert page.get_by_text("agreed with the branch").is_visible()
+    [gate] = models.gates("studio-gate/model")
+    assert (gate["alias"], gate["rules"][0]["at_least"], gate["rules"][0]["columns"]) == (
+        "live",
+        0.9,
+        {"label": "verdict"},
+    )
+    with pytest.raises(Conflict, match="does not pass the gate"):
+        models.get(ref).set_alias("live", why="too early")
+    page.get_by_role("button", name="Remove accuracy").click()
+    page.get_by_role("button", name="Remove it").click()
+    page.get_by_text("accuracy on any data").wait_for(state="detached")
+    assert [*models.gates("studio-gate/model")] == []
+
+
+def test_who_may_not_set_gates_sees_why(guest: Window) -> None:
+    ref = publish(guest.house, "studio-gate/seen")
+    guest.house.ws.models.set_rule("studio-gate/seen", "live", {"metric": "accuracy", "at_least": 0.5})
+    page = guest.open(f"/models/{ref}?tab=versions")
+    page.get_by_text("accuracy at least 0.5").wait_for()
+    assert page.get_by_text("Add rule").locator("..").get_attribute("aria-disabled") == "true"
+    assert not scrolls_sideways(page)

@@ -1,4 +1,4 @@
-"""All versions of a name, what its aliases mean and meant, and the gates before them."""
+"""All versions of a name, and what its aliases mean and meant."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bedplate.aio.models import Model
 from bedplate.studio.parts.dialogs import confirm
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import action, section
+from bedplate.studio.parts.model_gates import gates
 from bedplate.studio.parts.model_words import aliases_of, not_allowed
 from bedplate.studio.parts.notices import hint, toast
 from bedplate.studio.parts.paged_table import turned_table
-from bedplate.studio.parts.tables import Column, when
+from bedplate.studio.parts.tables import Column
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
-from bedplate_registry.gates import Rule
 
 __all__ = ["versions"]
 
@@ -46,7 +46,6 @@ async def versions(visit: Visit, model: Model) -> None:
         await model.refresh()
         found = sorted(await model.versions(), key=lambda one: int(one.data["version"]), reverse=True)
         moves = {alias: await visit.ws.models.alias_history(model.data["name"], alias) for alias in model.aliases}
-        gates = await visit.ws.models.gates(model.data["name"])
         whole.clear()
         with whole:
             with section("Versions"):
@@ -57,8 +56,7 @@ async def versions(visit: Visit, model: Model) -> None:
                 if not moves:
                     hint("None yet.")
                 _set(visit, model, show)
-            if gates:
-                _gates(gates)
+            await gates(visit, model, show)
 
     await show()
 
@@ -118,14 +116,3 @@ def _set(visit: Visit, model: Model, again: Again) -> None:
                 await again()
 
             action("Set alias", move, why_not=why_not)
-
-
-def _gates(gates: list[dict[str, Any]]) -> None:
-    with section("Gates", "What must have been measured on a version before an alias may mean it."):
-        for gate in gates:
-            with html.div().classes("bp-panel"):
-                html.h3(gate["alias"])
-                with html.ul():
-                    for rule in gate["rules"]:
-                        html.li(str(Rule(**rule)))
-                hint(f"Set by {gate['by']} on {when(gate['when'])}{': ' + gate['why'] if gate['why'] else ''}")
