@@ -17,6 +17,7 @@ from sklearn import metrics as sk
 from bedplate_registry.errors import Refused
 from bedplate_registry.progress import SILENT
 from bedplate_serving.testing import tiny_question_answerer, tiny_text_classifier
+from bedplate_trainers import influence
 from bedplate_trainers.calibration import calibration
 from bedplate_trainers.changes import changes
 from bedplate_trainers.confidence import Counted, newcombe, wilson
@@ -27,10 +28,11 @@ from bedplate_trainers.examiners import Setup, class_report, get_examiner, tag_r
 from bedplate_trainers.examiners.class_report import Judged
 from bedplate_trainers.examiners.writing import Written
 from bedplate_trainers.finetune import DataFile, finetune
+from bedplate_trainers.influence import influences_of
 from bedplate_trainers.label_counts import count_labels
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.latency import time_single
-from bedplate_trainers.metrics.classification import Predictions
+from bedplate_trainers.metrics.classification import METRICS, RANKED, Predictions, score_what_applies
 from bedplate_trainers.row_predictions import RowFile
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import read_columns
@@ -200,16 +202,16 @@ def test_every_metric_of_both_models_has_a_difference_and_those_asked_for_alone_
     whole = class_report.make_report(good, EvaluateSettings(confidence_draws=50))
     apart = class_report.difference(good, bad, EvaluateSettings(confidence_draws=50))
     assert set(apart) == set(whole["metrics"])
-    assert set(apart["AUC_macro"]) == {"value"}  # which no sums over rows have
-    averages = {
-        f"{name}_score_{how}" for name in ("f1", "precision", "recall") for how in ("macro", "micro", "weighted")
-    }
-    sure = {"accuracy", "balanced_accuracy", *averages}
-    assert (
-        set(whole["confidence"]) == {name for name, one in apart.items() if "low" in one and "p_value" in one} == sure
-    )
+    assert set(apart["AUC_macro"]) == {"value"}  # one ranks all rightly and the other one none
+    mixed = judged(["money", "money", *right[2:]], right)
+    apart = class_report.difference(mixed, bad, EvaluateSettings(confidence_draws=50))
+    assert {name for name, one in apart.items() if {"low", "high", "p_value"} <= one.keys()} == set(apart)
+    perfect = {f"{base}_{how}" for base in RANKED for how in ("macro", "micro", "weighted")}  # which draws cannot move
+    assert set(whole["confidence"]) == set(apart) - perfect - {"log_loss"}  # its rows are all alike
     settings = EvaluateSettings(metrics=("AUC_macro", "recall_score_weighted"), confidence_draws=50)
     assert list(class_report.make_report(good, settings)["confidence"]) == ["recall_score_weighted"]
+    assert list(class_report.make_report(bad, settings)["confidence"]) == ["recall_score_weighted"]
+    assert list(class_report.make_report(mixed, settings)["confidence"]) == ["AUC_macro", "recall_score_weighted"]
     assert set(class_report.difference(good, bad, settings)) == {"AUC_macro", "recall_score_weighted"}
 
 
@@ -278,6 +280,70 @@ def test_an_interval_of_a_few_rows_that_are_nearly_all_right_has_the_true_value_
     with capsys.disabled():
         print(f"\ncoverage of {rows} rows of which {share:.0%} are right: {inside / sets}")
     assert 0.9 <= inside / sets <= 0.98
+
+
+def ranked(rows: int, generator: Any) -> Predictions:
+    """Probabilities of three labels that tell them apart somewhat."""
+    targets = generator.choice(3, rows, p=(0.5, 0.3, 0.2))
+    return Predictions(fresh(targets, generator), targets)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_an_influence_is_how_much_a_metric_of_scikit_learn_changes_with_the_weight_of_a_row(many: bool) -> None:
+    drawn = ranked(40, np.random.default_rng(0))
+    hot = np.eye(3)[drawn.targets]
+    hot[:6] = (1, 1, 0) if many else hot[:6]
+    tied = np.round(drawn.probabilities + 0.01, 1)
+    found = Predictions(tied, hot) if many else Predictions(tied / tied.sum(axis=1, keepdims=True), drawn.targets)
+    metrics = score_what_applies(found)[0]
+    for name, of_rows in influences_of(found, metrics).items():
+        changed = []
+        for row, weight in product(range(40), (1e-5, -1e-5)):
+            weights = np.ones(40)
+            weights[row] += weight
+            changed.append(weighed(name, found, hot, weights))
+        slopes = (np.array(changed[::2]) - changed[1::2]) / 2e-5
+        assert of_rows == pytest.approx(40 * slopes, abs=1e-6), name
+        assert metrics[name] == pytest.approx(weighed(name, found, hot, np.ones(40)))
+
+
+def weighed(name: str, found: Predictions, hot: Any, weights: Any) -> float:
+    """By scikit-learn, which takes a weight for each row."""
+    base, _, how = name.rpartition("_")
+    if name == "log_loss":
+        return float(sk.log_loss(found.targets, found.probabilities, sample_weight=weights))
+    metric = {"AUC": sk.roc_auc_score, "average_precision_score": sk.average_precision_score}[base]
+    if how == "micro":
+        return float(metric(hot.ravel(), found.probabilities.ravel(), sample_weight=np.repeat(weights, 3)))
+    each = [metric(hot[:, n], found.probabilities[:, n], sample_weight=weights) for n in range(3)]
+    return float(np.average(each, weights=weights @ hot if how == "weighted" else None))
+
+
+def test_intervals_and_tests_of_rankings_hold_what_they_say(capsys: Any) -> None:
+    generator, sets = np.random.default_rng(4), 1000
+    names = ("AUC_macro", "AUC_weighted", "AUC_micro", "average_precision_score_macro", "log_loss")
+    truth = METRICS.score(ranked(200_000, generator), names)
+    inside, apart = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for _ in range(sets):
+        one = ranked(120, generator)
+        other = replace(one, probabilities=fresh(one.targets, generator))
+        figures, others = METRICS.score(one, names), METRICS.score(other, names)
+        for name, (low, high) in influence.intervals(one, figures).items():
+            inside[name] += low <= truth[name] <= high
+        values = {name: figures[name] - others[name] for name in names}
+        for name, difference in influence.differences(one, other, values).items():
+            apart[name] += difference["p_value"] < 0.05
+    coverage, rejected = ({name: count / sets for name, count in counts.items()} for counts in (inside, apart))
+    with capsys.disabled():
+        print(f"\ncoverage of rankings over {sets} sets: {coverage}\nfalse positives at 5 %: {rejected}")
+    assert all(0.92 <= rate <= 0.98 for rate in coverage.values())
+    assert all(0.03 <= rate <= 0.08 for rate in rejected.values())
+
+
+def fresh(targets: Any, generator: Any) -> Any:
+    """Probabilities as good as those of `ranked`, of the same rows."""
+    scores = np.exp(generator.normal(size=(len(targets), 3)) + 1.5 * np.eye(3)[targets])
+    return scores / scores.sum(axis=1, keepdims=True)
 
 
 def test_the_interval_of_how_far_two_shares_are_apart_is_newcombes() -> None:

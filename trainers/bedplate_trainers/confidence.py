@@ -37,8 +37,10 @@ class Counted:
     kinds: Any  # [kinds, n], an array or a sparse one: rows that differ
     kind: Array  # [rows]: which of these each row is
     figures: Callable[[Array], Mapping[str, Array]]  # sums [draws, n] -> name: [draws]; NaN where there is no value
-    shares: Mapping[str, int] = field(default_factory=dict)  # of metrics that are the share of rows where a column > 0
+    # Of metrics that are a share of rows: the column that is above 0 in these, and that in those they are a share of.
+    shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     whole: float = 1.0  # what such a metric is where that is so in all rows
+    main: int = 5  # so many of the first metrics are told of parts of the rows: a table of all is too wide to read
 
     @classmethod
     def of(cls, counts: Array, figures: Callable[[Array], Mapping[str, Array]], **more: Any) -> Self:
@@ -121,8 +123,10 @@ class Counted:
         return self.figures(self.total)
 
     def _wilson(self, name: str) -> list[float]:
-        right = self._rows[self.above_zero(self.shares[name])].sum()
-        return [self.whole * end for end in wilson(int(right), len(self))]
+        column, of = self.shares[name]
+        counted = self.above_zero(of)
+        right, rows = (int(self._rows[which].sum()) for which in (counted & self.above_zero(column), counted))
+        return [self.whole * end for end in wilson(right, rows)] if rows >= FEWEST_ROWS else []
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,8 @@ class _Pair:
         """None without draws."""
         drawn = [self._apart(chunk) for chunk in _draws(self.rows, draws, seed)]
         found = {name: interval(np.concatenate([one[name] for one in drawn])) for name in (drawn[0] if drawn else ())}
-        shares = {name: newcombe(*self._table(name)) for name in found if name in self._exact}
+        tables = {name: self._table(name) for name in found if name in self._exact}
+        shares = {name: newcombe(*cells) if sum(cells) >= FEWEST_ROWS else [] for name, cells in tables.items()}
         return found | {name: [self.first.whole * end for end in ends] for name, ends in shares.items()}
 
     def chances(self, values: Mapping[str, float], seed: int) -> dict[str, float]:
@@ -168,10 +173,11 @@ class _Pair:
         return self.first.shares.keys() & self.second.shares.keys()
 
     def _table(self, name: str) -> tuple[int, int, int, int]:
-        """How many rows both got right, the first one alone, the second one alone, and neither."""
-        sides = zip((self.first, self.second), self.kinds, strict=True)
-        mine, other = (side.above_zero(side.shares[name])[kinds] for side, kinds in sides)
-        cells = (mine & other, mine & ~other, other & ~mine, ~mine & ~other)
+        """How many rows both got right, the first one alone, the second one alone, and neither, of those that count."""
+        sides = [*zip((self.first, self.second), self.kinds, strict=True)]
+        mine, other = (side.above_zero(side.shares[name][0])[kinds] for side, kinds in sides)
+        counted = self.first.above_zero(self.first.shares[name][1])[self.kinds[0]]
+        cells = (counted & cell for cell in (mine & other, mine & ~other, other & ~mine, ~mine & ~other))
         both, first, second, neither = (int(self.rows[cell].sum()) for cell in cells)
         return both, first, second, neither
 

@@ -15,7 +15,6 @@ __all__ = ["slices_of"]
 
 Array = np.ndarray[Any, Any]
 MOST_VALUES = 50  # of a column
-MAIN = 5  # metrics of a task that slices have where none are asked for: a table of all is too wide to read
 OTHERS = "(others)"
 
 
@@ -25,7 +24,7 @@ def slices_of(judged: JudgedRows, settings: EvaluateSettings, columns: Columns) 
     Metrics are those asked for, or the main ones of those that have intervals. What has no value on a slice is left out
     there.
     """
-    names = settings.metrics or judged.counted.names[:MAIN]
+    names = settings.metrics or judged.counted.names[: judged.counted.main]
     places = np.fromiter(judged.numbers, dtype=np.int64) - 1 if columns else ()
     slices = {"length": _by_length(judged.lengths)} if len(judged.lengths) else dict[str, dict[str, Array]]()
     slices |= {by: _by_value(values) for by, values in judged.groups.items()}

@@ -24,7 +24,8 @@ from bedplate_trainers.stored_rows import take
 __all__ = ["Judged", "difference", "make_report"]
 
 Array = np.ndarray[Any, Any]
-NAMES = ("exact_match", "f1_score")  # that have intervals
+NAMES = ("exact_match", "f1_score")
+PARTS = {0: "", 3: "has_answer_", 6: "no_answer_"}  # where columns of the rows of each begin: how many, then NAMES
 WORST_ROWS = 20
 SHOWN_CHARACTERS = 500  # of a context, from a little before its answer
 CHARACTERS_BEFORE = 100
@@ -65,8 +66,12 @@ class Judged:
 
     @cached_property
     def counted(self) -> Counted:
-        counts = np.column_stack([np.ones(len(self.rows)), self.figures])
-        return Counted.of(counts, _means, shares={"exact_match": 1}, whole=100.0)
+        """Of all rows, of those with an answer and of those without: whether it is one, and its figures."""
+        has = self.predictions.has_answer
+        parts = (np.ones_like(has), has, ~has)
+        counts = [np.where(part, column, 0) for part in parts for column in (1, *self.figures.T)]
+        shares = {f"{part}exact_match": (place + 1, place) for place, part in PARTS.items()}
+        return Counted.of(np.column_stack(counts), _means, shares=shares, whole=100.0, main=len(NAMES))
 
     @property
     def numbers(self) -> Iterator[int]:
@@ -128,7 +133,12 @@ def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[
 
 
 def _means(sums: Array) -> dict[str, Array]:
-    return dict(zip(NAMES, (sums[:, 1:] / sums[:, :1]).T, strict=True))
+    """A part without rows has no mean."""
+    found = dict[str, Array]()
+    for place, part in PARTS.items():
+        rows = np.where(sums[:, place] > 0, sums[:, place], np.nan)
+        found |= {f"{part}{name}": sums[:, place + number] / rows for number, name in enumerate(NAMES, 1)}
+    return found
 
 
 def _worst(judged: Judged) -> list[dict[str, Any]]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from bedplate_trainers import influence
 from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.curves import curves
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
-from bedplate_trainers.label_counts import label_totals, precision_recall_f1
+from bedplate_trainers.label_counts import count_labels, label_totals, precision_recall_f1
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.linear import targets_of
 from bedplate_trainers.metrics.classification import METRICS, Predictions, left_out, score, score_what_applies
@@ -145,7 +146,7 @@ def make_report(
         multi_label=judged.labels.multi_label,
         **({"positive_label": judged.positive_label} if is_binary else {}),
         **({"left_out": skipped} if skipped else {}),
-        confidence=judged.counted.intervals(settings.confidence_draws, settings.seed, metrics),
+        confidence=_confidence(judged, settings, metrics),
         classes=_classes(judged),
         confusion=_confusion(judged),
         slices=slices_of(judged, settings, columns or {}),
@@ -158,10 +159,28 @@ def make_report(
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     """How far `mine` is from `other` on the same rows, with intervals; binary metrics where both mean one label."""
     names = tuple(dict.fromkeys((*mine.labels.names, *other.labels.names)))
-    counted = mine.over(names).counted, other.over(names).counted
+    counted = _counted_over(names, mine), _counted_over(names, other)
     apart = difference_of(mine, other, METRICS.task, settings, counted)
+    bare = {name: one["value"] for name, one in apart.items() if "p_value" not in one}
+    for name, one in influence.differences(mine.predictions, other.predictions, bare).items():
+        drawn = settings.confidence_draws > 0
+        apart[name] = {key: value for key, value in one.items() if drawn or key not in ("low", "high")}
     same = mine.positive_label == other.positive_label
     return {name: one for name, one in apart.items() if same or not name.endswith("_binary")}
+
+
+def _counted_over(names: tuple[str, ...], judged: Judged) -> Counted:
+    """Over the labels of both; means over labels are still those over its own."""
+    wide, known = judged.over(names).predictions, np.isin(names, judged.labels.names)
+    return count_labels(wide.targets, wide.chosen, wide.labels, wide.positive, known)
+
+
+def _confidence(judged: Judged, settings: EvaluateSettings, metrics: Mapping[str, float]) -> dict[str, list[float]]:
+    """In the order of the metrics."""
+    draws = settings.confidence_draws
+    found = judged.counted.intervals(draws, settings.seed, metrics)
+    found |= influence.intervals(judged.predictions, metrics) if draws else {}
+    return {name: found[name] for name in metrics if name in found}
 
 
 def _metrics(predictions: Predictions, wanted: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:

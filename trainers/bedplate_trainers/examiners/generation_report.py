@@ -90,7 +90,7 @@ class Judged:
             known = self.likelihoods or ()
             columns.append(np.array([[one.logarithm, one.tokens] for one in known], dtype=np.float64))
         if self.texts is not None:
-            columns += [self.predictions.summaries.counted.counts, self.predictions.translations.counted.counts]
+            columns += [self.predictions.summaries.counted.counts, self.predictions.translations.bleu_counts]
         return Counted.of(np.concatenate(columns, axis=1), partial(_figures, with_likelihoods))
 
     @property

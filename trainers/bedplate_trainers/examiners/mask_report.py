@@ -81,7 +81,7 @@ class Judged:
 
     @cached_property
     def counted(self) -> Counted:
-        shares = {NAMES[0]: 1} if self.is_single else {}
+        shares = {NAMES[0]: (1, 0)} if self.is_single else {}
         return Counted.of(self.counts, partial(_figures, self.names), shares=shares)
 
     @property

@@ -14,7 +14,7 @@ from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
 from bedplate_trainers.judged import RowPrediction
-from bedplate_trainers.label_counts import precision_recall_f1
+from bedplate_trainers.label_counts import averages
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.metrics.token_classification import Predictions, entities, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
@@ -30,6 +30,7 @@ Array = np.ndarray[Any, Any]
 WORST_ROWS = 20
 WORST_WORDS = 60  # of a row, from a little before its first wrong word
 WORDS_BEFORE = 10
+WORD_COLUMNS = 2
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,27 @@ class Judged:
         return [[as_read.get(tag, tag) for tag in tags] for tags in rows]
 
     @cached_property
-    def counts(self) -> Array:
-        """[rows, 5]: words right, words, entities right, said, and in the references."""
-        return np.array([_counts(*both) for both in zip(self.predictions.predictions, self.references, strict=True)])
-
-    @cached_property
     def counted(self) -> Counted:
-        return Counted.of(self.counts, _figures)
+        return self.count(self.types)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Of the entities that were said or are in the references."""
+        return self.predictions.counts[0]
+
+    def count(self, types: Sequence[str]) -> Counted:
+        """Of each row words that are right, words, and of each type entities said rightly, said wrongly, and missed."""
+        place = {type: number for number, type in enumerate(types)}
+        counts = np.zeros((len(self.rows), WORD_COLUMNS + 3 * len(types)), dtype=np.int32)
+        for row, (said, right) in zip(
+            counts, zip(self.predictions.predictions, self.references, strict=True), strict=True
+        ):
+            row[:WORD_COLUMNS] = sum(a == b for a, b in zip(said, right, strict=True)), len(right)
+            mine, theirs = set(entities(said)), set(entities(right))
+            for number, found in enumerate((mine & theirs, mine - theirs, theirs - mine)):
+                for type, _, _ in found:
+                    row[WORD_COLUMNS + number * len(types) + place[type]] += 1
+        return Counted.of(counts, _figures, main=4)
 
     @property
     def numbers(self) -> Iterator[int]:
@@ -129,23 +144,20 @@ def make_report(judged: Judged, settings: EvaluateSettings, columns: Columns | N
 
 
 def difference(mine: Judged, other: Judged, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
-    """How far `mine` is from `other` on the same rows (confidence.Counted.difference)."""
-    return difference_of(mine, other, TASK, settings)
-
-
-def _counts(said: Sequence[str], right: Sequence[str]) -> tuple[int, int, int, int, int]:
-    mine, theirs = set(entities(said)), set(entities(right))
-    words = sum(a == b for a, b in zip(said, right, strict=True))
-    return words, len(right), len(mine & theirs), len(mine), len(theirs)
+    """How far `mine` is from `other` on the same rows (confidence.Counted.difference), over the types of both."""
+    types = tuple(sorted({*mine.types, *other.types}))
+    return difference_of(mine, other, TASK, settings, (mine.count(types), other.count(types)))
 
 
 def _figures(sums: Array) -> Mapping[str, Array]:
     """Accuracy of words, and how entities were found; neither has a value where the references have none."""
-    words_right, words, hits, said, there = sums.T.astype(np.float64)
-    precision, recall, f1 = precision_recall_f1(hits, said - hits, there - hits)
-    found = {"f1_score_micro": f1, "precision_score_micro": precision, "recall_score_micro": recall}
+    words_right, words = sums[:, :WORD_COLUMNS].T
+    hits, wrong, missed = np.split(sums[:, WORD_COLUMNS:], 3, axis=1)
+    there = (hits + missed).sum(axis=1)
+    found = averages(hits, wrong, missed, hits + wrong + missed > 0)
     found = {name: np.where(there > 0, values, np.nan) for name, values in found.items()}
-    return {"accuracy": words_right / np.where(words > 0, words, np.nan), **found}
+    main = {f"{name}_score_micro": found[f"{name}_score_micro"] for name in ("f1", "precision", "recall")}
+    return {"accuracy": words_right / np.where(words > 0, words, np.nan), **main, **found}
 
 
 def _class(score: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,9 @@ and 1 [rows, labels] where a row may have several labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ import numpy as np
 from bedplate_registry.errors import Refused
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.confidence import Counted
-from bedplate_trainers.label_counts import count_labels, label_totals
+from bedplate_trainers.label_counts import count_labels
 
 from .base import Scored, TaskMetrics, Undefined, check_rows
 from .ranking import auc_and_precision
@@ -124,6 +123,14 @@ class Predictions(Scored):
         right = self.probabilities[self.targets > 0 if self.multi_label else (rows, self.targets)]
         return auc_and_precision(self.probabilities.ravel(), right)
 
+    @cached_property
+    def row_log_loss(self) -> Array:
+        """[rows]: of probabilities that sum to one, in double precision; 0 and 1 count as the nearest to them."""
+        sums = self.probabilities.sum(axis=1, dtype=np.float64)
+        of_target = self.probabilities[np.arange(len(self)), self.targets] / sums
+        least = np.finfo(np.float64).eps
+        return np.asarray(-np.log(np.clip(of_target, least, 1 - least)))
+
 
 def predict(probabilities: Array, multi_label: bool) -> Array:
     """The label with the highest probability, or every label above one half."""
@@ -164,12 +171,12 @@ def _score(name: str, predictions: Predictions) -> float:
     base, _, average = name.rpartition("_")
     if predictions.labels_only and (base in RANKED or name == "log_loss"):
         raise Undefined("the predictions are labels without probabilities")
-    if name in _PLAIN:
-        return _PLAIN[name](predictions)
+    if name == "log_loss":
+        return float(predictions.row_log_loss.mean())
     if base in RANKED:
         return _ranked(base, average, predictions)
     if name not in predictions.counted.values:
-        raise Undefined("no row has a label")
+        raise Undefined("these rows have only one label" if name == "norm_macro_recall" else "no row has a label")
     return predictions.counted.values[name]
 
 
@@ -187,41 +194,6 @@ def _ranked(base: str, average: str, predictions: Predictions) -> float:
     if average == "binary":
         return float(values[predictions.positive])
     return float(np.average(values[both], weights=predictions.support[both] if average == "weighted" else None))
-
-
-def _weighted_accuracy(predictions: Predictions) -> float:
-    weights = predictions.support[predictions.targets]
-    return float(np.average(predictions.chosen == predictions.targets, weights=weights))
-
-
-def _norm_macro_recall(predictions: Predictions) -> float:
-    present = int((predictions.support > 0).sum())
-    if present < 2:
-        raise Undefined("these rows have only one label")
-    return max(0.0, (predictions.counted.values["balanced_accuracy"] - 1 / present) / (1 - 1 / present))
-
-
-def _log_loss(predictions: Predictions) -> float:
-    """Of probabilities that sum to one, in double precision; those of 0 and 1 count as the nearest to them."""
-    sums = predictions.probabilities.sum(axis=1, dtype=np.float64)
-    of_target = predictions.probabilities[np.arange(len(predictions)), predictions.targets] / sums
-    least = np.finfo(np.float64).eps
-    return float(-np.log(np.clip(of_target, least, 1 - least)).mean())
-
-
-def _matthews_correlation(predictions: Predictions) -> float:
-    hits, wrong, missed = label_totals(predictions.counted)
-    rows, said, there = len(predictions), hits + wrong, hits + missed
-    spread = sqrt((rows**2 - said @ said) * (rows**2 - there @ there))
-    return float((hits.sum() * rows - said @ there) / spread) if spread > 0 else 0.0
-
-
-_PLAIN: dict[str, Callable[[Predictions], float]] = {
-    "weighted_accuracy": _weighted_accuracy,
-    "norm_macro_recall": _norm_macro_recall,
-    "log_loss": _log_loss,
-    "matthews_correlation": _matthews_correlation,
-}
 
 
 METRICS = TaskMetrics[Predictions](TASK, {name: partial(_score, name) for name in get_task(TASK).metrics})
