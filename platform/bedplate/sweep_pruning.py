@@ -9,6 +9,7 @@ is one line.)
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,15 +79,18 @@ def why_hopeless(
     best, median = _best(mine, greater_is_better), statistics.median(compared)
     if best >= median if greater_is_better else best <= median:
         return None
-    side = "below" if greater_is_better else "above"
-    came = f"By {_when(mine[-1])} its {metric} had come to {best:.4g}"
+    side, is_number = "below" if greater_is_better else "above", math.isfinite(best)
+    came = f"By {_when(mine[-1])} its {metric} had come to {best:.4g}" if is_number else f"Its {metric} is no number"
     text = f"{came}, {side} the median {median:.4g} of {len(compared)} trials."
     hint = "The sweep ended it early (prune). To see it through: bedplate jobs resume, with its id."
-    return {"code": PRUNED, "message": text, "hint": hint, "metric": best, "evaluation": number}
+    found = {"metric": best if is_number else None, "evaluation": number}
+    return {"code": PRUNED, "message": text, "hint": hint, **found}
 
 
 def _best(each: Sequence[Evaluation], greater_is_better: bool) -> float:
-    values = [one.value for one in each]
+    """What is no number, as the loss of a run that diverges, is worse than all others."""
+    worst = -math.inf if greater_is_better else math.inf
+    values = [one.value if math.isfinite(one.value) else worst for one in each]
     return max(values) if greater_is_better else min(values)
 
 

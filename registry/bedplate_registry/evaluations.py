@@ -33,7 +33,7 @@ PREDICTIONS = "predictions.parquet"
 CHUNK_BYTES = 1 << 20
 KEPT_HEADS = 50_000
 # What a side of a report, the model or what it was held against, has in a head; and what the report has besides.
-OF_SIDE = ("model", "kind", "metrics", "confidence")
+OF_SIDE = ("model", "kind", "metrics", "confidence", "positive_label")
 OF_REPORT = ("id", "created", "task", "job", "data", "difference", "predictions", *OF_SIDE)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from .datasets import Datasets
@@ -25,6 +26,7 @@ __all__ = ["Gate", "Gates", "Rule", "parse_rules"]
 GATES = "gates.jsonl"
 MOST_RULES = 50
 LESS_IS_BETTER = ("loss", "perplexity")  # how the names of such metrics end
+OF_ONE_LABEL = "_binary"  # how those end that are about the positive one of two labels
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Measured:
     metrics: Mapping[str, Any]
     sha256: str | None  # of the file it was measured on; None where that was a part of a file
     read: Mapping[str, Any]  # how that was read: columns, class_names; empty in reports from before they said so
+    positive: str | None = None  # of two labels the one that metrics named *_binary are about
 
     def is_for(self, rule: Rule) -> bool:
         """Whether it counts for a rule, by the data alone."""
@@ -181,7 +184,7 @@ def _compared(rule: Rule, ref: str, holder: str, measured: Sequence[Measured]) -
         figure = mine.figure(rule.metric)
         if mine.model != ref or figure is None or mine.sha256 is None or not mine.is_for(rule):
             continue
-        other = _newest(measured, holder, rule.metric, mine.is_like)
+        other = _newest(measured, holder, rule.metric, partial(_is_comparable, mine, rule.metric))
         if other is None:
             continue
         theirs = other.figure(rule.metric)
@@ -190,6 +193,10 @@ def _compared(rule: Rule, ref: str, holder: str, measured: Sequence[Measured]) -
             return f"{rule.metric} is {figure:.6g}, worse than the {theirs:.6g} of {holder} (on the same data)"
         return None
     return f"{rule.metric} of {ref} and of {holder} was not measured on one file, read in the same way"
+
+
+def _is_comparable(mine: Measured, metric: str, other: Measured) -> bool:
+    return mine.is_like(other) and (not metric.endswith(OF_ONE_LABEL) or mine.positive == other.positive)
 
 
 def _newest(measured: Sequence[Measured], model: str, metric: str, fits: Callable[[Measured], bool]) -> Measured | None:
@@ -209,7 +216,7 @@ def _measured(reports: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:
         for side in (report, report.get("against") or {}):
             if side.get("model") and side.get("kind") != "probe":
                 metrics = side.get("metrics") or {}
-                yield Measured(report["id"], side["model"], metrics, sha256, read)
+                yield Measured(report["id"], side["model"], metrics, sha256, read, side.get("positive_label"))
 
 
 def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:

@@ -2,7 +2,8 @@
 
 A board is of one task and one file, by its digest: the same bytes under another name are the same data. What was read
 by other columns, or was a part that a fine-tune split off, is on a board of its own. Both sides of a report count, the
-model and what it was held against; of each model the newest report that has the metric.
+model and what it was held against; of each model the newest report that has the metric. Metrics named *_binary are
+about one of two labels: a board has those about the one that its newest report names.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from .datasets import Datasets
 from .errors import BedplateError, NotFound, Refused, nearest
 from .evaluations import Evaluations
-from .gates import LESS_IS_BETTER
+from .gates import LESS_IS_BETTER, OF_ONE_LABEL
 from .models import Models
 from .tasks import get_task
 
@@ -78,6 +79,7 @@ class Side:
     kind: str  # model, or probe: a linear model on the features of a base
     metrics: Mapping[str, Any]
     confidence: Mapping[str, Any]
+    positive_label: str | None = None  # of two labels the one that metrics named *_binary are about
 
     def figure(self, metric: str) -> float | None:
         return _number(self.metrics.get(metric))
@@ -96,6 +98,7 @@ class Board:
     about: Rows  # as the newest report has them
     names: frozenset[str]  # all that name the data: datasets of these bytes, their digest
     sides: tuple[Side, ...]  # of all reports, the newest first
+    positive_label: str | None = None  # that of the newest report; metrics named *_binary of another one are left out
 
     @property
     def id(self) -> str:
@@ -125,6 +128,7 @@ class Board:
             "data": self.about.data,
             **asdict(self.about),
             "metric": self.metric,
+            "positive_label": self.positive_label,
             "models": len({side.model for side in self.sides}),
             "created": self.sides[0].created,
         }
@@ -234,12 +238,22 @@ def _side(report: Mapping[str, Any], side: Mapping[str, Any]) -> Side:
         str(side.get("kind") or "model"),
         _mapping(side.get("metrics")),
         _mapping(side.get("confidence")),
+        side.get("positive_label"),
     )
 
 
 def _board(reports: Sequence[tuple[Rows, tuple[Side, ...]]]) -> Board:
     names = {name for about, _ in reports for name in (about.dataset, about.sha256) if name}
-    return Board(reports[0][0], frozenset(names), tuple(side for _, sides in reports for side in sides))
+    sides = [side for _, of_report in reports for side in of_report]
+    positive = next((side.positive_label for side in sides if side.positive_label), None)
+    return Board(reports[0][0], frozenset(names), tuple(_about(positive, side) for side in sides), positive)
+
+
+def _about(positive: str | None, side: Side) -> Side:
+    """Without what is about another label: F1 of `spam` is no better or worse than F1 of `ham`."""
+    if side.positive_label == positive:
+        return side
+    return replace(side, metrics={name: one for name, one in side.metrics.items() if not name.endswith(OF_ONE_LABEL)})
 
 
 def _order(side: Side, metric: str) -> tuple[bool, float, str]:

@@ -11,6 +11,7 @@ __all__ = ["changes"]
 
 MOST_EXAMPLES = 50  # of each kind
 MOST_CHARACTERS = 500
+ROUNDING = 1e-9  # .6 - .5 is less than .1
 MOST_ITEMS = 60  # of a list, such as the words of a row
 
 
@@ -36,7 +37,7 @@ def _change(old: RowPrediction, new: RowPrediction, margin: float) -> str:
     """`fixed`, `broken` or nothing."""
     if old.right is None or new.right is None:
         moved = (new.score or 0.0) - (old.score or 0.0)
-        return ("fixed" if moved > 0 else "broken") if abs(moved) >= margin else ""
+        return ("fixed" if moved > 0 else "broken") if abs(moved) >= margin - ROUNDING else ""
     if old.right == new.right:
         return ""
     return "fixed" if new.right else "broken"

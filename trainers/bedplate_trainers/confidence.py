@@ -28,6 +28,7 @@ Z = 1.959963984540054  # the normal distribution has 95 % within so many standar
 FEWEST_ROWS = 10  # below, an interval says nothing
 CHUNK_DRAWS = 64
 SHUFFLES = 1000
+ROUNDING = 1e-9  # figures that are nearer than this are the same: perplexities are large, shares are small
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class _Pair:
             gained = exchanged @ gain
             apart = self._less(first + gained, second - gained)
             for name, value in values.items():
-                reached[name] += int((np.abs(apart[name]) >= abs(value) - 1e-12).sum())
+                reached[name] += int((np.abs(apart[name]) >= abs(value) * (1 - ROUNDING) - ROUNDING).sum())
         return {name: count / (SHUFFLES + 1) for name, count in reached.items()}
 
     def _mcnemar(self, name: str) -> float:

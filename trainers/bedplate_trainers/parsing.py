@@ -152,13 +152,21 @@ def _text(name: str, value: Any, about: Mapping[str, Any]) -> str:
 
 
 def _words(name: str, value: Any, about: Mapping[str, Any]) -> str:
+    if _is_whole(value):
+        return str(value)  # a label may be a number
     if not isinstance(value, str):
-        _wrong(name, value, "a text, in quotes where it ends with a colon or a blank", about)
+        _wrong(name, value, "a text, in quotes where it would be read as something else, or ends with a blank", about)
     return value
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _names(name: str, value: Any, about: Mapping[str, Any]) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
+    items = value.split(",") if isinstance(value, str) else [value] if _is_whole(value) else value
+    if isinstance(items, list | tuple):
+        items = [str(item) if _is_whole(item) else item for item in items]  # a column or a class may be one
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
         _wrong(name, value, "a list of names", about)
     stripped = tuple(item.strip() for item in items)

@@ -16,13 +16,14 @@ between them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bedplate_registry.cells import parsed
 from bedplate_registry.errors import Refused
 from bedplate_registry.tables import columns_of, read_rows
+from bedplate_registry.texts import has_surrogate
 
 from .labels import some
 from .messages import DataFile
@@ -144,9 +145,10 @@ def _predicted(number: int, row: Mapping[str, Any], columns: Mapping[str, str], 
 
 def _value(bare: Predicted, value: Any, task: str) -> Any:
     """A text, or a list of texts where the task has such."""
-    if value is None or isinstance(value, Mapping):
+    if value is None or value != value or isinstance(value, Mapping):
         hint = 'Give a text; "" where there is no answer.' if task == "question-answering" else "Give a text."
-        raise bare.refused("is missing" if value is None else f"is {value!r:.60}, which is no text", hint)
+        is_object = isinstance(value, Mapping)
+        raise bare.refused(f"is {value!r:.60}, which is no text" if is_object else "is missing", hint)
     if isinstance(value, bool):
         value = str(value).lower()  # as it is read where it is a label of the data
     if isinstance(value, str) and task in LISTS and value.lstrip().startswith("["):
@@ -155,7 +157,14 @@ def _value(bare: Predicted, value: Any, task: str) -> Any:
         value = value.split()
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # Parquet turns a column of integers with a gap into floats
-    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
+    texts = [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+    _check_texts(bare, texts)
+    return texts if isinstance(value, list | tuple) else texts[0]
+
+
+def _check_texts(bare: Predicted, texts: Iterable[str]) -> None:
+    if any(has_surrogate(text) is not None for text in texts):
+        raise bare.refused("holds half a surrogate pair, which is no text", "Write such characters whole.")
 
 
 def _probabilities(bare: Predicted, value: Any) -> dict[str, float]:
@@ -163,6 +172,7 @@ def _probabilities(bare: Predicted, value: Any) -> dict[str, float]:
         value = parsed(value)
     if not isinstance(value, Mapping) or not value:
         raise bare.refused("has probabilities that are no object", 'Give {"label": number, …}.')
+    _check_texts(bare, map(str, value))
     numbers = {str(label): _number(bare, number, "probability") for label, number in value.items()}
     return {label: number or 0.0 for label, number in numbers.items()}  # Parquet gives all rows all labels, with None
 
@@ -173,7 +183,7 @@ def _number(bare: Predicted, value: Any, what: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not -ROUNDED <= number <= 1 + ROUNDED:
         raise bare.refused(f"has a {what} of {value!r:.40}", "Give a number from 0 to 1.")

@@ -11,7 +11,7 @@ from .judged import JudgedRows
 from .settings import EvaluateSettings
 from .slice_columns import Columns, free_names, unlike
 
-__all__ = ["slices_of"]
+__all__ = ["OTHERS", "slices_of"]
 
 Array = np.ndarray[Any, Any]
 MOST_VALUES = 50  # of a column

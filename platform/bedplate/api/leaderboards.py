@@ -53,6 +53,7 @@ ABOUT: JsonDict = {
     "rows": 1000,
     "columns": {"sentence1": "text", "label": "intent"},
     "metric": "accuracy",
+    "positive_label": None,
     "models": 1,
     "best": FIRST,
     "created": "2026-11-24T08:00:00+00:00",
@@ -94,6 +95,9 @@ class BoardSummary(Answer):
     rows: int | None
     columns: dict[str, str]
     metric: Annotated[str, Field(description="What it is sorted by.")]
+    positive_label: Annotated[
+        str | None, Field(description="Of two labels the one that metrics named *_binary are about.")
+    ]
     models: int
     best: ModelStanding | None
     created: Annotated[str, Field(description="When it was last measured.")]

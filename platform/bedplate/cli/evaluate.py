@@ -24,7 +24,7 @@ from bedplate.cli.output import (
     follow,
     pairs,
     parse_needs,
-    parse_values,
+    parse_settings,
     take_data,
 )
 from bedplate.cli.report import PageOption, PredictionsOption, check_files, show_report, write_files
@@ -60,6 +60,8 @@ def evaluate(
     format: FormatOption = Format.table,
 ) -> None:
     """Evaluate a model, or a file of predictions; a base by a probe (frozen features and a logistic regression)."""
+    from bedplate_trainers.settings import EvaluateSettings
+
     if detach and (page or predictions):
         raise WrongUse(
             "--page and --predictions wait for the end of the evaluation, and --detach does not.",
@@ -68,7 +70,10 @@ def evaluate(
     check_files(page, predictions)
     flags: dict[str, Any] = {"task": task, "data": data, "train": train, "against": against, "name": name}
     flags |= {"predictions": from_predictions, "device": device, "priority": priority, "needs": parse_needs(need)}
-    flags |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
+    flags |= {
+        "columns": pairs(map or (), "--map"),
+        "settings": parse_settings(set, EvaluateSettings),
+    }
     request = merged(read_config(config, EVALUATE) if config else {}, flags)
     if not request.get("data"):
         raise WrongUse("evaluate needs data.", hint="Add --data, or write it in --config.")

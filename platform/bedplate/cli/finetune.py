@@ -23,7 +23,7 @@ from bedplate.cli.output import (
     follow,
     pairs,
     parse_needs,
-    parse_values,
+    parse_settings,
     show,
 )
 
@@ -63,9 +63,14 @@ def finetune(
     format: FormatOption = Format.table,
 ) -> None:
     """Fine-tune a model on data and register the result, with a report on its test rows."""
+    from bedplate_trainers.settings import FinetuneSettings
+
     flags: dict[str, Any] = {"model": model, "task": task, "train": train, "validation": validation, "test": test}
     flags |= {"output": output, "device": device, "processes": processes, "priority": priority}
-    flags |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
+    flags |= {
+        "columns": pairs(map or (), "--map"),
+        "settings": parse_settings(set, FinetuneSettings),
+    }
     flags |= {"needs": parse_needs(need)}
     base = _request_of_job(connect(home, url), from_job) if from_job else {}
     request = merged(merged(base, read_config(config, FINETUNE) if config else {}), flags)

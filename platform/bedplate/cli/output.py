@@ -42,6 +42,7 @@ __all__ = [
     "follow",
     "pairs",
     "parse_needs",
+    "parse_settings",
     "parse_value",
     "parse_values",
     "read_text",
@@ -171,6 +172,18 @@ def pairs(given: Iterable[str], option: str) -> dict[str, str]:
 def parse_values(texts: Mapping[str, str]) -> dict[str, Any]:
     """Settings as YAML scalars, so that numbers and booleans are what they look like."""
     return {key: _parsed(text) for key, text in texts.items()}
+
+
+def parse_settings(given: Iterable[str] | None, kind: type[Any]) -> dict[str, Any]:
+    """What --set says, as the settings of a dataclass of ours. What is a text there stands as it is unless it is in
+    quotes: YAML takes `no`, which is a language and a label, for false. Raises WrongUse.
+    """
+    from dataclasses import fields
+
+    plain = {item.name for item in fields(kind) if item.metadata["kind"] in ("text", "words")}
+    texts = pairs(given or (), "--set")
+    bare = {key: text for key, text in texts.items() if key in plain and text[:1] not in ("'", '"')}
+    return {**parse_values({key: text for key, text in texts.items() if key not in bare}), **bare}
 
 
 def parse_needs(given: Iterable[str] | None) -> dict[str, Any] | None:

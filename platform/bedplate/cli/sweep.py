@@ -20,6 +20,7 @@ from bedplate.cli.output import (
     follow,
     pairs,
     parse_needs,
+    parse_settings,
     parse_values,
     say,
     show,
@@ -65,12 +66,17 @@ def sweep(
     format: FormatOption = Format.table,
 ) -> None:
     """Fine-tune over combinations of settings and register the best model, chosen on validation rows."""
+    from bedplate_trainers.settings import FinetuneSettings
+
     given: dict[str, Any] = {"validation": validation, "test": test, "method": method, "trials": trials, "seed": seed}
     given |= {"budget": budget, "prune": prune, "parallel": parallel, "metric": metric, "device": device}
     given |= {"processes": processes, "priority": priority, "needs": parse_needs(need)}
     request = {name: value for name, value in given.items() if value is not None}
     request |= {"task": task, "train": train, "output": output, "search": searched(search)}
-    request |= {"columns": pairs(map or (), "--map"), "settings": parse_values(pairs(set or (), "--set"))}
+    request |= {
+        "columns": pairs(map or (), "--map"),
+        "settings": parse_settings(set, FinetuneSettings),
+    }
     ws = connect(home, url)
     if dry_run:
         _show_plan(ws.plan_sweep(model, **request), format)

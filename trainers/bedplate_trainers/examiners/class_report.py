@@ -21,13 +21,14 @@ from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.linear import targets_of
 from bedplate_trainers.metrics.classification import METRICS, Predictions, left_out, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
-from bedplate_trainers.slice_columns import Columns
-from bedplate_trainers.slices import slices_of
+from bedplate_trainers.slice_columns import Columns, unlike
+from bedplate_trainers.slices import OTHERS, slices_of
 
 __all__ = ["Judged", "difference", "make_report"]
 
 Array = np.ndarray[Any, Any]
 WORST_ROWS = 20
+MOST_CONFUSED = 200  # labels of a confusion matrix
 WORST_CHARACTERS = 500
 
 
@@ -207,9 +208,23 @@ def _confusion(judged: Judged) -> dict[str, Any]:
         hits, wrong, missed = (column.astype(int).tolist() for column in label_totals(judged.counted))
         rows, each = len(predictions), zip(hits, wrong, missed, strict=True)
         return {"labels": names, "matrix": [], "per_label": [[[rows - h - w - m, w], [m, h]] for h, w, m in each]}
-    cells = predictions.targets * len(names) + predictions.chosen
-    matrix = np.bincount(cells, minlength=len(names) ** 2).reshape(len(names), len(names))
-    return {"labels": names, "matrix": matrix.tolist()}
+    shown, targets, chosen = _most_frequent(names, predictions)
+    matrix = np.bincount(targets * len(shown) + chosen, minlength=len(shown) ** 2).reshape(len(shown), len(shown))
+    return {"labels": shown, "matrix": matrix.tolist()}
+
+
+def _most_frequent(names: list[str], predictions: Predictions) -> tuple[list[str], Array, Array]:
+    """The labels of a confusion matrix, in their order, with the right ones and what was said as numbers of these. Of
+    many labels the rarest stand together at the end: a matrix grows with the square of their number.
+    """
+    targets, chosen, many = predictions.targets, predictions.chosen, len(names)
+    if many <= MOST_CONFUSED:
+        return names, targets, chosen
+    times = np.bincount(targets, minlength=many) + np.bincount(chosen, minlength=many)
+    kept = np.sort(np.argsort(-times, kind="stable")[: MOST_CONFUSED - 1])
+    place = np.full(many, len(kept))
+    place[kept] = np.arange(len(kept))
+    return [*(names[one] for one in kept), unlike(OTHERS, names)], place[targets], place[chosen]
 
 
 def _worst(judged: Judged) -> list[dict[str, Any]]:

@@ -198,11 +198,16 @@ def _of_puzzle(filler: MaskFiller, puzzle: Puzzle, scores: Any) -> Guesses:
     chance = np.where(known, np.take_along_axis(scores, answers[:, None], axis=1)[:, 0], 0.0)
     with np.errstate(divide="ignore"):
         likely = np.log(chance)
-    best = scores.argmax(axis=1)
+    best = scores.argmax(axis=1).tolist()
+    # A word that is right stands as the row has it, which a model without capitals cannot write.
+    said = [
+        word if token == right else filler.word(token)
+        for word, right, token in zip(puzzle.words, puzzle.right, best, strict=True)
+    ]
     return Guesses(
         words=tuple(puzzle.words),
         ranks=np.where(known, rank(scores, answers), np.inf),
         log_probabilities=likely,
-        said=tuple(filler.word(int(token)) for token in best),
+        said=tuple(said),
         confidence=scores.max(axis=1),
     )

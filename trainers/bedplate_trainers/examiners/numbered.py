@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bedplate_registry.errors import Refused
+from bedplate_registry.label_names import is_integer
 from bedplate_registry.progress import Reporter
 from bedplate_trainers.labels import some, sorted_labels
 
@@ -16,7 +17,7 @@ def numbers_stand_for_names(names: Sequence[str], found: set[str], what: str, re
 
     Raises Refused where they may be, but do not count from 0: ratings from 1 to 4 would all be read one too high.
     """
-    if not found or found & set(names) or not all(name.isdecimal() for name in found):
+    if not found or found & set(names) or not all(is_integer(name) and name.isdecimal() for name in found):
         return False
     if max(map(int, found)) >= len(names):
         return False

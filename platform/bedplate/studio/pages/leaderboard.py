@@ -116,6 +116,7 @@ def _facts(board: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "Rows", None if board["rows"] is None else f"{board['rows']:,}"
     yield "Digest", board["sha256"]
     yield "Columns", value_text(board["columns"])
+    yield "Metrics named *_binary are about", board["positive_label"]
 
 
 def _board_row(board: Mapping[str, Any]) -> dict[str, Any]:
