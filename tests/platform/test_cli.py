@@ -15,10 +15,11 @@ import typer
 
 from bedplate.cli.app import app
 from bedplate.cli.config import EVALUATE, FINETUNE, read_config, read_request
-from bedplate.cli.output import parse_values, run
+from bedplate.cli.output import parse_settings, parse_values, run
 from bedplate.console import Progress
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Refused
+from bedplate_trainers.settings import EvaluateSettings
 from harness import bedplate_home, environment, free_port, processes_of, run_cli, serving, wait_for, write_messages
 from light_server import light_server
 
@@ -234,6 +235,14 @@ def test_values_are_what_they_look_like() -> None:
     given = {"a": "true", "b": "3e-5", "c": "seven", "d": "7", "e": "2024-01-01", "f": "[1, 2]", "g": "1E3"}
     expected = {"a": True, "b": 3e-5, "c": "seven", "d": 7, "e": "2024-01-01", "f": [1, 2], "g": 1000.0}
     assert parse_values(given) == expected
+
+
+def test_a_setting_that_is_a_text_is_one_whatever_it_looks_like() -> None:
+    given = ["positive_label=no", "source_lang='no'", "seed=7", "slices=2024", "target_lang=null"]
+    found = parse_settings(given, EvaluateSettings)
+    assert found == {"positive_label": "no", "source_lang": "no", "seed": 7, "slices": 2024, "target_lang": "null"}
+    settings = EvaluateSettings.from_mapping({"positive_label": 0, "slices": 2024, "class_names": [0, "b"]})
+    assert (settings.positive_label, settings.slices, settings.class_names) == ("0", ("2024",), ("0", "b"))
 
 
 def test_a_detached_batch_of_two_files_is_waited_for_and_fetched_later(

@@ -76,6 +76,23 @@ def test_of_a_loss_the_higher_ones_are_pruned_and_the_best_so_far_counts(workspa
     assert not any(workspace.jobs.get(trial.id).cancel for trial in trials), "the last one was at 0.1"
 
 
+def test_a_loss_that_is_no_number_is_the_worst_and_spares_the_best(workspace: Workspace) -> None:
+    curves = [("0.6", "0.5"), ("0.6", "NaN"), ("NaN", "NaN"), ("0.7", "0.6"), ("0.3", "0.1")]
+    sweep, trials = pruned_sweep(workspace, *[(0.5, 0.5)] * 5, metric="loss")
+    for trial, curve in zip(trials, curves, strict=True):
+        lines = [
+            f'{{"attempt": 1, "step": {epoch * 10}, "eval_loss": {value}, "epoch": {epoch}}}\n'
+            for epoch, value in enumerate(curve, 1)
+        ]
+        workspace.job_folder(trial.id).metrics_file.write_text("".join(lines))
+    advance(workspace, sweep)
+    pruned = [workspace.jobs.get(trial.id) for trial in trials]
+    assert [job.cancel for job in pruned] == [False, True, True, True, False]
+    error = pruned[2].error
+    assert error is not None and error["metric"] is None
+    assert error["message"] == "Its loss is no number, above the median 0.55 of 4 trials."
+
+
 def test_pruned_trials_are_in_the_table_and_a_resumed_sweep_does_not_repeat_them(workspace: Workspace) -> None:
     sweep, trials = pruned_sweep(workspace, (0.6, 0.7), (0.6, 0.7), (0.6, 0.7), (0.6, 0.7), (0.2, 0.3))
     advance(workspace, sweep)

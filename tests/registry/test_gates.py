@@ -42,7 +42,12 @@ def measure(registry: Registry, version: int, dataset: str | None = "tickets:2",
     if dataset is not None:
         found = registry.datasets.get(dataset)
         data |= {"sha256": found.sha256, "filename": found.filename, "dataset": found.ref}
-    report = {"model": f"{NAME}:{version}", "kind": more.pop("kind", "model"), "data": data}
+    report = {
+        "model": f"{NAME}:{version}",
+        "kind": more.pop("kind", "model"),
+        "data": data,
+        **more.pop("of_report", {}),
+    }
     if against := more.pop("against", None):
         other, accuracy = against
         report["against"] = {"model": f"{NAME}:{other}", "kind": "model", "metrics": {"accuracy": accuracy}}
@@ -118,6 +123,16 @@ def test_not_worse_is_asked_on_one_file_of_both_models(three: Registry) -> None:
     move(three, 2)
     move(three, 2)
     assert three.models.aliases(NAME) == {ALIAS: 2}, "the holder itself is no worse than itself"
+
+
+def test_metrics_of_one_label_are_compared_where_both_mean_the_same_one(three: Registry) -> None:
+    move(three, 1)
+    set_gate(three, {"metric": "f1_score_binary", "not_worse": True})
+    measure(three, 1, f1_score_binary=0.9, of_report={"positive_label": "ham"})
+    measure(three, 2, f1_score_binary=0.4, of_report={"positive_label": "spam"})
+    assert "was not measured on one file, read in the same way" in refused(three, 2).message
+    measure(three, 1, f1_score_binary=0.3, of_report={"positive_label": "spam"})
+    move(three, 2)
 
 
 VERDICT = {"sentence1": "text", "label": "verdict"}

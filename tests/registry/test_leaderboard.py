@@ -68,6 +68,21 @@ def test_models_whose_interval_overlaps_that_of_the_first_tie_with_it(registry: 
     ]
 
 
+def test_metrics_of_one_label_are_compared_where_both_mean_the_same_one(registry: Registry) -> None:
+    for model, label, f1 in (("acme/ham:1", "ham", 0.99), ("acme/spam:1", "spam", 0.4), ("acme/old:1", "spam", 0.3)):
+        figures = {"accuracy": 0.9, "f1_score_binary": f1}
+        add(registry, model, None, metrics=figures, positive_label=label)
+    board = find_board(registry.evaluations, TASK, "tickets:1")
+    found = standings(board, "f1_score_binary")
+    assert [(one.side.model, one.value) for one in found] == [
+        ("acme/spam:1", 0.4),
+        ("acme/old:1", 0.3),
+        ("acme/ham:1", None),
+    ]
+    assert board.to_json()["positive_label"] == "spam"
+    assert {one.value for one in standings(board)} == {0.9}
+
+
 def test_equal_figures_share_a_rank_and_a_model_without_one_has_none(registry: Registry) -> None:
     for model, accuracy in (("acme/c:1", 0.5), ("acme/a:1", 0.5), ("acme/none:1", None), ("acme/z:1", 0.4)):
         add(registry, model, accuracy)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from bedplate_trainers.examiners.class_report import Judged
 from bedplate_trainers.examiners.writing import Written
 from bedplate_trainers.finetune import DataFile, finetune
 from bedplate_trainers.influence import influences_of
+from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.label_counts import count_labels
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.latency import time_single
@@ -45,6 +46,20 @@ Writer = Callable[..., DataFile]
 Synthetic = Callable[..., list[dict[str, Any]]]
 LABELS = ("access", "money", "parcel")
 COLUMNS = {"sentence1": "text"}
+
+
+ROW = RowPrediction(1, {"source": "a"}, "b", "c", 0.0, None)
+
+
+@dataclass
+class Scores:
+    """Rows that were written, with a score each."""
+
+    rows: list[RowPrediction]
+    margin: float = 0.1
+
+    def row_predictions(self) -> Iterator[RowPrediction]:
+        return iter(self.rows)
 
 
 def judged(
@@ -164,6 +179,21 @@ def test_a_text_is_fixed_where_its_score_rises_by_a_margin_and_not_by_less() -> 
     after = written([" ".join(words[:7]), " ".join(words), "zero"], targets)  # 0.67 to 0.74, 0 to 1, 1 to 0
     found = changes(before, after, "target")
     assert [(example["row"], example["change"]) for example in found["examples"]] == [(2, "fixed"), (3, "broken")]
+
+
+def test_scores_that_differ_by_the_margin_but_for_rounding_count_as_changed() -> None:
+    rows = [replace(ROW, score=score) for score in (0.5, 0.4)], [replace(ROW, score=score) for score in (0.6, 0.5)]
+    before, after = (Scores(part) for part in rows)
+    assert changes(before, after, "target")["fixed"] == 2
+
+
+def test_figures_that_are_equal_but_for_rounding_count_as_far_apart() -> None:
+    """Two of the four exchanges of two rows are as far apart as these are. Perplexities are large."""
+    generator, tokens = np.random.default_rng(1), np.array([3.0, 2.0])
+    mine, other = (np.column_stack([generator.random(2) * 20 + 20, tokens]) for _ in range(2))
+    figures = lambda sums: {"mean": np.exp(sums[:, 0] / sums[:, 1])}  # noqa: E731
+    found = Counted.of(mine, figures).difference(Counted.of(other, figures), 0, 0)["mean"]
+    assert found["p_value"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_randomization_finds_the_share_of_all_exchanges() -> None:
@@ -415,6 +445,27 @@ def test_lists_of_labels_that_are_all_empty_have_a_report(names: tuple[str, ...]
     assert [one["support"] for one in report["classes"]] == [0] * len(names)
     RowFile(model, {}).write(tmp_path / "rows.parquet")
     assert pq.read_table(tmp_path / "rows.parquet").to_pylist()[0]["predicted"] == []
+
+
+def test_of_many_labels_the_rarest_stand_together_in_the_confusion_matrix() -> None:
+    names = (*(f"label {n:03}" for n in range(300)), "(others)")
+    right = [names[n] for n in range(300) for _ in range(1 + (n < 199))]
+    report = class_report.make_report(judged([names[0], *right[1:]], right, names=names), EvaluateSettings())
+    labels, matrix = report["confusion"]["labels"], np.array(report["confusion"]["matrix"])
+    assert labels == [*names[:199], "((others))"] and matrix.shape == (200, 200)
+    assert (matrix.sum(), matrix[-1, -1], matrix[0, 0]) == (len(right), 101, 2)
+    assert len(report["classes"]) == 301
+
+
+def test_of_lists_of_labels_a_difference_is_of_what_each_report_says() -> None:
+    rows = Examples(tuple(Example(n, "text", None, ("ab"[n % 2],)) for n in range(1, 21)), True, False)
+    hot = np.array([[n % 2 == 0, n % 2 == 1] for n in range(1, 21)], dtype=float)
+    mine = Judged("model", LabelSet(("a", "b"), True), rows, hot, 1.0)
+    other = Judged("model", LabelSet(("a", "b", "c"), True), rows, np.column_stack([hot, np.zeros(20)]), 1.0)
+    first, second = (class_report.make_report(one, EvaluateSettings())["metrics"] for one in (mine, other))
+    assert (first["f1_score_macro"], second["f1_score_macro"]) == (1.0, pytest.approx(2 / 3))
+    for name, apart in class_report.difference(mine, other, EvaluateSettings()).items():
+        assert apart["value"] == pytest.approx(first[name] - second[name]), name
 
 
 # --- slices

@@ -136,3 +136,29 @@ def test_two_models_are_compared_and_the_commonest_words_stand_beside_them(tmp_p
     assert report["baselines"]["majority"]["top1_accuracy"] == pytest.approx(commonest)
     assert set(report["difference"]) == {"top1_accuracy", "top5_accuracy", "mrr", "pseudo_perplexity"}
     assert report["changed"].keys() == {"fixed", "broken", "examples"}
+
+
+def test_a_word_that_is_right_is_written_as_the_row_has_it_so_that_the_file_can_be_given_back(
+    tmp_path: Path, write_rows: Writer
+) -> None:
+    model, drawn = tiny_masked_lm(tmp_path / "model"), masked_rows(150)
+    said = zip(drawn, said_by(model, write_rows(drawn)), strict=True)
+    rows = [{**row, "answer": word.upper()} for row, word in said if word in WORDS]  # the model has no capitals
+    assert len(rows) > 5
+    data = write_rows(rows, "capitals.jsonl")
+    found = evaluated(model, data)
+    assert found.report["metrics"]["top1_accuracy"] == 1.0
+    found.rows.write(tmp_path / "said.parquet")
+    again = examine(
+        EvaluateRequest(
+            "fill-mask", None, data, {}, device="cpu", predictions=DataFile(tmp_path / "said.parquet", "parquet")
+        ),
+        SILENT,
+    )
+    assert again.report["metrics"] == {"top1_accuracy": 1.0}
+
+
+def said_by(model: Path, data: DataFile) -> list[str]:
+    rows = evaluated(model, data).rows
+    rows.write(data.path.with_suffix(".parquet"))
+    return [str(word) for word in pq.read_table(data.path.with_suffix(".parquet"))["predicted"].to_pylist()]
