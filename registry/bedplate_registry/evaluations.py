@@ -86,16 +86,12 @@ class Evaluations:
         return path
 
     def heads(self, model: str | None = None, task: str | None = None) -> list[dict[str, Any]]:
-        """What each report says in short, of one model version (`org/name:3`) or one task where that is given.
+        """What each report says in short, of one model version (`org/name:3`), all versions of a name, or one task.
 
         The newest first; damaged ones are left out. Callers share what they get, and do not change it.
         """
         found = filter(None, map(self._head, self._ids()))
-        return [
-            head
-            for head in found
-            if (model is None or head.get("model") == model) and (task is None or head.get("task") == task)
-        ]
+        return [head for head in found if _is_of(head, model) and task in (None, head.get("task"))]
 
     def of_job(self, job_id: str) -> str | None:
         """The id of the report that a job left. Of all files only those that name the job are parsed."""
@@ -120,6 +116,11 @@ class Evaluations:
         except BedplateError as exc:
             log.warning("%s", exc)
             return None
+
+
+def _is_of(head: Mapping[str, Any], model: str | None) -> bool:
+    known = str(head.get("model"))
+    return model in (None, known, known.rpartition(":")[0])
 
 
 @lru_cache(maxsize=KEPT_HEADS)

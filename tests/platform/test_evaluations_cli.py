@@ -67,6 +67,9 @@ def test_reports_are_listed_with_their_main_metric(server: Workspace, made: str)
     told = listed[1].split()
     assert (told[0], told[2:]) == (made, ["acme/mine:2", REPORT["task"], "tickets:1", "120", "accuracy", "0.75"])
     assert len(command(server, "evaluations", "list").stdout.splitlines()) == 3
+    assert command(server, "evaluations", "list", "--model", "acme/mine").stdout.splitlines() == listed
+    unknown = command(server, "evaluations", "list", "--model", "acme/nope").exception
+    assert isinstance(unknown, NotFound) and "acme/nope" in unknown.message
 
 
 def test_a_report_tells_intervals_the_difference_with_its_p_value_and_what_is_to_be_known(

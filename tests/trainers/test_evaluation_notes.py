@@ -39,6 +39,25 @@ def test_rows_that_a_classifier_does_not_read_to_their_end_are_counted(tmp_path:
     assert report_of(model, write_rows(rows(5)))["notes"] == []
 
 
+def test_what_is_noted_of_the_model_it_is_held_against_says_so(tmp_path: Path, write_rows: Writer) -> None:
+    model, other = (tiny_text_classifier(tmp_path / name, labels=LABELS) for name in ("model", "other"))
+    data = write_rows([*rows(3), {"text": "card " * 2000, "label": "money"}])
+    mine, of_other = report_of(model, data, against_dir=other)["notes"]
+    assert mine.startswith("1 of 4 rows") and "writes" not in mine
+    assert of_other == f"Of the model that it is held against: {mine}"
+
+
+def test_the_test_of_a_fine_tune_notes_nothing_of_its_validation_rows(
+    make_request: Callable[..., FinetuneRequest], write_rows: Writer, recorder: Any
+) -> None:
+    long = write_rows([*rows(8, "letter"), {"text": "card " * 2000, "label": "money"}], "validation.jsonl")
+    sets = {"validation": long, "test": write_rows(rows(9, "bank"), "test.jsonl")}
+    result = finetune(make_request(rows(60), **sets, settings={"max_steps": 2}), recorder, resume=False)
+    assert result is not None and result.report is not None
+    assert result.report["notes"] == []
+    assert any(text.startswith("Of the validation rows: 1 of 9 rows") for text in recorder.messages)
+
+
 def test_documents_that_are_cut_are_counted(tmp_path: Path, write_rows: Writer) -> None:
     model = tiny_bart(tmp_path / "model")
     documents = [{"document": "card " * count, "summary": "card"} for count in (3, 5000)]

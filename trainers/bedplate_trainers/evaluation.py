@@ -26,6 +26,7 @@ from .splits import tell_twins
 __all__ = ["EvaluateRequest", "Evaluated", "evaluate", "examine", "has_head"]
 
 CLASSIFIERS = ("text-classification", "image-classification")
+OF_OTHER = "Of the model that it is held against"
 FEWEST_PERFECT = 10  # rows that are all right: of fewer that may well be
 
 
@@ -60,7 +61,7 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
 
     said = [] if request.predictions is None else [_said(examiner, request.predictions, task, rows)]
     judged_models = (_judge(examiner, task, folder, derived, rows, train) for folder, derived in models)
-    mine, *others = [*said, *_told_apart(judged_models, request)]
+    mine, *others = [*said, *_told_apart(judged_models, request, reporter)]
     report, judged = examiner.report(mine, columns), examiner.rows_of(mine)
     if request.predictions is not None:
         report |= {"kind": "predictions", "seconds": None, "samples_per_second": None}
@@ -77,15 +78,16 @@ def examine(request: EvaluateRequest, reporter: Reporter) -> Evaluated:
     return Evaluated(report, RowFile(judged, columns))
 
 
-def _told_apart(judged: Iterator[Any], request: EvaluateRequest) -> Iterator[Any]:
-    """Each as it is judged; what is wrong with the model that another one is held against says so."""
+def _told_apart(judged: Iterator[Any], request: EvaluateRequest, reporter: Noting) -> Iterator[Any]:
+    """Each as it is judged; what is wrong with the model that another one is held against says so, and its notes."""
     if request.model_dir is not None:
         yield next(judged)
+    reporter.of = OF_OTHER
     try:
         yield from judged
     except Refused as error:
-        message = f"Of the model that it is held against: {error.message}"
-        raise Refused(message, hint=error.hint, code=error.code) from error
+        raise Refused(f"{OF_OTHER}: {error.message}", hint=error.hint, code=error.code) from error
+    reporter.of = ""
 
 
 def has_head(folder: Path, task: str = "text-classification") -> bool:

@@ -8,12 +8,14 @@ __all__ = ["Noting"]
 
 
 class Noting:
-    """A reporter that keeps the messages too."""
+    """A reporter that keeps the messages too. `of` says whose they are, where that is not plain."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, of: str = "") -> None:
         self.progress, self.metrics, self._message = reporter.progress, reporter.metrics, reporter.message
         self.notes: list[str] = []
+        self.of = of
 
     def message(self, text: str) -> None:
-        self.notes.append(text)
-        self._message(text)
+        whole = f"{self.of}: {text}" if self.of else text
+        self.notes.append(whole)
+        self._message(whole)

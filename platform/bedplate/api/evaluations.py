@@ -14,6 +14,7 @@ from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, json_ans
 from bedplate.api.etags import IfNoneMatch, tagged
 from bedplate.api.problems import codes
 from bedplate.report_page import REPORT_POLICY, report_page
+from bedplate.workspace import Workspace
 from bedplate_registry.evaluation_rows import RowFilter, page_of_rows
 from bedplate_registry.tasks import get_task
 
@@ -70,18 +71,30 @@ class EvaluatedRow(Answer):
     right: bool | None = None
 
 
-@routes.route("GET", "", "read", response_model=Page[Evaluation], responses=codes("unknown-task"))
+@routes.route("GET", "", "read", response_model=Page[Evaluation], responses=codes("unknown-task", "not-found"))
 def list_evaluations(
     workspace: WorkspaceOf,
-    model: Annotated[str | None, Query(description="A version, as in support-intent:1.")] = None,
+    model: Annotated[
+        str | None, Query(max_length=300, description="support-intent:1, or all versions: support-intent.")
+    ] = None,
     task: Annotated[str | None, Query(max_length=100, description="A task, as in text-classification.")] = None,
     limit: Limit = MOST_ITEMS,
     after: After = None,
 ) -> Response:
     """List the heads of evaluations, the newest first: model, data, figures and their intervals."""
-    found = workspace.registry.evaluations.heads(model, None if task is None else get_task(task).name)
+    found = _heads(workspace, model, None if task is None else get_task(task).name)
     page, following = page_of(found, lambda report: str(report["id"]), limit, after, is_descending=True)
     return json_answer({"items": page, "next": following})
+
+
+def _heads(workspace: Workspace, model: str | None, task: str | None) -> list[dict[str, Any]]:
+    """Reports outlive their models, and some are of what is in no registry. What has none is looked up: it may be named
+    by an alias. Raises NotFound.
+    """
+    evaluations, models = workspace.registry.evaluations, workspace.registry.models
+    if model is not None and not evaluations.heads(model):
+        model = models.get(model).ref
+    return evaluations.heads(model, task)
 
 
 @routes.route("GET", "/{evaluation_id}", "read", response_model=Evaluation)

@@ -101,7 +101,10 @@ class Evaluations:
         self._ws: RemoteWorkspace = workspace
 
     def list(self, *, model: str | None = None, task: str | None = None) -> Table[Report]:
-        """All of them, or those of one model version (`org/name:3`) or one task, newest first."""
+        """All of them, or those of a model version (`org/name:3`), of all versions of a name, or of a task.
+
+        The newest first. Raises NotFound for a model that is not there and was never evaluated.
+        """
         found = self._ws.connection.items(url_path("evaluations"), model=model, task=task)
         return Table(Report(self._ws, item) for item in found)
 

@@ -66,10 +66,13 @@ class Examiner(Protocol):
 
 
 class CutRows:
-    """The rows that a model did not read, or whose text it did not write, to the end."""
+    """The rows that a model did not read, or where it `writes`, whose text it did not write, to the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, writes: bool = False) -> None:
         self.rows = set[int]()
+        self._how = (
+            "longer than the model reads, or than it writes in time" if writes else "longer than the model reads"
+        )
 
     def among(self, chunk: Sequence[Any]) -> OnCut:
         """What a predictor is given to tell of these rows by their places."""
@@ -78,8 +81,8 @@ class CutRows:
     def tell(self, rows: int, reporter: Reporter) -> None:
         if self.rows:
             reporter.message(
-                f"{len(self.rows)} of {rows} rows, the first of them row {min(self.rows)}, are longer than the model"
-                " reads, or than it writes in time: they were cut, as they are where it is served."
+                f"{len(self.rows)} of {rows} rows, the first of them row {min(self.rows)}, are {self._how}: they were"
+                " cut, as they are where it is served."
             )
 
 

@@ -52,7 +52,7 @@ class Examiner:
         generator = load_predictor(folder, TASK, device=self._setup.device, derived=derived)
         assert isinstance(generator, TextGenerator)
 
-        cut = CutRows()
+        cut = CutRows(writes=True)
 
         def write(chunk: list[PromptRow]) -> Sequence[str]:
             prompts = [row.prompt for row in chunk]

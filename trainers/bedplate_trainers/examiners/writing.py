@@ -128,7 +128,7 @@ class WritingExaminer:
         predictor.parameters(parameters)  # what the model cannot do is said before any row
         start = time.perf_counter()
 
-        cut = CutRows()
+        cut = CutRows(writes=True)
 
         def write(chunk: list[TextPair]) -> Sequence[str]:
             answers = predictor.predict([row.source for row in chunk], parameters, on_cut=cut.among(chunk))

@@ -62,7 +62,7 @@ def _run(
         if not trained.is_writer:
             return None
         reporter.progress("save", 1, 1)
-        metrics, report = _judge(prepared, request, model, noting)
+        metrics, report = _judge(prepared, request, model, reporter, noting)
     if report:
         report["notes"] = noting.notes
     if metrics and trained.loss is not None:
@@ -126,21 +126,21 @@ def _saved(prepared: Prepared, trained: Trained, request: FinetuneRequest) -> It
 
 
 def _judge(
-    prepared: Prepared, request: FinetuneRequest, model: Path, reporter: Reporter
+    prepared: Prepared, request: FinetuneRequest, model: Path, reporter: Reporter, noting: Noting
 ) -> tuple[dict[str, float], dict[str, Any] | None]:
-    """Validation metrics and the test report, by the saved model and the predictor that will serve it."""
+    """Validation metrics and the test report, by the saved model and the predictor that will serve it. What is said of
+    test rows is noted.
+    """
     sets, device = prepared.sets, prepared.plan.device
     trained = prepared.plan.settings
     settings = EvaluateSettings(seed=trained.seed, n_best_size=trained.n_best_size)
     metrics, report = dict[str, float](), None
     if sets.validation is not None:
-        setup = Setup(
-            request.task, request.columns, device, reporter, replace(settings, confidence_draws=0, latency_rows=0)
-        )
-        examiner = get_examiner(setup)
+        told, quick = Noting(reporter, "Of the validation rows"), replace(settings, confidence_draws=0, latency_rows=0)
+        examiner = get_examiner(Setup(request.task, request.columns, device, told, quick))
         metrics = examiner.report(examiner.judge(model, sets.validation))["metrics"]
     if sets.test is not None:
-        examiner = get_examiner(Setup(request.task, request.columns, device, reporter, settings))
+        examiner = get_examiner(Setup(request.task, request.columns, device, noting, settings))
         judged = examiner.judge(model, sets.test, "test")
         report = {**examiner.report(judged), "baselines": examiner.baselines(judged, sets.train)}
         if request.rows_file is not None:
