@@ -92,6 +92,18 @@ def test_a_report_tells_intervals_the_difference_with_its_p_value_and_what_is_to
         assert line in shown.stderr
 
 
+def test_slices_by_the_columns_that_were_asked_for_are_told(server: Workspace) -> None:
+    found = [
+        {"by": "channel", "value": "mail", "rows": 30, "metrics": {"accuracy": 0.5}, "confidence": {}},
+        {"by": "channel", "value": "chat", "rows": 90, "metrics": {}, "confidence": {}},
+        {"by": "length", "value": "1 to 9", "rows": 60, "metrics": {"accuracy": 0.75}, "confidence": {}},
+    ]
+    about = {"model": "acme/sliced:1", "slices": found, "settings": {"slices": ["channel"]}}
+    shown = command(server, "evaluations", "show", server.registry.evaluations.add({**REPORT, **about})).stdout
+    told = [" ".join(line.split()) for line in shown.splitlines()[-3:]]
+    assert told == ["by value rows accuracy", "channel mail 30 0.5", "channel chat 90 -"]
+
+
 def test_its_page_and_its_predictions_come_as_files(server: Workspace, made: str, tmp_path: Path) -> None:
     page, rows = tmp_path / "report.html", tmp_path / "rows.parquet"
     where = ("--page", str(page), "--predictions", str(rows), "--format", "json")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PageOption", "PredictionsOption", "check_files", "interval_text", "show_report", "write_files"]
 
+MOST_SLICES = 20
 PageOption = Annotated[Path | None, typer.Option("--page", help="A file for the report as one HTML page.")]
 PredictionsOption = Annotated[
     Path | None, typer.Option("--predictions", help="A file for what the model says of each row, as Parquet.")
@@ -46,6 +47,11 @@ def show_report(report: Mapping[str, Any], format: Format) -> None:
         return
     rows = _rows(report)
     show(rows, format, columns=_columns(rows))
+    if slices := _slices(report):
+        say("")
+        show(slices[:MOST_SLICES], format, columns=_columns(slices))
+        if len(slices) > MOST_SLICES:
+            say(f"And {len(slices) - MOST_SLICES:,} more slices.")
     for line in _said(report):
         say(line)
 
@@ -71,6 +77,17 @@ def _rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         row |= {side: values.get(name) for side, values in (report.get("baselines") or {}).items()}
         found.append(row)
     return found
+
+
+def _slices(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """By the columns that somebody asked for, the main metrics of each value."""
+    asked = (report.get("settings") or {}).get("slices") or ()
+    names = {*asked, *(f"data.{name}" for name in asked)}
+    return [
+        {"by": one["by"], "value": one["value"], "rows": one["rows"], **one["metrics"]}
+        for one in report.get("slices") or ()
+        if one["by"] in names
+    ]
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
