@@ -49,10 +49,30 @@ def test_a_gpu_plan_in_a_launcher_that_has_only_the_cpu_stops_before_the_first_s
 
 
 def test_one_process_on_a_cpu_needs_no_distributed_start() -> None:
-    command = launch_command("worker", ["spec.json"], device="cpu", processes=1)
-    assert "--cpu" in command
-    assert "--multi_gpu" not in command
-    assert command[-3:] == ["-m", "worker", "spec.json"]
+    assert launch_command("worker", ["spec.json"], device="cpu", processes=1)[1:] == ["-m", "worker", "spec.json"]
+
+
+def test_one_process_has_the_environment_that_the_launcher_of_accelerate_gives() -> None:
+    from accelerate.commands.launch import launch_command_parser
+    from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
+    asked = [
+        "--cpu",
+        "--num_processes",
+        "1",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    ]
+    given = launch_command_parser().parse_args([*asked, "--num_cpu_threads_per_process", "2", "-m", "worker"])
+    command, theirs = prepare_simple_launcher_cmd_env(given)
+    mine = launch_environment(device="cpu", processes=1, threads=2)
+    assert launch_command("worker", [], device="cpu", processes=1) == command
+    told = {name for name in mine if name.startswith("ACCELERATE_")} | {"OMP_NUM_THREADS"}
+    assert {name: mine[name].lower() for name in told} == {name: theirs[name].lower() for name in told}
 
 
 def test_several_processes_on_a_cpu_never_use_the_flag_that_runs_one() -> None:

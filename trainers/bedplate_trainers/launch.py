@@ -1,4 +1,7 @@
-"""How a training worker is started: through accelerate, with as many processes as were asked for. Imports no torch.
+"""How a training worker is started: as many processes as were asked for, by accelerate's launcher. Imports no torch.
+
+A process that trains alone is what that launcher would start, in the environment that it would give it: without the
+launcher, which imports torch only to wait for it.
 
 `accelerate launch --cpu --num_processes 2` runs one process and says nothing. What really runs n on a CPU is the
 launcher of several GPUs with ACCELERATE_USE_CPU set: torchrun underneath, gloo between them. The worker counts its
@@ -81,20 +84,17 @@ def launch_command(
     accelerate's that says how a model is sharded (sharding.py).
     """
     machines.check(processes)
-    on_cpu = not device.startswith("cuda")
-    if config is not None:
-        spread = ["--config_file", str(config)]
-    else:
-        spread = ["--multi_gpu"] if processes > 1 else ["--cpu"] if on_cpu else []
+    if processes == 1 and config is None:
+        return [sys.executable, "-m", module, *args]
     return [
         sys.executable,
         "-m",
         # Of several machines none knows why another one's processes ended: there, whoever started the run resumes it.
         "bedplate_trainers.launcher" if processes > 1 and machines.count == 1 else "accelerate.commands.launch",
-        *spread,
+        *(["--multi_gpu"] if config is None else ["--config_file", str(config)]),
         *("--num_processes", str(processes), "--num_machines", str(machines.count)),
         *_meeting(machines, processes),
-        *("--mixed_precision", "no", "--dynamo_backend", "no"),  # precision is the trainer's business
+        *("--mixed_precision", "no", "--dynamo_backend", "no"),
         *("--num_cpu_threads_per_process", str(threads or _threads_each(processes // machines.count))),
         *("-m", module, *args),
     ]
@@ -114,13 +114,14 @@ def launch_environment(
     *, device: str, processes: int, threads: int | None = None, machines: Machines = ONE_MACHINE
 ) -> dict[str, str]:
     """What the command needs in its environment beside what is there."""
-    several_on_cpu = processes > 1 and not device.startswith("cuda")
     return {
         "OMP_WAIT_POLICY": "passive",  # the default spins: 7 to 35 times slower beside any other busy process
         "OMP_NUM_THREADS": str(threads or _threads_each(processes // machines.count)),
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_OFFLINE": "1",  # a worker reads its model from disk, never from the network
-        **({"ACCELERATE_USE_CPU": "true"} if several_on_cpu else {}),
+        "ACCELERATE_USE_CPU": str(not device.startswith("cuda")).lower(),
+        "ACCELERATE_MIXED_PRECISION": "no",  # precision is the trainer's business
+        "ACCELERATE_DYNAMO_BACKEND": "no",
         **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}),
     }
 

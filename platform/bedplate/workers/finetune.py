@@ -1,4 +1,4 @@
-"""Fine-tune one model. Started by `accelerate launch`, one process a device; only the first one reports and saves."""
+"""Fine-tune one model, one process a device, several of them started by accelerate; the first one reports and saves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["work"]
 
 
 def work(folder: JobFolder, reporter: JobReporter, secrets: dict[str, Any]) -> dict[str, Any]:
-    die_with_parent()  # the launcher is our parent, and dies with the supervisor
+    die_with_parent()  # the launcher of several of us, or the supervisor, with which that dies too
     _leave_if_orphaned(folder, reporter.epoch)
     keep_rows_in(folder.path)
     spec = folder.spec
