@@ -18,14 +18,16 @@ from .datasets import Datasets
 from .errors import Conflict, Refused, nearest
 from .evaluations import Evaluations
 from .names import Name, check_alias
+from .scales import check_bound
 from .store import ALIASES, VersionStore, now
 from .tasks import TASKS
 
-__all__ = ["Gate", "Gates", "Rule", "parse_rules"]
+__all__ = ["Gate", "Gates", "Rule", "Unmet", "parse_rules"]
 
 GATES = "gates.jsonl"
 MOST_RULES = 50
 LESS_IS_BETTER = ("loss", "perplexity")  # how the names of such metrics end
+NOT_ENOUGH = "Choose another version. An admin moves the alias past its gate with --override --why."
 OF_ONE_LABEL = "_binary"  # how those end that are about the positive one of two labels
 
 
@@ -70,6 +72,15 @@ class Gate:
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "rules": [rule.to_json() for rule in self.rules]}
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """A rule that does not hold for a version."""
+
+    rule: Rule
+    why: str
+    is_unmeasured: bool = False  # a figure is missing; otherwise there is one, and it is not good enough
 
 
 @dataclass(frozen=True)
@@ -130,8 +141,8 @@ class Gates:
         self._store.append(name, GATES, gate.to_json())
         return gate
 
-    def unmet(self, name: Name, alias: str, version: int) -> list[str]:
-        """One sentence for each rule that does not hold for a version."""
+    def unmet(self, name: Name, alias: str, version: int) -> list[Unmet]:
+        """The rules that do not hold for a version."""
         rules = self.get(name, alias).rules
         if not rules:
             return []
@@ -140,20 +151,23 @@ class Gates:
         found = (_held_against(rule, f"{name}:{version}", holder, measured) for rule in rules)
         return [problem for problem in found if problem is not None]
 
-    def refusal(self, name: Name, alias: str, version: int, unmet: Sequence[str]) -> Conflict:
-        """Why the alias does not move, and how to measure what is asked for."""
-        rules = self.get(name, alias).rules
+    def refusal(self, name: Name, alias: str, version: int, unmet: Sequence[Unmet]) -> Conflict:
+        """Why the alias does not move, and how to measure what was not measured yet."""
+        unmeasured = [each.rule for each in unmet if each.is_unmeasured]
+        return Conflict(
+            f"'{name}:{version}' does not pass the gate of {alias!r}: {'; '.join(each.why for each in unmet)}.",
+            hint=self._how_to_measure(name, alias, version, unmeasured) if unmeasured else NOT_ENOUGH,
+            code="gate-not-met",
+        )
+
+    def _how_to_measure(self, name: Name, alias: str, version: int, rules: Sequence[Rule]) -> str:
         data = next((rule.dataset for rule in rules if rule.dataset), "DATASET")
         maps = next((_maps(rule.columns) for rule in rules if rule.columns), ["KEY=COLUMN"])
         holder = self._holder(name, alias)
         is_compared = holder is not None and any(rule.not_worse for rule in rules)
         against = f" --against {holder}" if is_compared and holder != f"{name}:{version}" else ""
-        return Conflict(
-            f"'{name}:{version}' does not pass the gate of {alias!r}: {'; '.join(unmet)}.",
-            hint=f"Measure it: bedplate evaluate {name}:{version} --task TASK --data {data}{against} --map "
-            + " --map ".join(maps),
-            code="gate-not-met",
-        )
+        task = f"Measure it: bedplate evaluate {name}:{version} --task TASK --data {data}{against} --map "
+        return task + " --map ".join(maps)
 
     def _holder(self, name: Name, alias: str) -> str | None:
         """The version that the alias means, or meant when it was taken away: taking it away opens no gate."""
@@ -161,24 +175,24 @@ class Gates:
         return f"{name}:{lines[-1]['version']}" if lines else None
 
 
-def _held_against(rule: Rule, ref: str, holder: str | None, measured: Sequence[Measured]) -> str | None:
+def _held_against(rule: Rule, ref: str, holder: str | None, measured: Sequence[Measured]) -> Unmet | None:
     """What is wrong, or None where the rule holds."""
     mine = _newest(measured, ref, rule.metric, lambda each: each.is_for(rule))
     if mine is None:
-        return f"{rule.metric} was not measured on {rule.data}"
+        return Unmet(rule, f"{rule.metric} was not measured on {rule.data}", is_unmeasured=True)
     figure = mine.figure(rule.metric)
     assert figure is not None
     shown = f"{rule.metric} is {figure:.6g} (evaluation {mine.evaluation})"
     if rule.at_least is not None and figure < rule.at_least:
-        return f"{shown}, and the gate asks for at least {rule.at_least:g}"
+        return Unmet(rule, f"{shown}, and the gate asks for at least {rule.at_least:g}")
     if rule.at_most is not None and figure > rule.at_most:
-        return f"{shown}, and the gate asks for at most {rule.at_most:g}"
+        return Unmet(rule, f"{shown}, and the gate asks for at most {rule.at_most:g}")
     if not rule.not_worse or holder in (None, ref):
         return None
     return _compared(rule, ref, str(holder), measured)
 
 
-def _compared(rule: Rule, ref: str, holder: str, measured: Sequence[Measured]) -> str | None:
+def _compared(rule: Rule, ref: str, holder: str, measured: Sequence[Measured]) -> Unmet | None:
     """The newest figures of both on one file: that of the rule, or the one that both were measured on last."""
     for mine in measured:
         figure = mine.figure(rule.metric)
@@ -190,9 +204,11 @@ def _compared(rule: Rule, ref: str, holder: str, measured: Sequence[Measured]) -
         theirs = other.figure(rule.metric)
         assert theirs is not None
         if (figure > theirs) if rule.metric.endswith(LESS_IS_BETTER) else (figure < theirs):
-            return f"{rule.metric} is {figure:.6g}, worse than the {theirs:.6g} of {holder} (on the same data)"
+            shown = f"{rule.metric} is {figure:.6g}, worse than the {theirs:.6g} of {holder} (on the same data)"
+            return Unmet(rule, shown)
         return None
-    return f"{rule.metric} of {ref} and of {holder} was not measured on one file, read in the same way"
+    missing = f"{rule.metric} of {ref} and of {holder} was not measured on one file, read in the same way"
+    return Unmet(rule, missing, is_unmeasured=True)
 
 
 def _is_comparable(mine: Measured, metric: str, other: Measured) -> bool:
@@ -243,14 +259,27 @@ def _parse_rule(value: Mapping[str, Any], datasets: Datasets) -> Rule:
         bool(value.get("not_worse")),
         columns,
     )
+    _check_bounds(rule)
+    return rule
+
+
+def _check_bounds(rule: Rule) -> None:
+    """Raises Refused for a rule that asks for nothing, or for what no figure can be."""
     bounds = [bound for bound in (rule.at_least, rule.at_most) if bound is not None]
     if not all(math.isfinite(bound) for bound in bounds) or not (bounds or rule.not_worse):
         raise Refused(
-            f"The rule about {metric} asks for nothing.",
+            f"The rule about {rule.metric} asks for nothing.",
             hint="Ask for at least or at most a number, or for not worse than the present holder's.",
             code="bad-gate",
         )
-    return rule
+    for bound in bounds:
+        check_bound(rule.metric, bound)
+    if bounds != sorted(bounds):
+        raise Refused(
+            f"No {rule.metric} is at least {rule.at_least:g} and at most {rule.at_most:g}.",
+            hint="Swap the two, or leave one of them out.",
+            code="bad-gate",
+        )
 
 
 def _maps(columns: Mapping[str, str] | None) -> list[str]:

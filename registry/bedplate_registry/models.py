@@ -185,7 +185,7 @@ class Models:
             unmet = self.gates.unmet(version.name, alias, version.version)
             if unmet and not override:
                 raise self.gates.refusal(version.name, alias, version.version, unmet)
-            return unmet
+            return [each.why for each in unmet]
 
         return self._aliases.move(version.name, alias, version.version, by=by, why=why, look=look, gate=gate)
 

@@ -77,6 +77,7 @@ def test_an_alias_moves_once_its_rule_holds_and_the_refusal_says_how_to_measure(
     evaluation = measure(three, 1, accuracy=0.87)
     message = refused(three, 1).message
     assert f"accuracy is 0.87 (evaluation {evaluation}), and the gate asks for at least 0.9" in message
+    assert refused(three, 1).hint.startswith("Choose another version."), "what was measured needs no measuring"
     assert three.models.aliases(NAME) == {}
     measure(three, 1, accuracy=0.9)
     move(three, 1)
@@ -217,6 +218,7 @@ def test_a_gate_is_of_one_alias_and_ends_with_its_rules(three: Registry) -> None
         ([{"metric": "accuracy"}], Refused, "bad-gate"),
         ([{"metric": "accuracy", "at_least": math.inf}], Refused, "bad-gate"),
         ([{"metric": "accuracy", "at_least": 0.9}, {"metric": "accuracy", "not_worse": True}], Refused, "bad-gate"),
+        ([{"metric": "accuracy", "at_least": 0.9, "at_most": 0.1}], Refused, "bad-gate"),
         ([{"metric": "accuracy", "at_least": 0.9, "dataset": "ticket"}], NotFound, "not-found"),
         ([{"metric": "accuracy", "at_least": 0.9, "columns": {"lable": "x"}}], Refused, "unknown-column-key"),
     ],
@@ -227,3 +229,42 @@ def test_a_rule_that_could_not_hold_is_refused(
     with pytest.raises(error) as caught:
         set_gate(three, *rules)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"metric": "accuracy", "at_least": 90}, "accuracy is between 0 and 1, and the rule asks for 90. 0.9?"),
+        ({"metric": "accuracy", "at_least": -5}, "accuracy is between 0 and 1, and the rule asks for -5. between"),
+        ({"metric": "AUC_macro", "at_most": 900}, "AUC_macro is between 0 and 1, and the rule asks for 900. between"),
+        ({"metric": "f1_score", "at_least": 101}, "f1_score is between 0 and 100, and the rule asks for 101. between"),
+        ({"metric": "bleu", "at_least": -1}, "bleu is between 0 and 100, and the rule asks for -1. between"),
+        ({"metric": "bleu_2", "at_least": 30}, "bleu_2 is between 0 and 1, and the rule asks for 30. 0.3?"),
+        ({"metric": "matthews_correlation", "at_least": -2}, "between -1 and 1, and the rule asks for -2. between"),
+        ({"metric": "pseudo_perplexity", "at_most": -1}, "is 0 or more, and the rule asks for -1. or more"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["metric"],
+)
+def test_a_bound_that_the_metric_cannot_reach_is_refused(three: Registry, rule: dict[str, Any], says: str) -> None:
+    message, _, hint = says.rpartition(". ")
+    with pytest.raises(Refused) as caught:
+        set_gate(three, rule)
+    assert f"{message}." in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"metric": "f1_score", "at_least": 88},
+        {"metric": "no_answer_exact_match", "at_least": 100},
+        {"metric": "chrf", "at_least": 55.5},
+        {"metric": "matthews_correlation", "at_least": -0.5},
+        {"metric": "log_loss", "at_most": 12},
+        {"metric": "perplexity", "at_most": 300},
+        {"metric": "accuracy", "at_least": 0, "at_most": 1},
+    ],
+    ids=lambda rule: rule["metric"],
+)
+def test_a_bound_on_the_scale_of_its_metric_stands(three: Registry, rule: dict[str, Any]) -> None:
+    assert set_gate(three, rule).rules[0].metric == rule["metric"]
