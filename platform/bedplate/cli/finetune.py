@@ -12,6 +12,7 @@ from bedplate.cli.output import (
     DetachOption,
     Format,
     FormatOption,
+    GpusOption,
     HomeOption,
     MapOption,
     NeedOption,
@@ -21,6 +22,7 @@ from bedplate.cli.output import (
     WrongUse,
     connect,
     follow,
+    on_gpus,
     pairs,
     parse_needs,
     parse_settings,
@@ -53,7 +55,8 @@ def finetune(
     set: SetOption = None,
     output: Annotated[str | None, typer.Option("--output", help="The name to register the result under.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
-    processes: Annotated[int | None, typer.Option("--processes", "--gpus", help="Processes, one a GPU.")] = None,
+    processes: Annotated[int | None, typer.Option("--processes", help="Processes, one a GPU.")] = None,
+    gpus: GpusOption = None,
     priority: PriorityOption = None,
     need: NeedOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve and check, start nothing.")] = False,
@@ -66,7 +69,7 @@ def finetune(
     from bedplate_trainers.settings import FinetuneSettings
 
     flags: dict[str, Any] = {"model": model, "task": task, "train": train, "validation": validation, "test": test}
-    flags |= {"output": output, "device": device, "processes": processes, "priority": priority}
+    flags |= {"output": output, "priority": priority, **on_gpus(gpus, processes, device)}
     flags |= {
         "columns": pairs(map or (), "--map"),
         "settings": parse_settings(set, FinetuneSettings),

@@ -28,6 +28,7 @@ __all__ = [
     "DeviceOption",
     "Format",
     "FormatOption",
+    "GpusOption",
     "HomeOption",
     "MapOption",
     "NeedOption",
@@ -40,6 +41,7 @@ __all__ = [
     "close_connections",
     "connect",
     "follow",
+    "on_gpus",
     "pairs",
     "parse_needs",
     "parse_settings",
@@ -89,6 +91,7 @@ MapOption = Annotated[list[str] | None, typer.Option("--map", help="key=column, 
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="name=value, once for each setting.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A flat YAML file; flags override it.")]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Leave it running and return at once.")]
+GpusOption = Annotated[int | None, typer.Option("--gpus", min=1, help="So many GPUs, with one process on each.")]
 PriorityOption = Annotated[
     int | None, typer.Option("--priority", help="-100 to 100; the higher, the sooner. 0 where not given.")
 ]
@@ -218,6 +221,19 @@ def read_text(file: Path) -> str:
         raise Refused(f"{file} cannot be read: {exc.strerror}.", hint="Check the path.") from exc
     except UnicodeDecodeError as exc:
         raise Refused(f"{file} is not text in UTF-8: {exc.reason}.", hint="Save it as UTF-8.") from exc
+
+
+def on_gpus(gpus: int | None, processes: int | None, device: str | None) -> dict[str, Any]:
+    """`device` and `processes` of a request, where --gpus says both. Raises WrongUse where another option does too."""
+    if gpus is None:
+        return {"processes": processes, "device": device}
+    if processes is not None:
+        hint = "Give one of them; on the CPU: --device cpu --processes 2"
+        raise WrongUse(f"--gpus {gpus} is --processes {gpus}, one on each GPU: it does not go with another.", hint=hint)
+    if device not in (None, "cuda"):
+        hint = f"Leave one of them out, or take processes: --device {device} --processes {gpus}"
+        raise WrongUse(f"--gpus {gpus} does not go with --device {device}.", hint=hint)
+    return {"processes": gpus, "device": "cuda"}
 
 
 def take_data(ws: RemoteWorkspace, value: str) -> Any:

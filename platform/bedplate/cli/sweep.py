@@ -10,6 +10,7 @@ from bedplate.cli.output import (
     DetachOption,
     Format,
     FormatOption,
+    GpusOption,
     HomeOption,
     NeedOption,
     PriorityOption,
@@ -18,6 +19,7 @@ from bedplate.cli.output import (
     WrongUse,
     connect,
     follow,
+    on_gpus,
     pairs,
     parse_needs,
     parse_settings,
@@ -56,7 +58,8 @@ def sweep(
     parallel: Annotated[int | None, typer.Option(help="Trials at the same time: 2 unless given.")] = None,
     metric: Annotated[str | None, typer.Option(help="What trials are compared by, on validation rows.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
-    processes: Annotated[int | None, typer.Option("--processes", "--gpus", help="Processes of each trial.")] = None,
+    processes: Annotated[int | None, typer.Option("--processes", help="Processes of each trial.")] = None,
+    gpus: GpusOption = None,
     priority: PriorityOption = None,
     need: NeedOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve and check, start nothing.")] = False,
@@ -69,8 +72,8 @@ def sweep(
     from bedplate_trainers.settings import FinetuneSettings
 
     given: dict[str, Any] = {"validation": validation, "test": test, "method": method, "trials": trials, "seed": seed}
-    given |= {"budget": budget, "prune": prune, "parallel": parallel, "metric": metric, "device": device}
-    given |= {"processes": processes, "priority": priority, "needs": parse_needs(need)}
+    given |= {"budget": budget, "prune": prune, "parallel": parallel, "metric": metric, "priority": priority}
+    given |= {"needs": parse_needs(need), **on_gpus(gpus, processes, device)}
     request = {name: value for name, value in given.items() if value is not None}
     request |= {"task": task, "train": train, "output": output, "search": searched(search)}
     request |= {
