@@ -167,6 +167,9 @@ WRONG_USES = {
     "two inputs and one file": ["batch", "a", "--input", "a.csv", "--input", "b.csv", "--output", "c.csv"],
     "a need without a value": ["batch", "a", "--input", "a.csv", "--output", "b.csv", "--need", "cores"],
     "no jobs": ["jobs", "list", "--limit", "0"],
+    "gpus and processes": ["finetune", "a", "--gpus", "2", "--processes", "2"],
+    "gpus on the cpu": ["finetune", "a", "--gpus", "2", "--device", "cpu"],
+    "no gpus": ["finetune", "a", "--gpus", "0"],
     "half a percent": ["endpoints", "update", "a", "--traffic", "main=0.5"],
 }
 
@@ -204,6 +207,27 @@ def test_a_config_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path: P
     (tmp_path / "run.yaml").write_bytes(written)
     with pytest.raises(Refused, match=r"run\.yaml"):
         read_config(tmp_path / "run.yaml", FINETUNE)
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("map: {label: intent}", "Here it is columns."),
+        ("map: label=intent", "Here it is columns."),
+        ("mapping: {label: intent}", "Known: "),
+        ("column: {label: intent}", "Did you mean 'columns'?"),
+        ("gpus: 2", "Here it is processes, with device: cuda."),
+    ],
+)
+def test_a_config_that_uses_the_name_of_a_flag_is_told_what_it_is_called_here(
+    tmp_path: Path, written: str, hint: str
+) -> None:
+    (tmp_path / "run.yaml").write_text(written)
+    for flags in (FINETUNE, EVALUATE):
+        with pytest.raises(Refused, match="there is no setting") as caught:
+            read_config(tmp_path / "run.yaml", flags)
+        assert caught.value.hint.startswith(hint)
+        assert "columns" in caught.value.hint or written.startswith("gpus")
 
 
 def test_a_config_has_flags_and_settings_by_their_names(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bedplate.cli.output import parse_value, read_text
-from bedplate_registry.errors import Refused
+from bedplate_registry.errors import Refused, nearest
 
 __all__ = ["EVALUATE", "FINETUNE", "Flags", "merged", "read_config", "read_request"]
 
 MAPPINGS = ("columns", "settings", "needs")
+# A flag that a file has by another name -> that name.
+RENAMED = {"map": "columns", "set": "settings", "need": "needs", "gpus": "processes, with device: cuda"}
 HINT = "Give a file of `name: value` lines."
 
 
@@ -24,6 +26,10 @@ class Flags:
     command: str
     texts: tuple[str, ...]
     numbers: tuple[str, ...]  # which the server checks
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.texts, *self.numbers, *MAPPINGS)
 
 
 FINETUNE = Flags("finetune", ("task", "train", "validation", "test", "output", "device"), ("processes", "priority"))
@@ -38,7 +44,7 @@ def merged(request: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 def read_config(path: Path, flags: Flags) -> dict[str, Any]:
     """A request: what flags give by their names, and everything else among `settings`. Raises Refused."""
-    names = (*flags.texts, *flags.numbers, *MAPPINGS)
+    names = flags.names
     loaded = {k: v for k, v in _read(path).items() if v is not None or k not in names}  # `train:` alone gives none
     for name, value in loaded.items():
         _check(path, name, value, flags)
@@ -74,6 +80,9 @@ def _check(path: Path, name: Any, value: Any, flags: Flags) -> None:
         raise Refused(f"{path}: the model is not set by a file.", hint=hint)
     if name in flags.texts and not isinstance(value, str):
         raise Refused(f"{path}: {name}: {value!r} is not a text.", hint="Put it in quotes.")
+    if name not in flags.names and (name in RENAMED or isinstance(value, dict)):
+        here = f"Here it is {RENAMED[name]}." if name in RENAMED else nearest(name, MAPPINGS)
+        raise Refused(f"{path}: there is no setting {name!r}.", hint=here)
     if name in MAPPINGS and not (isinstance(value, dict) and all(isinstance(key, str) for key in value)):
         hint = "Write `key: value` lines below it, each further in."
         raise Refused(f"{path}: {name}: {value!r} is not a mapping.", hint=hint)
