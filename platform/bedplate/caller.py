@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from bedplate.settings import Settings
-from bedplate_registry.errors import NotFound, Refused, Unavailable
+from bedplate_registry.errors import BedplateError, NotFound, Refused, Unavailable
 from bedplate_registry.image_folders import SPLITS
 from bedplate_registry.names import dataset_name, plain_name
 
-__all__ = ["LOOPBACK", "files_of", "hub_of_caller", "name_of_folder", "parquet_target", "sha256_of", "writable"]
+__all__ = [
+    "LOOPBACK",
+    "as_given",
+    "files_of",
+    "hub_of_caller",
+    "name_of_folder",
+    "page_target",
+    "parquet_target",
+    "path_of",
+    "sha256_of",
+    "writable",
+]
 
 OTHER_FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx", ".html")  # than Parquet
+E = TypeVar("E", bound=BedplateError)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -102,6 +116,32 @@ def parquet_target(output: str | Path) -> Path:
             hint=f"Name it {name}; for another format open that, as pandas.read_parquet({name!r}) does.",
         )
     return target
+
+
+def page_target(output: str | Path) -> Path:
+    """As `writable`, for a file that will be HTML. Raises Refused where its name says another format, or none."""
+    target = writable(output)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise Refused(
+            f"{str(output)!r} does not end with '.html', and what is written there is HTML.",
+            hint=f"Name it {target.with_suffix('.html').name}; a browser opens it, and prints it to other formats.",
+        )
+    return target
+
+
+def path_of(value: object, what: str) -> Path:
+    """What names a file or a dataset, as a path. Raises Refused for rows themselves, such as a DataFrame."""
+    if isinstance(value, str | PathLike):
+        return Path(value)
+    kind = type(value).__name__
+    is_frame = hasattr(value, "to_parquet")
+    how = "df.to_parquet('rows.parquet') first" if is_frame else "write the rows to a .jsonl, .csv or .parquet first"
+    raise Refused(f"{what} is a {kind}.", hint=f"Give a path, or the name of a dataset: {how}.")
+
+
+def as_given(error: E, sent: str, given: str) -> E:
+    """An error of the server about what was sent, such as the digest of a file, as one about what the caller gave."""
+    return type(error)(error.message.replace(sent, given), hint=error.hint, code=error.code)
 
 
 def sha256_of(path: Path) -> str:

@@ -106,8 +106,8 @@ class Board:
 
     @property
     def called(self) -> frozenset[str]:
-        """What people call the data: its datasets, or its digest where it is in none."""
-        return self.names - {str(self.about.sha256)} or self.names
+        """What people call the data: its datasets, or where it is in none its file, with the id of the board."""
+        return self.names - {str(self.about.sha256)} or frozenset({f"{self.about.filename or 'a file'} ({self.id})"})
 
     @property
     def metric(self) -> str:

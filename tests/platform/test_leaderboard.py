@@ -87,6 +87,7 @@ def test_a_board_comes_in_pages_and_by_another_metric(rest: Rest) -> None:
     [
         (f"{BOARDS}/{TASK}?data=other:1", 404, "no-leaderboard", "tickets:1"),
         (f"{BOARDS}/{TASK}?data=tickets:1&metric=acuracy", 422, "unknown-metric", "'accuracy'"),
+        (f"{BOARDS}/{TASK}?data=tickets:1&metric=f1", 422, "unknown-metric", "Here it is f1_score_macro."),
         (f"{BOARDS}/text-clasification?data=tickets:1", 422, "unknown-task", "'text-classification'"),
         (f"{BOARDS}?task=text-clasification", 422, "unknown-task", "'text-classification'"),
         (f"{BOARDS}/{TASK}", 422, "bad-request", ""),
@@ -134,6 +135,22 @@ def test_both_clients_list_the_boards_and_show_one(server: Workspace) -> None:
     assert [(row["model"], row["ties_best"]) for row in shown] == [("acme/b:1", False), ("acme/a:1", True)]
     assert board["best"] == shown[0]
     assert asyncio.run(by_asyncio()) == shown
+
+
+def test_a_file_that_nobody_measured_on_is_told_of_by_its_name(server: Workspace, tmp_path: Path) -> None:
+    async def by_asyncio(file: Path) -> None:
+        async with bedplate.aconnect(home=server.home.path) as ws:
+            await ws.evaluations.leaderboard(TASK, file)
+
+    file = tmp_path / "rows.csv"
+    file.write_text("text,intent\nhello,greet\n")
+    refused = [command(server, "--task", TASK, "--data", str(file)).exception]
+    with pytest.raises(NotFound) as caught:
+        asyncio.run(by_asyncio(file))
+    for each in (*refused, caught.value):
+        assert isinstance(each, NotFound) and each.code == "no-leaderboard"
+        assert each.message == f"No model was measured for {TASK} on {str(file)!r}."
+        assert "It was on: tickets:1." in each.hint
 
 
 def test_both_clients_write_the_page_of_a_report(server: Workspace, tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ def test_what_nobody_measured_on_is_not_found_and_the_error_names_what_was(regis
     add(registry, "acme/a:1", 0.9, data={"dataset": None, "sha256": OTHER})
     with pytest.raises(NotFound) as caught:
         find_board(registry.evaluations, TASK, "no-such:1")
-    assert f"It was on: again:4, {OTHER}, tickets:1." in caught.value.hint
+    [of_file] = [board.id for board in boards(registry.evaluations) if board.about.sha256 == OTHER]
+    assert f"It was on: again:4, tickets.csv ({of_file}), tickets:1." in caught.value.hint
+    assert order(registry, of_file) == ["acme/a:1"]
     with pytest.raises(Refused, match="text-clasification"):
         find_board(registry.evaluations, "text-clasification", "tickets:1")
     with pytest.raises(Refused, match="acuracy") as refused:

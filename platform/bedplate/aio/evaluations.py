@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedplate.aio.seam import to_thread
-from bedplate.caller import parquet_target, sha256_of, writable
+from bedplate.caller import as_given, page_target, parquet_target, path_of, sha256_of
 from bedplate.records import Record, seconds_of
 from bedplate.tables import Table, facts_html
 from bedplate.wire import url_path
-from bedplate_registry.errors import Refused
+from bedplate_registry.errors import NotFound, Refused
 
 if TYPE_CHECKING:
     from bedplate.aio.workspace import RemoteWorkspace
@@ -83,8 +83,11 @@ class Report(Record):
         return Table(await self._ws.connection.items(path, limit=limit, **chosen))
 
     async def page(self, path: str | Path) -> Path:
-        """Write the report as one HTML file with charts, which needs nothing else to be read."""
-        target = await to_thread(writable, path)
+        """Write the report as one HTML file with charts, which needs nothing else to be read.
+
+        Raises Refused for a name of another kind of file.
+        """
+        target = await to_thread(page_target, path)
         await self._ws.connection.download(url_path("evaluations", self.id, "page"), target)
         return target
 
@@ -129,5 +132,9 @@ class Evaluations:
             raise Refused(
                 f"A leaderboard of {str(data)!r} is one of a task.", hint="Give the task too.", code="needs-task"
             )
-        name = await to_thread(sha256_of, Path(data)) if Path(data).is_file() else str(data)
-        return Table(await self._ws.connection.items(url_path("leaderboards", task), data=name, metric=metric))
+        path = path_of(data, "data")
+        name = await to_thread(sha256_of, path) if path.is_file() else str(data)
+        try:
+            return Table(await self._ws.connection.items(url_path("leaderboards", task), data=name, metric=metric))
+        except (NotFound, Refused) as exc:
+            raise as_given(exc, name, str(data)) from exc

@@ -13,6 +13,7 @@ from bedplate.api.bodies import MOST_ITEMS, After, Answer, Limit, Page, json_ans
 from bedplate.api.problems import codes
 from bedplate.workspace import Workspace
 from bedplate_registry.leaderboard import Board, Standing, boards, find_board, origin_of, standings
+from bedplate_trainers.settings import check_metric
 
 __all__ = ["routes"]
 
@@ -142,6 +143,8 @@ def show_leaderboard(
 ) -> Response:
     """Show the models that were measured on some data, the best first."""
     board = find_board(workspace.registry.evaluations, task, data, workspace.registry.datasets)
+    if metric is not None:
+        check_metric(metric, board.about.task)  # which knows what other programs call it, too
     page, following = page_of(standings(board, metric), lambda each: f"{each.place:07}", limit, after)
     items = [_standing(workspace, each) for each in page]
     about = {**_summary(workspace, board, metric), "items": items, "next": following}
