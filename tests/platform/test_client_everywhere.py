@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas
 import pytest
 from PIL import Image
 
@@ -167,6 +168,24 @@ def test_a_file_is_uploaded_once_and_becomes_a_dataset(ws: Any, server: Workspac
     assert ws.datasets.get(f"{name}:1").data["filename"] == "rows.csv"
     assert [row["id"] for row in ws.datasets.preview(name, 2)] == ["0", "1"]
     assert name in [dataset.name for dataset in ws.datasets.list()]
+
+
+def test_rows_in_memory_are_refused_where_a_file_or_a_dataset_is_meant(ws: Any) -> None:
+    frame, given = pandas.DataFrame({"sentence1": ["my card"]}), {"task": "text-classification", "output": "mine"}
+    calls = [
+        ("data", lambda rows: ws.evaluate("support-intent", data=rows)),
+        ("train", lambda rows: ws.finetune("support-intent", train=rows, **given)),
+        ("validation", lambda rows: ws.finetune("support-intent", train="tickets", validation=rows, **given)),
+        ("data", lambda rows: ws.evaluations.leaderboard("text-classification", rows)),
+        ("path", lambda rows: ws.datasets.add("rows", rows)),
+    ]
+    for what, call in calls:
+        with pytest.raises(Refused) as caught:
+            call(frame)
+        assert caught.value.message == f"{what} is a DataFrame."
+        assert caught.value.hint.endswith("the name of a dataset: df.to_parquet('rows.parquet') first.")
+        with pytest.raises(Refused, match=f"{what} is a list"):
+            call([{"sentence1": "my card"}])
 
 
 def test_a_dataset_is_archived_restored_verified_and_deleted(ws: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from bedplate.aio.keys import Keys
 from bedplate.aio.models import Model, Models
 from bedplate.aio.seam import to_thread
 from bedplate.aio.users import Users
-from bedplate.caller import files_of, hub_of_caller, writable
+from bedplate.caller import files_of, hub_of_caller, path_of, writable
 from bedplate.wire import given, url_path
 from bedplate_registry.errors import BedplateError, NotFound, Refused
 
@@ -165,10 +165,10 @@ class RemoteWorkspace:
     async def _finetune_request(
         self, model: Model | str, task: str, train: str | Path, output: str, options: dict[str, Any]
     ) -> dict[str, Any]:
-        request = {"model": _ref(model), "task": task, "train": await self.data(train), "output": output}
+        request = {"model": _ref(model), "task": task, "train": await self.data(train, what="train"), "output": output}
         for part in ("validation", "test"):
             value = options.pop(part, None)
-            request[part] = value if value in (None, "auto") else await self.data(value)
+            request[part] = value if _is_auto(value) else await self.data(value, what=part)
         return {**request, **_with_settings(options, ("columns", "device", "processes", "priority", "needs"))}
 
     async def evaluate(
@@ -189,13 +189,15 @@ class RemoteWorkspace:
         Options: columns, name (of the predictions), device, priority, needs; any other one is a setting such as metrics
         or slices.
         """
+        for each in (model, against):
+            _check_no_rows(each)
         request = {
             "model": _ref(model) if model is not None else None,
-            "predictions": await self.data(predictions) if predictions is not None else None,
+            "predictions": await self.data(predictions, what="predictions") if predictions is not None else None,
             "task": task or (await self._task_of(model) if model is not None else None),
             "data": await self.data(data, images=True),
             "against": _ref(against) if against is not None else None,
-            "train": await self.data(train, images=True) if train is not None else None,
+            "train": await self.data(train, images=True, what="train") if train is not None else None,
         }
         known = ("columns", "name", "device", "priority", "needs")
         return await self.submit("evaluate", {**request, **_with_settings(options, known)})
@@ -216,7 +218,13 @@ class RemoteWorkspace:
         target = await to_thread(writable, output)
         name = model.name if isinstance(model, Endpoint) else _ref(model)
         job = await self.submit(
-            "batch", {"model": name, "input": await self.data(input, images=True), "output": target.name, **options}
+            "batch",
+            {
+                "model": name,
+                "input": await self.data(input, images=True, what="input"),
+                "output": target.name,
+                **options,
+            },
         )
         job.output = target
         return job
@@ -334,19 +342,22 @@ class RemoteWorkspace:
 
     async def upload(self, path: str | Path) -> dict[str, str]:
         """Send a file once; the reference to it."""
-        file = Path(path)
+        file = path_of(path, "path")
         if not file.is_file():
             raise NotFound(f"There is no file {str(path)!r}.", hint="Check the path.")
         return {"upload": await self.connection.upload(file), "filename": file.name}
 
-    async def data(self, value: str | Path | Mapping[str, str], *, images: bool = False) -> str | dict[str, str]:
+    async def data(
+        self, value: str | Path | Mapping[str, str], *, images: bool = False, what: str = "data"
+    ) -> str | dict[str, str]:
         """A file of the caller's, uploaded; or as they are, the name of a dataset and what `upload` gave.
 
         With `images` a folder of them as well, which becomes a dataset. A text that is the name of one means that.
+        Raises Refused, which names `what` the data is for, where it is none of them.
         """
         if isinstance(value, Mapping):
             return dict(value)
-        path = Path(value)
+        path = path_of(value, what)
         if path.is_file():
             return await self.upload(path)
         if images and path.is_dir() and (isinstance(value, Path) or not await self.datasets.has(value)):
@@ -369,6 +380,20 @@ class RemoteWorkspace:
 def _is_path(text: str) -> bool:
     """Whether it can be no dataset's name, or ends as a file of rows does."""
     return text.startswith((".", "/")) or text.lower().endswith(("/", ".csv", ".tsv", ".jsonl", ".json", ".parquet"))
+
+
+def _is_auto(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value == "auto")
+
+
+def _check_no_rows(model: Model | str | None) -> None:
+    """Raises Refused for a file of rows where a model is meant: what was predicted already is given in another way."""
+    if isinstance(model, str) and (_is_path(model) or model.lower().endswith(".txt")):
+        raise Refused(
+            f"{model!r} is a file, and no model.",
+            hint="What was predicted already stands in place of the model, perhaps against one: bedplate evaluate "
+            f"--from-predictions {model} --against REF …, in Python predictions={model!r}.",
+        )
 
 
 def _no_rows(path: Path, given: str, wanted: str) -> BedplateError:

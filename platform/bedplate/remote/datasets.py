@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bedplate.caller import files_of, name_of_folder
+from bedplate.caller import files_of, name_of_folder, path_of
 from bedplate.records import Record, seconds_of
 from bedplate.remote.seam import to_thread
 from bedplate.tables import Table
@@ -102,10 +102,11 @@ class Datasets:
 
     def add(self, name: str, path: str | Path) -> Dataset:
         """Register a file of the caller's, or a folder of images, as a new version; the same bytes again make none."""
-        if Path(path).is_dir():
-            body = {"name": name, "files": self._upload_images(Path(path))}
+        file = path_of(path, "path")
+        if file.is_dir():
+            body = {"name": name, "files": self._upload_images(file)}
         else:
-            body = {"name": name, **self._ws.upload(path)}
+            body = {"name": name, **self._ws.upload(file)}
         return Dataset(self._ws, self._ws.connection.post(url_path("datasets"), body, patient=True))
 
     def add_folder(self, folder: str | Path) -> Dataset:
