@@ -54,6 +54,8 @@ def test_a_request_has_a_model_or_predictions(rest: Rest) -> None:
     for more, code in (({"model": MODEL}, "bad-setting"), ({"predictions": None}, "missing-setting")):
         refused = asked(rest, b"card\nlogin\n", **more)
         assert (refused.status_code, refused.json()["code"]) == (422, code)
+    nothing = asked(rest, b"", predictions=None, task=None).json()
+    assert nothing["detail"] == "evaluate needs a model, or predictions.", "a task alone would not help"
 
 
 @pytest.mark.parametrize("text", ["two\nlines.txt", "a\ttab.txt", "bell\x07.txt", "line\u2028separator.txt"])

@@ -120,8 +120,24 @@ def test_a_file_that_cannot_be_what_was_asked_for_is_refused_before_anything_run
             refused = command(server, *subject, "--predictions", str(tmp_path / name)).exception
             assert isinstance(refused, Refused) and "what is written there is Parquet" in refused.message
             assert "Name it rows.parquet" in refused.hint
+            refused = command(server, *subject, "--page", str(tmp_path / name)).exception
+            assert isinstance(refused, Refused) and "what is written there is HTML" in refused.message
+            assert "Name it rows.html" in refused.hint
     missing = command(server, "evaluations", "show", made, "--page", str(tmp_path / "no" / "report.html")).exception
     assert isinstance(missing, NotFound)
     assert list(tmp_path.iterdir()) == []
     detached = command(server, "evaluate", "a", "--data", "b", "--page", str(tmp_path / "a.html"), "--detach").exception
     assert isinstance(detached, WrongUse) and "bedplate evaluations show ID" in detached.hint
+
+
+def test_an_evaluation_of_nothing_is_told_that_a_model_is_missing_or_predictions(server: Workspace) -> None:
+    refused = command(server, "evaluate", "--data", "holdout.csv", "--map", "label=intent").exception
+    assert isinstance(refused, WrongUse) and refused.message == "evaluate needs a model, or a file of predictions."
+    assert "--from-predictions" in refused.hint
+
+
+@pytest.mark.parametrize("subject", [["a", "--against", "rules.csv"], ["rules.csv"], ["a", "--against", "./said.TXT"]])
+def test_a_file_where_a_model_is_meant_leads_to_from_predictions(server: Workspace, subject: list[str]) -> None:
+    refused = command(server, "evaluate", *subject, "--task", REPORT["task"], "--data", "tickets").exception
+    assert isinstance(refused, Refused) and refused.message == f"{subject[-1]!r} is a file, and no model."
+    assert f"--from-predictions {subject[-1]}" in refused.hint

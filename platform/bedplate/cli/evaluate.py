@@ -75,6 +75,11 @@ def evaluate(
         "settings": parse_settings(set, EvaluateSettings),
     }
     request = merged(read_config(config, EVALUATE) if config else {}, flags)
+    if not model and not request.get("predictions"):
+        raise WrongUse(
+            "evaluate needs a model, or a file of predictions.",
+            hint="For example: bedplate evaluate REF --data FILE …, or without REF and with --from-predictions FILE",
+        )
     if not request.get("data"):
         raise WrongUse("evaluate needs data.", hint="Add --data, or write it in --config.")
     ws = connect(home, url)

@@ -24,10 +24,10 @@ PredictionsOption = Annotated[
 
 def check_files(page: Path | None, predictions: Path | None) -> None:
     """Before anything runs. Raises as `writable` does."""
-    from bedplate.caller import parquet_target, writable
+    from bedplate.caller import page_target, parquet_target
 
     if page is not None:
-        writable(page)
+        page_target(page)
     if predictions is not None:
         parquet_target(predictions)
 

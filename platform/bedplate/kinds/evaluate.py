@@ -78,10 +78,11 @@ REQUIRED, OPTIONAL = names_of(EvaluateRequest)
 
 
 def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
+    check_keys("evaluate", request, required=set(), optional=REQUIRED | OPTIONAL)
+    _check_subject(request)  # first: without a model its task is missing, too, and is not to be asked for alone
     check_keys("evaluate", request, required=REQUIRED, optional=OPTIONAL)
     task = get_task(str(request["task"])).name
     models = context.registry.models
-    _check_subject(request)
     model, against = (models.get(str(request[name])) if request.get(name) else None for name in ("model", "against"))
     predictions = _predictions(context, request, task)
     data = DataRef.resolve(context.registry, request["data"], "data")
@@ -119,7 +120,9 @@ def _check_subject(request: Mapping[str, Any]) -> None:
     if bool(request.get("model")) == bool(request.get("predictions")):
         both = request.get("model")
         raise Refused(
-            "evaluate takes a model or predictions, and not both." if both else "evaluate needs 'model'.",
+            "evaluate takes a model or predictions, and not both."
+            if both
+            else "evaluate needs a model, or predictions.",
             hint="Leave one of them out." if both else "Give a model, or predictions: a file with one for each row.",
             code="bad-setting" if both else "missing-setting",
         )
