@@ -166,6 +166,8 @@ def _row(header: list[str], cells: list[str], number: int) -> dict[str, Any]:
 def _cells(file: Any, delimiter: str, keep_bad: bool = False) -> Iterator[list[str] | BadRow]:
     """The cells of each line; the reader's own errors with the row's number. `strict` tells of unclosed quotes."""
     csv.field_size_limit(MAX_CELL_CHARACTERS)
+    if delimiter == ",":
+        _check_separator(file)
     reader, number = csv.reader(file, delimiter=delimiter, strict=True), 0
     while True:
         lines_before = reader.line_num
@@ -184,6 +186,25 @@ def _cells(file: Any, delimiter: str, keep_bad: bool = False) -> Iterator[list[s
             cells = BadRow(refused.message)
         number += cells != []
         yield cells
+
+
+def _check_separator(file: Any) -> None:
+    """Raises Refused for a header without a comma that has another separator, which would be read as one column."""
+    try:
+        header = file.readline(MAX_CELL_CHARACTERS).rstrip("\r\n")
+    except UnicodeDecodeError:
+        header = ""  # which is told of where the rows are read
+    file.seek(0)
+    if "," in header:
+        return
+    if "\t" in header.strip():
+        raise _bad_table("This file is separated by tabs, and a .csv is by commas.", "Name it .tsv, and give that.")
+    if ";" in header:
+        shown = header if len(header) <= 80 else f"{header[:80]}…"
+        raise _bad_table(
+            f"This file is separated by ';', and a .csv is by commas: its first line is {shown!r}.",
+            "Save it with commas, or with tabs as .tsv. Should it be of one column, name that without a semicolon.",
+        )
 
 
 def _unreadable(number: int, first: int, last: int, error: csv.Error) -> Refused:

@@ -67,12 +67,24 @@ def test_csv_with_crlf_quoted_newlines_and_a_byte_order_mark(tmp_path: Path) -> 
         ("", "no header"),
         ("a,,b\n1,2,3\n", "without a name"),
         ("a,b,a\n1,2,3\n", "'a' twice"),
+        ("text;label\nhello, you;greet\n", "separated by ';'.* first line is 'text;label'"),
+        (b'\xef\xbb\xbf"text";"label"\r\n"hello";"greet"\r\n', "separated by ';'"),
+        ("sep=;\ntext;label\nhello;greet\n", "separated by ';'"),
+        ("text\tlabel\nhello\tgreet\n", "separated by tabs"),
     ],
 )
 def test_a_csv_file_that_is_wrong_is_refused_by_row(tmp_path: Path, data: bytes | str, what: str) -> None:
     with pytest.raises(Refused, match=what) as caught:
         list(read_rows(put(tmp_path / "x.csv", data), "csv"))
     assert caught.value.hint
+
+
+def test_a_semicolon_or_a_tab_separates_nothing_beside_commas_in_rows_or_in_a_tsv(tmp_path: Path) -> None:
+    assert columns_of(put(tmp_path / "x.csv", 'a;b,"c\td"\n1,2\n'), "csv") == ["a;b", "c\td"]
+    assert [*read_rows(put(tmp_path / "x.csv", "text\none; two\tthree\n"), "csv")] == [{"text": "one; two\tthree"}]
+    assert columns_of(put(tmp_path / "x.tsv", "a;b\n1\n"), "tsv") == ["a;b"]
+    with pytest.raises(Refused, match="separated by ';'"):
+        columns_of(put(tmp_path / "x.csv", "text;label\nhello;greet\n"), "csv")
 
 
 def test_a_stray_quote_spoils_its_own_row_alone_where_bad_rows_are_kept(tmp_path: Path) -> None:
