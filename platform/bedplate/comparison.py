@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bedplate.report_metrics import in_order
 from bedplate_registry.errors import Refused
 
 __all__ = ["MOST_RUNS", "Comparison", "compare_runs"]
@@ -21,14 +22,15 @@ class Comparison:
 
     runs: tuple[str, ...]
     settings: Mapping[str, tuple[Any, ...]]
-    metrics: Mapping[str, tuple[float | None, ...]]
+    metrics: Mapping[str, tuple[float | None, ...]]  # the main ones first
+    states: tuple[str, ...]  # of each run: one that failed has no figures
 
     def to_json(self) -> dict[str, Any]:
-        """{"runs", "settings": {name: [values]}, "metrics": {name: [values]}}"""
+        """{"runs", "states", "settings": {name: [values]}, "metrics": {name: [values]}}"""
         settings, metrics = (
             {name: list(found) for name, found in each.items()} for each in (self.settings, self.metrics)
         )
-        return {"runs": list(self.runs), "settings": settings, "metrics": metrics}
+        return {"runs": list(self.runs), "states": list(self.states), "settings": settings, "metrics": metrics}
 
 
 def compare_runs(jobs: Sequence[Mapping[str, Any]]) -> Comparison:
@@ -48,7 +50,14 @@ def compare_runs(jobs: Sequence[Mapping[str, Any]]) -> Comparison:
         )
     asked, came = [_asked(job) for job in jobs], [_came(job) for job in jobs]
     settings = {name: found for name, found in _by_name(asked).items() if any(value != found[0] for value in found)}
-    return Comparison(tuple(str(job["id"]) for job in jobs), settings, _by_name(came))
+    runs, states = (tuple(str(job[name]) for job in jobs) for name in ("id", "state"))
+    return Comparison(runs, settings, _in_order(jobs[0]["spec"]["task"], _by_name(came)), states)
+
+
+def _in_order(task: str, lines: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Metrics as the task lists them, that on validation rows beside that on test rows; what is none of them last."""
+    names = in_order({"task": task}, (name.rpartition("/")[2] for name in lines))
+    return {name: lines[name] for name in sorted(lines, key=lambda name: names.index(name.rpartition("/")[2]))}
 
 
 def _by_name(each: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:

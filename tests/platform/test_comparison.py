@@ -17,7 +17,7 @@ def run(id: str, *, rate: float = 1e-3, train: Any = None, metrics: dict[str, fl
     spec |= {"settings": {"learning_rate": "auto", "seed": 42}, "device": "cpu", "processes": 1}
     spec |= {"forecast": {"values": {"learning_rate": rate}, "sources": {}}}
     result = {"test_metrics": metrics, "seconds": 3.5, "steps": 10} if metrics else None
-    return {"id": id, "kind": "finetune", "spec": spec, "result": result}
+    return {"id": id, "kind": "finetune", "state": "succeeded", "spec": spec, "result": result}
 
 
 def test_only_settings_that_differ_are_told_as_they_were_resolved() -> None:
@@ -25,6 +25,18 @@ def test_only_settings_that_differ_are_told_as_they_were_resolved() -> None:
     assert found.settings == {"learning_rate": (1e-3, 1e-4)}
     assert found.metrics == {"test/accuracy": (0.5, 0.75), "steps": (10, 10), "seconds": (3.5, 3.5)}
     assert found.to_json()["settings"] == {"learning_rate": [1e-3, 1e-4]}
+
+
+def test_the_main_metrics_come_first_and_the_state_says_why_a_run_has_none() -> None:
+    figures = {"AUC_macro": 0.9, "loss": 0.1, "f1_score_macro": 0.7, "accuracy": 0.75}
+    tried, failed = run("a", metrics=figures), {**run("b"), "state": "failed"}
+    tried["result"]["metrics"] = figures
+    found = compare_runs([tried, failed])
+    first = [f"{rows}/{name}" for name in ("accuracy", "f1_score_macro") for rows in ("validation", "test")]
+    assert [*found.metrics][:4] == first
+    assert {*[*found.metrics][-4:]} == {"validation/loss", "test/loss", "steps", "seconds"}
+    assert found.states == ("succeeded", "failed")
+    assert found.to_json()["states"] == ["succeeded", "failed"]
 
 
 def test_data_differs_by_version_or_by_its_bytes_and_a_run_without_an_end_has_no_figures() -> None:

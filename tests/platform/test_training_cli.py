@@ -10,7 +10,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from bedplate.cli import finetune, sweep
 from bedplate.cli.app import app
+from bedplate.cli.output import Format
 from bedplate.machine import simulated
 from bedplate.workspace import Workspace
 from bedplate_registry.errors import Refused
@@ -51,3 +53,27 @@ def test_gpus_are_one_process_each_and_never_processes_on_the_cpu(server: Worksp
         assert isinstance(done.exception, Refused) and done.exception.code == "no-gpu"
     spec = json.loads(plan(server, command, "--processes", "2", "--device", "cpu").stdout)
     assert (spec["device"], spec["processes"]) == ("cpu", 2)
+
+
+def test_a_fine_tune_ends_with_the_command_that_shows_its_report(capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"model": "mine:1", "evaluation": "ev-1", "metrics": {}, "test_metrics": {"accuracy": 0.5}}
+    result |= {"baselines": {}, "steps": 4, "seconds": 1.5}
+    finetune.show_result(result, "text-classification", Format.table)
+    assert capsys.readouterr().err == "See it: bedplate evaluations show ev-1\n"
+    finetune.show_result({**result, "evaluation": None}, "text-classification", Format.table)
+    assert capsys.readouterr().err == ""
+    finetune.show_result(result, "text-classification", Format.json)
+    assert json.loads(capsys.readouterr().out) == result
+
+
+def test_a_sweep_ends_with_a_figure_of_four_digits_and_the_command_that_shows_its_report(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    best = {"trial": 1, "job": "finetune-1", "settings": {"learning_rate": 1e-4}, "metric": 0.25}
+    trial = {**best, "state": "succeeded", "seconds": 1.5, "error": None}
+    result = {"model": "mine:1", "best": best, "metric": "accuracy", "trials": [trial], "evaluation": "ev-1"}
+    sweep.show_result({**result, "test_metrics": {"accuracy": 0.23333333333333334}}, Format.table)
+    said = capsys.readouterr().err.splitlines()
+    assert said[1:] == ["Its test accuracy: 0.2333", "See it: bedplate evaluations show ev-1"]
+    sweep.show_result({**result, "evaluation": None, "test_metrics": None}, Format.table)
+    assert len(capsys.readouterr().err.splitlines()) == 1

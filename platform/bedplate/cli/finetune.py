@@ -26,10 +26,11 @@ from bedplate.cli.output import (
     pairs,
     parse_needs,
     parse_settings,
+    say,
     show,
 )
 
-__all__ = ["finetune"]
+__all__ = ["finetune", "show_result"]
 
 # What is shown of the metrics of a fine-tune, the one that matters most first.
 HEADLINES = {
@@ -89,7 +90,17 @@ def finetune(
         return
     job = follow(ws.finetune(ref, **request), detach=detach, format=format)
     if not detach:
-        show(_finetuned(job.result, str(request["task"])) if format is Format.table else job.result, format)
+        show_result(job.result, str(request["task"]), format)
+
+
+def show_result(result: dict[str, Any], task: str, format: Format) -> None:
+    """What a fine-tune came to: all of it as JSON; or the figures that matter most, and where the others are."""
+    if format is Format.json:
+        show(result, format)
+        return
+    show(_finetuned(result, task), format)
+    if result["evaluation"]:
+        say(f"See it: bedplate evaluations show {result['evaluation']}")
 
 
 def _request_of_job(ws: Any, job_id: str) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def compare(
     if format is Format.json:
         show(found.to_json(), format)
         return
-    for what, lines in (("metric", found.metrics), ("setting", found.settings)):
+    for what, lines in (("setting", {"state": found.states, **found.settings}), ("metric", found.metrics)):
         rows = [{what: name, **dict(zip(found.runs, values, strict=True))} for name, values in lines.items()]
         show(rows, format, columns=(what, *found.runs))
         print()

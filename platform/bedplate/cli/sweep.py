@@ -28,7 +28,7 @@ from bedplate.cli.output import (
     show,
 )
 
-__all__ = ["searched", "sweep"]
+__all__ = ["searched", "show_result", "sweep"]
 
 PLANNED = (
     *("model", "task", "rows", "columns", "settings", "output", "device", "processes", "metric", "parallel"),
@@ -86,7 +86,7 @@ def sweep(
         return
     job = follow(ws.sweep(model, **request), detach=detach, format=format)
     if not detach:
-        _show_result(job.result, format)
+        show_result(job.result, format)
 
 
 def searched(given: list[str]) -> dict[str, Any]:
@@ -127,7 +127,8 @@ def _show_plan(plan: dict[str, Any], format: Format) -> None:
     show(trials, format, columns=tuple(trials[0]))
 
 
-def _show_result(result: dict[str, Any], format: Format) -> None:
+def show_result(result: dict[str, Any], format: Format) -> None:
+    """What a sweep came to: all of it as JSON; or its trials, the best of them, and where its report is."""
     if format is Format.json:
         show(result, format)
         return
@@ -139,4 +140,7 @@ def _show_result(result: dict[str, Any], format: Format) -> None:
     show(rows, format, columns=("trial", "job", "state", *best["settings"], metric, "seconds", "why"))
     say(f"Trial {best['trial']} is the best by {metric} and was registered as {result['model']}.")
     if result["test_metrics"]:
-        say(f"Its test {metric}: {result['test_metrics'].get(metric, 'not computed')}")
+        value = result["test_metrics"].get(metric)
+        say(f"Its test {metric}: " + ("not computed" if value is None else f"{value:.4g}"))
+    if result["evaluation"]:
+        say(f"See it: bedplate evaluations show {result['evaluation']}")
