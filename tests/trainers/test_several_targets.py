@@ -163,6 +163,7 @@ def test_a_model_is_held_against_another_on_rows_with_several_right_texts(
     assert report["against"]["signatures"]["bleu"].startswith("nrefs:2|")
     assert [len(text) for text in report["changed"]["examples"][0]["target"]] == [500, 500]  # each is cut, none is lost
     assert [len(text) for text in report["worst"][0]["target"]] == [500, 500]
+    assert all(text.endswith("…") for text in report["worst"][0]["target"])
 
 
 # --- training

@@ -416,7 +416,7 @@ def test_two_taggers_are_compared_on_the_same_rows(tmp_path: Path, tagger: Path,
 def test_of_a_long_row_the_part_around_its_first_wrong_word_is_shown(tagger: Path, write_rows: Writer) -> None:
     row = {name: [item for one in tagged_rows(40) for item in one[name]] for name in ("tokens", "tags")}
     [shown] = report_on(tagger, write_rows([row]))["worst"]
-    assert len(shown["tokens"]) == 60
+    assert (len(shown["tokens"]), shown["words"]) == (60, len(row["tokens"]))
     assert shown["tokens"] == row["tokens"][shown["first_word"] : shown["first_word"] + 60]
     assert shown["wrong_words"] > 0
 

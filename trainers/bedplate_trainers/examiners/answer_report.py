@@ -13,6 +13,7 @@ from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.examiners.shown import MOST_CHARACTERS, WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.metrics.question_answering import Predictions, score, score_what_applies
 from bedplate_trainers.questions import TASK, QuestionRow, QuestionRows
@@ -26,9 +27,7 @@ __all__ = ["Judged", "difference", "make_report"]
 Array = np.ndarray[Any, Any]
 NAMES = ("exact_match", "f1_score")
 PARTS = {0: "", 3: "has_answer_", 6: "no_answer_"}  # where columns of the rows of each begin: how many, then NAMES
-WORST_ROWS = 20
-SHOWN_CHARACTERS = 500  # of a context, from a little before its answer
-CHARACTERS_BEFORE = 100
+CHARACTERS_BEFORE = 100  # of a long context: it is shown from so far before its answer
 
 
 @dataclass(frozen=True)
@@ -156,11 +155,11 @@ def _wrong_row(row: QuestionRow, said: Sequence[Mapping[str, Any]], f1: float, h
     """Of a long context the part with the right answer, or with the one that was given."""
     scores = [{"score": round(one["score"], 6)} if has_scores else {} for one in said]
     at = row.answers[0].start if row.answers else said[0]["start"]
-    start = max(at - CHARACTERS_BEFORE, 0) if len(row.context) > SHOWN_CHARACTERS else 0
+    start = max(at - CHARACTERS_BEFORE, 0) if len(row.context) > MOST_CHARACTERS else 0
     return {
         "row": row.row,
-        "question": row.question[:SHOWN_CHARACTERS],
-        "context": row.context[start : start + SHOWN_CHARACTERS],
+        "question": shown_text(row.question),
+        "context": shown_text(row.context, start),
         "context_start": start,
         "answers": list(row.texts),
         "predicted": said[0]["answer"],

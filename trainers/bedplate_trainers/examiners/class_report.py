@@ -15,6 +15,7 @@ from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.curves import curves
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.label_counts import count_labels, label_totals, precision_recall_f1
 from bedplate_trainers.labels import LabelSet
@@ -27,9 +28,7 @@ from bedplate_trainers.slices import OTHERS, slices_of
 __all__ = ["Judged", "difference", "make_report"]
 
 Array = np.ndarray[Any, Any]
-WORST_ROWS = 20
 MOST_CONFUSED = 200  # labels of a confusion matrix
-WORST_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -254,7 +253,7 @@ def _wrongness(predictions: Predictions) -> Array:
 
 def _wrong_row(judged: Judged, place: int, predicted: Any, confidence: float) -> dict[str, Any]:
     row = judged.examples.rows[place]
-    texts = {name: value[:WORST_CHARACTERS] for name, value in row.input.items()}
+    texts = {name: shown_text(value) for name, value in row.input.items()}
     return {
         "row": row.row,
         **texts,

@@ -12,6 +12,7 @@ import numpy as np
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.metrics.of_task import signatures_of
 from bedplate_trainers.metrics.summarization import rouge_figures
@@ -28,8 +29,6 @@ __all__ = ["Judged", "Likelihood", "difference", "make_report"]
 
 TASK = "text-generation"
 Array = np.ndarray[Any, Any]
-WORST_ROWS = 20
-WORST_CHARACTERS = 500
 ROUGE_COLUMNS = 6
 
 
@@ -184,5 +183,5 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
 
 def _worst_row(row: RowPrediction, name: str) -> dict[str, Any]:
     texts = {"prompt": row.inputs["prompt"], "completion": row.target, "predicted": row.predicted}
-    shown = {key: text[:WORST_CHARACTERS] for key, text in texts.items() if text is not None}
+    shown = {key: shown_text(text) for key, text in texts.items() if text is not None}
     return {"row": row.row, **shown, name: round(row.score or 0.0, 6)}

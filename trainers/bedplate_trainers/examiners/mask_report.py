@@ -13,6 +13,7 @@ from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.masked import MaskedRows
 from bedplate_trainers.metrics.fill_mask import Predictions, score, score_what_applies
@@ -26,8 +27,6 @@ __all__ = ["Guesses", "Judged", "difference", "make_report"]
 TASK = "fill-mask"
 Array = np.ndarray[Any, Any]
 NAMES = ("top1_accuracy", "top5_accuracy", "mrr", "pseudo_perplexity")
-WORST_ROWS = 20
-WORST_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
     return [
         {
             "row": row.row,
-            "text": str(row.inputs["text"])[:WORST_CHARACTERS],
+            "text": shown_text(str(row.inputs["text"])),
             "answer": row.target,
             "predicted": row.predicted,
             "rank": _shown(one.ranks),

@@ -13,6 +13,7 @@ from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
+from bedplate_trainers.examiners.shown import WORST_ROWS
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.label_counts import averages
 from bedplate_trainers.labels import LabelSet
@@ -27,7 +28,6 @@ __all__ = ["Judged", "difference", "make_report"]
 
 TASK = "token-classification"
 Array = np.ndarray[Any, Any]
-WORST_ROWS = 20
 WORST_WORDS = 60  # of a row, from a little before its first wrong word
 WORDS_BEFORE = 10
 WORD_COLUMNS = 2
@@ -207,6 +207,7 @@ def _wrong_row(row: TaggedRow, said: Sequence[str], first_wrong: int, count: int
     return {
         "row": row.row,
         "first_word": start,  # counted from 0: of a long row a part is shown
+        "words": len(row.tokens),
         "tokens": list(row.tokens[shown]),
         "tags": list(row.tags[shown]),
         "predicted": list(said[shown]),

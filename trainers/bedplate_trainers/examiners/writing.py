@@ -18,6 +18,7 @@ from bedplate_registry.errors import Refused
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import CutRows, Setup, in_chunks, report_of
+from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
@@ -32,8 +33,6 @@ from bedplate_trainers.text_pairs import TextPair, TextPairs, read_text_pairs
 __all__ = ["WritingExaminer", "Written"]
 
 Array = np.ndarray[Any, Any]
-WORST_ROWS = 20
-WORST_CHARACTERS = 500
 MARGINS = {"summarization": 0.1, "translation": 10.0}  # of rougeL, of chrF: by how much a row must move to count
 KEYS = {"summarization": ("document", "summary"), "translation": ("source", "target")}
 
@@ -198,10 +197,10 @@ class WritingExaminer:
         for place in np.argsort(scores, kind="stable")[:WORST_ROWS].tolist():
             row, target = judged.rows.rows[place], judged.targets[place]
             texts = {given: row.source, written: target, "predicted": judged.texts[place]}
-            shown = {key: _cut(text) for key, text in texts.items()}
+            shown = {key: _shown(text) for key, text in texts.items()}
             found.append({"row": row.row, **shown, name: round(float(scores[place]), 6)})
         return found
 
 
-def _cut(value: str | list[str]) -> Any:
-    return value[:WORST_CHARACTERS] if isinstance(value, str) else list(map(_cut, value))
+def _shown(value: str | list[str]) -> Any:
+    return shown_text(value) if isinstance(value, str) else list(map(shown_text, value))
