@@ -13,9 +13,13 @@ from bedplate_registry.gates import LESS_IS_BETTER
 from bedplate_registry.leaderboard import MAIN_METRICS
 from bedplate_registry.tasks import TASKS
 
-__all__ = ["Tile", "in_order", "interval_of", "metric_notes", "tiles"]
+__all__ = ["INTERVALS", "Tile", "in_order", "interval_of", "metric_notes", "not_computed", "p_values", "tiles"]
 
 MOST_TILES = 4
+INTERVALS = (
+    "In small letters: the 95 % interval, of shares of rows by Wilson; of AUC, average precision and log_loss by the"
+    " infinitesimal jackknife; of all else by bootstrap over rows."
+)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,24 @@ def interval_of(ends: Any) -> tuple[float, float] | None:
 
 
 def metric_notes(report: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for the differences that were tested, and one for each metric that was not computed."""
+    """A sentence for the differences that were tested, where no column tells of them, and what was not computed."""
+    if chances := p_values(report):
+        shown = ", ".join(f"{chance} ({name})" for name, chance in chances.items())
+        yield f"If both were equally good, a difference this large would come with probability {shown}."
+    yield from not_computed(report)
+
+
+def p_values(report: Mapping[str, Any]) -> dict[str, str]:
+    """Of the differences that were tested: how likely one this large is if both models are equally good."""
     chances = {name: one.get("p_value") for name, one in (report.get("difference") or {}).items()}
     tested = in_order(report, (name for name, chance in chances.items() if isinstance(chance, int | float)))
-    if tested:
-        shown = ", ".join(f"{chances[name]:.3g} ({name})" for name in tested)
-        yield f"If both were equally good, a difference this large would come with probability {shown}."
+    return {name: f"{chances[name]:.3g}" for name in tested}
+
+
+def not_computed(report: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each reason that metrics were not computed for."""
+    reasons: dict[str, list[str]] = {}
     for name, why in (report.get("not_computed") or {}).items():
-        yield f"{name} was not computed: {why}"
+        reasons.setdefault(str(why), []).append(name)
+    for why, names in reasons.items():
+        yield f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} not computed: {why}"

@@ -11,12 +11,14 @@ from typing import Any
 
 from bedplate.report_charts import calibration_chart, interval_bar, precision_recall_chart, roc_chart
 from bedplate.report_html import Html, element, facts, figure_text, joined, table, value_text
-from bedplate.report_metrics import Tile, in_order, interval_of, metric_notes, tiles
+from bedplate.report_metrics import INTERVALS, Tile, in_order, interval_of, not_computed, p_values, tiles
 from bedplate.report_parts import (
     changed_rows,
     class_table,
     confusion,
+    in_label_order,
     latency_text,
+    number_heading,
     rows_table,
     slice_tables,
     took_text,
@@ -31,6 +33,11 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
 SHOWN |= {"multi_label", "notes", "predictions", "predictions_of"}
+EMPTY: tuple[Any, ...] = (None, "", [], (), {})
+WRITTEN = {"summarization", "translation", "text-generation"}  # such texts are neither right nor wrong
+WRONG = ("Wrong rows", ", the worst first")
+P_VALUE = "p: the probability of a difference this large if both were equally good."
+BREAK = Html("<wbr/>")
 BINS = ("low", "high", "rows", "confidence", "accuracy")
 STYLE = (
     ":root{color-scheme:light dark;--ground:#f6f5f2;--paper:#fff;--ink:#1d2322;--soft:#566060;--line:#dcdad3;"
@@ -55,10 +62,17 @@ STYLE = (
     "th,td{padding:.4rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);"
     "unicode-bidi:isolate;min-width:4rem;max-width:26rem;white-space:pre-wrap;overflow-wrap:break-word}"
     "thead th{color:var(--soft);font-size:.85rem;white-space:normal}tbody th{font-weight:500;min-width:6rem}"
-    "td.n{text-align:right}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1rem}"
+    ".n{text-align:right}.t{min-width:14rem}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1rem}"
     "figure{margin:.5rem 0;background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:1rem}"
     "mark{background:color-mix(in srgb,var(--bad) 18%,transparent);color:var(--bad);border-radius:4px}"
-    "@media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}"
+    "details{margin:.5rem 0}"
+    "@media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}"
+    "th,td{padding:.35rem .5rem}tbody th{min-width:5.5rem;max-width:7.5rem;position:sticky;left:0;"
+    "background:var(--paper)}.cards,.cards tbody{display:block}.cards thead,.cards td:empty{display:none}"
+    ".cards tr{display:block;padding:.5rem .75rem;border-bottom:1px solid var(--line)}"
+    ".cards td{display:grid;grid-template-columns:5.5rem 1fr;gap:.5rem;padding:.1rem 0;border:0;"
+    "min-width:0;max-width:none;text-align:left}"
+    ".cards td::before{content:attr(data-label);color:var(--soft);font-size:.85rem}}"
 )
 
 
@@ -112,19 +126,14 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Html]:
     """Each part that the report holds, below a heading; parts in shapes that no part knows, and all others, last."""
     against, shown = report.get("against") or {}, set(SHOWN)
     other = str(against.get("model") or "the other model")
-    about = (
-        "In small letters: the 95 % interval, of shares of rows by Wilson, else by bootstrap over rows."
-        if report.get("confidence")
-        else ""
-    )
-    yield _section("Metrics", _metrics(report, other), about)
+    yield _section("Metrics", _metrics(report, other), INTERVALS if report.get("confidence") else "")
     for key, title, part in _parts(report, against, other):
         shown.add(key)
         yield _section(title, part)
-    told = {name: report[name] for name in ("settings", "parameters", "signatures") if report.get(name)}
+    told = {name: value for name in ("settings", "parameters", "signatures") if (value := _given(report.get(name)))}
     if told:
         yield _section("Settings", facts((_title(name), value) for name, value in told.items()))
-    rest = {name: value for name, value in report.items() if name not in shown and value not in (None, "", [], {})}
+    rest = _given({name: value for name, value in report.items() if name not in shown})
     tables = [name for name, value in rest.items() if _is_table(value)]
     for name in tables:
         yield _section(_title(name), rows_table(rest[name], _title(name)))
@@ -141,12 +150,12 @@ def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) ->
         yield "slices", "Slices", slice_tables(report["slices"])
     if report.get("classes"):
         yield "classes", "Each class", class_table(report["classes"], against.get("classes") or (), other)
+    labels = (report.get("confusion") or {}).get("labels") or ()
     for whose, each in (("", report), (f" of {other}", against)):
         if (each.get("confusion") or {}).get("labels"):
-            yield "confusion", f"Confusions{whose}", confusion(each["confusion"])
-    if curves:
-        kinds = {"precision_recall": precision_recall_chart, "roc": roc_chart}
-        drawn = (draw(curves[name]) for name, draw in kinds.items() if curves.get(name))
+            yield "confusion", f"Confusions{whose}", confusion(in_label_order(each["confusion"], labels))
+    kinds = {"precision_recall": precision_recall_chart, "roc": roc_chart}
+    if drawn := [draw(curves[name]) for name, draw in kinds.items() if curves.get(name)]:
         yield "curves", "Curves", element("div", *drawn, class_="two")
     if calibration.get("bins"):
         error = calibration.get("expected_calibration_error")
@@ -154,11 +163,12 @@ def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) ->
         bins = rows_table(calibration["bins"], "Calibration", BINS)
         charts = [calibration_chart(calibration["bins"]), bins]
         yield "calibration", "Calibration", joined([about, element("div", *charts, class_="two")])
+    heading, order = ("Lowest-scoring rows", "") if report.get("task") in WRITTEN else WRONG
     if report.get("worst"):
-        yield "worst", "Wrong rows, the worst first", wrong_rows(report["worst"])
+        yield "worst", f"{heading}{order}", wrong_rows(report["worst"], heading)
     if against.get("worst"):
-        shown = element("details", element("summary", "Show them"), wrong_rows(against["worst"]))
-        yield "worst", f"Wrong rows of {other}", shown
+        shown = element("details", element("summary", "Show them"), wrong_rows(against["worst"], heading))
+        yield "worst", f"{heading} of {other}", shown
 
 
 def _tile(tile: Tile) -> Html:
@@ -172,30 +182,48 @@ def _tile(tile: Tile) -> Html:
 
 
 def _metrics(report: Mapping[str, Any], other: str) -> Html:
-    """A column for the model, for what it is held against, for their difference, and for each baseline."""
+    """A column for the model, for what it is held against, for their difference and its p, and for each baseline."""
     against, difference = report.get("against") or {}, report.get("difference") or {}
-    columns = {"This model": (report.get("metrics") or {}, report.get("confidence") or {})}
+    columns: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    columns["This model"] = (report.get("metrics") or {}, report.get("confidence") or {})
+    chances = p_values(report) if against else {}
     if against:
         columns[other] = (against.get("metrics") or {}, against.get("confidence") or {})
         apart = {name: [one.get("low"), one.get("high")] for name, one in difference.items()}
         columns["Difference"] = ({name: one.get("value") for name, one in difference.items()}, apart)
+        columns |= {"p": (chances, {})} if chances else {}
     for name, metrics in (report.get("baselines") or {}).items():
         columns[f"Without a model: {name}"] = (metrics, {})
     names = in_order(report, (name for metrics, _ in columns.values() for name in metrics))
     rows = [
-        [name, *(_figure(metrics.get(name), ends.get(name)) for metrics, ends in columns.values())] for name in names
+        [_breakable(name), *(_figure(metrics.get(name), ends.get(name)) for metrics, ends in columns.values())]
+        for name in names
     ]
-    shown = table(["Metric", *columns], rows, name="Metrics")
-    return joined([shown, *(element("p", note) for note in metric_notes(report))])
+    shown = table(["Metric", *map(number_heading, columns)], rows, name="Metrics")
+    notes = [*([P_VALUE] if chances else []), *not_computed(report)]
+    return joined([shown, *(element("p", note) for note in notes)])
+
+
+def _breakable(name: str) -> Html:
+    """Long names go on in a new line after a word of theirs."""
+    first, *rest = name.split("_")
+    return joined([first, *(part for word in rest for part in ("_", BREAK, word))])
 
 
 def _figure(value: Any, ends: Any) -> Html:
     interval = interval_of(ends)
-    return element("td", figure_text(value), *([element("small", _range(interval))] if interval else []))
+    return element("td", figure_text(value), *([element("small", _range(interval))] if interval else []), class_="n")
 
 
 def _range(interval: tuple[float, float]) -> str:
     return f"{figure_text(interval[0])} to {figure_text(interval[1])}"
+
+
+def _given(value: Any) -> Any:
+    """Without what is empty in it."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: shown for name, one in value.items() if (shown := _given(one)) not in EMPTY}
 
 
 def _is_table(value: Any) -> bool:

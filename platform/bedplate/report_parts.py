@@ -13,7 +13,10 @@ __all__ = [
     "changes_text",
     "class_table",
     "confusion",
+    "in_label_order",
     "latency_text",
+    "number",
+    "number_heading",
     "rows_table",
     "slice_tables",
     "took_text",
@@ -30,6 +33,10 @@ LAST = (
 )
 SLICED = {"length": "By length of the input, in characters", "answer": "By whether there is an answer"}
 CHANGES = {"fixed": "Fixed", "broken": "Broken"}
+FEW = 3  # of what belongs to a row; more of it is folded
+LONG_CHARACTERS = 40  # of a text that is given room in a table
+# What a row calls its inputs where they are wrong and where they changed, and what a newcomer cannot guess.
+TITLES = {"sentence1": "Text", "sentence2": "Second text", "text_pair": "Second text", "n_best": "Best answers"}
 
 
 def took_text(report: Mapping[str, Any]) -> str | None:
@@ -55,7 +62,7 @@ def changes_text(changed: Mapping[str, Any]) -> str:
 
 
 def changed_rows(changed: Mapping[str, Any]) -> Html:
-    """How many rows were fixed and broken, and examples of both."""
+    """How many rows were fixed and broken, and examples of both, folded: there may be a hundred."""
     parts = [element("p", changes_text(changed))]
     for kind, title in CHANGES.items():
         rows = [
@@ -65,7 +72,8 @@ def changed_rows(changed: Mapping[str, Any]) -> Html:
         ]
         if rows:
             more = f" ({len(rows)} of {changed.get(kind):,})" if changed.get(kind, 0) > len(rows) else ""
-            parts += [element("h3", title + more), rows_table(rows, title)]
+            shown = rows_table(rows, title, as_cards=True)
+            parts.append(element("details", element("summary", title + more), shown))
     return joined(parts)
 
 
@@ -76,8 +84,9 @@ def slice_tables(slices: Sequence[Mapping[str, Any]]) -> Html:
         group = [one for one in slices if str(one.get("by")) == by]
         title = SLICED.get(by, f"By {by}")
         names = list(dict.fromkeys(name for one in group for name in one.get("metrics") or {}))
-        rows = [[str(one.get("value")), _number(one.get("rows")), *_figures(one, names)] for one in group]
-        parts += [element("h3", title), table([by.capitalize(), "Rows", *names], rows, name=title)]
+        rows = [[str(one.get("value")), number(one.get("rows")), *_figures(one, names)] for one in group]
+        headings = [by.capitalize(), *map(number_heading, ("Rows", *names))]
+        parts += [element("h3", title), table(headings, rows, name=title)]
     return joined(parts)
 
 
@@ -98,20 +107,46 @@ def confusion(found: Mapping[str, Any]) -> Html:
     return _matrix(labels, matrix) if len(labels) <= MOST_LABELS else _pairs(labels, matrix)
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], name: str, keys: Sequence[str] = ()) -> Html:
-    """A table of whatever the rows have, or of those keys of theirs."""
+def in_label_order(found: Mapping[str, Any], labels: Sequence[Any]) -> Mapping[str, Any]:
+    """The same confusions with their labels in this order, where it is one of the same labels."""
+    own, wanted = [str(label) for label in found["labels"]], [str(label) for label in labels]
+    places = {label: place for place, label in enumerate(own)}
+    if sorted(own) != sorted(wanted) or len(places) < len(own):
+        return found
+    order, matrix, each = [places[label] for label in wanted], found.get("matrix") or [], found.get("per_label") or []
+    if any(len(part) not in (0, len(own)) for part in (matrix, each)) or any(len(row) != len(own) for row in matrix):
+        return found
+    ordered = [[matrix[right][said] for said in order] for right in order] if matrix else []
+    return {**found, "labels": wanted, "matrix": ordered, "per_label": [each[place] for place in order] if each else []}
+
+
+def rows_table(
+    rows: Sequence[Mapping[str, Any]], name: str, keys: Sequence[str] = (), *, as_cards: bool = False
+) -> Html:
+    """A table of whatever the rows have, or of those keys of theirs; each row a card where the page is narrow."""
     keys = keys or _in_order(dict.fromkeys(key for row in rows for key in row))
-    cells = ([_plain(row.get(key)) for key in keys] for row in rows)
-    return table([_title(key) for key in keys], cells, name=name)
+    headings = [_heading(key, [row.get(key) for row in rows]) for key in keys]
+    cells = ([_cell(row.get(key), _title(key) if as_cards else None) for key in keys] for row in rows)
+    return table(headings, cells, name=name, class_="cards" if as_cards else None)
 
 
-def wrong_rows(worst: Sequence[Mapping[str, Any]]) -> Html:
+def number(value: Any) -> Html:
+    """A cell."""
+    return element("td", figure_text(value), class_="n")
+
+
+def number_heading(title: str) -> Html:
+    """What stands over a column of numbers, on their side."""
+    return element("div", title, class_="n")
+
+
+def wrong_rows(worst: Sequence[Mapping[str, Any]], name: str = "Wrong rows") -> Html:
     """Each with what it is, what would have been right and what was said."""
     if any("tokens" in row for row in worst):
         return joined(_words(row) for row in worst)
     if all(not isinstance(value, list | Mapping) for row in worst for value in row.values()):
-        return rows_table(worst, "Wrong rows")
-    return joined(facts((_title(key), row[key]) for key in _in_order(row)) for row in worst)
+        return rows_table(worst, name, as_cards=True)
+    return joined(facts((_title(key), _shown(row[key])) for key in _in_order(row)) for row in worst)
 
 
 def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Html:
@@ -120,7 +155,7 @@ def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Html:
         [label, *(_shaded(count, sum(counts), said == right) for said, count in enumerate(counts))]
         for right, (label, counts) in enumerate(zip(labels, matrix, strict=False))
     ]
-    return joined([about, table(["Right label", *labels], rows, name="Confusion matrix")])
+    return joined([about, table(["Right label", *map(number_heading, labels)], rows, name="Confusion matrix")])
 
 
 def _shaded(count: int, whole: int, is_right: bool) -> Html:
@@ -139,18 +174,18 @@ def _pairs(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Html:
     ]
     pairs.sort(key=lambda pair: -pair[0])
     rest = f", {MOST_PAIRS} of {len(pairs):,}" if len(pairs) > MOST_PAIRS else ""
-    rows = [[right, said, _number(count)] for count, right, said in pairs[:MOST_PAIRS]]
-    shown = table(["Right label", "What was said", "Rows"], rows, name="Confusions")
+    rows = [[right, said, number(count)] for count, right, said in pairs[:MOST_PAIRS]]
+    shown = table(["Right label", "What was said", number_heading("Rows")], rows, name="Confusions")
     return joined([element("p", f"{about}{rest}."), shown])
 
 
 def _each_label(labels: Sequence[str], per_label: Sequence[Sequence[Sequence[int]]]) -> Html:
     rows = [
-        [label, *map(_number, (hits, wrong, missed, rest))]
+        [label, *map(number, (hits, wrong, missed, rest))]
         for label, ((rest, wrong), (missed, hits)) in zip(labels, per_label, strict=False)
     ]
-    headings = ["Label", "Rightly said", "Wrongly said", "Missed", "Rightly not said"]
-    return table(headings, rows, name="Confusions of each label")
+    headings = map(number_heading, ("Rightly said", "Wrongly said", "Missed", "Rightly not said"))
+    return table(["Label", *headings], rows, name="Confusions of each label")
 
 
 def _words(row: Mapping[str, Any]) -> Html:
@@ -162,19 +197,30 @@ def _words(row: Mapping[str, Any]) -> Html:
         guess = str(said[at]) if at < len(said) else tag
         text = f"{word}" if tag == guess == "O" else f"{word} [{tag}]"
         parts += [text if guess == tag else element("mark", f"{word} [{tag}, said: {guess}]"), " "]
-    rest = [
-        f"{_title(key)} {value_text(row[key])}"
-        for key in _in_order(row)
-        if key not in ("row", "tokens", "tags", "predicted")
-    ]
-    return joined([element("h3", f"Row {row.get('row', '?')}"), element("div", *parts), element("p", ", ".join(rest))])
+    first, before, behind = _cut_off(row)
+    parts = [*(["… "] if before else []), *parts, *(["…"] if behind else [])]
+    part = [f"Words {first + 1:,} to {first + len(row['tokens']):,} of {row['words']:,}"] if before or behind else []
+    told = ("row", "tokens", "tags", "predicted", "first_word", "words")
+    rest = [f"{_title(key)} {value_text(row[key])}" for key in _in_order(row) if key not in told]
+    about = element("p", ", ".join([*part, *rest]))
+    return joined([element("h3", f"Row {row.get('row', '?')}"), element("div", *parts), about])
+
+
+def _cut_off(row: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Which of its words is shown first, and how many stand before the shown ones and behind them."""
+    first, shown = row.get("first_word") or 0, len(row.get("tokens") or [])
+    whole = row.get("words")
+    return (first, first, max(whole - first - shown, 0)) if isinstance(whole, int) else (0, 0, 0)
 
 
 def _figures(one: Mapping[str, Any], names: Sequence[str]) -> list[Html]:
     metrics, ends = one.get("metrics") or {}, one.get("confidence") or {}
     return [
         element(
-            "td", figure_text(metrics.get(name)), *([element("small", _range(ends[name]))] if ends.get(name) else [])
+            "td",
+            figure_text(metrics.get(name)),
+            *([element("small", _range(ends[name]))] if ends.get(name) else []),
+            class_="n",
         )
         for name in names
     ]
@@ -189,13 +235,31 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _plain(value: Any) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return _number(value) if is_number else "" if value is None else value_text(value)
+def _heading(key: str, values: Sequence[Any]) -> str:
+    are_numbers = all(value is None or _is_number(value) for value in values) and any(map(_is_number, values))
+    return number_heading(_title(key)) if are_numbers else _title(key)
 
 
-def _number(value: Any) -> Html:
-    return element("td", figure_text(value), class_="n")
+def _cell(value: Any, label: str | None) -> Html:
+    """`label` is its heading, which it repeats on a card."""
+    shown = _shown(value)
+    kind = "n" if _is_number(value) else "t" if len(shown) > LONG_CHARACTERS else None
+    return element("td", shown, class_=kind, data_label=label)
+
+
+def _shown(value: Any) -> str:
+    """What is empty says so, or a label that was not given would look like one that the page leaves out."""
+    if value is None:
+        return ""
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+        keys = list(dict.fromkeys(key for one in value for key in one))
+        shown = rows_table(value, "Of this row", keys)
+        return shown if len(value) <= FEW else element("details", element("summary", f"{len(value)} of them"), shown)
+    return value_text(value) or element("small", "(none)")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
@@ -205,4 +269,4 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 
 def _title(name: str) -> str:
-    return name[:1].upper() + name[1:].replace("_", " ")
+    return TITLES.get(name) or name[:1].upper() + name[1:].replace("_", " ")

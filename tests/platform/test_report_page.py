@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from bedplate.report_page import report_page
+from bedplate.report_parts import in_label_order
 from rest_server import Rest, rest_server
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "main", "section", "h1", "h2", "h3", "p", "div", "small"}
 ALLOWED |= {"strong", "mark", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "figure"}
-ALLOWED |= {"details", "summary", "figcaption", "svg", "g", "line", "path", "circle", "rect", "text"}
+ALLOWED |= {"details", "summary", "figcaption", "wbr", "svg", "g", "line", "path", "circle", "rect", "text"}
 METRICS = {"accuracy": 0.75, "f1_score_macro": 0.7}
 ENDS = {"accuracy": [0.68, 0.81]}
 CLASS = {"label": EVIL, "precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 8}
@@ -125,7 +126,8 @@ def test_a_report_shows_all_that_it_holds() -> None:
         *("acme/measured:3: Text classification", "acme/other:1", "a" * 64, "0.7500", "0.6800 to 0.8100", "0.3333"),
         *(
             "0.1000 to 0.4000",
-            "a difference this large would come with probability 0.0123 (accuracy).",
+            "p: the probability of a difference this large if both were equally good.",
+            "0.0123",
             "60 rows fixed, 1 broken.",
             "(1 of 60)",
             "1 to 40",
@@ -168,7 +170,7 @@ def test_answers_and_texts_are_shown_row_by_row() -> None:
     answer |= {"n_best": [{"answer": "he", "score": 0.75}]}
     text = outline(classified(task="question-answering", worst=[answer])).text
     assert "she, her" in text
-    assert "answer = he, score = 0.7500" in text
+    assert "Best answers\nAnswer\nScore\nhe\n0.7500\n" in text
     written = {"row": 1, "document": "long", "summary": "short", "predicted": EVIL, "rougeL": 0.25}
     assert outline(classified(task="summarization", worst=[written])).text.count("short") == 1
 
@@ -195,6 +197,97 @@ def test_parts_in_shapes_of_tomorrow_are_shown_as_they_are() -> None:
     text = outline({"metrics": {}, "calibration": {"error": 0.0625}, "changed": {"fixed": 3}}).text
     assert "error = 0.0625" in text
     assert "fixed = 3" in text
+
+
+def test_rows_say_on_a_narrow_page_what_each_cell_is_and_changed_ones_are_folded() -> None:
+    read = outline(classified())
+    assert Counter(value for name, value in read.attributes if name == "class")["cards"] == 3
+    labels = [value for name, value in read.attributes if name == "data-label"]
+    assert {"Row", "Text", "Label", "Before", "After", "Predicted", "Confidence"} <= set(labels)
+    assert read.tags["summary"] == 2 and "Fixed (1 of 60)" in read.text
+
+
+def test_two_models_confusions_have_their_labels_in_one_order() -> None:
+    mine = {"labels": ["b", "a", "c"], "matrix": [[1, 2, 3], [4, 5, 6], [7, 8, 9]]}
+    other = {"labels": ["a", "b", "c"], "matrix": [[10, 20, 30], [40, 50, 60], [70, 80, 90]]}
+    text = outline({"metrics": {}, "confusion": mine, "against": {"model": "o:1", "confusion": other}}).text
+    assert "Right label\nb\na\nc\nb\n50\n40\n60\na\n20\n10\n30\nc\n80\n70\n90\n" in text
+    each = {"labels": ["a", "b"], "matrix": [], "per_label": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]}
+    assert in_label_order(each, ["b", "a"]) == {**each, "labels": ["b", "a"], "per_label": each["per_label"][::-1]}
+
+
+@pytest.mark.parametrize("labels", [["a", "d"], ["a"], ["a", "a"], []])
+def test_confusions_of_other_labels_stay_as_they_are(labels: list[str]) -> None:
+    other = {"labels": ["a", "b"], "matrix": [[1, 2], [3, 4]]}
+    assert in_label_order(other, labels) == other
+    assert in_label_order({"labels": ["a", "b"], "matrix": [[1]]}, ["b", "a"])["labels"] == ["a", "b"]
+
+
+def test_numbers_stand_below_headings_on_their_side_and_p_has_a_column() -> None:
+    page = report_page(classified())
+    table = page.partition('aria-label="Metrics"')[2].partition("</table>")[0]
+    for heading in ("This model", "acme/other:1", "Difference", "p", "Without a model: majority"):
+        assert f'<th scope="col"><div class="n">{heading}</div></th>' in table
+    assert '<td class="n">0.0123</td>' in table
+    assert "<small>0.1000 to 0.4000</small></td>" in table
+    assert '<th scope="col"><div class="n">Support</div></th>' in page and '<th scope="col">Label</th>' in page
+
+
+def test_a_model_that_is_held_against_none_has_no_column_p() -> None:
+    assert "p: the probability" not in outline(classified(against=None)).text
+
+
+def test_empty_settings_and_curves_of_nothing_are_left_out() -> None:
+    settings = {"seed": 0, "class_names": [], "metrics": (), "positive_label": None, "slices": ""}
+    text = outline(classified(settings=settings, curves={"precision_recall": [], "roc": []}, left_out={})).text
+    assert "Settings\nseed = 0\n" in text
+    assert "Curves" not in text and "roc" not in text
+    assert "Settings" not in outline(classified(settings={"metrics": []})).text
+
+
+def test_metrics_that_were_not_computed_for_one_reason_share_a_sentence() -> None:
+    why = "There is one class only."
+    missing = {"AUC_macro": why, "log_loss": "There are no probabilities.", "AUC_micro": why}
+    text = outline(classified(not_computed=missing)).text
+    assert "AUC_macro, AUC_micro were not computed: There is one class only." in text
+    assert "log_loss was not computed: There are no probabilities." in text
+
+
+def test_labels_that_are_none_and_texts_that_are_empty_say_so() -> None:
+    none = {"row": 1, "sentence1": "see", "label": ["a"], "before": [], "after": ["a"], "change": "fixed"}
+    changed = {"fixed": 1, "broken": 0, "examples": [none]}
+    rows = [
+        {"row": 2, "text": "go", "label": [], "predicted": ["b"]},
+        {"row": 3, "text": "", "label": "a", "rank": None},
+    ]
+    text = outline({"metrics": {}, "changed": changed, "worst": rows}).text
+    assert "see\na\n(none)\na\n" in text
+    assert "Label\n(none)\nPredicted\nb\n" in text and "Text\n(none)\n" in text
+    assert "Rank" not in text
+
+
+def test_what_a_row_is_made_of_has_one_name_where_it_is_wrong_and_where_it_changed() -> None:
+    pair = {"row": 1, "sentence1": "see", "sentence2": "go", "label": "a", "before": "b", "after": "a"}
+    changed = {"fixed": 1, "broken": 0, "examples": [{**pair, "change": "fixed"}]}
+    worst = [{"row": 2, "text": "see", "text_pair": "go", "label": "a", "predicted": "b"}]
+    text = outline({"metrics": {}, "changed": changed, "worst": worst}).text
+    assert text.count("Row\nText\nSecond text\nLabel\n") == 2
+
+
+@pytest.mark.parametrize("task", ["summarization", "translation", "text-generation"])
+def test_written_texts_are_neither_right_nor_wrong(task: str) -> None:
+    worst = [{"row": 1, "predicted": "short", "rougeL": 0.25}]
+    text = outline(classified(task=task, worst=worst, against={"model": "o:1", "worst": worst})).text
+    assert "Lowest-scoring rows\n" in text and "Lowest-scoring rows of o:1\n" in text
+    assert "Wrong rows" not in text
+
+
+def test_a_part_of_a_long_row_says_which_words_it_is() -> None:
+    words = {"tokens": ["see", "Rome"], "tags": ["O", "B-LOC"], "predicted": ["O", "O"], "wrong_words": 1}
+    text = outline(classified(worst=[{"row": 4, "first_word": 12, "words": 300, **words}])).text
+    assert "… see" in text and "Words 13 to 14 of 300, Wrong words 1" in text
+    whole = outline(classified(worst=[{"row": 4, "first_word": 0, "words": 2, **words}])).text
+    assert "Wrong words 1\n" in whole and "Words 1" not in whole
 
 
 @pytest.fixture(scope="module")
