@@ -13,13 +13,10 @@ from bedplate_registry.gates import LESS_IS_BETTER
 from bedplate_registry.leaderboard import MAIN_METRICS
 from bedplate_registry.tasks import TASKS
 
-__all__ = ["INTERVALS", "Tile", "in_order", "interval_of", "metric_notes", "not_computed", "p_values", "tiles"]
+__all__ = ["Tile", "about_intervals", "in_order", "interval_of", "metric_notes", "not_computed", "p_values", "tiles"]
 
 MOST_TILES = 4
-INTERVALS = (
-    "In small letters: the 95 % interval, of shares of rows by Wilson; of AUC, average precision and log_loss by the"
-    " infinitesimal jackknife; of all else by bootstrap over rows."
-)
+JACKKNIFED = ("AUC", "average_precision", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,17 @@ def interval_of(ends: Any) -> tuple[float, float] | None:
     """[low, high] as a report has it; None for anything else."""
     is_one = isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
     return (ends[0], ends[1]) if is_one else None
+
+
+def about_intervals(report: Mapping[str, Any]) -> str:
+    """How its intervals were made; nothing where it has none."""
+    names = report.get("confidence") or {}
+    is_ranked = any(name.startswith(JACKKNIFED) for name in names)
+    ranked = " of AUC, average precision and log_loss by the infinitesimal jackknife;" if is_ranked else ""
+    about = (
+        f"In small letters: the 95 % interval, of shares of rows by Wilson;{ranked} of all else by bootstrap over rows."
+    )
+    return about if names else ""
 
 
 def metric_notes(report: Mapping[str, Any]) -> Iterator[str]:

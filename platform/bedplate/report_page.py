@@ -11,7 +11,7 @@ from typing import Any
 
 from bedplate.report_charts import calibration_chart, interval_bar, precision_recall_chart, roc_chart
 from bedplate.report_html import Html, element, facts, figure_text, joined, table, value_text
-from bedplate.report_metrics import INTERVALS, Tile, in_order, interval_of, not_computed, p_values, tiles
+from bedplate.report_metrics import Tile, about_intervals, in_order, interval_of, not_computed, p_values, tiles
 from bedplate.report_parts import (
     changed_rows,
     class_table,
@@ -68,11 +68,11 @@ STYLE = (
     "details{margin:.5rem 0}"
     "@media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}"
     "th,td{padding:.35rem .5rem}tbody th{min-width:5.5rem;max-width:7.5rem;position:sticky;left:0;"
-    "background:var(--paper)}.cards,.cards tbody{display:block}.cards thead,.cards td:empty{display:none}"
+    "background:var(--paper)}.cards,.cards tbody{display:block}.cards thead,.cards :empty{display:none}"
     ".cards tr{display:block;padding:.5rem .75rem;border-bottom:1px solid var(--line)}"
-    ".cards td{display:grid;grid-template-columns:5.5rem 1fr;gap:.5rem;padding:.1rem 0;border:0;"
-    "min-width:0;max-width:none;text-align:left}"
-    ".cards td::before{content:attr(data-label);color:var(--soft);font-size:.85rem}}"
+    ".cards th,.cards td{display:grid;grid-template-columns:5.5rem 1fr;gap:.5rem;padding:.1rem 0;border:0;"
+    "min-width:0;max-width:none;text-align:left;position:static}.cards .t,.cards .t::before{display:block}"
+    ".cards [data-label]::before{content:attr(data-label);color:var(--soft);font-size:.85rem}}"
 )
 
 
@@ -126,7 +126,7 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Html]:
     """Each part that the report holds, below a heading; parts in shapes that no part knows, and all others, last."""
     against, shown = report.get("against") or {}, set(SHOWN)
     other = str(against.get("model") or "the other model")
-    yield _section("Metrics", _metrics(report, other), INTERVALS if report.get("confidence") else "")
+    yield _section("Metrics", _metrics(report, other), about_intervals(report))
     for key, title, part in _parts(report, against, other):
         shown.add(key)
         yield _section(title, part)

@@ -71,9 +71,9 @@ def changed_rows(changed: Mapping[str, Any]) -> Html:
             if row.get("change") == kind
         ]
         if rows:
-            more = f" ({len(rows)} of {changed.get(kind):,})" if changed.get(kind, 0) > len(rows) else ""
+            of_all = f" of {changed.get(kind):,}" if changed.get(kind, 0) > len(rows) else ""
             shown = rows_table(rows, title, as_cards=True)
-            parts.append(element("details", element("summary", title + more), shown))
+            parts.append(element("details", element("summary", f"{title} ({len(rows)}{of_all})"), shown))
     return joined(parts)
 
 
@@ -126,7 +126,11 @@ def rows_table(
     """A table of whatever the rows have, or of those keys of theirs; each row a card where the page is narrow."""
     keys = keys or _in_order(dict.fromkeys(key for row in rows for key in row))
     headings = [_heading(key, [row.get(key) for row in rows]) for key in keys]
-    cells = ([_cell(row.get(key), _title(key) if as_cards else None) for key in keys] for row in rows)
+    labels = [_title(key) if as_cards else None for key in keys]
+    cells = (
+        [_cell(row.get(key), label, not at) for at, (key, label) in enumerate(zip(keys, labels, strict=True))]
+        for row in rows
+    )
     return table(headings, cells, name=name, class_="cards" if as_cards else None)
 
 
@@ -240,11 +244,13 @@ def _heading(key: str, values: Sequence[Any]) -> str:
     return number_heading(_title(key)) if are_numbers else _title(key)
 
 
-def _cell(value: Any, label: str | None) -> Html:
-    """`label` is its heading, which it repeats on a card."""
+def _cell(value: Any, label: str | None, is_first: bool) -> Html:
+    """`label` is its heading, which it repeats on a card. A text that is first heads its row."""
+    if _is_number(value):
+        return element("td", figure_text(value), class_="n", data_label=label)
     shown = _shown(value)
-    kind = "n" if _is_number(value) else "t" if len(shown) > LONG_CHARACTERS else None
-    return element("td", shown, class_=kind, data_label=label)
+    name, scope = ("th", "row") if is_first else ("td", None)
+    return element(name, shown, class_="t" if len(shown) > LONG_CHARACTERS else None, scope=scope, data_label=label)
 
 
 def _shown(value: Any) -> str:

@@ -204,7 +204,7 @@ def test_rows_say_on_a_narrow_page_what_each_cell_is_and_changed_ones_are_folded
     assert Counter(value for name, value in read.attributes if name == "class")["cards"] == 3
     labels = [value for name, value in read.attributes if name == "data-label"]
     assert {"Row", "Text", "Label", "Before", "After", "Predicted", "Confidence"} <= set(labels)
-    assert read.tags["summary"] == 2 and "Fixed (1 of 60)" in read.text
+    assert read.tags["summary"] == 2 and "Fixed (1 of 60)\n" in read.text and "Broken (1)\n" in read.text
 
 
 def test_two_models_confusions_have_their_labels_in_one_order() -> None:
@@ -231,6 +231,21 @@ def test_numbers_stand_below_headings_on_their_side_and_p_has_a_column() -> None
     assert '<td class="n">0.0123</td>' in table
     assert "<small>0.1000 to 0.4000</small></td>" in table
     assert '<th scope="col"><div class="n">Support</div></th>' in page and '<th scope="col">Label</th>' in page
+
+
+def test_the_page_says_how_the_intervals_were_made_that_it_has() -> None:
+    shares = "In small letters: the 95 % interval, of shares of rows by Wilson; of all else by bootstrap over rows."
+    assert shares in outline(classified()).text
+    ranked = outline(classified(confidence={**ENDS, "AUC_macro": [0.6, 0.9]})).text
+    assert "of AUC, average precision and log_loss by the infinitesimal jackknife; of all else" in ranked
+    assert "small letters" not in outline(classified(confidence={})).text
+
+
+def test_a_list_of_answers_is_a_table_and_a_long_one_is_folded() -> None:
+    answers = [{"answer": EVIL, "score": 0.5 / (1 + at)} for at in range(20)]
+    few, many = (outline(classified(changed=None, worst=[{"row": 1, "n_best": answers[:n]}])) for n in (2, 20))
+    assert many.tags["details"] == 1 and "20 of them" in many.text
+    assert few.tags["details"] == 0 and f"Answer\nScore\n{EVIL}\n0.5000\n" in few.text
 
 
 def test_a_model_that_is_held_against_none_has_no_column_p() -> None:

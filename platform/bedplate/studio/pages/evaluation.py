@@ -7,7 +7,7 @@ from typing import Any
 
 from nicegui import html
 
-from bedplate.report_metrics import INTERVALS, in_order, metric_notes, tiles
+from bedplate.report_metrics import about_intervals, in_order, metric_notes, tiles
 from bedplate.report_parts import latency_text, took_text
 from bedplate.studio.frame import page
 from bedplate.studio.parts.confusion import show_confusion
@@ -118,7 +118,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _about_metrics(report: Mapping[str, Any]) -> str:
-    return INTERVALS if report.get("confidence") else ""
+    return about_intervals(report)
 
 
 def _metrics(report: Mapping[str, Any]) -> None:
