@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bedplate_trainers.examiners.shown import MOST_CHARACTERS, shown_text
+from bedplate_trainers.shown import MOST_CHARACTERS, shown_text
 
 
 def test_a_text_that_is_cut_says_so_where_it_is_cut() -> None:

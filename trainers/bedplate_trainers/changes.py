@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from .judged import JudgedRows, RowPrediction
+from .shown import CUT, shown_text
 
 __all__ = ["changes"]
 
 MOST_EXAMPLES = 50  # of each kind
-MOST_CHARACTERS = 500
 ROUNDING = 1e-9  # .6 - .5 is less than .1
 MOST_ITEMS = 60  # of a list, such as the words of a row
 
@@ -50,5 +49,7 @@ def _example(old: RowPrediction, new: RowPrediction, target: str) -> dict[str, A
 
 def _cut(value: Any) -> Any:
     if isinstance(value, str):
-        return value[:MOST_CHARACTERS]
-    return [_cut(item) for item in islice(value, MOST_ITEMS)] if isinstance(value, list | tuple) else value
+        return shown_text(value)
+    if not isinstance(value, list | tuple):
+        return value
+    return [*map(_cut, value[:MOST_ITEMS]), *([CUT] if len(value) > MOST_ITEMS else [])]

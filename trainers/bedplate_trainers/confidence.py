@@ -239,7 +239,7 @@ def wilson(right: int, rows: int) -> list[float]:
     share, spread = right / rows, Z * Z / rows
     middle = (share + spread / 2) / (1 + spread)
     half = Z * sqrt(share * (1 - share) / rows + spread / (4 * rows)) / (1 + spread)
-    return [max(middle - half, 0.0), min(middle + half, 1.0)]
+    return [middle - half if right else 0.0, middle + half if right < rows else 1.0]
 
 
 def newcombe(both: int, first: int, second: int, neither: int) -> list[float]:

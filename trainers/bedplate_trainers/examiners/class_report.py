@@ -15,13 +15,13 @@ from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.curves import curves
 from bedplate_trainers.examiners.base import report_of
-from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.label_counts import count_labels, label_totals, precision_recall_f1
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.linear import targets_of
 from bedplate_trainers.metrics.classification import METRICS, Predictions, left_out, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.shown import WORST_ROWS, shown_text
 from bedplate_trainers.slice_columns import Columns, unlike
 from bedplate_trainers.slices import OTHERS, slices_of
 

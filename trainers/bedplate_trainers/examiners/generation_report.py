@@ -12,7 +12,6 @@ import numpy as np
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
-from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.metrics.of_task import signatures_of
 from bedplate_trainers.metrics.summarization import rouge_figures
@@ -21,6 +20,7 @@ from bedplate_trainers.metrics.translation import bleu_figures
 from bedplate_trainers.metrics.written import tokenizer_for
 from bedplate_trainers.prompts import PromptRows
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.shown import WORST_ROWS, shown_text
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
 from bedplate_trainers.stored_rows import take

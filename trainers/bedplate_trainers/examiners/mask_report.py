@@ -13,11 +13,11 @@ from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
-from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.masked import MaskedRows
 from bedplate_trainers.metrics.fill_mask import Predictions, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.shown import WORST_ROWS, shown_text
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
 from bedplate_trainers.stored_rows import take

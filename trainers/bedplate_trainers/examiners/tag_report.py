@@ -13,12 +13,12 @@ from bedplate_trainers.calibration import calibration
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import report_of
-from bedplate_trainers.examiners.shown import WORST_ROWS
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.label_counts import averages
 from bedplate_trainers.labels import LabelSet
 from bedplate_trainers.metrics.token_classification import Predictions, entities, score, score_what_applies
 from bedplate_trainers.settings import EvaluateSettings
+from bedplate_trainers.shown import WORST_ROWS
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
 from bedplate_trainers.stored_rows import take

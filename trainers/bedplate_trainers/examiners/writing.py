@@ -18,13 +18,13 @@ from bedplate_registry.errors import Refused
 from bedplate_trainers.comparison import difference_of
 from bedplate_trainers.confidence import Counted
 from bedplate_trainers.examiners.base import CutRows, Setup, in_chunks, report_of
-from bedplate_trainers.examiners.shown import WORST_ROWS, shown_text
 from bedplate_trainers.judged import RowPrediction
 from bedplate_trainers.latency import time_single
 from bedplate_trainers.messages import DataFile
 from bedplate_trainers.metrics.of_task import metrics_of, signatures_of
 from bedplate_trainers.metrics.written import tokenizer_for
 from bedplate_trainers.predicted import Predicted
+from bedplate_trainers.shown import WORST_ROWS, shown_text
 from bedplate_trainers.slice_columns import Columns
 from bedplate_trainers.slices import slices_of
 from bedplate_trainers.stored_rows import take

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MOST_CHARACTERS", "WORST_ROWS", "shown_text"]
+__all__ = ["CUT", "MOST_CHARACTERS", "WORST_ROWS", "shown_text"]
 
 WORST_ROWS = 20
 MOST_CHARACTERS = 500
