@@ -13,9 +13,10 @@ from bedplate_registry.gates import LESS_IS_BETTER
 from bedplate_registry.leaderboard import MAIN_METRICS
 from bedplate_registry.tasks import TASKS
 
-__all__ = ["Tile", "about_intervals", "in_order", "interval_of", "metric_notes", "not_computed", "p_values", "tiles"]
+__all__ = ["P_VALUE", "Tile", "about_intervals", "in_order", "interval_of", "not_computed", "p_values", "tiles"]
 
 MOST_TILES = 4
+P_VALUE = "p: the probability of a difference this large if both were equally good."
 JACKKNIFED = ("AUC", "average_precision", "log_loss")
 
 
@@ -70,14 +71,6 @@ def about_intervals(report: Mapping[str, Any]) -> str:
         f"In small letters: the 95 % interval, of shares of rows by Wilson;{ranked} of all else by bootstrap over rows."
     )
     return about if names else ""
-
-
-def metric_notes(report: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for the differences that were tested, where no column tells of them, and what was not computed."""
-    if chances := p_values(report):
-        shown = ", ".join(f"{chance} ({name})" for name, chance in chances.items())
-        yield f"If both were equally good, a difference this large would come with probability {shown}."
-    yield from not_computed(report)
 
 
 def p_values(report: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bedplate.report_charts import calibration_chart, interval_bar, precision_recall_chart, roc_chart
 from bedplate.report_html import Html, element, facts, figure_text, joined, table, value_text
-from bedplate.report_metrics import Tile, about_intervals, in_order, interval_of, not_computed, p_values, tiles
+from bedplate.report_metrics import P_VALUE, Tile, about_intervals, in_order, interval_of, not_computed, p_values, tiles
 from bedplate.report_parts import (
     changed_rows,
     class_table,
@@ -22,6 +22,7 @@ from bedplate.report_parts import (
     rows_table,
     slice_tables,
     took_text,
+    worst_heading,
     wrong_rows,
 )
 from bedplate_registry.tasks import TASKS
@@ -34,9 +35,6 @@ SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "no
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
 SHOWN |= {"multi_label", "notes", "predictions", "predictions_of"}
 EMPTY: tuple[Any, ...] = (None, "", [], (), {})
-WRITTEN = {"summarization", "translation", "text-generation"}  # such texts are neither right nor wrong
-WRONG = ("Wrong rows", ", the worst first")
-P_VALUE = "p: the probability of a difference this large if both were equally good."
 BREAK = Html("<wbr/>")
 BINS = ("low", "high", "rows", "confidence", "accuracy")
 STYLE = (
@@ -165,7 +163,7 @@ def _parts(report: Mapping[str, Any], against: Mapping[str, Any], other: str) ->
         bins = rows_table(calibration["bins"], "Calibration", BINS)
         charts = [calibration_chart(calibration["bins"]), bins]
         yield "calibration", "Calibration", joined([about, element("div", *charts, class_="two")])
-    heading, order = ("Lowest-scoring rows", "") if report.get("task") in WRITTEN else WRONG
+    heading, order = worst_heading(report)
     if report.get("worst"):
         yield "worst", f"{heading}{order}", wrong_rows(report["worst"], heading)
     if against.get("worst"):

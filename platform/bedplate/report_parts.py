@@ -14,17 +14,20 @@ __all__ = [
     "class_table",
     "confusion",
     "in_label_order",
+    "key_title",
     "latency_text",
     "number",
     "number_heading",
     "rows_table",
     "slice_tables",
     "took_text",
+    "worst_heading",
     "wrong_rows",
 ]
 
 MOST_LABELS = 24  # of a matrix that can still be read
 MOST_PAIRS = 200
+WRITTEN = ("summarization", "translation", "text-generation")  # such texts are neither right nor wrong
 FIRST = ("row",)
 LAST = (
     *("label", "precision", "recall", "f1", "support"),
@@ -107,6 +110,11 @@ def confusion(found: Mapping[str, Any]) -> Html:
     return _matrix(labels, matrix) if len(labels) <= MOST_LABELS else _pairs(labels, matrix)
 
 
+def worst_heading(report: Mapping[str, Any]) -> tuple[str, str]:
+    """What the rows at the end of a report are, and in which order, where that does not say so."""
+    return ("Lowest-scoring rows", "") if report.get("task") in WRITTEN else ("Wrong rows", ", the worst first")
+
+
 def in_label_order(found: Mapping[str, Any], labels: Sequence[Any]) -> Mapping[str, Any]:
     """The same confusions with their labels in this order, where it is one of the same labels."""
     own, wanted = [str(label) for label in found["labels"]], [str(label) for label in labels]
@@ -126,7 +134,7 @@ def rows_table(
     """A table of whatever the rows have, or of those keys of theirs; each row a card where the page is narrow."""
     keys = keys or _in_order(dict.fromkeys(key for row in rows for key in row))
     headings = [_heading(key, [row.get(key) for row in rows]) for key in keys]
-    labels = [_title(key) if as_cards else None for key in keys]
+    labels = [key_title(key) if as_cards else None for key in keys]
     cells = (
         [_cell(row.get(key), label, not at) for at, (key, label) in enumerate(zip(keys, labels, strict=True))]
         for row in rows
@@ -150,7 +158,7 @@ def wrong_rows(worst: Sequence[Mapping[str, Any]], name: str = "Wrong rows") -> 
         return joined(_words(row) for row in worst)
     if all(not isinstance(value, list | Mapping) for row in worst for value in row.values()):
         return rows_table(worst, name, as_cards=True)
-    return joined(facts((_title(key), _shown(row[key])) for key in _in_order(row)) for row in worst)
+    return joined(facts((key_title(key), _shown(row[key])) for key in _in_order(row)) for row in worst)
 
 
 def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Html:
@@ -205,7 +213,7 @@ def _words(row: Mapping[str, Any]) -> Html:
     parts = [*(["… "] if before else []), *parts, *(["…"] if behind else [])]
     part = [f"Words {first + 1:,} to {first + len(row['tokens']):,} of {row['words']:,}"] if before or behind else []
     told = ("row", "tokens", "tags", "predicted", "first_word", "words")
-    rest = [f"{_title(key)} {value_text(row[key])}" for key in _in_order(row) if key not in told]
+    rest = [f"{key_title(key)} {value_text(row[key])}" for key in _in_order(row) if key not in told]
     about = element("p", ", ".join([*part, *rest]))
     return joined([element("h3", f"Row {row.get('row', '?')}"), element("div", *parts), about])
 
@@ -241,7 +249,7 @@ def _digits(value: float) -> str:
 
 def _heading(key: str, values: Sequence[Any]) -> str:
     are_numbers = all(value is None or _is_number(value) for value in values) and any(map(_is_number, values))
-    return number_heading(_title(key)) if are_numbers else _title(key)
+    return number_heading(key_title(key)) if are_numbers else key_title(key)
 
 
 def _cell(value: Any, label: str | None, is_first: bool) -> Html:
@@ -274,5 +282,5 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: places.get(name, places[""]))
 
 
-def _title(name: str) -> str:
+def key_title(name: str) -> str:
     return TITLES.get(name) or name[:1].upper() + name[1:].replace("_", " ")

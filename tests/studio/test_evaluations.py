@@ -63,7 +63,8 @@ def test_a_report_shows_both_models_and_where_they_differ(window: Window, report
     text = row.inner_text()
     assert all(figure in text for figure in ("0.7500", "0.6789 to 0.8123", "0.5000", "0.1111 to 0.3777", "0.3333"))
     assert page.get_by_text("AUC_macro was not computed: one class only").is_visible()
-    assert page.get_by_text("a difference this large would come with probability 0.0123 (accuracy).").is_visible()
+    assert "0.0123" in text and page.get_by_role("columnheader", name="p", exact=True).is_visible()
+    assert page.get_by_text("p: the probability of a difference this large").is_visible()
     matrix = page.get_by_role("region", name="Confusion matrix")
     assert matrix.get_by_role("row").nth(1).inner_text().split()[-2:] == ["31", "9"]
     assert page.get_by_role("cell", name=HOSTILE).count() >= 2

@@ -100,12 +100,14 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _said(report: Mapping[str, Any]) -> Iterator[str]:
+    from bedplate.report_metrics import P_VALUE
+
     changed = report.get("changed")
     if changed:
         other = (report.get("against") or {}).get("model") or "the other one"
         yield f"Against {other}: {changed.get('fixed', 0):,} rows fixed, {changed.get('broken', 0):,} broken."
     if report.get("difference"):
-        yield "p: the probability of a difference this large if both were equally good."
+        yield P_VALUE
     reasons: dict[str, list[str]] = {}
     for name, why in (report.get("not_computed") or {}).items():
         reasons.setdefault(str(why), []).append(name)

@@ -7,8 +7,8 @@ from typing import Any
 
 from nicegui import html
 
-from bedplate.report_metrics import about_intervals, in_order, metric_notes, tiles
-from bedplate.report_parts import latency_text, took_text
+from bedplate.report_metrics import P_VALUE, about_intervals, in_order, not_computed, p_values, tiles
+from bedplate.report_parts import in_label_order, key_title, latency_text, took_text, worst_heading
 from bedplate.studio.frame import page
 from bedplate.studio.parts.confusion import show_confusion
 from bedplate.studio.parts.evaluated_rows import evaluated_rows
@@ -59,7 +59,7 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
     show_tiles(tiles(report))
     with html.div().classes("bp-panel"):
         facts(_facts(report))
-    with section("Metrics", _about_metrics(report), name="metrics"):
+    with section("Metrics", about_intervals(report), name="metrics"):
         _metrics(report)
     shown = set(SHOWN)
     if (report.get("changed") or {}).get("examples"):
@@ -72,7 +72,7 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
     for whose, each in (("", report), (f" of {against.get('model')}", against)):
         if each.get("confusion"):
             with section(f"Confusions{whose}", name=f"confusion{'-against' if whose else ''}"):
-                show_confusion(each["confusion"])
+                show_confusion(in_label_order(each["confusion"], (report.get("confusion") or {}).get("labels") or ()))
     for key, needed, heading, show in DEPTH:
         if report.get(key) and (not needed or report[key].get(needed)):
             shown.add(key)
@@ -80,8 +80,9 @@ async def evaluation(visit: Visit, evaluation_id: str) -> None:
                 show(report[key])
     for whose, each in (("", report), (f" of {against.get('model')}", against)):
         if each.get("worst"):
-            with section(f"Wrong rows{whose}", "The worst first.", name=f"worst{'-against' if whose else ''}"):
-                show_wrong_rows(each["worst"])
+            heading, _ = worst_heading(report)
+            with section(f"{heading}{whose}", "The worst first.", name=f"worst{'-against' if whose else ''}"):
+                show_wrong_rows(each["worst"], heading)
     if report.get("predictions"):
         with section(
             "All rows", "What the model said of each, to look for what its errors have in common.", name="rows"
@@ -117,10 +118,6 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "One row at a time", latency_text(report.get("latency"))
 
 
-def _about_metrics(report: Mapping[str, Any]) -> str:
-    return about_intervals(report)
-
-
 def _metrics(report: Mapping[str, Any]) -> None:
     against, difference = report.get("against") or {}, report.get("difference") or {}
     columns, intervals = {"This model": report["metrics"]}, {"This model": report.get("confidence") or {}}
@@ -131,11 +128,13 @@ def _metrics(report: Mapping[str, Any]) -> None:
         intervals["Difference"] = {
             metric: [one["low"], one["high"]] for metric, one in difference.items() if "low" in one and "high" in one
         }
+    chances = p_values(report) if against else {}
+    columns |= {"p": chances} if chances else {}
     for name, metrics in (report.get("baselines") or {}).items():
         columns[f"Without a model: {name}"] = metrics
     names = in_order(report, (metric for metrics in columns.values() for metric in metrics))
     metric_table(columns, name="Metrics", intervals=intervals, names=names)
-    for note in metric_notes(report):
+    for note in (*([P_VALUE] if chances else []), *not_computed(report)):
         hint(note)
 
 
@@ -148,12 +147,8 @@ def _rest(report: Mapping[str, Any]) -> None:
         if isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
     }
     for name, rows in tables.items():
-        with section(_title(name)):
-            rows_table(rows, name=_title(name))
-    if facts_of := [(_title(name), value_text(value)) for name, value in rest.items() if name not in tables]:
+        with section(key_title(name)):
+            rows_table(rows, name=key_title(name))
+    if facts_of := [(key_title(name), value_text(value)) for name, value in rest.items() if name not in tables]:
         with section("More", name="more"):
             facts(facts_of)
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize()

@@ -19,6 +19,7 @@ from bedplate.studio.parts.turner import Page
 from bedplate.studio.paths import place
 from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
+from bedplate_registry.errors import NotFound, Refused
 from bedplate_registry.tasks import TASKS
 
 COLUMNS = (
@@ -44,13 +45,17 @@ async def evaluations(visit: Visit, model: str = "", task: str = "") -> None:
         action("Evaluate a model", place("evaluate"), primary=True, why_not=may_train)
 
     async def fetch(after: str | None) -> Page:
-        """REST chooses by task and by a whole version; by a part of its name it is done here."""
+        """REST chooses by task and by a whole version or alias; by a part of its name it is done here."""
         part, exact = str(models.value or "").strip(), None
-        if ":" in part:
+        if ":" in part or "@" in part:
             part, exact = "", part
-        return await search_pages(
-            visit.ws.connection, url_path("evaluations"), after, _wanted(part), model=exact, task=tasks.value or None
-        )
+        asked = {"model": exact, "task": tasks.value or None}
+        try:
+            return await search_pages(visit.ws.connection, url_path("evaluations"), after, _wanted(part), **asked)
+        except (NotFound, Refused):
+            if exact is None:
+                raise
+            return {"items": [], "next": None}  # nothing has that name, or not yet: it is being typed
 
     async def choose() -> None:
         chosen = {"model": str(models.value or "").strip() or None, "task": tasks.value or None}

@@ -7,6 +7,7 @@ from typing import Any
 
 from nicegui import html
 
+from bedplate.report_parts import key_title
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.job_spec import value_text
 from bedplate.studio.parts.metric_table import figure_text
@@ -15,6 +16,7 @@ from bedplate.studio.parts.tables import Column, table
 __all__ = ["class_table", "rows_table", "show_wrong_rows"]
 
 SHOWN_WRONG = 50
+NONE = "(none)"  # an empty label or text says so, or it would look like one that is left out
 SHORT = {"row", "text", "text_pair", "label", "predicted", "confidence"}
 FIRST = ("row",)
 LAST = (
@@ -39,7 +41,7 @@ def class_table(
 def rows_table(rows: Sequence[Mapping[str, Any]], *, name: str, keys: Sequence[str] = ()) -> None:
     """A table of whatever the rows have, or of those keys of theirs."""
     keys = keys or in_order(dict.fromkeys(key for row in rows for key in row))
-    columns = [Column(f"c{at}", _title(key), _kind(rows, key)) for at, key in enumerate(keys)]
+    columns = [Column(f"c{at}", key_title(key), _kind(rows, key)) for at, key in enumerate(keys)]
     shown = [
         {"id": str(at), **{column.key: _plain(row.get(key)) for column, key in zip(columns, keys, strict=True)}}
         for at, row in enumerate(rows)
@@ -47,10 +49,10 @@ def rows_table(rows: Sequence[Mapping[str, Any]], *, name: str, keys: Sequence[s
     table(columns, shown, name=name)
 
 
-def show_wrong_rows(worst: Sequence[Mapping[str, Any]]) -> None:
+def show_wrong_rows(worst: Sequence[Mapping[str, Any]], name: str = "Wrong rows") -> None:
     """Each with what it is, what would have been right and what was said: in a table, where they are short."""
     if all(set(row) <= SHORT for row in worst):
-        rows_table(worst, name="Wrong rows")
+        rows_table(worst, name=name)
         return
     for row in worst[:SHOWN_WRONG]:
         with html.div().classes("bp-panel"):
@@ -58,7 +60,7 @@ def show_wrong_rows(worst: Sequence[Mapping[str, Any]]) -> None:
             if "tokens" in row:
                 _words(row)
             told = ("row", *(TAGGED if "tokens" in row else ()))
-            facts((_title(name), _fact(row[name])) for name in in_order(row) if name not in told)
+            facts((key_title(name), _fact(row[name])) for name in in_order(row) if name not in told)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -72,7 +74,7 @@ def _kind(rows: Sequence[Mapping[str, Any]], key: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return value_text(value) if isinstance(value, Mapping | list | bool) else value
+    return value_text(value) or NONE if isinstance(value, Mapping | list | bool) else value
 
 
 def _words(row: Mapping[str, Any]) -> None:
@@ -90,8 +92,4 @@ def _words(row: Mapping[str, Any]) -> None:
 def _fact(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
         return "; ".join(", ".join(figure_text(part) for part in one.values()) for one in value)
-    return figure_text(value) if isinstance(value, float) else value_text(value)
-
-
-def _title(name: str) -> str:
-    return name[:1].upper() + name[1:].replace("_", " ")
+    return figure_text(value) if isinstance(value, float) else value_text(value) or NONE
