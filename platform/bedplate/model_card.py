@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bedplate.model_needs import needs_of
 from bedplate.model_samples import brief, samples
+from bedplate.report_metrics import in_order
 from bedplate_registry.cards import card_body
 from bedplate_registry.errors import BedplateError
 from bedplate_registry.estimates import Estimate, Recommendation
@@ -30,17 +31,6 @@ __all__ = ["card_of"]
 MOST_SHOWN = 50  # labels, languages, data, children
 MOST_REPORTS = 20
 MOST_METRICS = 4
-_MAIN = ("accuracy", "f1_score_macro", "f1_score_micro", "exact_match", "f1_score", "rouge1", "rougeL", "bleu")
-MAIN_METRICS = (
-    *_MAIN,
-    "chrf",
-    "top1_accuracy",
-    "mrr",
-    "perplexity",
-    "pseudo_perplexity",
-    "matthews_correlation",
-    "log_loss",
-)
 
 
 def card_of(workspace: Workspace, version: ModelVersion) -> str:
@@ -149,8 +139,7 @@ def _measured(workspace: Workspace, version: ModelVersion) -> Iterator[str]:
         return
     yield "## What was measured"
     shown = [each for each in reports[:MOST_REPORTS] if isinstance(each["metrics"], Mapping)]
-    found = {name: None for each in shown for name in each["metrics"]}
-    names = ([name for name in MAIN_METRICS if name in found] or list(found))[:MOST_METRICS]
+    names = list(dict.fromkeys(name for each in shown for name in in_order(each, each["metrics"])))[:MOST_METRICS]
     rows = [
         [
             plain(_text(each["data"], each["split"])),

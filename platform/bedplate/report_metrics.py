@@ -5,17 +5,28 @@ The HTML page, Studio and the command line take it from here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bedplate_registry.gates import LESS_IS_BETTER
-from bedplate_registry.leaderboard import MAIN_METRICS
 from bedplate_registry.tasks import TASKS
 
 __all__ = ["P_VALUE", "Tile", "about_intervals", "in_order", "interval_of", "not_computed", "p_values", "tiles"]
 
 MOST_TILES = 4
+CLASSIFIED = ("accuracy", "f1_score_macro", "AUC_macro", "matthews_correlation")
+# What a task is judged by, where there is room for a few. The first one sorts its leaderboards.
+MAIN: Mapping[str, Sequence[str]] = {
+    "text-classification": CLASSIFIED,
+    "token-classification": ("f1_score_micro", "precision_score_micro", "recall_score_micro", "f1_score_macro"),
+    "question-answering": ("f1_score", "exact_match"),
+    "summarization": ("rougeL", "rouge1", "rouge2"),
+    "translation": ("bleu", "chrf"),
+    "fill-mask": ("top1_accuracy", "mrr", "pseudo_perplexity"),
+    "text-generation": ("perplexity", "rougeL", "bleu"),
+    "image-classification": CLASSIFIED,
+}
 P_VALUE = "p: the probability of a difference this large if both were equally good."
 JACKKNIFED = ("AUC", "average_precision", "log_loss")
 
@@ -49,9 +60,9 @@ def tiles(report: Mapping[str, Any]) -> list[Tile]:
 
 
 def in_order(report: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Each once: the main metric first, then as the task lists them."""
+    """Each once: the main metrics first, then as the task lists them."""
     task = str(report.get("task"))
-    known = [MAIN_METRICS.get(task), *(TASKS[task].metrics if task in TASKS else ())]
+    known = [*MAIN.get(task, ()), *(TASKS[task].metrics if task in TASKS else ())]
     places = {name: place for place, name in reversed([*enumerate(known)])}
     return sorted(dict.fromkeys(names), key=lambda name: places.get(name, len(known)))
 

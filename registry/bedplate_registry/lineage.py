@@ -74,6 +74,7 @@ def _shown(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": report["id"],
         "created": report["created"],
+        "task": report.get("task"),
         "data": data.get("dataset") or data.get("filename"),
         "split": data.get("split"),
         "metrics": report.get("metrics") or {},

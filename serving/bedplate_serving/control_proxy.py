@@ -183,12 +183,20 @@ async def _upward(upstream: aiohttp.ClientWebSocketResponse, receive: Receive) -
 async def _downward(upstream: aiohttp.ClientWebSocketResponse, send: Send) -> None:
     async for message in upstream:
         if message.type is aiohttp.WSMsgType.TEXT:
-            await send({"type": "websocket.send", "text": message.data})
+            await _tell(send, {"type": "websocket.send", "text": message.data})
         elif message.type is aiohttp.WSMsgType.BINARY:
-            await send({"type": "websocket.send", "bytes": message.data})
+            await _tell(send, {"type": "websocket.send", "bytes": message.data})
     code = upstream.close_code
     # 1006 means that the connection broke; on the wire only 1012, "service restart", may say so.
-    await send({"type": "websocket.close", "code": 1012 if code in (None, 1006) else code})
+    await _tell(send, {"type": "websocket.close", "code": 1012 if code in (None, 1006) else code})
+
+
+async def _tell(send: Send, message: Message) -> None:
+    """An OSError is how a server of ASGI says that the client has gone, as with each page that is left."""
+    try:
+        await send(message)
+    except OSError as error:
+        raise CallerLeft from error
 
 
 def _has_body(scope: Scope) -> bool:

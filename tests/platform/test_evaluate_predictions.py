@@ -15,6 +15,7 @@ import yaml
 import bedplate
 from bedplate_registry.errors import Refused
 from bedplate_registry.leaderboard import find_board, origin_of, standings
+from bedplate_registry.names import Name
 from bedplate_registry.registry import Registry
 from harness import bedplate_home, run_cli, write_messages
 from rest_server import CSV, MODEL, Rest, publish_model, rest_server
@@ -70,6 +71,16 @@ def test_a_file_without_a_column_of_predictions_is_refused_before_any_job(rest: 
     refused = asked(rest, b"guess\ncard\nlogin\n", "said.csv")
     assert refused.json()["code"] == "missing-column"
     assert "predicted or prediction or predicted_label or label" in refused.json()["hint"]
+
+
+def test_datasets_of_other_numbers_of_rows_are_refused_before_any_job(rest: Rest, tmp_path: Path) -> None:
+    registry = rest.workspace.registry
+    for name, filename, data in (("judged", "rows.csv", CSV), ("said", "said.csv", b"label\ncard\nlogin\ncard\n")):
+        (tmp_path / filename).write_bytes(data)
+        registry.datasets.add(Name.parse(name), tmp_path / filename, filename)
+    refused = asked(rest, b"", data="judged", predictions="said")
+    assert refused.json()["code"] == "row-count", refused.text
+    assert refused.json()["detail"] == "The predictions have 3 rows, and the data has 2."
 
 
 def test_the_data_itself_is_no_file_of_predictions_unless_it_has_a_column_of_them(rest: Rest) -> None:

@@ -442,6 +442,8 @@ def test_a_websocket_closed_by_the_client_is_closed_at_the_control_plane(house: 
 
     asyncio.run(asyncio.wait_for(talk(), 20))
     floor.until(lambda: "websocket closed 4321" in floor.control().text, 5)
+    assert house.own_user("/gateway/livez").status_code == 200  # later than what the first request may have logged
+    assert "a request failed" not in house.process.text
 
 
 def test_the_gateway_imports_neither_torch_nor_transformers() -> None:

@@ -28,7 +28,7 @@ from bedplate_registry.texts import has_surrogate
 from .labels import some
 from .messages import DataFile
 
-__all__ = ["COLUMNS", "LINES", "Predicted", "check_predicted", "find_columns", "read_predicted"]
+__all__ = ["COLUMNS", "LINES", "Predicted", "check_count", "check_predicted", "find_columns", "read_predicted"]
 
 LINES = "txt"  # the format of a file of plain lines
 # What the column may be called, the first of them that the file has; before them `predicted`, and each as batch scoring
@@ -115,13 +115,18 @@ def read_predicted(file: DataFile, task: str, rows: int) -> list[Predicted]:
     columns = check_predicted(file, task)
     raw = _lines(file) if file.format == LINES else read_rows(file.path, file.format)
     found = [_predicted(number, row, columns, task) for number, row in enumerate(raw, 1)]
-    if len(found) != rows:
+    check_count(len(found), rows)
+    return found
+
+
+def check_count(predicted: int, rows: int) -> None:
+    """Raises Refused unless there is a prediction for each row."""
+    if predicted != rows:
         raise Refused(
-            f"The predictions have {len(found)} rows, and the data has {rows}.",
+            f"The predictions have {predicted} rows, and the data has {rows}.",
             hint="Give one prediction for each row of the data, in the same order.",
             code="row-count",
         )
-    return found
 
 
 def _lines(file: DataFile) -> Iterator[dict[str, Any]]:

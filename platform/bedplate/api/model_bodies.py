@@ -60,6 +60,7 @@ LINEAGE: JsonDict = {
         {
             "id": "ev-20261124-080000-000000-1a2b3c",
             "created": "2026-11-24T08:00:00+00:00",
+            "task": "text-classification",
             "data": "tickets:1",
             "split": "test",
             "metrics": {"accuracy": 0.94},
@@ -257,6 +258,7 @@ class MeasuredOn(Answer):
 
     id: str
     created: str
+    task: str | None
     data: Annotated[str | None, Field(description="The dataset, or the name of the file.")]
     split: Annotated[str | None, Field(description="Which part of the data, where it was split.")]
     metrics: dict[str, Any]

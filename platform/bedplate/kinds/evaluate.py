@@ -31,7 +31,7 @@ from bedplate_registry.models import ModelVersion
 from bedplate_registry.tasks import get_task
 from bedplate_trainers.examiners import PROBED
 from bedplate_trainers.messages import DataFile
-from bedplate_trainers.predicted import COLUMNS, check_predicted
+from bedplate_trainers.predicted import COLUMNS, check_count, check_predicted
 from bedplate_trainers.settings import EvaluateSettings
 from bedplate_trainers.slice_columns import check_slices
 
@@ -101,6 +101,7 @@ def _prepare(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
                 ref.check_holds_images(context.registry, mapped["image"], what)
             if ref is data and predictions is not None:
                 _check_not_the_labels(context, predictions, data, mapped, task)
+                _check_as_many(context, predictions, data)
     return {
         "task": task,
         "model": model.ref if model else None,
@@ -154,6 +155,13 @@ def _check_not_the_labels(
             hint="Give the file that holds what was predicted, in a column 'predicted'.",
             code="bad-predictions",
         )
+
+
+def _check_as_many(context: Context, predictions: DataRef, data: DataRef) -> None:
+    """Of datasets it is known how many rows they have before anything is read."""
+    if predictions.dataset is not None and data.dataset is not None:
+        datasets = context.registry.datasets
+        check_count(datasets.get(predictions.dataset).rows, datasets.get(data.dataset).rows)
 
 
 def _check_model(version: ModelVersion, task: str, train: DataRef | None) -> None:

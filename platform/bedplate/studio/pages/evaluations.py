@@ -11,7 +11,7 @@ from bedplate.studio.frame import page
 from bedplate.studio.parts.filters import TASK_NAMES
 from bedplate.studio.parts.headings import action, title
 from bedplate.studio.parts.job_words import data_text
-from bedplate.studio.parts.metric_table import figure_text
+from bedplate.studio.parts.model_evaluations import figures_text
 from bedplate.studio.parts.notices import empty
 from bedplate.studio.parts.paged_table import PagedTable, search_pages
 from bedplate.studio.parts.tables import Column
@@ -32,7 +32,6 @@ COLUMNS = (
     Column("against", "Against", sortable=False),
 )
 CHOICES = {"": "All tasks", **{name: task.title for name, task in TASKS.items() if task.metrics}}
-MAIN_METRICS = 3
 
 
 @page("/evaluations", "Evaluations", section="Evaluations")
@@ -92,18 +91,6 @@ def _row(report: Mapping[str, Any]) -> dict[str, Any]:
         "of_model": None if report.get("kind") == "predictions" else place("models", str(report["model"])),
         "data": f"{data_text(data)}{split}",
         "rows": data.get("rows"),
-        "figures": _main_figures(report),
+        "figures": figures_text(report),
         "against": (report.get("against") or {}).get("model"),
     }
-
-
-def _main_figures(report: Mapping[str, Any]) -> str:
-    """Those with an interval are the ones that the report itself holds for the main ones."""
-    metrics, confidence = report["metrics"], report.get("confidence") or {}
-    names = [name for name in confidence if name in metrics] or [name for name in _of_task(report) if name in metrics]
-    return ", ".join(f"{name} {figure_text(metrics[name])}" for name in (names or list(metrics))[:MAIN_METRICS])
-
-
-def _of_task(report: Mapping[str, Any]) -> tuple[str, ...]:
-    task = TASKS.get(str(report.get("task")))
-    return task.metrics if task else ()

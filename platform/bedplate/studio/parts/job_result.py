@@ -7,6 +7,7 @@ from typing import Any
 
 from nicegui import html
 
+from bedplate.report_metrics import in_order
 from bedplate.studio.parts.facts import facts
 from bedplate.studio.parts.headings import section
 from bedplate.studio.parts.job_findings import show_check
@@ -16,14 +17,13 @@ from bedplate.studio.parts.metric_table import figure_text, metric_table
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.paths import place
 from bedplate.wire import url_path
-from bedplate_registry.tasks import TASKS
 
 __all__ = ["main_metrics", "show_result"]
 
 # What has a place of its own on the page, or is the worker's business.
 APART = {"model", "evaluation", "output", "metrics", "test_metrics", "baselines", "trials", "best", "report", "fixed"}
 APART |= {"forecast", "rows", "seconds"}
-MAIN_METRICS = 3
+MOST_METRICS = 3
 
 
 def show_result(job: Mapping[str, Any]) -> None:
@@ -48,9 +48,8 @@ def show_result(job: Mapping[str, Any]) -> None:
 def main_metrics(job: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """The few that its task is judged by first: of the test rows, where there are some."""
     metrics = result.get("test_metrics") or result.get("metrics") or {}
-    task = TASKS.get(str((job.get("spec") or {}).get("task") or result.get("task")))
-    names = [name for name in (task.metrics if task else ()) if name in metrics] or list(metrics)
-    return {name: metrics[name] for name in names[:MAIN_METRICS]}
+    names = in_order({"task": (job.get("spec") or {}).get("task") or result.get("task")}, metrics)
+    return {name: metrics[name] for name in names[:MOST_METRICS]}
 
 
 def _tiles(job: Mapping[str, Any], result: Mapping[str, Any]) -> None:

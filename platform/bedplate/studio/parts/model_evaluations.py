@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bedplate.aio.models import Model
-from bedplate.model_card import MAIN_METRICS
+from bedplate.report_metrics import in_order
 from bedplate.studio.parts.headings import section
 from bedplate.studio.parts.metric_table import figure_text
 from bedplate.studio.parts.notices import empty
@@ -51,10 +51,7 @@ def figures_text(report: Mapping[str, Any]) -> str:
 def _figures(report: Mapping[str, Any]) -> Iterable[str]:
     """The main ones before all others."""
     metrics = report["metrics"] if isinstance(report["metrics"], dict) else {}
-    for name in (
-        *(name for name in MAIN_METRICS if name in metrics),
-        *(name for name in metrics if name not in MAIN_METRICS),
-    ):
+    for name in in_order(report, metrics):
         if isinstance(metrics[name], int | float):
             yield f"{name} {figure_text(metrics[name])}"
 
