@@ -108,10 +108,15 @@ def test_findings_name_rows_and_hostile_cells_and_columns_are_text(window: Windo
     assert (page.locator("main img").count(), "run" in page.title()) == (0, False)
 
 
-def test_a_viewer_may_look_and_not_start(house: House, browser: Browser, messages: str) -> None:
+def test_a_viewer_is_told_at_once_that_the_wizard_is_not_for_them(
+    house: House, browser: Browser, messages: str
+) -> None:
     context = browser.new_context()
-    page = Window(house, context, "vic").open(f"{WIZARD}{messages}")
-    page.get_by_text("The role viewer may look, and not start a fine-tune").wait_for()
+    window = Window(house, context, "vic")
+    page = window.open(f"{WIZARD}{messages}")
+    page.get_by_text("The role 'viewer' fine-tunes nothing.").wait_for()
+    assert page.get_by_role("button", name="Next").count() == 0
+    assert [each.partition(" ")[0] for each in window.failed] == ["403"]
     context.close()
 
 

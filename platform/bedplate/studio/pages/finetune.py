@@ -46,6 +46,8 @@ SHARED = {AUTO: "Split off the training rows"}
 @page("/finetune", "Fine-tune", section="Models")
 async def finetune(visit: Visit, model: str = "", train: str = "", from_job: str = "") -> None:
     """`model` and `train` are filled in; `from_job` fills in all that a job was asked for."""
+    if not visit.may("train"):
+        raise Forbidden(f"The role {visit.role!r} fine-tunes nothing.", hint="Ask an admin for the role 'user'.")
     name = f"finetune {model} {train} {from_job}"
     kept = visit.drafts.read(name)
     draft = {**blank(model or None, train or None), **kept}
@@ -53,8 +55,6 @@ async def finetune(visit: Visit, model: str = "", train: str = "", from_job: str
         draft = draft_of_job((await visit.ws.jobs.get(from_job)).data)
     with title("Fine-tune", "A model learns a task from your rows. Nothing begins before the last step."):
         pass
-    if not visit.may("train"):
-        hint(f"The role {visit.role} may look, and not start a fine-tune. Ask an admin for the role 'user'.")
     made = _Finetune(visit, draft)
     steps = (
         Step("Model and task", made.build_model, made.check_model),
@@ -231,8 +231,6 @@ class _Finetune:
 
     async def send(self) -> None:
         """Submit the job and lead to it."""
-        if not self._visit.may("train"):
-            raise Forbidden(f"The role {self._visit.role} may not start a fine-tune.", hint="Ask an admin for 'user'.")
         job = await self._ws.submit("finetune", body_of(self._draft), client_key=self._draft.get("key"))
         go("jobs", job.id)
 
