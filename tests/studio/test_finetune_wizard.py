@@ -91,6 +91,37 @@ def test_what_is_filled_in_is_there_after_a_reload_and_a_refusal_stands_at_its_s
     page.get_by_text("it must be a number from 0.01 to 10000, or auto").wait_for()
 
 
+def test_a_step_is_refused_only_for_what_it_asks_for(window: Window, tmp_path: Path) -> None:
+    page = at_settings(window, "wizard-named", tmp_path)
+    page.get_by_label("Search the settings").fill("fsdp")
+    page.get_by_role("combobox", name="fsdp").click()
+    page.get_by_role("option", name="true", exact=True).click()
+    page.get_by_text("fsdp=true needs a GPU").or_(page.get_by_text("there is one process")).first.wait_for()
+    for name, refusal in (("y" * 200, "is not a name"), ("", "is not a name")):
+        go_on(page, "Name of the result")
+        page.get_by_label("Name of the result").fill(name)
+        page.get_by_role("button", name="Next").click()
+        page.locator(".bp-problem", has_text=refusal).wait_for()
+        page.get_by_role("button", name="Back").click()
+        page.get_by_label("Search the settings").wait_for()
+    page.get_by_role("button", name="Back").click()
+    go_on(page, "Basic")
+    go_on(page, "Name of the result")
+    assert page.get_by_label("Name of the result").input_value() == ""
+    page.get_by_label("Name of the result").fill("acme/wizard-named")
+    page.get_by_label("Priority").fill("500")
+    page.get_by_label("GPUs, or processes").fill("900")
+    page.get_by_role("button", name="Next").click()
+    page.locator(".bp-problem").wait_for()
+    page.get_by_role("button", name="Back").click()
+    page.get_by_label("Search the settings").wait_for()
+    page.get_by_role("button", name="Reset fsdp").click()
+    go_on(page, "Name of the result")
+    page.get_by_label("GPUs, or processes").fill("1")
+    page.get_by_label("Priority").fill("0")
+    go_on(page, "The same as code")
+
+
 def test_findings_name_rows_and_hostile_cells_and_columns_are_text(window: Window, tmp_path: Path) -> None:
     rows = [[f"my card {number} is lost", "card"] for number in range(20)] + [["", "login"], [SCRIPT, "login"]]
     file = tmp_path / "hostile.csv"
@@ -163,6 +194,16 @@ def test_every_setting_has_what_a_form_says_of_it() -> None:
 
 
 # --- helpers ---
+
+
+def at_settings(window: Window, name: str, folder: Path) -> Page:
+    """The wizard at its settings, for rows of its own: a draft is kept by what the address says."""
+    ref = window.house.ws.datasets.add(name, write_messages(folder / "messages.csv", 40)).ref
+    page = window.open(f"{WIZARD}{ref}")
+    page.get_by_role("radio", name="Text classification").check()
+    for found in ("First rows of", "Is the data in order?", "Basic"):
+        go_on(page, found)
+    return page
 
 
 def go_on(page: Page, then: str) -> None:

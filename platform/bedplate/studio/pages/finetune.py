@@ -18,6 +18,7 @@ from bedplate.studio.parts.finetune_draft import (
     PARTS,
     blank,
     body_of,
+    body_so_far,
     draft_of_job,
     fill_output,
     settings_for,
@@ -40,6 +41,7 @@ from bedplate_trainers.settings import CLASSIFIERS, FinetuneSettings
 
 LATER_JOBS = 20  # so many are looked at for how fast this model was
 EXPLAIN_SECONDS = 0.7  # after a change of a setting, before what depends on it is worked out again
+OF_THE_MACHINE = ("no-gpu", "does-not-fit", "setting-needs")  # refusals that another device, or more of them, may end
 SHARED = {AUTO: "Split off the training rows"}
 
 
@@ -161,7 +163,7 @@ class _Finetune:
     async def check_columns(self) -> None:
         check_columns(self._draft["task"], self._draft["mapping"])
         fill_output(self._draft)
-        await self._plan(with_settings=False)
+        await self._check_so_far({})
 
     # --- settings ---
 
@@ -190,7 +192,7 @@ class _Finetune:
         assert self._form is not None
         try:
             self._take_settings()
-            self._form.explain((await self._plan())["spec"]["forecast"])
+            self._form.explain((await self._plan_so_far(self._draft["settings"]))["spec"]["forecast"])
         except BedplateError as error:
             self._form.refuse(error)
 
@@ -198,7 +200,7 @@ class _Finetune:
         assert self._form is not None
         self._take_settings()
         try:
-            await self._plan()
+            await self._check_so_far(self._draft["settings"])
         except BedplateError as error:
             self._form.refuse(error)
             raise
@@ -234,7 +236,18 @@ class _Finetune:
         job = await self._ws.submit("finetune", body_of(self._draft), client_key=self._draft.get("key"))
         go("jobs", job.id)
 
-    async def _plan(self, *, with_settings: bool = True) -> dict[str, Any]:
+    async def _check_so_far(self, settings: dict[str, Any]) -> None:
+        """Raises what is wrong with the steps before the device. What the machine lacks is said where that is chosen."""
+        try:
+            await self._plan_so_far(settings)
+        except BedplateError as error:
+            if error.code not in OF_THE_MACHINE:
+                raise
+
+    async def _plan_so_far(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The job with these settings, as far as it is known before the device and the name."""
+        return await self._ws.plan("finetune", body_so_far({**self._draft, "settings": settings}))
+
+    async def _plan(self) -> dict[str, Any]:
         """The job as it would be queued. Raises what the server would refuse it for."""
-        body = body_of(self._draft)
-        return await self._ws.plan("finetune", body if with_settings else {**body, "settings": {}})
+        return await self._ws.plan("finetune", body_of(self._draft))

@@ -7,16 +7,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bedplate.finetune_requests import PARTS, request_of
+from bedplate.studio.parts.device_form import MOST_PROCESSES
 from bedplate.studio.parts.mapping import columns_of
 from bedplate_registry.errors import Refused
 from bedplate_trainers.settings import FinetuneSettings
 
-__all__ = ["AS_IT_WAS", "AUTO", "PARTS", "blank", "body_of", "draft_of_job", "fill_output", "settings_for"]
+__all__ = [
+    "AS_IT_WAS",
+    "AUTO",
+    "PARTS",
+    "blank",
+    "body_of",
+    "body_so_far",
+    "draft_of_job",
+    "fill_output",
+    "settings_for",
+]
 
 Draft = dict[str, Any]
 AUTO = "auto"
 AS_IT_WAS = "as it was"  # the uploaded file of the job that this one is made from, which is no dataset
 MOST_NAME = 60  # characters of the name that is proposed
+STAND_IN = "not-named-yet"  # for the name of the result, which is asked for last
 
 
 def blank(model: str | None, train: str | None) -> Draft:
@@ -52,6 +64,16 @@ def body_of(draft: Mapping[str, Any]) -> dict[str, Any]:
         **({"priority": draft["priority"]} if draft["priority"] else {}),
         **({"needs": draft["needs"]} if draft.get("needs") else {}),  # of the job that this one is made from
     }
+
+
+def body_so_far(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """The request for the steps before the device and the name: what is wrong with an answer there is said there.
+
+    How many processes, where so many can be, decide what `auto` is, so they are told.
+    """
+    body = body_of(draft) | {"output": STAND_IN}
+    late = ("priority", "needs", *(() if draft["processes"] in range(1, MOST_PROCESSES + 1) else ("processes",)))
+    return {name: value for name, value in body.items() if name not in late}
 
 
 def fill_output(draft: Draft) -> None:
