@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,7 @@ def test_a_step_is_refused_only_for_what_it_asks_for(window: Window, tmp_path: P
         page.get_by_role("button", name="Back").click()
         page.get_by_label("Search the settings").wait_for()
     page.get_by_role("button", name="Back").click()
+    page.get_by_text("Is the data in order?").wait_for()
     go_on(page, "Basic")
     go_on(page, "Name of the result")
     assert page.get_by_label("Name of the result").input_value() == ""
@@ -120,6 +121,45 @@ def test_a_step_is_refused_only_for_what_it_asks_for(window: Window, tmp_path: P
     page.get_by_label("GPUs, or processes").fill("1")
     page.get_by_label("Priority").fill("0")
     go_on(page, "The same as code")
+
+
+def test_what_was_written_stays_though_it_is_wrong(window: Window, tmp_path: Path) -> None:
+    page = at_settings(window, "wizard-written", tmp_path)
+    written = {"num_train_epochs": "1,5", "learning_rate": "0.002", "seed": "7"}
+    for name, text in written.items():
+        page.get_by_role("textbox", name=name, exact=True).fill(text)
+    page.get_by_role("button", name="Next").click()
+    page.locator(".bp-problem", has_text="num_train_epochs").wait_for()
+    page.get_by_role("button", name="Back").click()
+    page.get_by_text("Is the data in order?").wait_for()
+    go_on(page, "Basic")
+    assert written_in(page, written) == written
+    page.reload()
+    page.wait_for_function("() => window.did_handshake")
+    page.get_by_text("it must be a number from 0.01 to 10000").wait_for()
+    assert written_in(page, written) == written
+    page.get_by_role("textbox", name="num_train_epochs").fill("1.5")
+    page.get_by_role("button", name="Reset seed").click()
+    page.get_by_role("button", name="Back").click()
+    page.get_by_text("Is the data in order?").wait_for()
+    go_on(page, "Basic")
+    assert written_in(page, written) == {"num_train_epochs": "1.5", "learning_rate": "0.002", "seed": ""}
+    go_on(page, "Name of the result")
+    go_on(page, "The same as code")
+    page.get_by_text("learning_rate=0.002").first.wait_for()
+
+
+def test_settings_of_an_evaluation_stay_on_the_way_back(window: Window, tmp_path: Path) -> None:
+    ref = window.house.ws.datasets.add("wizard-judged", write_messages(tmp_path / "rows.csv", 20)).ref
+    page = window.open(f"/evaluate?model=acme/tiny-classifier&data={ref}")
+    for found in ("Rows with the right answers.", "Is the data in order?", "All that apply"):
+        go_on(page, found)
+    for text in ("7", "many"):
+        page.get_by_role("textbox", name="seed", exact=True).fill(text)
+        page.get_by_role("button", name="Back").click()
+        page.get_by_text("Is the data in order?").wait_for()
+        go_on(page, "All that apply")
+        assert written_in(page, ["seed"]) == {"seed": text}
 
 
 def test_findings_name_rows_and_hostile_cells_and_columns_are_text(window: Window, tmp_path: Path) -> None:
@@ -204,6 +244,11 @@ def at_settings(window: Window, name: str, folder: Path) -> Page:
     for found in ("First rows of", "Is the data in order?", "Basic"):
         go_on(page, found)
     return page
+
+
+def written_in(page: Page, names: Iterable[str]) -> dict[str, str]:
+    """What stands in the fields of these settings."""
+    return {name: page.get_by_role("textbox", name=name, exact=True).input_value() for name in names}
 
 
 def go_on(page: Page, then: str) -> None:

@@ -65,7 +65,7 @@ def blank(model: str = "", predictions: str = "", data: str = "") -> dict[str, A
     """Nothing is filled in yet but what the address says."""
     draft: dict[str, Any] = {"model": model or None, "predictions": predictions or None, "data": data or None}
     draft |= {"name": "", "proposed": "", "task": None, "against": None, "train": None}
-    return {**draft, "mapping": {}, "settings": {}, "device": "auto"}
+    return {**draft, "mapping": {}, "settings": {}, "written": {}, "device": "auto"}
 
 
 def _of_job(spec: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +158,9 @@ class _Evaluate:
         field.props("outlined dense use-chips clearable").classes("bp-field")
         field.on_value_change(lambda event: draft["settings"].update(metrics=event.value or []))
         hint("All that apply where none is chosen.")
-        self._form = SettingsForm(EvaluateSettings, draft["task"], draft["settings"], left_out=("metrics",))
+        self._form = SettingsForm(
+            EvaluateSettings, draft["task"], draft["settings"], draft["written"], left_out=("metrics",)
+        )
         html.h3("Device")
         hint(free_text(await self._ws.compute()))
         device = ui.select(DEVICES, label="Device", value=draft["device"]).props("outlined dense").classes("bp-field")
@@ -167,12 +169,13 @@ class _Evaluate:
     async def _check_settings(self) -> None:
         assert self._form is not None
         metrics = self._draft["settings"].get("metrics")
-        self._draft["settings"] = {**self._form.given, **({"metrics": metrics} if metrics else {})}
         try:
+            self._draft["settings"] = {**self._form.given, **({"metrics": metrics} if metrics else {})}
             await self._plan()
         except BedplateError as error:
             self._form.refuse(error)
             raise
+        self._draft["written"] = {}
 
     # --- review ---
 

@@ -175,35 +175,37 @@ class _Finetune:
             FinetuneSettings,
             draft["task"],
             draft["settings"],
+            draft["written"],
             on_change=self._again.activate,
             left_out=("class_names",),
         )
         await self._explain()
 
-    def _take_settings(self) -> None:
-        """From the form into the draft. Raises Refused."""
+    @property
+    def _given(self) -> dict[str, Any]:
+        """The settings as the form has them, and what was asked for elsewhere. Raises Refused."""
         assert self._form is not None
         names = self._draft["settings"].get("class_names")
-        self._draft["settings"] = {**self._form.given, **({"class_names": names} if names else {})}
+        return {**self._form.given, **({"class_names": names} if names else {})}
 
     async def _explain(self) -> None:
         """Work out again what is auto. What is wrong with a value is said at it, by itself or when the step is left."""
         self._again.deactivate()
         assert self._form is not None
         try:
-            self._take_settings()
-            self._form.explain((await self._plan_so_far(self._draft["settings"]))["spec"]["forecast"])
+            self._form.explain((await self._plan_so_far(self._given))["spec"]["forecast"])
         except BedplateError as error:
             self._form.refuse(error)
 
     async def check_settings(self) -> None:
         assert self._form is not None
-        self._take_settings()
         try:
-            await self._check_so_far(self._draft["settings"])
+            settings = self._given
+            await self._check_so_far(settings)
         except BedplateError as error:
             self._form.refuse(error)
             raise
+        self._draft |= {"settings": settings, "written": {}}
 
     # --- device and name ---
 
@@ -237,7 +239,7 @@ class _Finetune:
         go("jobs", job.id)
 
     async def _check_so_far(self, settings: dict[str, Any]) -> None:
-        """Raises what is wrong with the steps before the device. What the machine lacks is said where that is chosen."""
+        """Raises what is wrong before the device is asked for. What the machine lacks is said where that is chosen."""
         try:
             await self._plan_so_far(settings)
         except BedplateError as error:

@@ -34,7 +34,8 @@ STAND_IN = "not-named-yet"  # for the name of the result, which is asked for las
 def blank(model: str | None, train: str | None) -> Draft:
     """Nothing is filled in yet but what the address says."""
     draft: Draft = {"model": model, "task": None, "train": train, "validation": AUTO, "test": AUTO}
-    draft |= {"uploads": {}, "mapping": {}, "settings": {}, "output": "", "is_proposed": True}
+    draft |= {"uploads": {}, "mapping": {}, "settings": {}, "written": {}}
+    draft |= {"output": "", "is_proposed": True}
     return {**draft, "device": AUTO, "processes": 1, "priority": 0}
 
 

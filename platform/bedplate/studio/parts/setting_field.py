@@ -46,6 +46,11 @@ class SettingField:
         return self._control.value not in (DEFAULT, None, [])
 
     @property
+    def written(self) -> Any:
+        """What stands in it, right or wrong."""
+        return self._control.value or DEFAULT
+
+    @property
     def value(self) -> Any:
         """What is given as JSON has it; None where that is the default. Raises Refused."""
         if not self.is_given:
@@ -57,15 +62,26 @@ class SettingField:
 
     def fill(self, value: Any) -> None:
         """Write a value into the control; None, or the default, empties it."""
-        self._is_filling = True
-        if isinstance(self._control, ui.select) and self._control.multiple:
-            self._control.value = list(value or ())
-        elif value is None or value == _plain(self._field.default):
-            self._control.value = DEFAULT
+        if value is None or value == _plain(self._field.default):
+            self.write(DEFAULT)
+        elif isinstance(value, list | tuple) and self._is_multiple:
+            self.write(list(value))
         else:
-            self._control.value = NOTHING if value == "" else text_of(value)
+            self.write(NOTHING if value == "" else text_of(value))
+
+    def write(self, written: Any) -> None:
+        """Let the control hold what was `written` in one like it. Of choices, those that are there."""
+        self._is_filling = True
+        if self._is_multiple:
+            self._control.value = [one for one in written or () if one in self._control.options]
+        elif self._options is None or written in self._control.options:
+            self._control.value = written
         self._is_filling = False
         self._look()
+
+    @property
+    def _is_multiple(self) -> bool:
+        return isinstance(self._control, ui.select) and self._control.multiple is True
 
     # --- what is told of it ---
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from nicegui import html, ui
@@ -63,7 +64,8 @@ class SettingsForm:
     """The settings of the dataclass `kind` that `task` has, made where it stands.
 
     `given` are the values to begin with, `left_out` those that are asked for elsewhere; `on_change` is called after
-    each change.
+    each change. What somebody writes is put into `written`, {name: text} of a draft, right or wrong; what is there
+    already stands before `given`.
     """
 
     def __init__(
@@ -71,11 +73,12 @@ class SettingsForm:
         kind: type[Any],
         task: str,
         given: Mapping[str, Any],
+        written: dict[str, Any],
         *,
         on_change: Callable[[], None] = lambda: None,
         left_out: Collection[str] = (),
     ) -> None:
-        self._on_change = on_change
+        self._on_change, self._written = on_change, written
         self._groups: list[_Group] = []
         self._search = ui.input(placeholder="Search the settings", on_change=self._show)
         self._search.props('aria-label="Search the settings" debounce=200 dense outlined clearable').classes(
@@ -87,7 +90,9 @@ class SettingsForm:
             group = _Group(title)
             with group.box:
                 for name in names:
-                    made = SettingField(kind, known[name], task, given.get(name), self._changed)
+                    made = SettingField(kind, known[name], task, given.get(name), partial(self._changed, name))
+                    if name in written:
+                        made.write(written[name])
                     self._fields[name] = made
                     group.fields.append(made)
             group.count()
@@ -119,7 +124,8 @@ class SettingsForm:
         self._fields[name].row.run_method("scrollIntoView", {"block": "center"})
         return True
 
-    def _changed(self) -> None:
+    def _changed(self, name: str) -> None:
+        self._written[name] = self._fields[name].written
         for group in self._groups:
             group.count()
         self._on_change()
