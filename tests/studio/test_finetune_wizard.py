@@ -162,6 +162,28 @@ def test_settings_of_an_evaluation_stay_on_the_way_back(window: Window, tmp_path
         assert written_in(page, ["seed"]) == {"seed": text}
 
 
+def test_of_two_windows_the_second_is_told_and_writes_over_nothing(window: Window, tmp_path: Path) -> None:
+    first = at_settings(window, "wizard-windows", tmp_path)
+    second = window.context.new_page()
+    second.goto(first.url)
+    second.wait_for_function("() => window.did_handshake")
+    for page, text in ((first, "7"), (second, "8")):
+        page.get_by_role("textbox", name="seed", exact=True).fill(text)
+        page.get_by_role("button", name="Back").click()
+        page.get_by_text("Is the data in order?").wait_for()
+        go_on(page, "Basic")
+    told = second.get_by_text("This form was changed or sent in another window.")
+    told.wait_for()
+    second.wait_for_timeout(1500)  # a draft is kept each second
+    assert (told.count(), written_in(second, ["seed"])) == (1, {"seed": "8"})
+    second.reload()
+    second.wait_for_function("() => window.did_handshake")
+    second.get_by_text("Basic").first.wait_for()
+    assert written_in(second, ["seed"]) == {"seed": "7"}
+    assert told.count() == 0
+    second.close()
+
+
 def test_findings_name_rows_and_hostile_cells_and_columns_are_text(window: Window, tmp_path: Path) -> None:
     rows = [[f"my card {number} is lost", "card"] for number in range(20)] + [["", "login"], [SCRIPT, "login"]]
     file = tmp_path / "hostile.csv"

@@ -15,7 +15,7 @@ import pytest
 from nicegui import html, ui
 from nicegui.testing import User, user_simulation
 
-from bedplate.studio.drafts import KEEP_SECONDS, MOST_DRAFTS, Drafts, stamp
+from bedplate.studio.drafts import KEEP_SECONDS, MOST_BYTES, MOST_DRAFTS, Drafts, stamp
 from bedplate.studio.parts.headings import action
 from bedplate.studio.parts.mapping import guess, mapping
 from bedplate.studio.parts.task_words import column_title, input_title
@@ -52,6 +52,28 @@ def test_a_user_has_so_many_drafts_and_none_that_is_old(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("*.json"))) == MOST_DRAFTS
     assert drafts.read("old") == {}
     assert drafts.read(str(MOST_DRAFTS + 4)) == {"n": MOST_DRAFTS + 4}
+
+
+def test_a_draft_is_updated_by_whoever_read_it_last_and_by_nobody_else(tmp_path: Path) -> None:
+    drafts = Drafts(tmp_path, "ana")
+    first: dict[str, Any] = {"word": "a"}
+    other: dict[str, Any] = {"word": "b"}
+    assert drafts.update("test", first)
+    assert not drafts.update("test", other)
+    other = drafts.read("test") | {"word": "c"}
+    assert drafts.update("test", other)
+    assert not drafts.update("test", first)
+    assert drafts.read("test")["word"] == "c"
+    drafts.drop("test")
+    assert not drafts.update("test", other)  # it was sent elsewhere
+
+
+def test_a_draft_for_which_there_is_no_room_is_nobody_elses(tmp_path: Path) -> None:
+    drafts = Drafts(tmp_path, "ana")
+    draft: dict[str, Any] = {"word": "a" * MOST_BYTES}
+    assert drafts.update("test", draft)
+    assert drafts.update("test", draft | {"word": "b"})
+    assert drafts.read("test")["word"] == "b"
 
 
 # --- the wizard ---

@@ -1,5 +1,7 @@
 """What somebody has filled in so far: kept on the disk for each user, so that a reload, another window or a restart of
 the server loses nothing. It goes when it is sent, and after a month.
+
+A draft that is open in two windows is kept by the first that changes it; the other is told, and writes over nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["KEY", "STEP", "Drafts", "stamp"]
+__all__ = ["KEY", "REVISION", "STEP", "Drafts", "stamp"]
 
 KEEP_SECONDS = 30 * 86400.0
 MOST_BYTES = 1 << 20  # of one; a form is a few kB
 MOST_DRAFTS = 50  # of a user; beyond that the oldest go
 STEP = "step"  # where a draft keeps how far it is
+REVISION = "draft_revision"  # where a draft keeps which writing of it this is: another one for each
 KEY = "key"  # where a draft keeps what makes one job of it, however often it is sent
 
 
@@ -35,6 +38,16 @@ class Drafts:
             found = json.loads(self._path(name).read_bytes())
             return found if isinstance(found, dict) else {}
         return {}
+
+    def update(self, name: str, draft: dict[str, Any]) -> bool:
+        """Write a draft that was read here, with its next revision. False where somebody else wrote or dropped it since
+        then: it stays as they left it.
+        """
+        if self.read(name).get(REVISION) != draft.get(REVISION):
+            return False
+        self.write(name, {**draft, REVISION: secrets.token_hex(8)})
+        draft |= {key: value for key, value in self.read(name).items() if key == REVISION}
+        return True
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:
         """Keep it. One that cannot be written, for want of room, is simply not kept: nothing of anybody's is lost."""
@@ -67,7 +80,7 @@ class Drafts:
 
 def stamp(draft: dict[str, Any]) -> None:
     """Give a draft its key, for `client_key`: the same while it says the same, another one once it changed."""
-    said = {name: value for name, value in draft.items() if name not in (STEP, KEY)}
+    said = {name: value for name, value in draft.items() if name not in (STEP, KEY, REVISION)}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
     own = str(draft.get(KEY) or "").partition("-")[0] or secrets.token_hex(12)
     draft[KEY] = f"{own}-{digest}"

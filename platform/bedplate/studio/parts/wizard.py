@@ -10,13 +10,17 @@ from typing import Any
 
 from nicegui import html, ui
 
-from bedplate.studio.drafts import STEP, Drafts, stamp
+from bedplate.studio.drafts import REVISION, STEP, Drafts, stamp
 from bedplate.studio.parts import notices
-from bedplate_registry.errors import BedplateError
+from bedplate_registry.errors import BedplateError, Conflict
 
 __all__ = ["Step", "wizard"]
 
 SAVE_SECONDS = 1.0
+CHANGED_ELSEWHERE = Conflict(
+    "This form was changed or sent in another window.",
+    hint="Reload to go on with what is there. What stands here can still be sent, and is kept no more.",
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,11 @@ class _Wizard:
         self._bodies: list[tuple[html.div, html.div]] = []
         self._buttons: list[list[ui.button]] = []
         self._is_busy, self._is_sent = True, False  # until the first step is there
+        self._is_kept = True  # until another window changes what this one shows
 
     def show(self, done: str) -> None:
         """All steps, which are empty yet."""
+        self._elsewhere = html.div()
         props = 'flat header-nav=false animated=false :contracted="Quasar.Screen.lt.sm"'
         with ui.stepper().props(props) as self._stepper:
             for number, step in enumerate(self._steps):
@@ -146,13 +152,19 @@ class _Wizard:
         await self._send()
         self._is_sent = True
         self._timer.cancel()
-        self._drafts.drop(self._name)
+        if self._is_kept:
+            self._drafts.drop(self._name)
 
     def _text(self) -> str:
-        return json.dumps(self._draft, default=str)
+        return json.dumps({name: value for name, value in self._draft.items() if name != REVISION}, default=str)
 
     def _save(self) -> None:
+        """Keep what changed here; once another window did so, say it, and leave that alone."""
         now = self._text()
-        if now != self._kept:
-            self._kept = now
-            self._drafts.write(self._name, self._draft)
+        if not self._is_kept or now == self._kept:
+            return
+        self._kept = now
+        self._is_kept = self._drafts.update(self._name, self._draft)
+        if not self._is_kept:
+            with self._elsewhere:
+                notices.problem(CHANGED_ELSEWHERE)
