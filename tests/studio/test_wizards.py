@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -115,7 +116,17 @@ def test_to_look_at_a_wizard_keeps_nothing_and_to_change_it_does(tmp_path: Path)
             await asyncio.sleep(1.5)
             assert list(tmp_path.rglob("*.json")) == []
             made.draft["word"] = "b"
-            await until(lambda: Drafts(tmp_path, "ana").read("test").get("word") == "b")
+            await until(lambda: [json.loads(file.read_text())["word"] for file in tmp_path.rglob("*.json")] == ["b"])
+
+    run_apart(story())
+
+
+def test_a_draft_is_read_with_what_was_typed_right_before(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with shown(tmp_path, {"word": "a"}) as (_, made):
+            for word in ("b", "c"):
+                made.draft["word"] = word
+                assert Drafts(tmp_path, "ana").read("test")["word"] == word
 
     run_apart(story())
 

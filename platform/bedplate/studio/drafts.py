@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ REVISION = "draft_revision"  # where a draft keeps which writing of it this is: 
 KEY = "key"  # where a draft keeps what makes one job of it, however often it is sent
 
 
+_saves: dict[Path, list[Callable[[], None]]] = {}  # of windows that show a draft, by its file
+
+
 class Drafts:
     """The drafts of one user below a folder. Names are digests: nothing a user says becomes a path."""
 
@@ -33,7 +36,27 @@ class Drafts:
         self._folder = folder / hashlib.sha256(user.encode()).hexdigest()[:32]
 
     def read(self, name: str) -> dict[str, Any]:
-        """What was kept under this name; nothing where that is not there or cannot be read."""
+        """What was kept under this name; nothing where that is not there or cannot be read.
+
+        Windows that show it save first: a reload shows what was typed right before it.
+        """
+        for save in tuple(_saves.get(self._path(name), ())):
+            save()
+        return self._load(name)
+
+    def save_first(self, name: str, save: Callable[[], None]) -> Callable[[], None]:
+        """Call `save`, of a window that shows this draft, before it is read. The answer ends that."""
+        path = self._path(name)
+        _saves.setdefault(path, []).append(save)
+
+        def end() -> None:
+            _saves[path].remove(save)
+            if not _saves[path]:
+                del _saves[path]
+
+        return end
+
+    def _load(self, name: str) -> dict[str, Any]:
         with suppress(OSError, ValueError):
             found = json.loads(self._path(name).read_bytes())
             return found if isinstance(found, dict) else {}
@@ -43,10 +66,10 @@ class Drafts:
         """Write a draft that was read here, with its next revision. False where somebody else wrote or dropped it since
         then: it stays as they left it.
         """
-        if self.read(name).get(REVISION) != draft.get(REVISION):
+        if self._load(name).get(REVISION) != draft.get(REVISION):
             return False
         self.write(name, {**draft, REVISION: secrets.token_hex(8)})
-        draft |= {key: value for key, value in self.read(name).items() if key == REVISION}
+        draft |= {key: value for key, value in self._load(name).items() if key == REVISION}
         return True
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:

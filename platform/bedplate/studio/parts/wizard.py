@@ -95,6 +95,7 @@ class _Wizard:
         await self._enter(begin if is_there else 0, is_first=True)
         self._kept = self._text()
         self._timer = ui.timer(SAVE_SECONDS, self._save)
+        ui.context.client.on_delete(self._drafts.save_first(self._name, self._save))
         self._is_busy = False
 
     async def _alone(self, number: int, act: Callable[[], Awaitable[None]]) -> None:
@@ -161,7 +162,7 @@ class _Wizard:
     def _save(self) -> None:
         """Keep what changed here; once another window did so, say it, and leave that alone."""
         now = self._text()
-        if not self._is_kept or now == self._kept:
+        if self._is_sent or not self._is_kept or now == self._kept:
             return
         self._kept = now
         self._is_kept = self._drafts.update(self._name, self._draft)
