@@ -33,6 +33,7 @@ from bedplate.supervisor import open_log
 from bedplate_registry.durable import write_json
 from bedplate_registry.errors import BedplateError
 from bedplate_serving.log_lines import make_line
+from bedplate_trainers.launch import leave
 
 __all__ = ["REQUEST_ID", "DamagedFolder", "EventReader", "JobFolder", "JobReporter", "LogReader", "run_worker"]
 
@@ -245,11 +246,7 @@ def run_worker(work: Callable[[JobFolder, JobReporter, dict[str, Any]], Mapping[
         sys.exit(1)
     if os.environ.get("RANK", "0") == "0":
         write_json(folder.path / f"result-{epoch}.json", dict(result))
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        # All is written. To take the interpreter down piece by piece, with torch in it, takes another second or two.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    leave()
 
 
 def _configure_logs(job_id: str, epoch: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bedplate_trainers.finetune import FinetuneRequest, finetune
+from bedplate_trainers.launch import leave
 
 
 class FileReporter:
@@ -39,6 +40,7 @@ def main(path: str, *flags: str) -> None:
     result = finetune(FinetuneRequest.from_json(spec), FileReporter(folder, pause), resume="--resume" in flags)
     if result is not None:
         (folder / "result.json").write_text(json.dumps(result.to_json()))
+    leave()
 
 
 if __name__ == "__main__":

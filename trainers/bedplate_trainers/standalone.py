@@ -15,11 +15,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from bedplate_registry.errors import BedplateError, Refused
 
 from .finetune import finetune
-from .launch import Machines, launch_command, launch_environment
+from .launch import Machines, launch_command, launch_environment, leave
 from .messages import AUTO, FinetuneRequest
 from .settings import FinetuneSettings
 from .sharding import write_accelerate_config
@@ -53,11 +54,11 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def _work(given: argparse.Namespace, request: FinetuneRequest) -> int:
+def _work(given: argparse.Namespace, request: FinetuneRequest) -> NoReturn:
     result = finetune(request, _Printer(), resume=given.resume)
     if result is not None:  # the first process
         (given.request.parent / "result.json").write_text(json.dumps(result.to_json()), encoding="utf-8")
-    return 0
+    leave()
 
 
 def _launch(given: argparse.Namespace, request: FinetuneRequest) -> int:
