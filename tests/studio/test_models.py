@@ -139,7 +139,7 @@ def test_a_viewer_on_a_phone_reads_all_and_is_told_why_he_may_do_nothing(guest: 
         assert not scrolls_sideways(page), tab
 
 
-def test_a_gate_is_set_rule_by_rule_and_taken_away(window: Window) -> None:
+def test_a_gate_is_set_rule_by_rule_an_error_leaves_with_the_next_message(window: Window) -> None:
     ref = publish(window.house, "studio-gate/model")
     models = window.house.ws.models
     page = window.open(f"/models/{ref}?tab=versions")
@@ -150,10 +150,14 @@ def test_a_gate_is_set_rule_by_rule_and_taken_away(window: Window) -> None:
     page.get_by_role("option", name="accuracy", exact=True).click()
     page.get_by_role("button", name="Add rule").click()
     page.get_by_text("The rule about accuracy asks for nothing.").wait_for()
+    page.get_by_text("No metric is chosen.").wait_for(state="detached")
+    assert page.locator(".q-notification__badge:visible").count() == 0
     page.get_by_label("At least").fill("0.9")
     page.get_by_label("Columns it was read by, such as label=verdict").fill("label=verdict")
     page.get_by_label("Why this rule (kept on record)").fill("agreed with the branch")
     page.get_by_role("button", name="Add rule").click()
+    page.get_by_text("live has the rule about accuracy now.").wait_for()
+    page.get_by_text("The rule about accuracy asks for nothing.").wait_for(state="detached")
     page.get_by_text("accuracy on any data (label=verdict) at least 0.9").wait_for()
     assert page.get_by_text("agreed with the branch").is_visible()
     [gate] = models.gates("studio-gate/model")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nicegui import html, ui
 
 from bedplate_registry.errors import BedplateError
 
 __all__ = ["empty", "hint", "problem", "toast", "toast_problem"]
+
+# One message at a time: the next one takes the place of the last, and with it an error leaves that was mended. They are
+# not counted: the library would count them together, whatever they say.
+ONE_PLACE: dict[str, Any] = {"position": "top", "close_button": "Close", "group": "message", "badgeClass": "hidden"}
 
 
 def problem(error: BedplateError) -> None:
@@ -32,16 +38,9 @@ def empty(text: str, *, action: str = "", href: str = "") -> None:
 
 def toast(text: str) -> None:
     """A message that leaves by itself."""
-    ui.notify(text, type="positive", position="top", close_button="Close")
+    ui.notify(text, type="positive", **ONE_PLACE)
 
 
 def toast_problem(error: BedplateError) -> None:
-    """An error that stays until it is closed, so that its remedy can be read."""
-    ui.notify(
-        f"{error.message} {error.hint}".strip(),
-        type="negative",
-        position="top",
-        timeout=0,
-        close_button="Close",
-        multi_line=True,
-    )
+    """An error that stays until it is closed, so that its remedy can be read, or until the next message."""
+    ui.notify(f"{error.message} {error.hint}".strip(), type="negative", timeout=0, multi_line=True, **ONE_PLACE)
