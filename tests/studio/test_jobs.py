@@ -116,6 +116,24 @@ def test_a_cancelled_job_can_be_resumed_and_is_archived(window: Window, running:
     assert running.refresh().data["archived"]
 
 
+def test_a_job_that_was_resumed_elsewhere_is_shown_as_it_is_after_a_refusal_and_after_a_while(
+    window: Window, running: Job
+) -> None:
+    wait_for(lambda: running.refresh().is_final)
+    page = window.open(f"/jobs/{running.id}")
+    cancel, resume = (page.get_by_role("button", name=name, exact=True) for name in ("Cancel", "Resume"))
+    resume.wait_for()
+    steps_drawn(page)  # another attempt draws its charts anew: these are there before they are taken away
+    running.resume()
+    resume.click()
+    page.get_by_text("Only a failed or cancelled job can be resumed").wait_for()
+    cancel.click()
+    resume.wait_for()
+    wait_for(lambda: running.refresh().is_final)
+    running.resume()
+    cancel.wait_for()
+
+
 def test_ten_thousand_jobs_are_listed_a_page_at_a_time(house: House, window: Window) -> None:
     """Archived ones of somebody else's, so that no other test meets them."""
     database = Database(Home(house.home).database)

@@ -23,6 +23,7 @@ from bedplate.studio.visit import Visit
 from bedplate.wire import url_path
 
 LOOK_SECONDS = 1.5
+ENDED_SECONDS = 15.0  # between looks at a job that has ended, which somebody may resume elsewhere
 
 
 @page("/jobs/{job_id}", "Job {job_id}", section="Jobs")
@@ -32,7 +33,7 @@ async def job(visit: Visit, job_id: str) -> None:
 
 
 class _JobPage:
-    """The page of one job. It looks at it until it has ended, and again when somebody here makes it go on.
+    """The page of one job. It looks at it for as long as it is open, and seldom once it has ended.
 
     What the job itself says is there at once; its curves and its log come after the page was sent.
     """
@@ -58,14 +59,14 @@ class _JobPage:
         self._show_state(job.data)
 
     def begin(self) -> None:
-        """Look at once, and for as long as it may change."""
+        """Look at once, and again and again."""
         if self._timer is not None:
             self._timer.cancel()
         with self._place:
             self._timer = every(LOOK_SECONDS, self._look)
 
     async def _look(self) -> bool:
-        """Everything as it is now; whether that is its end. Two looks at once would draw the same points twice."""
+        """Everything as it is now. It is never the end (False). Two looks at once would draw the same points twice."""
         async with self._one_look:
             data = (await self._job.refresh()).data
             with self._place:  # not where the button was that asked for it: that is gone
@@ -75,7 +76,9 @@ class _JobPage:
                     await self._trials.look(data)
                 await self._draw(data["attempt"])
                 await self._log.look()
-            return self._job.is_final
+            if self._timer is not None:
+                self._timer.interval = ENDED_SECONDS if self._job.is_final else LOOK_SECONDS
+            return False
 
     def _show_state(self, data: dict[str, Any]) -> None:
         """What changes rarely is made anew, and only when it does."""
@@ -97,8 +100,8 @@ class _JobPage:
         self._curves.add(found["items"])
         self._figures.visible = self._steps > 0
 
-    async def _look_on(self, *, again: bool) -> None:
-        """After something was done with it here; `again`: it has left its end, and is followed once more."""
+    async def _look_on(self) -> None:
+        """After something was done with it here; where it goes on, it is followed from now on."""
         await self._look()
-        if again:
+        if not self._job.is_final:
             self.begin()

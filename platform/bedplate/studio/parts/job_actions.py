@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from nicegui import html
 
@@ -19,6 +19,7 @@ __all__ = ["JobActions", "wizard_of"]
 
 GOES_ON = ("failed", "cancelled")
 LEARN = ("finetune", "sweep")
+Act = Callable[[], Awaitable[None]]
 
 
 def wizard_of(kind: str, job_id: str, spec: Mapping[str, Any]) -> str | None:
@@ -35,17 +36,11 @@ def wizard_of(kind: str, job_id: str, spec: Mapping[str, Any]) -> str | None:
     return None
 
 
-class Look(Protocol):
-    """Shows the job as it is now; with `again` it goes on, and is followed once more."""
-
-    def __call__(self, *, again: bool) -> Awaitable[None]: ...
-
-
 class JobActions:
     """The buttons of one job. `show` makes them anew, when its state has changed."""
 
-    def __init__(self, visit: Visit, job: Job, look: Look) -> None:
-        """`look` is awaited after each."""
+    def __init__(self, visit: Visit, job: Job, look: Act) -> None:
+        """`look` shows the job as it is now: after each action, and after a refusal, where somebody was faster."""
         self._visit, self._job, self._look = visit, job, look
         self._place = html.div().classes("bp-actions")
         self.show()
@@ -57,20 +52,21 @@ class JobActions:
         with self._place:
             self._show_uses()
             if not job.is_final:
-                action("Cancel", self._cancel, danger=True, why_not=no)
+                action("Cancel", self._then_look(self._cancel), danger=True, why_not=no)
             else:
                 again = no or self._why_not_again()
-                action("Resume", self._resume, why_not=again)
-                action("Retry from the start", self._retry, why_not=again)
+                action("Resume", self._then_look(self._resume), why_not=again)
+                action("Retry from the start", self._then_look(self._retry), why_not=again)
             action("Run again", self._rerun, why_not=no or self._why_no_other())
             if wizard := wizard_of(job.kind, job.id, job.data["spec"]):
                 action("Run again with changes", wizard, why_not=no)
             if job.kind == "finetune":
                 action("Compare", place("compare", jobs=job.id))
             if job.data.get("archived"):
-                action("Show in lists again", self._unarchive, why_not=no)
+                action("Show in lists again", self._then_look(self._unarchive), why_not=no)
             else:
-                action("Archive", self._archive, why_not=no or ("" if job.is_final else "it has not ended yet"))
+                not_yet = "" if job.is_final else "it has not ended yet"
+                action("Archive", self._then_look(self._archive), why_not=no or not_yet)
 
     def _show_uses(self) -> None:
         """What one does next with the model that it made."""
@@ -98,20 +94,26 @@ class JobActions:
             return "the server submits jobs of this kind by itself"
         return "it is part of a sweep: run that again" if self._job.data.get("parent") else ""
 
+    def _then_look(self, act: Act) -> Act:
+        async def act_and_look() -> None:
+            try:
+                await act()
+            finally:
+                await self._look()
+
+        return act_and_look
+
     async def _cancel(self) -> None:
         await self._job.cancel()
         toast("It is being cancelled, with all its processes." if not self._job.is_final else "It is cancelled.")
-        await self._look(again=False)
 
     async def _resume(self) -> None:
         await self._job.resume()
         toast("It is queued again, and goes on from its last complete checkpoint.")
-        await self._look(again=True)
 
     async def _retry(self) -> None:
         await self._job.retry()
         toast("It is queued again, and starts over.")
-        await self._look(again=True)
 
     async def _rerun(self) -> None:
         go("jobs", (await self._job.rerun()).id)
@@ -119,9 +121,7 @@ class JobActions:
     async def _archive(self) -> None:
         await self._job.archive()
         toast("It is hidden from lists. Nothing of it is deleted.")
-        await self._look(again=False)
 
     async def _unarchive(self) -> None:
         await self._job.archive(archived=False)
         toast("It is in lists again.")
-        await self._look(again=False)
