@@ -47,6 +47,17 @@ def test_a_file_that_is_uploaded_is_a_dataset_whose_rows_are_shown_as_text(windo
     assert "run" not in page.title()
 
 
+def test_a_wrong_name_is_told_to_whoever_gave_it_and_is_no_error_of_the_server(window: Window, tickets: Path) -> None:
+    log = window.house.home / "logs" / "server.log"
+    before = log.stat().st_size
+    page = window.open("/datasets")
+    page.locator("input[type=file]").set_input_files(tickets)
+    page.get_by_label("Name of the dataset").fill("no name!")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("alert").get_by_text("'no name!'").wait_for()
+    assert "Traceback" not in log.read_bytes()[before:].decode()
+
+
 def test_a_check_names_the_rows_and_its_repair_is_the_next_version(window: Window, tickets: Path) -> None:
     window.house.ws.datasets.add("studio-checked", tickets)
     page = window.open("/datasets/studio-checked")
@@ -59,6 +70,12 @@ def test_a_check_names_the_rows_and_its_repair_is_the_next_version(window: Windo
     page.reload()
     page.get_by_role("link", name="studio-checked:2").first.wait_for()
     assert window.house.ws.datasets.get("studio-checked:2").rows < 60
+
+
+def test_one_row_and_one_column_are_counted_as_one(window: Window, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("text\nhello\n")
+    window.house.ws.datasets.add("studio-one", tmp_path / "one.csv")
+    window.open("/datasets/studio-one").get_by_text("1 row, 1 column.", exact=True).wait_for()
 
 
 def test_a_version_is_archived_restored_and_deleted_when_its_name_is_typed(window: Window, tickets: Path) -> None:

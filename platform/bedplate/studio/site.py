@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from typing import Any
 
@@ -15,6 +16,7 @@ from bedplate.studio import pages
 from bedplate.studio.frame import no_page, open_house
 from bedplate.studio.theme import add_theme
 from bedplate.workspace import Workspace
+from bedplate_registry.errors import BedplateError
 
 __all__ = ["cookie_of", "make_site"]
 
@@ -27,6 +29,7 @@ def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
     for module in pkgutil.walk_packages(pages.__path__, f"{pages.__name__}."):
         importlib.import_module(module.name)
     add_theme()
+    logging.getLogger("nicegui").addFilter(_is_news)
     for name in ("event", "javascript_response", "ack", "log"):
         _bind(name)
     site = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -44,6 +47,13 @@ def make_site(workspace: Workspace, rest: FastAPI) -> FastAPI:
         gzip_middleware_factory=None,
     )
     return site
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether the log needs it. The library logs whatever a button or a field raises; an error of ours, such as a wrong
+    name, was told to whoever made it (frame.py), and is none of the server's.
+    """
+    return not isinstance(record.msg, BedplateError)
 
 
 def _bind(name: str) -> None:

@@ -42,7 +42,7 @@ VERSIONS = (
 async def dataset(visit: Visit, name: str, check: str = "") -> None:
     """`check` is the job that looks through it."""
     found = await visit.ws.datasets.get(name)
-    with title(found.ref, f"{found.rows:,} rows, {len(found.columns):,} columns."):
+    with title(found.ref, f"{_counted(found.rows, 'row')}, {_counted(len(found.columns), 'column')}."):
         _actions(visit, found)
     if found.state == "archived":
         hint("It is archived: it is in no list, and used by its number alone.")
@@ -58,6 +58,10 @@ async def dataset(visit: Visit, name: str, check: str = "") -> None:
             checked.watch(check)
     with section("Versions"):
         await _versions(visit, found)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _actions(visit: Visit, found: Dataset) -> None:
