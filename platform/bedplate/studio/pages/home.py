@@ -27,7 +27,12 @@ MOST_RUNNING, NEWEST = 10, 5
 BETWEEN_SECONDS = 3.0
 # What is begun, its wizard, the permission, and what comes of it.
 BEGINNINGS = (
-    ("Import", "import", "import", "A model from the Hub or from a folder, checked and kept as a version."),
+    (
+        "Import",
+        "import",
+        "import",
+        "A model from the Hub, checked and kept as a version. For one in a folder there is a command.",
+    ),
     ("Fine-tune", "finetune", "train", "A model learns your own rows; what comes of it is a new model."),
     ("Evaluate", "evaluate", "train", "How good a model is on rows that it has not seen, alone or against another."),
     ("Deploy", "deploy", "operate", "An endpoint that answers requests, or one that scores files."),

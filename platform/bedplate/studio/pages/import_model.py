@@ -22,6 +22,7 @@ from bedplate_registry.tasks import TASKS
 
 FILES = (Column("path", "File"), Column("size_bytes", "Size", "bytes"), Column("here", "Already here"))
 OPTIONS = ("model_id", "revision", "task", "name", "hub", "base", "accept_license", "convert_weights")
+OF_A_FOLDER = "A folder is imported from where it lies: bedplate import --from FOLDER --name NAME"
 BLANK = dict.fromkeys((*OPTIONS, "accepted_for"))
 # What is said of one model's license, weights and base in step two, and is not said of another one's.
 OF_ONE_MODEL = ("accept_license", "convert_weights", "base")
@@ -69,6 +70,7 @@ class _Import:
 
     async def _model(self) -> None:
         self._text("model_id", "MODEL_ID, such as google-bert/bert-base-uncased")
+        notices.hint(OF_A_FOLDER)
         with ui.expansion("More: another revision, name, task or Hub").props("dense"):
             self._text("revision", "A branch, tag or commit; the newest where empty")
             self._text("name", "Its name here; the MODEL_ID where empty")
