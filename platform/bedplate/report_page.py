@@ -16,6 +16,7 @@ from bedplate.report_parts import (
     changed_rows,
     class_table,
     confusion,
+    given,
     in_label_order,
     latency_text,
     number_heading,
@@ -34,7 +35,6 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 SHOWN = {"id", "created", "model", "task", "kind", "job", "data", "metrics", "not_computed", "confidence", "baselines"}
 SHOWN |= {"against", "difference", "seconds", "samples_per_second", "latency", "settings", "parameters", "signatures"}
 SHOWN |= {"multi_label", "notes", "predictions", "predictions_of"}
-EMPTY: tuple[Any, ...] = (None, "", [], (), {})
 BREAK = Html("<wbr/>")
 BINS = ("low", "high", "rows", "confidence", "accuracy")
 STYLE = (
@@ -130,10 +130,10 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Html]:
     for key, title, part in _parts(report, against, other):
         shown.add(key)
         yield _section(title, part)
-    told = {name: value for name in ("settings", "parameters", "signatures") if (value := _given(report.get(name)))}
+    told = {name: value for name in ("settings", "parameters", "signatures") if (value := given(report.get(name)))}
     if told:
         yield _section("Settings", facts((_title(name), value) for name, value in told.items()))
-    rest = _given({name: value for name, value in report.items() if name not in shown})
+    rest = given({name: value for name, value in report.items() if name not in shown})
     tables = [name for name, value in rest.items() if _is_table(value)]
     for name in tables:
         yield _section(_title(name), rows_table(rest[name], _title(name)))
@@ -217,13 +217,6 @@ def _figure(value: Any, ends: Any) -> Html:
 
 def _range(interval: tuple[float, float]) -> str:
     return f"{figure_text(interval[0])} to {figure_text(interval[1])}"
-
-
-def _given(value: Any) -> Any:
-    """Without what is empty in it."""
-    if not isinstance(value, Mapping):
-        return value
-    return {name: shown for name, one in value.items() if (shown := _given(one)) not in EMPTY}
 
 
 def _is_table(value: Any) -> bool:

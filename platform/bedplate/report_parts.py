@@ -13,6 +13,7 @@ __all__ = [
     "changes_text",
     "class_table",
     "confusion",
+    "given",
     "in_label_order",
     "key_title",
     "latency_text",
@@ -25,6 +26,7 @@ __all__ = [
     "wrong_rows",
 ]
 
+EMPTY: tuple[Any, ...] = (None, "", [], (), {})
 MOST_LABELS = 24  # of a matrix that can still be read
 MOST_PAIRS = 200
 WRITTEN = ("summarization", "translation", "text-generation")  # such texts are neither right nor wrong
@@ -280,6 +282,13 @@ def _in_order(names: Iterable[str]) -> list[str]:
     """As people read them: which row, what it is, what is right, what was said, and how sure that was."""
     places = {name: place for place, name in enumerate((*FIRST, "", *LAST))}
     return sorted(names, key=lambda name: places.get(name, places[""]))
+
+
+def given(value: Any) -> Any:
+    """Without what is empty in it."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: shown for name, one in value.items() if (shown := given(one)) not in EMPTY}
 
 
 def key_title(name: str) -> str:

@@ -54,7 +54,9 @@ def _tagged() -> dict[str, Any]:
 
 
 def _of_tomorrow() -> dict[str, Any]:
-    return _report("summarization", fairness=[{"group": HOSTILE, "gap": 0.5}], calibration={"error": 0.0625})
+    settings = {"class_names": None, "confidence_draws": 1000, "metrics": [], "positive_label": ""}
+    fairness = [{"group": HOSTILE, "gap": 0.5}]
+    return _report("summarization", fairness=fairness, calibration={"error": 0.0625}, settings=settings)
 
 
 def test_a_report_shows_both_models_and_where_they_differ(window: Window, reports: dict[str, str]) -> None:
@@ -105,6 +107,7 @@ def test_what_a_report_of_tomorrow_holds_is_shown_too(window: Window, reports: d
     assert page.get_by_role("heading", name="Fairness").is_visible()
     assert page.get_by_role("cell", name=HOSTILE).is_visible()
     assert page.get_by_text("error = 0.0625").is_visible()
+    assert page.get_by_text("confidence_draws = 1000", exact=True).is_visible()  # and nothing that was left empty
 
 
 def test_reports_are_chosen_by_model_and_task_and_a_reload_keeps_that(window: Window, reports: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import html
 
 from bedplate.report_metrics import P_VALUE, about_intervals, in_order, not_computed, p_values, tiles
-from bedplate.report_parts import in_label_order, key_title, latency_text, took_text, worst_heading
+from bedplate.report_parts import given, in_label_order, key_title, latency_text, took_text, worst_heading
 from bedplate.studio.frame import page
 from bedplate.studio.parts.confusion import show_confusion
 from bedplate.studio.parts.evaluated_rows import evaluated_rows
@@ -139,8 +139,8 @@ def _metrics(report: Mapping[str, Any]) -> None:
 
 
 def _rest(report: Mapping[str, Any]) -> None:
-    """What a report holds besides: lists of rows as tables, all else as facts."""
-    rest = {name: value for name, value in report.items() if value not in (None, "", [], {})}
+    """What a report holds besides, without what is empty: lists of rows as tables, all else as facts."""
+    rest = given(report)
     tables = {
         name: value
         for name, value in rest.items()
