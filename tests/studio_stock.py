@@ -27,8 +27,10 @@ license: mit
 numbers = count(1)
 
 
-def publish(house: House, name: str, card: str = CARD, source: str = "", task: str = "text-classification") -> str:
-    """A version whose files nothing could load, with labels that a stranger chose."""
+def publish(
+    house: House, name: str, card: str = CARD, source: str = "", task: str = "text-classification", job: str = ""
+) -> str:
+    """A version whose files nothing could load, with labels that a stranger chose; from the Hub, a job or a folder."""
     registry, entries = Registry(house.home / "registry"), []
     for path, data in (("config.json", f'{{"of": "{name} {next(numbers)}"}}'.encode()), ("README.md", card.encode())):
         written = house.home / f"written-{next(numbers)}"
@@ -47,4 +49,5 @@ def publish(house: House, name: str, card: str = CARD, source: str = "", task: s
         finetunable_tasks=("text-classification",),
     )
     where = Source("hub", source, "a" * 40) if source else Source("folder", f"{next(numbers):064}")
+    where = Source("job", job) if job else where
     return registry.models.publish(ModelDraft(Name.parse(name), tuple(entries), facts, where)).ref

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ import httpx
 import pytest
 
 from bedplate.card_page import card_page
+from bedplate.compute import Demand
+from bedplate.database import Database, jobs
+from bedplate.home import Home
 from bedplate_registry.errors import Conflict
 from studio_browser import House, Window
 from studio_stock import HOSTILE, LONG, publish
@@ -29,6 +33,21 @@ def guest(house: House, browser: Browser) -> Iterator[Window]:
 
 def scrolls_sideways(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+def test_a_model_leads_to_the_job_that_made_it_for_who_may_see_that(window: Window, guest: Window) -> None:
+    made = {"id": "finetune-studio-made", "kind": "finetune", "state": "succeeded", "owner": "local"}
+    made |= {"created": time.time(), "archived": time.time(), "demand": Demand().to_json(), "spec": {}}
+    database = Database(Home(window.house.home).database)
+    with database.begin() as connection:
+        connection.execute(jobs.insert(), [made])
+    database.close()
+    ref = publish(window.house, "studio-made/model", job=made["id"])
+    job = window.open(f"/models/{ref}").get_by_role("link", name=made["id"], exact=True)
+    assert job.get_attribute("href") == f"/studio/jobs/{made['id']}"
+    page = guest.open(f"/models/{ref}")
+    page.get_by_text(made["id"], exact=True).wait_for()
+    assert page.get_by_role("link", name=made["id"]).count() == 0
 
 
 def test_models_are_found_as_one_types_and_the_address_says_what_was_looked_for(window: Window) -> None:

@@ -43,7 +43,7 @@ async def model(visit: Visit, ref: str) -> None:
     await tabs(
         ("models", found.ref),
         {
-            "overview": ("Overview", lambda: overview(found)),
+            "overview": ("Overview", lambda: overview(visit, found)),
             "use": ("Use it", lambda: use(visit, found)),
             "versions": ("Versions and aliases", lambda: versions(visit, found)),
             "evaluations": ("Evaluations", lambda: evaluations(found)),

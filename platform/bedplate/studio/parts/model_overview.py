@@ -13,6 +13,8 @@ from bedplate.studio.parts.headings import section
 from bedplate.studio.parts.model_evaluations import main_figure
 from bedplate.studio.parts.notices import hint
 from bedplate.studio.parts.tables import Column, table, when
+from bedplate.studio.paths import place
+from bedplate.studio.visit import Visit
 from bedplate.wire import model_path
 from bedplate_registry.cards import card_body
 from bedplate_registry.errors import BedplateError
@@ -35,14 +37,27 @@ USES = {
 CAME_FROM = {"hub": "Hub", "folder": "Folder, by its digest", "job": "Job"}
 
 
-async def overview(model: Model) -> None:
+async def overview(visit: Visit, model: Model) -> None:
     """Facts, memory and card, one below the other."""
     measured = (await model.lineage())["evaluations"]
     with section("Facts"), html.div().classes("bp-panel"):
-        facts(_facts(model.data, main_figure(measured[0]) if measured else None))
+        came_from = await _came_from(visit, model.data["source"])
+        facts(_facts(model.data, main_figure(measured[0]) if measured else None, came_from))
     with section("Card"):
         await _card(model)
     await _memory(model)
+
+
+async def _came_from(visit: Visit, source: dict[str, Any]) -> tuple[str, str | tuple[str, str]]:
+    """What it was made of; a job is a link, where the visitor sees it."""
+    name = CAME_FROM.get(source["kind"], "From")
+    if source["kind"] != "job":
+        return name, source["id"]
+    try:
+        job = await visit.ws.jobs.get(source["id"])
+    except BedplateError:
+        return name, source["id"]
+    return name, (job.id, place("jobs", job.id))
 
 
 async def _card(model: Model) -> None:
@@ -89,8 +104,10 @@ async def _memory(model: Model) -> None:
             )
 
 
-def _facts(data: dict[str, Any], newest: tuple[str, str] | None) -> list[tuple[str, Any]]:
-    source, context = data["source"], data["context_length"]
+def _facts(
+    data: dict[str, Any], newest: tuple[str, str] | None, came_from: tuple[str, str | tuple[str, str]]
+) -> list[tuple[str, Any]]:
+    context = data["context_length"]
     return [
         ("Task", TASK_NAMES.get(data["task"] or "", data["task"]) or "None: a base, to be fine-tuned first"),
         ("Can be fine-tuned for", _some([TASK_NAMES.get(name, name) for name in data["finetunable_tasks"]])),
@@ -107,8 +124,8 @@ def _facts(data: dict[str, Any], newest: tuple[str, str] | None) -> list[tuple[s
         ("Author", data["author"]),
         ("Base model, says its card", _some(data["base_model"])),
         ("Trained on, says its card", _some(data["datasets"])),
-        (CAME_FROM.get(source["kind"], "From"), source["id"]),
-        ("Commit", source["commit"]),
+        came_from,
+        ("Commit", data["source"]["commit"]),
         ("Here since", when(data["created"])),
         ("SHA-256 of its manifest", data["digest"]),
     ]
