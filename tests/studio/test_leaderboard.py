@@ -104,7 +104,7 @@ def test_a_report_shows_slices_changes_curves_calibration_and_latency(house: Hou
     assert page.get_by_text(f"{HOSTILE}: 0.8765").is_visible()
     assert page.get_by_text("Expected calibration error: 0.1503.").is_visible()
     assert page.get_by_text("half within 3.25 ms, 95 % within 9.5 ms (of 50 rows)").is_visible()
-    assert page.get_by_text("with probability 0.0123 (accuracy).").is_visible()
+    assert page.get_by_role("columnheader", name="p", exact=True).is_visible()
     assert page.title() != "owned"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("link", name="As one file").click()
