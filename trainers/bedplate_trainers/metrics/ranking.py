@@ -37,25 +37,35 @@ def influences(scores: Array, right: Array) -> Array:
     score, in which all count that have at least this score.
     """
     order = np.argsort(scores, kind="stable")
-    ordered, is_right = scores[order], right[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # equal scores come together
-    mine = np.add.reduceat(is_right.astype(np.float64), starts)
-    others = np.diff(np.r_[starts, len(scores)]) - mine
-    count, rest, rows = mine.sum(), others.sum(), len(scores)
-
-    below = (np.cumsum(others) - others / 2) / rest  # of each score: what a right one of it is worth
-    above = 1 - (np.cumsum(mine) - mine / 2) / count  # and another one
-    area = (mine * below).sum() / count
-    of_area = (rows / count * (below - area), rows / rest * (above - area))
-
-    hits = np.cumsum(mine[::-1])[::-1]
-    found = hits + np.cumsum(others[::-1])[::-1]
-    mean = (mine * hits / found).sum() / count
-    gained, lost = np.cumsum(mine / found), np.cumsum(mine * hits / found**2)  # by the right ones of lower scores
-    of_mean = (rows / count * (hits / found - mean + gained - lost), -rows / count * lost)
-
-    group = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, rows]))
-    both = np.empty((2, rows))
-    for place, (of_right, of_other) in enumerate((of_area, of_mean)):
-        both[place, order] = np.where(is_right, of_right[group], of_other[group])
+    is_right, ordered = right[order], scores[order]
+    begins = np.append(True, ordered[1:] != ordered[:-1])  # equal scores come together
+    group, starts = np.cumsum(begins, dtype=np.int32) - 1, np.flatnonzero(begins)
+    mine = np.add.reduceat(is_right, starts, dtype=np.int32)  # of each score: right ones, and others
+    others = np.diff(starts, append=len(scores)) - mine
+    both = np.empty((2, len(scores)))
+    for place, weigh in enumerate((_of_area, _of_mean)):
+        of_right, of_other = weigh(mine, others)
+        found = of_other[group]
+        np.copyto(found, of_right[group], where=is_right)
+        both[place, order] = found
     return both
+
+
+def _of_area(mine: Array, others: Array) -> tuple[Array, Array]:
+    """Of each score, from the lowest on: what a right one weighs in AUC, and what another one does."""
+    count, rest = int(mine.sum()), int(others.sum())
+    below = (np.cumsum(others) - others / 2) / rest  # what a right one is worth
+    above = 1 - (np.cumsum(mine) - mine / 2) / count  # and another one
+    area = mine @ below / count
+    return (count + rest) / count * (below - area), (count + rest) / rest * (above - area)
+
+
+def _of_mean(mine: Array, others: Array) -> tuple[Array, Array]:
+    """The same in average precision."""
+    count, rows = int(mine.sum()), int(mine.sum() + others.sum())
+    hits = np.cumsum(mine[::-1])[::-1]
+    share = mine / (hits + np.cumsum(others[::-1])[::-1])
+    precision = share * hits / np.maximum(mine, 1)  # where there is a right one; else it is not asked for
+    lost = np.cumsum(share * precision)  # by the right ones of lower scores, and what these gain
+    of_right = np.cumsum(share) - lost - (mine @ precision) / count
+    return rows / count * (of_right + precision), -rows / count * lost
