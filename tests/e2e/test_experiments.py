@@ -32,7 +32,7 @@ def test_a_hopeless_fine_tune_is_pruned_and_the_sweep_is_exported_with_its_trial
         "--prune",
         "median",
     )
-    settings = ("--set", "num_train_epochs=20", "--metric", "loss", "--budget", "1h", "--output", "acme/swept")
+    settings = ("--set", "num_train_epochs=60", "--metric", "loss", "--budget", "1h", "--output", "acme/swept")
     given = ("sweep", "acme/tiny-encoder", *how, *search, *settings)
     planned = json.loads(run_cli(*given, "--dry-run", "--format", "json", home=home).stdout)
     assert [trial["learning_rate"] for trial in planned["trials"]] == [2e-3, 3e-3, 4e-3, 5e-3, 1e-9]
@@ -47,7 +47,7 @@ def test_a_hopeless_fine_tune_is_pruned_and_the_sweep_is_exported_with_its_trial
         hopeless = ws.jobs.get(table[4]["job"])
         assert (hopeless.state, hopeless.data["error"]["code"]) == ("cancelled", "pruned")
         evaluations = [line for line in hopeless.metrics() if "eval_loss" in line]
-        assert 2 <= len(evaluations) < 20, "it was not trained to its end"
+        assert 2 <= len(evaluations) < 60, "it was not trained to its end"
         assert [model.ref for model in ws.models.list() if model.ref.startswith("acme/swept")] == ["acme/swept:1"]
         assert sweep.report.data["model"] == sweep.model.ref == "acme/swept:1"
         assert sweep.model.data["lineage"]["job"] == sweep.result["best"]["job"]

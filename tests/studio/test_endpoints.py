@@ -118,8 +118,9 @@ def test_a_batch_endpoint_shares_its_traffic_anew_unless_somebody_else_was_faste
     card.get_by_label("main").fill("30")
     card.get_by_text("These are").wait_for(state="hidden")
     page.wait_for_function("(e) => !e.disabled", arg=share.element_handle())
-    share.click()
-    wait_for(lambda: shared.refresh().traffic == {"main": 30, "blue": 70})
+    with page.expect_navigation():  # the page is made anew
+        share.click()
+    assert shared.refresh().traffic == {"main": 30, "blue": 70}
 
     card = window.open("/endpoints").get_by_label("Batch endpoint shared")
     shared.update(traffic={"main": 50, "blue": 50})
