@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from bedplate.report_metrics import MAIN
 from bedplate.report_page import report_page
 from bedplate.report_parts import in_label_order
+from bedplate_registry.leaderboard import MAIN_METRICS
 from rest_server import Rest, rest_server
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'
@@ -322,3 +324,7 @@ def test_the_page_is_served_with_rules_that_let_nothing_run_or_load(rest: Rest) 
     assert "acme/measured:3" in Outline(answer.text).text
     assert rest.call("GET", "/api/v1/evaluations/ev-none/page").status_code == 404
     assert rest.client.get(f"/api/v1/evaluations/{id}/page").status_code == 401
+
+
+def test_the_first_of_the_main_metrics_is_the_one_that_sorts_leaderboards() -> None:
+    assert {task: names[0] for task, names in MAIN.items()} == MAIN_METRICS

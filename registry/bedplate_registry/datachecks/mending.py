@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -130,20 +131,20 @@ def _json(value: Any) -> str:
     return json.dumps(value) if has_surrogate(text) else text
 
 
-class _Output:
+class _Output(ABC):
     """Takes the rows of a table in turn, each to be written or to be left out."""
 
     def __enter__(self) -> _Output:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __exit__(self, *exc: object) -> None: ...
 
-    def write(self, row: dict[str, Any], *, is_changed: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write(self, row: dict[str, Any], *, is_changed: bool) -> None: ...
 
-    def skip(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def skip(self) -> None: ...
 
 
 class _RawOutput(_Output):
