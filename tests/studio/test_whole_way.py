@@ -47,6 +47,7 @@ def test_from_a_model_id_to_scored_rows_without_leaving_the_browser(
     go_on(page, "The same as code")
     start(page, "Import")
     _ended(page)
+    assert page.get_by_role("heading", name="Data and model").count() == 0, "an import begins with none"
     base = house.ws.models.get("acme/tiny-encoder").ref
 
     page = window.open(f"/models/{base}")

@@ -34,8 +34,9 @@ EXPLAINED = {
 def show_spec(job: Mapping[str, Any]) -> None:
     """Sections of a job's page, for whatever kind it is of."""
     spec = job.get("spec") or {}
-    with section("Data and model", name="data"):
-        facts([*_models(spec), *_data(spec), *_columns(spec)])
+    if told := [*_models(spec), *_data(spec), *_columns(spec)]:  # an import begins with none of them
+        with section("Data and model", name="data"):
+            facts(told)
     if rows := _settings(spec):
         with section("Settings", _about(spec), name="settings"):
             table(SETTINGS, rows, name="Settings")
